@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+#
+# One non-recursive makefile. Each directory lists its own sources in
+# sources.mk; nothing is found by wildcard. Output goes to build/ only.
+#
+#   make                 the kernel: build/kernel/quire
+#   make hosted          every hosted test binary under build/hosted/
+#   make V=1             show commands
+#   make CC=clang        the other compiler
+#   make DEBUG=1         MEM_DEBUG: lock ranks, dearer assertions
+
+CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+AR      := ar
+LD      := ld
+BUILD   ?= build
+Q       := $(if $(V),,@)
+say      = $(if $(V),,@echo '  $(1)' $(2) &&)
+
+.DEFAULT_GOAL := kernel
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wundef -Wpointer-arith -Wcast-qual \
+	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wvla \
+	-Wwrite-strings -Wimplicit-fallthrough -Wdouble-promotion -Wformat=2 \
+	-Wno-unused-parameter -Wno-format-nonliteral
+COMMON   := -std=gnu17 -g -fno-strict-aliasing -fno-omit-frame-pointer $(WARNINGS) -MMD -MP
+
+# mem/ sources by layer, left to right as they may include each other.
+MEM_SRC :=
+KERNEL_SRC :=
+HOSTED_TESTS :=
+include mem/sources.mk
+include kernel/sources.mk
+-include tests/sources.mk
+-include loader/sources.mk
+-include user/sources.mk
+-include bench/sources.mk
+-include fuzz/sources.mk
+-include examples/sources.mk
+-include tools/sources.mk
+
+# ---- the kernel -------------------------------------------------------------
+
+KERNEL_CFLAGS := $(COMMON) -O2 -ffreestanding -fno-stack-protector -fno-pic -fno-pie \
+	-mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-asynchronous-unwind-tables \
+	-fno-builtin-malloc -fcf-protection=none \
+	-Imem/include -Imem -Ikernel/include -I. $(if $(DEBUG),-DMEM_DEBUG)
+KERNEL_DIR := $(BUILD)/kernel$(if $(DEBUG),-debug)
+KERNEL     := $(KERNEL_DIR)/quire
+KERNEL_OBJ := $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC))
+
+.PHONY: kernel
+kernel: $(KERNEL)
+
+$(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds
+	$(call say,LD,$@) $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none \
+		-T kernel/kernel.lds -o $@ $(KERNEL_OBJ)
+
+$(KERNEL_DIR)/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<) $(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+
+$(KERNEL_DIR)/%.S.o: %.S
+	@mkdir -p $(@D)
+	$(call say,AS,$<) $(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+
+# ---- mem/, hosted -------------------------------------------------------------
+# Three flavours of the same sources: `hosted` (coroutine machine, ASan+UBSan,
+# every check), `threads` (real threads, TSan), `bench` (as fast as it gets).
+
+HOSTED_CFLAGS := $(COMMON) -Imem/include -Imem -I. -DMEM_HOSTED
+hosted_flags  := -O1 -DMEM_DEBUG -DMEM_POINTS -fsanitize=address,undefined -fno-sanitize-recover=all
+plain_flags   := -O1 -DMEM_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
+threads_flags := -O1 -DMEM_DEBUG -fsanitize=thread
+bench_flags   := -O2
+
+# $(1) flavour
+define flavour
+$(BUILD)/$(1)/%.c.o: %.c
+	@mkdir -p $$(@D)
+	$$(call say,CC [$(1)],$$<) $$(CC) $$(HOSTED_CFLAGS) $$($(1)_flags) -c -o $$@ $$<
+$(1)_MEM_OBJ := $$(patsubst %,$(BUILD)/$(1)/%.o,$$(MEM_SRC))
+endef
+$(foreach f,hosted plain threads bench,$(eval $(call flavour,$(f))))
+
+# Hosted test binaries. In tests/sources.mk:
+#   $(eval $(call hosted_test,NAME,FLAVOUR,SOURCES...))  links SOURCES and all of mem/
+define hosted_test
+HOSTED_TESTS += $(BUILD)/$(2)/$(1)
+$(BUILD)/$(2)/$(1): $(patsubst %,$(BUILD)/$(2)/%.o,$(3)) $$($(2)_MEM_OBJ)
+	$$(call say,LD [$(2)],$$@) $$(CC) $$($(2)_flags) -o $$@ $$^ -lpthread
+endef
+$(foreach d,$(HOSTED_TEST_LIST),$(eval $(call hosted_test,$(firstword $(subst :, ,$(d))),$(word 2,$(subst :, ,$(d))),$($(firstword $(subst :, ,$(d)))_SRC))))
+
+.PHONY: hosted
+hosted: $(HOSTED_TESTS)
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

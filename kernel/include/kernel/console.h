@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_CONSOLE_H
+#define KERNEL_CONSOLE_H
+/*
+ * Byte ports to the outside: 16550 UARTs. Owner: kernel/dev.
+ *
+ *   0 COM1 0x3f8 IRQ4  /dev/ttyS0: the terminal of an interactive run
+ *   1 COM2 0x2f8 IRQ3  kernel log, out only
+ *   2 COM3 0x3e8 IRQ4  /dev/ttyS2: the run channel: user/init.c carries stdin,
+ *                      stdout, stderr and the exit status of `./run -- COMMAND`
+ *                      over it in frames; to the kernel it is a tty in raw mode
+ * The same three are used under Linux, with the same init. A port that is
+ * absent reads as nothing and writes to nowhere.
+ */
+#include <kernel/sched.h>
+#include <kernel/types.h>
+
+enum { PORT_TTY, PORT_LOG, PORT_RUN, PORT_COUNT };
+
+bool port_present(unsigned port);
+/* Send, waiting for room in the UART. Context: any (polls). */
+void port_write(unsigned port, const void *bytes, size_t count);
+/* Give received bytes to `sink(byte)` in interrupt context; a sink that has no
+ * room returns false and calls port_resume(port) when it has: the byte stays in
+ * the UART, and QEMU stops sending. */
+void port_set_receiver(unsigned port, bool (*sink)(unsigned port, uint8_t byte));
+void port_resume(unsigned port);
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_CPU_H
+#define KERNEL_CPU_H
+/* Per-CPU state, reached through GS in kernel mode. Owner: kernel/cpu. */
+#include <kernel/trap.h>
+#include <kernel/types.h>
+#include <mem/cpumask.h>
+
+struct thread;
+
+struct cpu {
+	struct cpu *self;          /* %gs:0 */
+	struct thread *current;    /* %gs:8 */
+	uint64_t kernel_stack;     /* %gs:16, top of current's stack, for SYSCALL entry */
+	uint64_t user_rsp_scratch; /* %gs:24 */
+	unsigned id;               /* %gs:32 */
+	uint32_t preempt_count;    /* %gs:36 */
+	uint32_t need_resched;     /* %gs:40 */
+	uint32_t irq_depth;        /* %gs:44 */
+	/* kernel/cpu and kernel/sched keep the rest; not for others. */
+	struct cpu_private *priv;
+};
+
+static inline struct cpu *this_cpu(void)
+{
+	struct cpu *c;
+	__asm__("mov %%gs:0, %0" : "=r"(c)); /* not volatile-ordered: call with preemption off */
+	return c;
+}
+static inline struct thread *current_thread(void)
+{
+	struct thread *t;
+	__asm__ volatile("mov %%gs:8, %0" : "=r"(t));
+	return t;
+}
+unsigned cpu_count(void); /* online */
+struct cpu *cpu_get(unsigned id);
+
+static inline bool irq_enabled(void)
+{
+	unsigned long f;
+	__asm__ volatile("pushf; pop %0" : "=r"(f));
+	return f & 0x200;
+}
+static inline unsigned long irq_save(void)
+{
+	unsigned long f;
+	__asm__ volatile("pushf; pop %0; cli" : "=r"(f)::"memory");
+	return f;
+}
+static inline void irq_restore(unsigned long f)
+{
+	if (f & 0x200)
+		__asm__ volatile("sti" ::: "memory");
+}
+static inline void irq_enable(void)
+{
+	__asm__ volatile("sti" ::: "memory");
+}
+static inline void irq_disable(void)
+{
+	__asm__ volatile("cli" ::: "memory");
+}
+static inline void cpu_relax(void)
+{
+	__asm__ volatile("pause" ::: "memory");
+}
+
+void preempt_disable(void);
+void preempt_enable(void); /* may switch threads */
+
+/* What this machine can do, decided at boot from CPUID. */
+struct cpu_features {
+	bool nx, giga_pages, smep, smap, umip, xsave, fsgsbase, pku, erms, tsc_invariant;
+	unsigned phys_bits;
+	uint64_t xsave_mask;
+	uint32_t xsave_bytes;
+	char vendor[13], brand[49];
+	uint32_t hwcap; /* CPUID.1:EDX, for AT_HWCAP */
+};
+extern struct cpu_features cpu_features;
+
+/* End the machine with this exit status for ./run (0..255). */
+MEM_NORETURN void machine_exit(int status);
+#endif

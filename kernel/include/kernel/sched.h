@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_SCHED_H
+#define KERNEL_SCHED_H
+/*
+ * Threads, waiting, and time. Owner: kernel/sched.
+ *
+ * A thread is what a CPU runs: a kernel stack, saved registers, FPU state and
+ * the space whose user addresses it uses. A user task (proc.h) embeds one.
+ */
+#include <kernel/cpu.h>
+#include <kernel/types.h>
+
+#include "base/lock.h"
+
+struct space;
+
+enum thread_state {
+	THREAD_NEW,
+	THREAD_RUNNABLE,               /* on a run queue or running */
+	THREAD_SLEEPING,               /* woken by thread_wake */
+	THREAD_SLEEPING_INTERRUPTIBLE, /* also by thread_interrupt */
+	THREAD_STOPPED,                /* job control; woken by thread_wake */
+	THREAD_DEAD
+};
+
+struct thread {
+	struct list run_link;
+	uint32_t state;
+	unsigned cpu;         /* where it runs or ran last */
+	uint32_t on_cpu;      /* its registers are live on a CPU */
+	uint32_t interrupted; /* thread_interrupt happened: interruptible sleeps return
+				 -EINTR/-ERESTARTSYS */
+	void *stack;          /* lowest byte; THREAD_STACK_PAGES */
+	uint64_t saved_rsp;
+	struct space *space;       /* NULL for kernel threads; change with thread_set_space */
+	uint64_t fs_base, gs_base; /* user values while not running; use thread_{get,set}_{fs,gs} */
+	void *fpu;                 /* XSAVE area */
+	bool user;                 /* has user state (fpu, fs, gs) */
+	int8_t nice;
+	uint8_t policy;
+	uint64_t slice_left_ns;
+	struct cpumask affinity;
+	nsec_t user_ns, system_ns; /* CPU time */
+	uint64_t switches_voluntary, switches_forced;
+	char name[16];
+	void (*entry)(void *arg);
+	void *arg;
+	void (*released)(struct thread *thread); /* after the last switch away; frees it */
+	uint64_t accounted_at;
+};
+
+#define THREAD_STACK_PAGES 4
+
+/* Prepare a caller-allocated (zeroed) thread: stack, and for user threads FPU
+ * state. Does not start it. Errors: -ENOMEM. */
+int thread_init(struct thread *thread, const char *name, bool user, void (*entry)(void *),
+		void *arg);
+/* Undo thread_init of a thread that never started. */
+void thread_destroy(struct thread *thread);
+void thread_start(struct thread *thread);
+/* A kernel thread of its own memory, started. NULL: no memory. */
+struct thread *kthread_create(const char *name, void (*entry)(void *), void *arg);
+/* End the running thread; `released` is called on another stack. */
+MEM_NORETURN void thread_exit(void);
+/* The place for the user register frame: at the top of the stack. */
+struct trapframe *thread_user_frame(struct thread *thread);
+/* From a thread's entry: go to user mode with the registers in its user frame. */
+MEM_NORETURN void thread_enter_user(void);
+/* Copy FPU state, fs and gs of the running thread into a child being made. */
+void thread_copy_user_state(struct thread *child);
+/* Fresh FPU state (exec). */
+void thread_reset_user_state(struct thread *thread);
+/* The running thread's FPU registers saved to / loaded from a user-format XSAVE
+ * area (signal frames). `bytes` of the area: cpu_features.xsave_bytes (512 without XSAVE). */
+void fpu_save_current(void *area);
+int fpu_load_current(const void *area); /* -EINVAL: hostile contents; state then reset */
+/* Switch the running thread to another space (exec, exit): takes no reference. */
+void thread_set_space(struct space *space);
+void thread_set_fs(struct thread *thread, uint64_t base); /* running or not */
+void thread_set_gs(struct thread *thread, uint64_t base);
+uint64_t thread_get_fs(struct thread *thread);
+uint64_t thread_get_gs(struct thread *thread);
+
+void sched_yield(void);
+/* Make a sleeping thread runnable. Any context. True if it was asleep. */
+bool thread_wake(struct thread *thread);
+/* A signal is pending: set thread->interrupted, wake an interruptible sleep,
+ * and make its CPU pass through proc_return_to_user soon (IPI). Any context. */
+void thread_interrupt(struct thread *thread);
+
+/*
+ * Wait queues. The usual loop:
+ *     wait_event(queue, condition)              never interrupted
+ *     r = wait_event_interruptible(queue, condition, deadline)
+ * deadline: monotonic ns, or NSEC_NEVER. Results: 0 the condition held,
+ * -ETIMEDOUT, -ERESTARTSYS a signal. The condition may be evaluated often and
+ * with no lock held. waitq_wake_* : any context.
+ */
+#define NSEC_NEVER UINT64_MAX
+struct waitq {
+	struct mem_lock lock;
+	struct list waiters; /* all-zero is also a valid empty queue: initialised on first use */
+};
+struct waiter {
+	struct list link;
+	struct thread *thread;
+	uint32_t woken;
+};
+void waitq_init(struct waitq *q);
+void waitq_add(struct waitq *q, struct waiter *w); /* sets w->thread = current */
+void waitq_remove(struct waitq *q, struct waiter *w);
+/* Sleep until woken since the waiter(s) were added / last slept, a signal
+ * (interruptible) or the deadline. A wake between waitq_add and here is not lost. */
+int waitq_sleep(bool interruptible, nsec_t deadline);
+void waitq_wake_one(struct waitq *q);
+void waitq_wake_all(struct waitq *q);
+bool thread_interrupted(void); /* of the running thread */
+
+#define wait_event_common(q, condition, interruptible, deadline)                                   \
+	({                                                                                         \
+		int r_ = 0;                                                                        \
+		struct waiter w_;                                                                  \
+		waitq_add((q), &w_);                                                               \
+		while (!(condition)) {                                                             \
+			r_ = waitq_sleep((interruptible), (deadline));                             \
+			if (r_) {                                                                  \
+				if (condition)                                                     \
+					r_ = 0;                                                    \
+				break;                                                             \
+			}                                                                          \
+		}                                                                                  \
+		waitq_remove((q), &w_);                                                            \
+		r_;                                                                                \
+	})
+#define wait_event(q, condition) ((void)wait_event_common(q, condition, false, NSEC_NEVER))
+#define wait_event_interruptible(q, condition, deadline)                                           \
+	wait_event_common(q, condition, true, deadline)
+
+/* A sleeping mutex. Context: thread. */
+struct mutex {
+	uint32_t held;
+	struct thread *owner;
+	struct waitq waiters;
+};
+void mutex_lock(struct mutex *m);
+bool mutex_trylock(struct mutex *m);
+void mutex_unlock(struct mutex *m);
+
+/* Time. */
+nsec_t time_monotonic(void); /* since boot; any context */
+nsec_t time_realtime(void);  /* since 1970 */
+void time_set_realtime(nsec_t now);
+/* Call fn(arg) in interrupt context at `deadline` (monotonic). */
+struct ktimer {
+	struct list link;
+	nsec_t deadline;
+	void (*fn)(void *arg);
+	void *arg;
+	uint32_t armed;
+	unsigned cpu;
+};
+void ktimer_arm(struct ktimer *t, nsec_t deadline, void (*fn)(void *), void *arg);
+/* After this returns fn is not running and will not run. True if it was armed. */
+bool ktimer_cancel(struct ktimer *t);
+
+/* For /proc. */
+struct sched_stats {
+	nsec_t user_ns, system_ns, idle_ns;
+	uint64_t switches, interrupts;
+	uint32_t runnable;
+};
+void sched_get_stats(unsigned cpu, struct sched_stats *out);
+void sched_get_loadavg(uint32_t avg[3]); /* fixed point, 1/2048 */
+#endif

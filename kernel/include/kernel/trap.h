@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_TRAP_H
+#define KERNEL_TRAP_H
+/* Registers as the entry code saves them, lowest address first. One layout for
+ * exceptions, interrupts and system calls (vector = TRAP_SYSCALL, error = the
+ * call number, so that restarting a call can put it back). */
+#include <kernel/types.h>
+
+struct trapframe {
+	uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8;
+	uint64_t rax, rcx, rdx, rsi, rdi;
+	uint64_t vector, error;
+	uint64_t rip, cs, rflags, rsp, ss;
+};
+#define TRAP_SYSCALL 0x100
+
+static inline bool trap_from_user(const struct trapframe *f)
+{
+	return (f->cs & 3) == 3;
+}
+
+typedef void (*trap_handler)(struct trapframe *frame);
+/* Handle a vector; interrupts (>= 32) are acknowledged by the entry code. */
+void trap_set_handler(unsigned vector, trap_handler handler);
+
+/* Panic with registers, decoded, and a symbolised backtrace. */
+MEM_NORETURN void trap_fatal(struct trapframe *frame, const char *why);
+
+/* Provided by proc/: a user-mode exception becomes this signal (SIGFPE, SIGILL,
+ * SIGTRAP, SIGBUS, SIGSEGV), si_code and si_addr. */
+void proc_user_exception(struct trapframe *frame, int signal, int code, uint64_t address);
+
+/* Provided by proc/: called on the way back to user mode from every trap and
+ * system call, interrupts off; may turn them on while it works, off on return:
+ * delivers signals, stops, exits. Preemption is done by the entry code before. */
+void proc_return_to_user(struct trapframe *frame);
+
+/* Provided by syscall/: runs the call frame->rax with interrupts on and stores the result in
+ * frame->rax. */
+void syscall_dispatch(struct trapframe *frame);
+#endif

@@ -1,0 +1,8 @@
+-include kernel/boot/sources.mk
+-include kernel/cpu/sources.mk
+-include kernel/sched/sources.mk
+-include kernel/host/sources.mk
+-include kernel/dev/sources.mk
+-include kernel/proc/sources.mk
+-include kernel/syscall/sources.mk
+-include kernel/fs/sources.mk

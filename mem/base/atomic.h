@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_BASE_ATOMIC_H
+#define MEM_BASE_ATOMIC_H
+/*
+ * Atomic operations, one spelling each: the order is in the name.
+ *
+ * Under the hosted machine (MEM_POINTS) each is a point where the seeded
+ * scheduler may switch to another simulated CPU; elsewhere MEM_POINT() is
+ * nothing and these are the compiler's builtins.
+ */
+#include <mem/types.h>
+
+#ifdef MEM_POINTS
+MEM_BEGIN_DECLS
+void machine_point(void); /* tests/machine: maybe run another CPU for a while */
+MEM_END_DECLS
+#define MEM_POINT() machine_point()
+#else
+#define MEM_POINT() ((void)0)
+#endif
+
+#define atomic_read_relaxed(p) (__atomic_load_n((p), __ATOMIC_RELAXED))
+#define atomic_read_acquire(p)                                                                     \
+	({                                                                                         \
+		MEM_POINT();                                                                       \
+		__atomic_load_n((p), __ATOMIC_ACQUIRE);                                            \
+	})
+#define atomic_read_seq(p)                                                                         \
+	({                                                                                         \
+		MEM_POINT();                                                                       \
+		__atomic_load_n((p), __ATOMIC_SEQ_CST);                                            \
+	})
+#define atomic_write_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define atomic_write_release(p, v)                                                                 \
+	do {                                                                                       \
+		MEM_POINT();                                                                       \
+		__atomic_store_n((p), (v), __ATOMIC_RELEASE);                                      \
+	} while (0)
+#define atomic_write_seq(p, v)                                                                     \
+	do {                                                                                       \
+		MEM_POINT();                                                                       \
+		__atomic_store_n((p), (v), __ATOMIC_SEQ_CST);                                      \
+	} while (0)
+#define atomic_swap(p, v)                                                                          \
+	({                                                                                         \
+		MEM_POINT();                                                                       \
+		__atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST);                                   \
+	})
+#define atomic_add(p, v) /* returns the new value */                                               \
+	({                                                                                         \
+		MEM_POINT();                                                                       \
+		__atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST);                                    \
+	})
+#define atomic_sub(p, v) /* returns the new value */                                               \
+	({                                                                                         \
+		MEM_POINT();                                                                       \
+		__atomic_sub_fetch((p), (v), __ATOMIC_SEQ_CST);                                    \
+	})
+#define atomic_or(p, v) /* returns the old value */                                                \
+	({                                                                                         \
+		MEM_POINT();                                                                       \
+		__atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST);                                     \
+	})
+#define atomic_and(p, v) /* returns the old value */                                               \
+	({                                                                                         \
+		MEM_POINT();                                                                       \
+		__atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST);                                    \
+	})
+/* If *p equals *expected store v and return true; else load *p into *expected. */
+#define atomic_cas(p, expected, v)                                                                 \
+	({                                                                                         \
+		MEM_POINT();                                                                       \
+		__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST,         \
+					    __ATOMIC_SEQ_CST);                                     \
+	})
+#define atomic_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+/* Statistics: no order, no point. */
+#define atomic_count(p, v) ((void)__atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Locks.
+ *
+ * A spin lock is one word: 0 when free, else 1 + the CPU that holds it, so that
+ * "do I hold it" is answerable and a recursive take is found at once. It is
+ * test-and-test-and-set rather than a queue: under emulation with more CPUs
+ * than the machine has cores, a queue's next waiter is often not running.
+ *
+ * Holding a spin lock means preemption is off; interrupts stay on unless the
+ * _irq form is used. Handlers use only _irq locks.
+ *
+ * Debug builds keep, per CPU, how many locks of each rank are held and panic
+ * when a lock of a lower rank than the highest held one is taken.
+ */
+#include "base/lock.h"
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "base/util.h"
+
+#ifdef MEM_DEBUG
+static struct {
+	uint16_t held[MEM_RANK_LAST + 1];
+	uint32_t total;
+} MEM_CACHE_ALIGNED ranks[MEM_MAX_CPUS];
+
+static void rank_take(enum mem_rank rank)
+{
+	unsigned long irq = host_irq_save();
+	unsigned cpu = host_cpu();
+	if (ranks[cpu].total)
+		for (unsigned r = rank + (rank == MEM_RANK_TABLE); r <= MEM_RANK_LAST; r++)
+			if (ranks[cpu].held[r])
+				host_panic("lock rank: taking rank %d while holding rank %u", rank,
+					   r);
+	ranks[cpu].held[rank]++;
+	ranks[cpu].total++;
+	host_irq_restore(irq);
+}
+
+static void rank_drop(enum mem_rank rank)
+{
+	unsigned long irq = host_irq_save();
+	unsigned cpu = host_cpu();
+	mem_assert(ranks[cpu].held[rank]);
+	ranks[cpu].held[rank]--;
+	ranks[cpu].total--;
+	host_irq_restore(irq);
+}
+
+void mem_assert_no_locks(void)
+{
+	unsigned long irq = host_irq_save();
+	unsigned total = ranks[host_cpu()].total;
+	host_irq_restore(irq);
+	if (total)
+		host_panic("about to sleep or fault with %u spin locks held", total);
+}
+#else
+static void rank_take(enum mem_rank rank)
+{
+	(void)rank;
+}
+static void rank_drop(enum mem_rank rank)
+{
+	(void)rank;
+}
+void mem_assert_no_locks(void)
+{
+}
+#endif
+
+static bool try_take(struct mem_lock *lock)
+{
+	uint32_t expected = 0;
+	return atomic_cas(&lock->held, &expected, host_cpu() + 1);
+}
+
+static void spin_take(struct mem_lock *lock)
+{
+	mem_assert(!mem_lock_held(lock));
+	while (!try_take(lock))
+		while (atomic_read_relaxed(&lock->held))
+			host_relax();
+}
+
+void mem_lock(struct mem_lock *lock, enum mem_rank rank)
+{
+	host_preempt_disable();
+	rank_take(rank);
+	spin_take(lock);
+}
+
+void mem_lock_flushable(struct mem_lock *lock, enum mem_rank rank)
+{
+	mem_assert(host_irq_enabled());
+	mem_lock(lock, rank);
+}
+
+bool mem_trylock(struct mem_lock *lock, enum mem_rank rank)
+{
+	host_preempt_disable();
+	if (try_take(lock)) {
+		rank_take(rank);
+		return true;
+	}
+	host_preempt_enable();
+	return false;
+}
+
+void mem_unlock(struct mem_lock *lock, enum mem_rank rank)
+{
+	mem_assert(mem_lock_held(lock));
+	rank_drop(rank);
+	atomic_write_release(&lock->held, 0);
+	host_preempt_enable();
+}
+
+unsigned long mem_lock_irq(struct mem_lock *lock, enum mem_rank rank)
+{
+	unsigned long irq = host_irq_save();
+	rank_take(rank);
+	spin_take(lock);
+	return irq;
+}
+
+void mem_unlock_irq(struct mem_lock *lock, enum mem_rank rank, unsigned long irq)
+{
+	mem_assert(mem_lock_held(lock));
+	rank_drop(rank);
+	atomic_write_release(&lock->held, 0);
+	host_irq_restore(irq);
+}
+
+bool mem_lock_held(const struct mem_lock *lock)
+{
+	return atomic_read_relaxed(&lock->held) == host_cpu() + 1;
+}
+
+/*
+ * The sleeping lock: `state` is what everyone waits on. A writer that finds it
+ * taken announces itself in `writers` first; readers that see an announced
+ * writer wait, so writers are not starved.
+ */
+#define RW_WRITER ((uint32_t)1 << 31)
+
+void mem_rwlock_read(struct mem_rwlock *lock)
+{
+	mem_assert_no_locks();
+	for (;;) {
+		uint32_t state = atomic_read_acquire(&lock->state);
+		uint32_t writers = atomic_read_seq(&lock->writers);
+		if ((state & RW_WRITER) || writers) {
+			/* Sleep on whichever keeps us out; both are woken on change. */
+			if (state & RW_WRITER)
+				host_wait(&lock->state, state);
+			else
+				host_wait(&lock->writers, writers);
+			continue;
+		}
+		if (atomic_cas(&lock->state, &state, state + 1))
+			return;
+	}
+}
+
+void mem_rwlock_read_done(struct mem_rwlock *lock)
+{
+	uint32_t state = atomic_sub(&lock->state, 1);
+	if (state == 0 && atomic_read_seq(&lock->writers))
+		host_wake(&lock->state);
+}
+
+void mem_rwlock_write(struct mem_rwlock *lock)
+{
+	mem_assert_no_locks();
+	uint32_t expected = 0;
+	if (atomic_cas(&lock->state, &expected, RW_WRITER))
+		return;
+	atomic_add(&lock->writers, 1);
+	for (;;) {
+		expected = 0;
+		if (atomic_cas(&lock->state, &expected, RW_WRITER))
+			break;
+		host_wait(&lock->state, expected);
+	}
+	atomic_sub(&lock->writers, 1);
+	host_wake(&lock->writers);
+}
+
+void mem_rwlock_write_done(struct mem_rwlock *lock)
+{
+	atomic_write_seq(&lock->state, 0);
+	host_wake(&lock->state);
+}

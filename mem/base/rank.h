@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_BASE_RANK_H
+#define MEM_BASE_RANK_H
+/*
+ * Every lock class, in rank order. A CPU takes locks in rising rank only
+ * (equal rank only where the class says how: tables lock in ascending span
+ * start, then higher level first); debug builds panic otherwise.
+ *
+ * Ranks below MEM_RANK_FIRST belong to the host: its locks that may be held
+ * when mem/ is called. Ranks above MEM_RANK_LAST: its locks that its host_*
+ * functions take.
+ */
+enum mem_rank {
+	MEM_RANK_FIRST = 100,
+	MEM_RANK_SPACE = MEM_RANK_FIRST, /* sleeping: orders the calls on one space */
+	MEM_RANK_OBJECT_MAPS,            /* an object's set of mappings; never with a table lock */
+	MEM_RANK_OBJECT_SIZE,            /* sleeping: truncate against growth */
+	MEM_RANK_TABLE,                  /* page tables; many at once, in span order */
+	MEM_RANK_OBJECT_PAGES,           /* an object's page index */
+	MEM_RANK_KERNEL_AREA,            /* kernel virtual address ranges */
+	MEM_RANK_COMMIT,                 /* memory accounting */
+	MEM_RANK_HEAP,                   /* large blocks, segments */
+	MEM_RANK_SLAB,                   /* a cache's slab lists */
+	MEM_RANK_EPOCH,                  /* limbo lists */
+	MEM_RANK_PMM,                    /* the allocator's rare paths */
+	MEM_RANK_FLUSH,                  /* shootdown requests */
+	MEM_RANK_LAST = 199,
+};
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_BASE_UTIL_H
+#define MEM_BASE_UTIL_H
+/* Small arithmetic, bit and list helpers with no state. */
+#include <mem/types.h>
+
+#define ARRAY_COUNT(a)                  (sizeof(a) / sizeof((a)[0]))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define mem_min(a, b)                                                                              \
+	({                                                                                         \
+		__auto_type a_ = (a);                                                              \
+		__auto_type b_ = (b);                                                              \
+		a_ < b_ ? a_ : b_;                                                                 \
+	})
+#define mem_max(a, b)                                                                              \
+	({                                                                                         \
+		__auto_type a_ = (a);                                                              \
+		__auto_type b_ = (b);                                                              \
+		a_ > b_ ? a_ : b_;                                                                 \
+	})
+#define likely(x)         __builtin_expect(!!(x), 1)
+#define unlikely(x)       __builtin_expect(!!(x), 0)
+#define MEM_CACHE_ALIGNED __attribute__((aligned(64)))
+
+static inline uint64_t align_down(uint64_t value, uint64_t align)
+{
+	return value & ~(align - 1);
+}
+
+/* May wrap to 0 within `align` of 2^64; use align_up_checked where that matters. */
+static inline uint64_t align_up(uint64_t value, uint64_t align)
+{
+	return (value + align - 1) & ~(align - 1);
+}
+
+static inline bool align_up_checked(uint64_t value, uint64_t align, uint64_t *out)
+{
+	uint64_t sum;
+	if (__builtin_add_overflow(value, align - 1, &sum))
+		return false;
+	*out = sum & ~(align - 1);
+	return true;
+}
+
+static inline bool is_pow2(uint64_t value)
+{
+	return value && !(value & (value - 1));
+}
+
+static inline unsigned bit_lowest(uint64_t word) /* word != 0 */
+{
+	return (unsigned)__builtin_ctzll(word);
+}
+
+static inline unsigned bit_highest(uint64_t word) /* word != 0 */
+{
+	return 63u - (unsigned)__builtin_clzll(word);
+}
+
+/* Circular doubly linked list; an empty head and an unlinked node point to themselves. */
+struct list {
+	struct list *next, *prev;
+};
+
+static inline void list_init(struct list *head)
+{
+	head->next = head->prev = head;
+}
+
+static inline bool list_empty(const struct list *head)
+{
+	return head->next == head;
+}
+
+static inline void list_insert(struct list *node, struct list *prev, struct list *next)
+{
+	node->prev = prev;
+	node->next = next;
+	prev->next = node;
+	next->prev = node;
+}
+
+static inline void list_push_front(struct list *head, struct list *node)
+{
+	list_insert(node, head, head->next);
+}
+
+static inline void list_push_back(struct list *head, struct list *node)
+{
+	list_insert(node, head->prev, head);
+}
+
+static inline void list_remove(struct list *node)
+{
+	node->prev->next = node->next;
+	node->next->prev = node->prev;
+	list_init(node);
+}
+
+#define list_for_each(node, head)                                                                  \
+	for (struct list *node = (head)->next; node != (head); node = node->next)
+/* The body may remove and free `node`. */
+#define list_for_each_safe(node, head)                                                             \
+	for (struct list *node = (head)->next, *node##_next = node->next; node != (head);          \
+	     node = node##_next, node##_next = node->next)
+#define list_entry(node, type, member) container_of(node, type, member)
+
+/* Freestanding C needs these from somewhere; the host links its own. */
+MEM_BEGIN_DECLS
+void *memset(void *to, int byte, size_t bytes);
+void *memcpy(void *to, const void *from, size_t bytes);
+void *memmove(void *to, const void *from, size_t bytes);
+int memcmp(const void *a, const void *b, size_t bytes);
+MEM_END_DECLS
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_HEAP_H
+#define MEM_HEAP_H
+/*
+ * The kernel heap: kmalloc and friends over size-class caches and large blocks.
+ *
+ * A `struct heap` is an object; the short names (kmalloc ...) work on the one
+ * that heap_set_default() named. Context of all allocation and free calls: any,
+ * interrupt handlers included; with interrupts off or in a handler they take
+ * prepared pages or return NULL. They never sleep and never fault.
+ */
+#include <mem/slab.h>
+#include <mem/types.h>
+
+MEM_BEGIN_DECLS
+
+struct heap;
+
+/* Where the heap's virtual area comes from: ranges of pages that the heap maps
+ * and unmaps. The VMM provides vmm_heap_area(); hosted and VMM-less users give
+ * one over frames or the host's pages. */
+struct heap_area {
+	/* Map npages (> 0) of zeroed or dirty memory followed by an unmapped guard
+	 * page, at a multiple of align_pages (a power of two). NULL: none. `atomic`:
+	 * interrupts are off; only what needs no waiting. */
+	void *(*map)(struct heap_area *area, uint64_t npages, uint64_t align_pages, bool atomic);
+	/* Unmap what map returned: clear, quarantine the addresses, flush with no
+	 * lock held, then release. Context: thread, interrupts on, no lock (the
+	 * heap's reaper calls it, never kfree). */
+	void (*unmap)(struct heap_area *area, void *pages, uint64_t npages);
+};
+
+/* Make a heap over `area`. Errors: MEM_ENOMEM. Context: initialisation. */
+MEM_CHECKED mem_status heap_create(struct heap **out, struct heap_area *area);
+/* End an empty heap; live blocks are the caller's mistake (host_panic). */
+void heap_destroy(struct heap *heap);
+void heap_set_default(struct heap *heap);
+
+/* `bytes` bytes aligned to 16 (to their own size if that is a power of two up
+ * to a page), or NULL; bytes 0 gives a unique pointer that must be freed. */
+void *heap_alloc(struct heap *heap, size_t bytes);
+/* Aligned to `align`, a power of two up to 2 MiB. */
+void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align);
+/* NULL is ignored. Double and invalid frees are found: host_panic. Never
+ * unmaps. */
+void heap_free(struct heap *heap, void *block);
+/* As the C standard's realloc; on NULL the old block is untouched; bytes 0
+ * frees and returns NULL. */
+void *heap_realloc(struct heap *heap, void *block, size_t bytes);
+/* Bytes usable in a live block. */
+size_t heap_usable(struct heap *heap, const void *block);
+
+/* Give empty memory back to the area, prepared pages included if `all`.
+ * Returns pages given back. Context: thread, no lock. */
+uint64_t heap_reap(struct heap *heap, bool all);
+
+struct heap_stats {
+	uint64_t live_bytes; /* in blocks handed out, at their usable size */
+	uint64_t live_blocks;
+	uint64_t held_npages; /* mapped from the area */
+	uint64_t large_npages;
+	uint64_t allocs, frees, failures;
+};
+void heap_get_stats(struct heap *heap, struct heap_stats *stats);
+/* Call visit for each size class. */
+void heap_for_each_class(struct heap *heap, void (*visit)(const struct slab_stats *, void *),
+			 void *arg);
+bool heap_is_valid(struct heap *heap);
+
+/* The default heap. */
+void *kmalloc(size_t bytes);
+void *kzalloc(size_t bytes);               /* zeroed */
+void *kcalloc(size_t count, size_t bytes); /* zeroed; NULL if the product overflows */
+void *krealloc(void *block, size_t bytes);
+void *kmalloc_aligned(size_t bytes, size_t align);
+void kfree(void *block);
+
+MEM_END_DECLS
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_HOST_H
+#define MEM_HOST_H
+/*
+ * The host contract: every function that mem/ needs and does not have. They
+ * are ordinary functions, resolved when the host links. Each says from which
+ * context mem/ calls it, and with which locks held.
+ *
+ * Frames and heap alone need the first two groups; page tables add the third;
+ * user address spaces and faults the fourth.
+ */
+#include <mem/cpumask.h>
+#include <mem/types.h>
+
+MEM_BEGIN_DECLS
+
+/* ---- 1. saying things ------------------------------------------------- */
+
+enum host_log_level { HOST_LOG_DEBUG, HOST_LOG_INFO, HOST_LOG_WARN, HOST_LOG_ERROR };
+
+/* Print one formatted line (no newline at its end; %s %d %u %x %lx %lu %llx
+ * %llu %p %c and widths are used).
+ * Context: any, interrupts in any state. Locks: any mem/ lock may be held.
+ * Must not call into mem/. */
+void host_log(enum host_log_level level, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The caller broke a contract, or a structure is corrupt: stop the machine.
+ * Never called because memory ran out. Context and locks: as host_log. */
+MEM_NORETURN void host_panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- 2. this CPU ------------------------------------------------------ */
+
+/* The number of the running CPU, below host_cpu_count(). The caller has
+ * preemption or interrupts off, or takes the answer as a hint. Any context. */
+unsigned host_cpu(void);
+
+/* CPUs that may ever run mem/ code; at most MEM_MAX_CPUS, constant after init. */
+unsigned host_cpu_count(void);
+
+/* Turn interrupts off on this CPU; returns what host_irq_restore wants. Any context. */
+unsigned long host_irq_save(void);
+void host_irq_restore(unsigned long state);
+/* Are interrupts on? Any context. */
+bool host_irq_enabled(void);
+/* Is this an interrupt handler (page faults and system calls are not)? */
+bool host_in_interrupt(void);
+
+/* Forbid and allow moving this thread to another CPU or switching it away;
+ * nests. Interrupts stay as they are. host_preempt_enable may switch threads
+ * when the count reaches zero with interrupts on. */
+void host_preempt_disable(void);
+void host_preempt_enable(void);
+
+/* One turn of a busy wait. Context: any, interrupts on unless the wait is for
+ * a holder that has them off too. */
+void host_relax(void);
+
+/* ---- 3. translations -------------------------------------------------- */
+
+struct mem_trap;
+
+/* Have `handler` called for interrupt `vector` (mem/ asks for 14). The host
+ * saves CR2 first, then turns interrupts on if the interrupted code had them
+ * on, then calls. Context: initialisation. */
+void host_register_handler(unsigned vector, void (*handler)(struct mem_trap *trap));
+
+/* Make every CPU in `cpus` call vmm_flush_pending(), and return when each has
+ * returned from it. Never gives up. The calling CPU may be in the set: it is
+ * called directly. Context: thread or fault, interrupts on, preemption off,
+ * table locks may be held. */
+void host_flush_wait(const struct cpumask *cpus);
+
+/* ---- 4. user spaces --------------------------------------------------- */
+
+struct space;
+struct vmm_fault;
+
+/* Sleep while *word == expected; spurious returns are allowed.
+ * host_wake wakes every sleeper on that word. Context: thread, no spin lock
+ * held, preemption on; host_wake: any but an interrupt handler. */
+void host_wait(const uint32_t *word, uint32_t expected);
+void host_wake(const uint32_t *word);
+
+/* The space that the running thread's user addresses belong to; NULL in a
+ * kernel thread. Context: fault. */
+struct space *host_current_space(void);
+
+/* A user access that cannot be served: deliver fault->signal / fault->code to
+ * the running thread (it may be handled there). Context: fault from user
+ * mode, interrupts on, no lock. */
+void host_user_fault(struct mem_trap *trap, const struct vmm_fault *fault);
+
+/* A kernel access that cannot be served: continue at a fix-up if the faulting
+ * instruction has one (return true), else return false: mem/ then calls
+ * host_fatal_fault. Context: fault from kernel mode. */
+bool host_fixup_fault(struct mem_trap *trap, const struct vmm_fault *fault);
+MEM_NORETURN void host_fatal_fault(struct mem_trap *trap, const struct vmm_fault *fault);
+
+/* Memory has run out after everything that can be drained was drained; true
+ * if the host freed some (or chose a program to end), so that it is worth
+ * another try. Context: thread or fault, may sleep, no lock. */
+bool host_out_of_memory(uint64_t npages);
+
+MEM_END_DECLS
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_PMM_H
+#define MEM_PMM_H
+/*
+ * Physical frames: one bitmap, bit 1 = in use, 0 = free.
+ *
+ * Every call works on a `struct pmm`, so that tests make as many as they like;
+ * a kernel has one. Unless said otherwise a call may be made from any context,
+ * interrupt handlers included, with any mem/ lock held, and never sleeps.
+ */
+#include <mem/memmap.h>
+#include <mem/types.h>
+
+MEM_BEGIN_DECLS
+
+struct pmm;
+
+#define PMM_ORDER_HUGE 9  /* 2 MiB */
+#define PMM_ORDER_GIGA 18 /* 1 GiB */
+
+enum pmm_flags {
+	PMM_ANY = 0,
+	PMM_FIRST = 1 << 0,  /* the lowest free frame(s) of the whole bitmap */
+	PMM_ZERO = 1 << 1,   /* the memory is all zero */
+	PMM_ATOMIC = 1 << 2, /* do not wait for other CPUs to give back what they hold */
+	PMM_KERNEL = 1 << 3, /* no frame record wanted: the frame is never counted */
+};
+
+/* What a frame is used for; part of its record. */
+enum frame_type {
+	FRAME_NONE = 0, /* free, or kernel memory without a record */
+	FRAME_KERNEL,   /* slab, heap, stacks */
+	FRAME_TABLE,    /* a page-table page; its reference is the struct table */
+	FRAME_ANON,     /* anonymous user memory; counted */
+	FRAME_OBJECT,   /* a page of an object; counted; its reference is the object */
+	FRAME_TYPE_COUNT
+};
+
+/* Bytes that pmm_init will take out of `map` for its metadata. */
+uint64_t pmm_metadata_bytes(const struct memmap *map, unsigned ncpus);
+
+/* Make an allocator over the usable regions of `map`. Its metadata is taken
+ * from a usable region (which is retyped to MEMMAP_RESERVED in `map`) and
+ * `*out` lies in it; nothing is written per block, so the cost does not grow
+ * with memory. Context: initialisation, one CPU. Locks: none.
+ * Errors: MEM_ENOMEM no region can hold the metadata; nothing has changed. */
+MEM_CHECKED mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus);
+
+/* Allocate 2^order contiguous frames, aligned to their size; order 0..18
+ * (orders 10..17 and 18 are served as ranges). PADDR_NONE if there is none. A
+ * caller with interrupts on and without PMM_ATOMIC never gets PADDR_NONE while
+ * enough frames are free anywhere in one piece. */
+MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
+
+/* Give back what pmm_alloc returned, with the same order. A frame that is
+ * already free, cached, reserved, foreign, of another order or still
+ * referenced is the caller's mistake: host_panic with the reason. */
+void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order);
+
+/* Allocate `npages` contiguous frames starting at a multiple of `align_pages`
+ * (a power of two), entirely below physical address `below` (PADDR_NONE: no
+ * bound). Slow (searches), exact (finds a range if there is one).
+ * Context: interrupts on, unless PMM_ATOMIC.
+ * Errors: MEM_EINVAL npages 0 or align not a power of two; MEM_ENOMEM. */
+MEM_CHECKED mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_pages,
+				       paddr_t below, unsigned flags, paddr_t *out);
+
+/* Give back a range, or any part of one; the same checks as pmm_free. */
+void pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages);
+
+/* Take [pa, pa + npages) out of use. Errors: MEM_EBUSY a frame is in use;
+ * MEM_EINVAL not memory of this allocator. Nothing has changed then. */
+MEM_CHECKED mem_status pmm_reserve(struct pmm *pmm, paddr_t pa, uint64_t npages);
+
+/* Add frames that pmm_init saw as not usable (bootloader-reclaimable memory
+ * once nothing needs it), or that pmm_reserve took. */
+MEM_CHECKED mem_status pmm_add(struct pmm *pmm, paddr_t pa, uint64_t npages);
+
+/* Give everything that CPUs hold privately back to the bitmap: own word, free
+ * buffers, of every CPU. Afterwards pmm_stats.free is exact and cached is 0
+ * if nobody allocates meanwhile. Context: thread, interrupts on. */
+void pmm_drain(struct pmm *pmm);
+
+/* Clear a few free frames ahead of need. Context: idle thread. Returns false
+ * when there is nothing to do. */
+bool pmm_idle(struct pmm *pmm);
+
+struct pmm_stats {
+	uint64_t total;     /* frames managed */
+	uint64_t free;      /* clear bits, plus `cached` */
+	uint64_t cached;    /* held free by CPUs */
+	uint64_t free_huge; /* wholly free 2 MiB blocks */
+	uint64_t metadata;  /* bytes of the allocator itself, records included */
+	uint64_t records; /* frames taken for frame records: they are neither free nor the user's */
+};
+/* Sum over blocks and CPUs: exact when nobody allocates meanwhile. */
+void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats);
+
+/* ---- frame records: type, count, reference ----------------------------- */
+
+/* Make the record of an allocated order-0 frame: type, count 1 and reference
+ * (a direct-map pointer or NULL, 8-byte aligned). The frame came from
+ * pmm_alloc without PMM_KERNEL. */
+void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference);
+
+/* Frames have to be allocated in blocks that carry records; false when `pa` is
+ * not memory of this allocator or its block has no records. */
+bool frame_has_record(struct pmm *pmm, paddr_t pa);
+
+enum frame_type frame_type(struct pmm *pmm, paddr_t pa);
+void *frame_reference(struct pmm *pmm, paddr_t pa);
+/* The count, read with acquire order: see invariant I4 for who may rely on it. */
+uint32_t frame_count(struct pmm *pmm, paddr_t pa);
+
+/* One more owner. Errors: MEM_EBUSY the count would overflow (2^20); unchanged. */
+MEM_CHECKED mem_status frame_get(struct pmm *pmm, paddr_t pa);
+
+/* One owner less; true if that was the last: the record is cleared and the
+ * caller frees the frame with pmm_free(pmm, pa, 0). */
+MEM_CHECKED bool frame_put(struct pmm *pmm, paddr_t pa);
+
+/* Kernel pins (I/O, kernel access to user memory across a sleep), counted
+ * apart: fork copies a pinned page at once. */
+MEM_CHECKED mem_status frame_pin(struct pmm *pmm, paddr_t pa);
+void frame_unpin(struct pmm *pmm, paddr_t pa);
+bool frame_is_pinned(struct pmm *pmm, paddr_t pa);
+
+/* ---- for tests ---------------------------------------------------------- */
+
+/* Check every structure against every other and I7's arithmetic; false with a
+ * reason through host_log. Context: nobody else uses the allocator. */
+bool pmm_is_valid(struct pmm *pmm);
+
+MEM_END_DECLS
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_VMM_H
+#define MEM_VMM_H
+/*
+ * Virtual memory: kernel mappings, user address spaces, page faults, and the
+ * flushing of translations.
+ *
+ * One structure describes a space: its page tables. Every table page has a
+ * descriptor that also says, in runs of promises, what its not yet present
+ * pages will be (docs/ARCHITECTURE.md, "A page table is the address space").
+ */
+#include <mem/cpumask.h>
+#include <mem/heap.h>
+#include <mem/memmap.h>
+#include <mem/object.h>
+#include <mem/pmm.h>
+#include <mem/types.h>
+
+MEM_BEGIN_DECLS
+
+struct vmm;
+struct space;
+
+/* ---- set-up ------------------------------------------------------------ */
+
+struct vmm_config {
+	struct pmm *pmm;
+	const struct memmap *map; /* which RAM the direct map covers */
+	/* The kernel image: segments to map, page-aligned, not overlapping. */
+	const struct vmm_segment {
+		vaddr_t va;
+		paddr_t pa;
+		uint64_t npages;
+		unsigned prot; /* VM_READ | VM_WRITE | VM_EXEC, never both W and X */
+	} * segments;
+	size_t segment_count;
+	bool has_giga_pages; /* CPUID.80000001H:EDX[26] */
+	bool has_nx;
+	uint64_t commit_limit_npages; /* 0: what the pmm has */
+};
+
+/* Build the kernel's page tables: direct map of all RAM (writable, NX; read-only
+ * where it aliases a segment without VM_WRITE), segments, and the kernel areas;
+ * every entry of the root's upper half that will ever be used is filled (I8).
+ * Does not load them. Asks the host for vector 14. Context: initialisation.
+ * Errors: MEM_ENOMEM. */
+MEM_CHECKED mem_status vmm_init(struct vmm **out, const struct vmm_config *config);
+
+/* Load the kernel root on this CPU and say that this CPU takes part in flushes.
+ * Context: each CPU once, interrupts off, PAT programmed (WB WT UC- UC WP WC). */
+void vmm_cpu_online(struct vmm *vmm);
+
+/* Physical address of the kernel root table (what CR3 holds in no space). */
+paddr_t vmm_kernel_root(const struct vmm *vmm);
+struct pmm *vmm_pmm(const struct vmm *vmm);
+
+/* ---- kernel mappings --------------------------------------------------- */
+
+enum vm_prot { VM_NONE = 0, VM_READ = 1, VM_WRITE = 2, VM_EXEC = 4 };
+
+enum vm_cache { VM_WB, VM_WT, VM_UC_MINUS, VM_UC, VM_WP, VM_WC };
+
+/* Map [pa, pa + bytes) at a new kernel address: 2 MiB and 1 GiB entries where
+ * alignment allows. `pa` need not be aligned; the result has the same offset.
+ * Context: thread, interrupts on. Errors: MEM_EINVAL, MEM_ENOMEM. */
+MEM_CHECKED mem_status vmm_map_device(struct vmm *vmm, paddr_t pa, uint64_t bytes,
+				      enum vm_prot prot, enum vm_cache cache, void **out);
+void vmm_unmap_device(struct vmm *vmm, void *va, uint64_t bytes);
+
+/* Contiguous memory for a device: physical range below `below`, mapped with
+ * `cache`, zeroed. */
+MEM_CHECKED mem_status vmm_alloc_dma(struct vmm *vmm, uint64_t bytes, paddr_t below,
+				     enum vm_cache cache, void **va, paddr_t *pa);
+void vmm_free_dma(struct vmm *vmm, void *va, uint64_t bytes);
+
+/* A kernel stack of npages with an unmapped guard page on either side; *out is
+ * its lowest byte. Context: thread, interrupts on. */
+MEM_CHECKED mem_status vmm_alloc_stack(struct vmm *vmm, uint64_t npages, void **out);
+void vmm_free_stack(struct vmm *vmm, void *stack, uint64_t npages);
+
+/* If va lies in the guard page of a kernel stack or of a large heap block, the
+ * name of what it guards ("kernel stack", "heap block"), else NULL. Any context. */
+const char *vmm_guard_name(const struct vmm *vmm, vaddr_t va);
+
+/* The heap's virtual area. */
+struct heap_area *vmm_heap_area(struct vmm *vmm);
+
+/* The raw layer, in the tables under a kernel area or any root that the host
+ * made itself: map one range, unmap it (no flush: see vmm_flush_range), read an
+ * entry back. level: 1, 2 or 3 (4 KiB, 2 MiB, 1 GiB). */
+MEM_CHECKED mem_status pt_map(struct pmm *pmm, paddr_t root, vaddr_t va, paddr_t pa, uint64_t bytes,
+			      uint64_t entry_bits);
+void pt_unmap(struct pmm *pmm, paddr_t root, vaddr_t va, uint64_t bytes);
+/* Where va leads: false if it is not present. Any out pointer may be NULL. */
+bool pt_translate(paddr_t root, vaddr_t va, paddr_t *pa, uint64_t *entry, unsigned *level);
+
+/* ---- flushing ----------------------------------------------------------- */
+
+/* Do what other CPUs asked of this one. The host calls it on every CPU that
+ * host_flush_wait names, from the interrupt it sends. Context: interrupt. */
+void vmm_flush_pending(void);
+
+/* Flush a kernel range on every CPU and wait. Context: as host_flush_wait. */
+void vmm_flush_kernel(struct vmm *vmm, vaddr_t va, uint64_t bytes);
+
+/* ---- spaces ------------------------------------------------------------- */
+
+/* A new, empty user space with one reference. Errors: MEM_ENOMEM. Context: thread. */
+MEM_CHECKED mem_status vmm_space_create(struct vmm *vmm, struct space **out);
+void vmm_space_get(struct space *space);
+/* Drop a reference; the last one unmaps everything and frees the space. No CPU
+ * may still run user code in it (lazily loaded is fine). Context: thread. */
+void vmm_space_put(struct space *space);
+
+/* Copy the space for fork: every private page becomes copy-on-write in both.
+ * Errors: MEM_ENOMEM: no child; the parent is as it was, but for entries that
+ * became read-only (harmless). */
+MEM_CHECKED mem_status vmm_space_fork(struct space *parent, struct space **child);
+
+/* Unmap everything (exec does so before it maps the new program). */
+void vmm_space_clear(struct space *space);
+
+/* Run user code of `next` on this CPU from now on (NULL: none; the old tables
+ * may stay loaded lazily). Context: scheduler, interrupts off. */
+void vmm_switch(struct vmm *vmm, struct space *next);
+
+enum vm_flags {
+	VM_SHARED = 1 << 0,
+	VM_FIXED = 1 << 1,           /* at `hint`, replacing what is there */
+	VM_FIXED_NOREPLACE = 1 << 2, /* at `hint`, MEM_EEXIST if anything is there */
+	VM_GROWSDOWN = 1 << 3,       /* a stack: grows down into the gap below it on faults */
+	VM_LOCKED = 1 << 4,
+	VM_NORESERVE = 1 << 5, /* not charged against the commit limit */
+	VM_POPULATE = 1 << 6,  /* touch every page now; failures are ignored */
+	VM_DONTFORK = 1 << 7,
+	VM_WIPEONFORK = 1 << 8,
+	VM_BELOW_4G = 1 << 9, /* MAP_32BIT: below 2 GiB */
+};
+
+struct vm_map_args {
+	vaddr_t hint;             /* page-aligned if FIXED, else rounded down; 0: anywhere */
+	uint64_t bytes;           /* rounded up to pages; > 0 */
+	unsigned prot;            /* enum vm_prot */
+	unsigned maxprot;         /* what mprotect may raise it to; prot is within it */
+	unsigned flags;           /* enum vm_flags */
+	struct vm_object *object; /* NULL: anonymous (VM_SHARED: a new object is made) */
+	uint64_t offset;          /* page-aligned byte offset in the object */
+	vaddr_t limit;            /* highest end address for a search; 0: USER_TOP */
+	const char *name; /* shown in maps for anonymous memory ("[heap]"), static string or NULL */
+};
+
+/* Promise memory; nothing is touched and, in a space with room in its tables,
+ * nothing allocated. Searches top-down from `limit` when there is no (free) hint.
+ * Context: thread, may sleep, no lock. Errors: MEM_EINVAL, MEM_ENOMEM (no gap,
+ * commit limit, address limit of the space), MEM_EEXIST; nothing has changed. */
+MEM_CHECKED mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t *out);
+
+/* Take the promises of [va, va+bytes) back; unmapped parts are fine. Errors:
+ * MEM_EINVAL; MEM_ENOMEM (a split needs memory): nothing has changed. */
+MEM_CHECKED mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes);
+
+/* Change protection. Errors: MEM_ENOMEM a part is not mapped (Linux's answer);
+ * MEM_EACCES above maxprot; nothing has changed in either case. */
+MEM_CHECKED mem_status vmm_protect(struct space *space, vaddr_t va, uint64_t bytes, unsigned prot);
+
+enum vm_move_flags { VM_MOVE_MAY = 1, VM_MOVE_FIXED = 2, VM_MOVE_DONTUNMAP = 4 };
+/* mremap(2): one mapping from [va, old_bytes) to new_bytes, in place if it can,
+ * else elsewhere if VM_MOVE_MAY, or at new_va if VM_MOVE_FIXED. old_bytes 0 of a
+ * shared mapping makes a second one. Errors: MEM_EFAULT the old range is not
+ * one mapping; MEM_ENOMEM; MEM_EINVAL. */
+MEM_CHECKED mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes,
+				uint64_t new_bytes, unsigned flags, vaddr_t new_va, vaddr_t *out);
+
+enum vm_advice {
+	VM_ADVICE_NONE,     /* accepted, changes nothing (NORMAL, RANDOM, SEQUENTIAL ...) */
+	VM_ADVICE_DONTNEED, /* drop present pages: anonymous ones read as zero again */
+	VM_ADVICE_FREE,     /* as DONTNEED for private anonymous memory, else MEM_EINVAL */
+	VM_ADVICE_POPULATE_READ,
+	VM_ADVICE_POPULATE_WRITE,
+	VM_ADVICE_DONTFORK,
+	VM_ADVICE_DOFORK,
+	VM_ADVICE_WIPEONFORK,
+	VM_ADVICE_KEEPONFORK,
+	VM_ADVICE_REMOVE, /* punch a hole in a shared object */
+	VM_ADVICE_LOCK,   /* mlock: set locked and populate */
+	VM_ADVICE_UNLOCK,
+};
+/* Errors: MEM_ENOMEM a part is unmapped (the rest has been done, as on Linux);
+ * MEM_EINVAL. */
+MEM_CHECKED mem_status vmm_advise(struct space *space, vaddr_t va, uint64_t bytes,
+				  enum vm_advice advice);
+
+/* ---- looking ------------------------------------------------------------ */
+
+/* One stretch of equal promises. */
+struct vm_area {
+	vaddr_t start, end;
+	unsigned prot, maxprot, flags; /* flags: VM_SHARED, GROWSDOWN, LOCKED, NORESERVE ... */
+	struct vm_object *object;      /* with a reference (vm_area_done), or NULL */
+	uint64_t offset;               /* bytes in the object at `start` */
+	const char *name;              /* or NULL */
+};
+/* The first area that ends above va, runs merged where equal neighbours meet;
+ * false: none. Drop with vm_area_done. Context: thread, may sleep. */
+bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out);
+void vm_area_done(struct vm_area *area);
+
+/* For mincore, pagemap, smaps: is the page at va present? Any out may be NULL. */
+bool vmm_page_info(struct space *space, vaddr_t va, paddr_t *pa, bool *writable, bool *dirty);
+
+struct vmm_space_stats {
+	uint64_t virt_npages;     /* promised */
+	uint64_t resident_npages; /* present entries, shared zero page not counted */
+	uint64_t resident_file;   /* of these, object pages */
+	uint64_t table_npages;    /* page tables */
+	uint64_t peak_resident;
+	uint64_t peak_virt;
+	uint64_t commit_npages; /* charged */
+	uint64_t locked_npages;
+	uint64_t data_npages;  /* private writable */
+	uint64_t stack_npages; /* grows-down */
+	uint64_t exec_npages;
+	uint64_t area_count; /* merged runs */
+	uint64_t faults_minor, faults_major;
+};
+void vmm_space_stats(struct space *space, struct vmm_space_stats *stats);
+
+struct vmm_space_limits { /* in pages; UINT64_MAX: none */
+	uint64_t virt_npages, data_npages, stack_npages, locked_npages;
+	uint64_t area_count; /* 65530 */
+};
+void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *limits);
+
+/* Copy between a kernel buffer and another program's memory as that program
+ * could (`force`: as a debugger, ignoring prot within maxprot); a write breaks
+ * copy-on-write first. `*done`: bytes copied. Errors: MEM_EFAULT at the first
+ * page that cannot be reached. Context: thread, may sleep, no lock. */
+MEM_CHECKED mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes,
+				  bool write, bool force, uint64_t *done);
+
+/* Make the page at va present for the access and pin its frame (futex keys,
+ * I/O): vmm_unpin drops it. `*identity` and `*offset` name the page stably:
+ * (object, page) for shared pages, (space, vpn) for private ones. */
+MEM_CHECKED mem_status vmm_pin(struct space *space, vaddr_t va, bool write, paddr_t *pa);
+void vmm_unpin(struct vmm *vmm, paddr_t pa);
+/* The name of a futex word without pinning: equal for all who share it. */
+MEM_CHECKED mem_status vmm_futex_key(struct space *space, vaddr_t va, bool process_private,
+				     uint64_t key[2]);
+
+/* ---- faults ------------------------------------------------------------- */
+
+/* What the host's exception entry hands to the handler. */
+struct mem_trap {
+	vaddr_t address; /* CR2, saved before interrupts were enabled */
+	uint64_t error;  /* error code: FAULT_* */
+	vaddr_t ip;
+	vaddr_t sp;
+	void *frame; /* the host's own register frame */
+};
+
+enum vmm_cause {
+	VMM_FAULT_NO_MAPPING,   /* SIGSEGV SEGV_MAPERR */
+	VMM_FAULT_PROTECTION,   /* SIGSEGV SEGV_ACCERR */
+	VMM_FAULT_KERNEL_RANGE, /* user access to a kernel or non-canonical address: SEGV_MAPERR */
+	VMM_FAULT_GUARD,        /* stack cannot grow: guard gap or limit: SEGV_MAPERR */
+	VMM_FAULT_BEYOND,       /* beyond the object's end: SIGBUS BUS_ADRERR */
+	VMM_FAULT_IO,           /* SIGBUS */
+	VMM_FAULT_RESERVED_BIT, /* a table is corrupt: the host ends the program and says so */
+	VMM_FAULT_NO_MEMORY,    /* the host ends the program */
+	VMM_FAULT_CAUSE_COUNT
+};
+
+struct vmm_fault {
+	vaddr_t address;
+	vaddr_t ip;
+	uint64_t error;
+	enum vmm_cause cause;
+	int signal, code; /* Linux numbers: 11/1, 11/2, 7/2 ...; 9/0 for NO_MEMORY */
+};
+
+/* Serve one access to a user address. Context: thread or fault, interrupts on,
+ * may sleep, no lock. `access`: FAULT_WRITE, FAULT_FETCH and FAULT_USER bits.
+ * On anything but MEM_OK `*fault` (if not NULL) says why. */
+MEM_CHECKED mem_status vmm_fault(struct space *space, vaddr_t va, unsigned access,
+				 struct vmm_fault *fault);
+
+/* The interrupt-14 handler that vmm_init registers. */
+void vmm_handle_trap(struct mem_trap *trap);
+
+const char *vmm_cause_name(enum vmm_cause cause);
+
+/* Write a report a person can read: what it did, where, in which mapping, the
+ * nearest ones below and above. `print` gets one line at a time. Context: thread. */
+void vmm_explain_fault(struct space *space, const struct vmm_fault *fault,
+		       void (*print)(void *arg, const char *line), void *arg);
+
+/* ---- running short ------------------------------------------------------ */
+
+/* Drain what can be: CPU caches, limbo, heap reaper. Context: thread, may sleep. */
+void vmm_drain(struct vmm *vmm);
+
+struct vmm_stats {
+	uint64_t commit_npages, commit_limit_npages;
+	uint64_t table_npages; /* user page tables */
+	uint64_t kernel_table_npages;
+	uint64_t object_npages; /* pages in objects */
+	uint64_t anon_npages;
+	uint64_t limbo_npages;
+	uint64_t stack_npages, device_npages, heap_npages;
+	uint64_t flushes, flush_cpus, flush_full; /* shootdowns, CPUs reached, full ones */
+};
+void vmm_get_stats(struct vmm *vmm, struct vmm_stats *stats);
+
+/* ---- for tests ---------------------------------------------------------- */
+
+/* Check I1, I2, I4, I8 and all counters of a space; false with a reason through
+ * host_log. Context: nobody else uses the space. */
+bool vmm_space_is_valid(struct space *space);
+bool vmm_is_valid(struct vmm *vmm);
+
+MEM_END_DECLS
+#endif

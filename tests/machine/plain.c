@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* The plain host: see plain.h. */
+#define _GNU_SOURCE
+#include "tests/machine/plain.h"
+
+#include <linux/futex.h>
+#include <mem/host.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static unsigned cpu_total = 1;
+static _Thread_local unsigned my_cpu;
+static _Thread_local bool irq_off, in_interrupt;
+static _Thread_local int preempt_depth;
+
+void plain_init(uint64_t bytes, unsigned ncpus)
+{
+	void *arena = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (arena == MAP_FAILED) {
+		perror("arena");
+		exit(1);
+	}
+	mem_direct_map_base = (uintptr_t)arena;
+	cpu_total = ncpus;
+}
+
+void plain_set_cpu(unsigned cpu)
+{
+	my_cpu = cpu;
+}
+
+void plain_set_interrupt(bool on)
+{
+	in_interrupt = irq_off = on;
+}
+
+void host_log(enum host_log_level level, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fprintf(stderr, level >= HOST_LOG_WARN ? "  log! " : "  log: ");
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+}
+
+MEM_NORETURN void host_panic(const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fprintf(stderr, "PANIC: ");
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+	fflush(NULL);
+	abort();
+}
+
+unsigned host_cpu(void)
+{
+	return my_cpu;
+}
+
+unsigned host_cpu_count(void)
+{
+	return cpu_total;
+}
+
+unsigned long host_irq_save(void)
+{
+	bool was = irq_off;
+	irq_off = true;
+	return was;
+}
+
+void host_irq_restore(unsigned long state)
+{
+	irq_off = state != 0;
+}
+
+bool host_irq_enabled(void)
+{
+	return !irq_off;
+}
+
+bool host_in_interrupt(void)
+{
+	return in_interrupt;
+}
+
+void host_preempt_disable(void)
+{
+	preempt_depth++;
+}
+
+void host_preempt_enable(void)
+{
+	if (--preempt_depth < 0)
+		host_panic("preempt_enable without disable");
+}
+
+void host_relax(void)
+{
+	sched_yield();
+}
+
+void host_wait(const uint32_t *word, uint32_t expected)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+void host_wake(const uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
+}
