@@ -83,15 +83,16 @@ define flavour
 $(BUILD)/$(1)/%.c.o: %.c
 	@mkdir -p $$(@D)
 	$$(call say,CC [$(1)],$$<) $$(CC) $$(HOSTED_CFLAGS) $$($(1)_flags) -c -o $$@ $$<
-$(1)_MEM_OBJ := $$(patsubst %,$(BUILD)/$(1)/%.o,$$(MEM_SRC))
+$(BUILD)/$(1)/libmem.a: $$(patsubst %,$(BUILD)/$(1)/%.o,$$(MEM_SRC))
+	$$(call say,AR [$(1)],$$@) rm -f $$@ && $$(AR) rcs $$@ $$^
 endef
 $(foreach f,hosted plain threads bench,$(eval $(call flavour,$(f))))
 
 # Hosted test binaries. In tests/sources.mk:
-#   $(eval $(call hosted_test,NAME,FLAVOUR,SOURCES...))  links SOURCES and all of mem/
+#   HOSTED_TEST_LIST += NAME:FLAVOUR     NAME_SRC := SOURCES   (links with that flavour's mem/)
 define hosted_test
 HOSTED_TESTS += $(BUILD)/$(2)/$(1)
-$(BUILD)/$(2)/$(1): $(patsubst %,$(BUILD)/$(2)/%.o,$(3)) $$($(2)_MEM_OBJ)
+$(BUILD)/$(2)/$(1): $(patsubst %,$(BUILD)/$(2)/%.o,$(3)) $(BUILD)/$(2)/libmem.a
 	$$(call say,LD [$(2)],$$@) $$(CC) $$($(2)_flags) -o $$@ $$^ -lpthread
 endef
 $(foreach d,$(HOSTED_TEST_LIST),$(eval $(call hosted_test,$(firstword $(subst :, ,$(d))),$(word 2,$(subst :, ,$(d))),$($(firstword $(subst :, ,$(d)))_SRC))))

@@ -1,0 +1,2 @@
+HOSTED_TEST_LIST += test_harness:plain
+test_harness_SRC := tests/runner.c tests/machine/plain.c tests/unit/selftest.c
