@@ -13,12 +13,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Around public prototypes: C names in C++, and visible where the rest of the
+ * component is compiled hidden. */
 #ifdef __cplusplus
-#define MEM_BEGIN_DECLS extern "C" {
-#define MEM_END_DECLS   }
+#define MEM_BEGIN_DECLS                                                                            \
+	_Pragma("GCC visibility push(default)") extern "C"                                         \
+	{
+#define MEM_END_DECLS                                                                              \
+	}                                                                                          \
+	_Pragma("GCC visibility pop")
 #else
-#define MEM_BEGIN_DECLS
-#define MEM_END_DECLS
+#define MEM_BEGIN_DECLS _Pragma("GCC visibility push(default)")
+#define MEM_END_DECLS   _Pragma("GCC visibility pop")
 #endif
 
 typedef uint64_t paddr_t;

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Rules about the source that no compiler checks.
+
+    tools/check.py [--list] [NAME...]       (make check runs all of them)
+
+Each check prints `ok check_NAME`, `skip check_NAME: why` or
+`FAIL check_NAME: what` with one line a finding.
+"""
+import concurrent.futures
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("BUILD", "build")
+CC = os.environ.get("CC", "gcc")
+
+# Layers of mem/, left to right; each may include only what stands left of it.
+LAYERS = {"base": 0, "arch": 1, "pmm": 2, "slab": 3, "pt": 3, "vm": 4, "heap": 5}
+# Which layer a public header belongs to; heap's page source and the VMM's use
+# of it meet in heap.h, which names no VMM type.
+PUBLIC = {"types.h": 0, "cpumask.h": 0, "host.h": 0, "memmap.h": 2, "pmm.h": 2, "slab.h": 3,
+          "heap.h": 3, "object.h": 4, "vmm.h": 4}
+STANDARD = {"stdbool.h", "stddef.h", "stdint.h", "stdarg.h", "limits.h"}
+
+EXPORTS = re.compile(
+    r"^(mem_|memmap_|pmm_|frame_|slab_|heap_|vmm_|vm_object_|vm_area_|pt_(map|unmap|translate)$"
+    r"|k(malloc|zalloc|calloc|realloc|free|malloc_aligned)$)")
+IMPORTS = re.compile(r"^(host_\w+|mem(set|cpy|move|cmp))$")
+
+
+def tracked(*patterns):
+    out = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard",
+                          "--", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return sorted({f for f in out.stdout.split("\0") if f and os.path.exists(os.path.join(ROOT, f))})
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        return f.read()
+
+
+def run(command):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def check_layering():
+    """mem/ includes only mem/, and inside it only to the left."""
+    for path in tracked("mem/*.c", "mem/*.h"):
+        part = path.split("/")[1]
+        for number, line in enumerate(read(path).splitlines(), 1):
+            m = re.match(r'\s*#\s*include\s*([<"])([^>"]+)[>"]', line)
+            if not m:
+                continue
+            name = m.group(2)
+            where = f"{path}:{number}: includes {name}"
+            if name in STANDARD:
+                continue
+            if name.startswith("mem/"):
+                target = PUBLIC.get(name[4:])
+                if target is None:
+                    yield f"{where}: unknown public header"
+            elif name.split("/")[0] in LAYERS:
+                target = LAYERS[name.split("/")[0]]
+                if part == "include":
+                    yield f"{where}: a public header includes an internal one"
+                    continue
+                if name.split("/")[0] == part:
+                    continue
+                if target == LAYERS[part]:
+                    yield f"{where}: same layer, other part"
+                    continue
+            else:
+                yield f"{where}: not in mem/"
+                continue
+            if part != "include" and target is not None and target > LAYERS[part]:
+                yield f"{where}: against the direction of layers"
+
+
+def check_names():
+    """The component, linked into one object, exports and imports only what it says."""
+    made = run(["make", "-s", f"{BUILD}/kernel/libmem.o"])
+    if made.returncode:
+        yield "make libmem.o: " + made.stderr.strip().splitlines()[-1]
+        return
+    symbols = run(["nm", f"{BUILD}/kernel/libmem.o"]).stdout
+    for line in symbols.splitlines():
+        kind, name = line.split()[-2:]
+        if kind == "U" and not IMPORTS.match(name):
+            yield f"needs {name}, which no contract names"
+        elif kind.isupper() and kind != "U" and not EXPORTS.match(name):
+            yield f"exports {name}"
+
+
+def check_headers():
+    """Every public header compiles alone, in C and C++, with gcc and clang."""
+    jobs = []
+    for path in tracked("mem/include/mem/*.h"):
+        for compiler, language in (("gcc", "c"), ("g++", "c++"), ("clang", "c"), ("clang++", "c++")):
+            if not shutil.which(compiler):
+                continue
+            std = "-std=c11" if language == "c" else "-std=c++17"
+            jobs.append((path, [compiler, "-x", language, std, "-Wall", "-Wextra", "-Wpedantic",
+                                "-Werror", "-Imem/include", "-include", path, "-fsyntax-only",
+                                "/dev/null"]))
+    for path, command in jobs:
+        done = run(command)
+        if done.returncode:
+            yield f"{path} with {command[0]}: {done.stderr.splitlines()[0]}"
+
+
+def doc_words():
+    for path in tracked("*.md", "docs/*.md"):
+        text = re.sub(r"```.*?```", "", read(path), flags=re.S)
+        for number, line in enumerate(text.splitlines(), 1):
+            for word in re.findall(r"`([^`]+)`", line):
+                yield path, word
+
+
+def check_docs():
+    """Every path and function that a document names exists."""
+    source = "\n".join(read(f) for f in tracked("*.c", "*.h", "*.S", "*.py", "*.sh", "*.mk", "Makefile",
+                                                 "run", "test", "*.lds", "*.pml"))
+    identifiers = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", source))
+    tops = {f.split("/")[0] for f in tracked() if "/" in f}
+    for path, word in doc_words():
+        m = re.fullmatch(r"((?:[\w.-]+/)+[\w.*{},-]*)", word)
+        if m and word.split("/")[0] in tops and not word.startswith("build/"):
+            if not any(c in word for c in "*{}") and not os.path.exists(os.path.join(ROOT, word)):
+                yield f"{path}: path {word} does not exist"
+            continue
+        m = re.fullmatch(r"([A-Za-z_]\w+)\(\)", word)
+        if m and m.group(1) not in identifiers:
+            yield f"{path}: function {word} does not exist"
+        m = re.fullmatch(r"(?:struct|enum) (\w+)", word)
+        if m and m.group(1) not in identifiers:
+            yield f"{path}: type {word} does not exist"
+
+
+def check_format():
+    """clang-format has nothing to say."""
+    if not shutil.which("clang-format"):
+        raise Skip("no clang-format")
+    files = tracked("*.c", "*.h")
+
+    def one(path):
+        return path, run(["clang-format", "--dry-run", "-Werror", path]).returncode
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for path, status in pool.map(one, files):
+            if status:
+                yield f"{path} is not formatted (clang-format -i)"
+
+
+def check_tidy():
+    """clang-tidy has nothing to say about the component."""
+    if not shutil.which("clang-tidy"):
+        raise Skip("no clang-tidy")
+    files = tracked("mem/*.c")
+    flags = ["-std=gnu17", "-ffreestanding", "-mgeneral-regs-only", "-Imem/include", "-Imem"]
+
+    def one(path):
+        return path, run(["clang-tidy", "--quiet", "--warnings-as-errors=*", path, "--", *flags])
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for path, done in pool.map(one, files):
+            if done.returncode:
+                lines = [l for l in done.stdout.splitlines() if "error:" in l or "warning:" in l]
+                for line in lines[:5] or [f"{path}: clang-tidy failed"]:
+                    yield line.replace(ROOT + "/", "")
+
+
+def check_warnings():
+    """One known-bad file per compiler warning: each must fail, by that warning."""
+    flags = os.environ.get("WARNINGS", "").split()
+    if not flags:
+        yield "WARNINGS is empty: run through make check"
+        return
+    bad = {os.path.basename(f)[:-2]: f for f in tracked("tests/warnings/*.c")}
+    group = {"all", "extra", "error"}  # shown by the files that belong to them
+    for flag in flags:
+        name = flag[2:].split("=")[0]
+        if name not in group and not name.startswith("no-") and name not in bad:
+            yield f"tests/warnings/{name}.c is missing for {flag}"
+    for name, path in bad.items():
+        wanted = re.search(r"must fail with -W(\S+)\.", read(path)).group(1)
+        done = run([CC, "-std=gnu17", "-O2", *flags, "-c", "-o", "/dev/null", path])
+        if done.returncode == 0 or not re.search(rf"\[-Werror[,=].*{re.escape(wanted)}", done.stderr):
+            yield f"{path} does not fail with -W{wanted}"
+
+
+def check_text():
+    """Files say their licence; no trailing space; nothing names one machine."""
+    home = os.path.expanduser("~")
+    for path in tracked("*.c", "*.h", "*.S", "*.py", "*.sh", "*.mk", "Makefile", "run", "test", "*.lds"):
+        text = read(path)
+        if "SPDX-License-Identifier: MIT" not in text[:400] and not path.endswith("sources.mk"):
+            yield f"{path}: no SPDX line"
+        for number, line in enumerate(text.splitlines(), 1):
+            if line != line.rstrip():
+                yield f"{path}:{number}: trailing space"
+            if (len(home) > 2 and home + "/" in line) or os.path.dirname(ROOT) + "/" in line:
+                if len(os.path.dirname(ROOT)) > 2:
+                    yield f"{path}:{number}: a path of one machine"
+
+
+class Skip(Exception):
+    pass
+
+
+def main():
+    checks = {n: f for n, f in globals().items() if n.startswith("check_")}
+    args = sys.argv[1:]
+    listing = "--list" in args
+    args = [a for a in args if a != "--list"]
+    failed = 0
+    for name, function in checks.items():
+        if args and not any(a in name for a in args):
+            continue
+        if listing:
+            print(name)
+            continue
+        try:
+            found = list(function())
+        except Skip as why:
+            print(f"skip {name}: {why}")
+            continue
+        if found:
+            failed += 1
+            print(f"FAIL {name}: {len(found)} finding(s)")
+            for line in found[:40]:
+                print("    " + line)
+        else:
+            print(f"ok {name}")
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
