@@ -16,7 +16,6 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build")
-CC = os.environ.get("CC", "gcc")
 
 # Layers of mem/, left to right; each may include only what stands left of it.
 LAYERS = {"base": 0, "arch": 1, "pmm": 2, "slab": 3, "pt": 3, "vm": 4, "heap": 5}
@@ -187,7 +186,7 @@ def check_warnings():
             yield f"tests/warnings/{name}.c is missing for {flag}"
     for name, path in bad.items():
         wanted = re.search(r"must fail with -W(\S+)\.", read(path)).group(1)
-        done = run([CC, "-std=gnu17", "-O2", *flags, "-c", "-o", "/dev/null", path])
+        done = run(["gcc", "-std=gnu17", "-O2", *flags, "-c", "-o", "/dev/null", path])
         if done.returncode == 0 or not re.search(rf"\[-Werror[,=].*{re.escape(wanted)}", done.stderr):
             yield f"{path} does not fail with -W{wanted}"
 
