@@ -16,7 +16,7 @@ struct cpu {
 	unsigned id;               /* %gs:32 */
 	uint32_t preempt_count;    /* %gs:36 */
 	uint32_t need_resched;     /* %gs:40 */
-	uint32_t irq_depth;        /* %gs:44 */
+	uint32_t irq_depth;        /* %gs:44, inside an interrupt handler */
 	/* kernel/cpu and kernel/sched keep the rest; not for others. */
 	struct cpu_private *priv;
 };
@@ -24,7 +24,7 @@ struct cpu {
 static inline struct cpu *this_cpu(void)
 {
 	struct cpu *c;
-	__asm__("mov %%gs:0, %0" : "=r"(c)); /* not volatile-ordered: call with preemption off */
+	__asm__ volatile("mov %%gs:0, %0" : "=r"(c)); /* call with preemption off */
 	return c;
 }
 static inline struct thread *current_thread(void)
@@ -33,8 +33,9 @@ static inline struct thread *current_thread(void)
 	__asm__ volatile("mov %%gs:8, %0" : "=r"(t));
 	return t;
 }
-unsigned cpu_count(void); /* online */
-struct cpu *cpu_get(unsigned id);
+unsigned cpu_count(void);         /* online; ids are 0 .. cpu_count()-1 once started */
+unsigned cpu_possible(void);      /* that the loader found; constant after boot */
+struct cpu *cpu_get(unsigned id); /* NULL: not started */
 
 static inline bool irq_enabled(void)
 {
@@ -66,8 +67,25 @@ static inline void cpu_relax(void)
 	__asm__ volatile("pause" ::: "memory");
 }
 
-void preempt_disable(void);
-void preempt_enable(void); /* may switch threads */
+void preempt_check(void); /* switch threads if that is due and allowed here */
+static inline void preempt_disable(void)
+{
+	__asm__ volatile("incl %%gs:36" ::: "memory");
+}
+/* May switch threads: when the count reaches zero with interrupts on. */
+static inline void preempt_enable(void)
+{
+	bool zero;
+	__asm__ volatile("decl %%gs:36" : "=@ccz"(zero)::"memory");
+	if (zero)
+		preempt_check();
+}
+static inline bool in_interrupt(void)
+{
+	uint32_t depth;
+	__asm__ volatile("movl %%gs:44, %0" : "=r"(depth));
+	return depth != 0;
+}
 
 /* What this machine can do, decided at boot from CPUID. */
 struct cpu_features {

@@ -9,6 +9,7 @@
  */
 #include <kernel/cpu.h>
 #include <kernel/types.h>
+#include <mem/vmm.h>
 
 #include "base/lock.h"
 
@@ -47,6 +48,18 @@ struct thread {
 	void *arg;
 	void (*released)(struct thread *thread); /* after the last switch away; frees it */
 	uint64_t accounted_at;
+
+	/* The newest user fault that mem/ could not serve, for the report of a
+	 * program that dies of it (vmm_explain_fault). Valid: fault.signal != 0. */
+	struct vmm_fault fault;
+
+	/* kernel/sched only. */
+	struct waiter *waiters;  /* what it waits on now, newest first */
+	uint32_t poked;          /* thread_wake since the last sleep */
+	uint32_t queued;         /* on a run queue; under that queue's lock */
+	uint32_t fpu_cpu;        /* CPU whose registers hold this FPU state, or none */
+	bool last_tick_user;     /* the newest tick found it in user mode */
+	uint64_t run_started_at; /* when it last got a CPU */
 };
 
 #define THREAD_STACK_PAGES 4
@@ -81,7 +94,17 @@ void thread_set_gs(struct thread *thread, uint64_t base);
 uint64_t thread_get_fs(struct thread *thread);
 uint64_t thread_get_gs(struct thread *thread);
 
+/* Let others run; a thread that has set its state to THREAD_STOPPED stays away
+ * until thread_wake. */
 void sched_yield(void);
+/* Where the thread may run (at least one online CPU, else -EINVAL); a running
+ * thread that must move does so before this returns or soon after. */
+int thread_set_affinity(struct thread *thread, const struct cpumask *mask);
+/* Sleep until a monotonic deadline; 0, or -ERESTARTSYS if interruptible. */
+int sched_sleep_until(nsec_t deadline, bool interruptible);
+/* For drop_caches: wait until every exited thread's memory is freed, and free
+ * cached kernel stacks. Context: thread. */
+void sched_drain(void);
 /* Make a sleeping thread runnable. Any context. True if it was asleep. */
 bool thread_wake(struct thread *thread);
 /* A signal is pending: set thread->interrupted, wake an interruptible sleep,
@@ -105,6 +128,7 @@ struct waiter {
 	struct list link;
 	struct thread *thread;
 	uint32_t woken;
+	struct waiter *next; /* the thread's other waiters */
 };
 void waitq_init(struct waitq *q);
 void waitq_add(struct waitq *q, struct waiter *w); /* sets w->thread = current */
@@ -112,6 +136,9 @@ void waitq_remove(struct waitq *q, struct waiter *w);
 /* Sleep until woken since the waiter(s) were added / last slept, a signal
  * (interruptible) or the deadline. A wake between waitq_add and here is not lost. */
 int waitq_sleep(bool interruptible, nsec_t deadline);
+/* As above for one of the waiters alone: a wake meant for another one (of an
+ * outer loop, say) is kept for that one. */
+int waitq_sleep_on(struct waiter *w, bool interruptible, nsec_t deadline);
 void waitq_wake_one(struct waitq *q);
 void waitq_wake_all(struct waitq *q);
 bool thread_interrupted(void); /* of the running thread */
@@ -122,7 +149,7 @@ bool thread_interrupted(void); /* of the running thread */
 		struct waiter w_;                                                                  \
 		waitq_add((q), &w_);                                                               \
 		while (!(condition)) {                                                             \
-			r_ = waitq_sleep((interruptible), (deadline));                             \
+			r_ = waitq_sleep_on(&w_, (interruptible), (deadline));                     \
 			if (r_) {                                                                  \
 				if (condition)                                                     \
 					r_ = 0;                                                    \

@@ -14,6 +14,11 @@ struct trapframe {
 };
 #define TRAP_SYSCALL 0x100
 
+/* Selectors of user mode, as on Linux. A frame that goes back to user mode is
+ * forced to these, with interrupts on and only user flags. */
+#define USER_CS 0x33
+#define USER_SS 0x2b
+
 static inline bool trap_from_user(const struct trapframe *f)
 {
 	return (f->cs & 3) == 3;
