@@ -1,3 +1,4 @@
+-include kernel/lib/sources.mk
 -include kernel/boot/sources.mk
 -include kernel/cpu/sources.mk
 -include kernel/sched/sources.mk

@@ -21,7 +21,7 @@
 
 #ifdef MEM_DEBUG
 static struct {
-	uint16_t held[MEM_RANK_LAST + 1];
+	uint16_t held[MEM_RANK_HOST_LAST + 1];
 	uint32_t total;
 } MEM_CACHE_ALIGNED ranks[MEM_MAX_CPUS];
 
@@ -30,7 +30,7 @@ static void rank_take(enum mem_rank rank)
 	unsigned long irq = host_irq_save();
 	unsigned cpu = host_cpu();
 	if (ranks[cpu].total)
-		for (unsigned r = rank + (rank == MEM_RANK_TABLE); r <= MEM_RANK_LAST; r++)
+		for (unsigned r = rank + (rank == MEM_RANK_TABLE); r <= MEM_RANK_HOST_LAST; r++)
 			if (ranks[cpu].held[r])
 				host_panic("lock rank: taking rank %d while holding rank %u", rank,
 					   r);

@@ -25,5 +25,6 @@ enum mem_rank {
 	MEM_RANK_PMM,                    /* the allocator's rare paths */
 	MEM_RANK_FLUSH,                  /* shootdown requests */
 	MEM_RANK_LAST = 199,
+	MEM_RANK_HOST_LAST = 255, /* no rank is above this */
 };
 #endif
