@@ -4,6 +4,7 @@
 #include "tests/machine/plain.h"
 
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <mem/host.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -108,6 +109,18 @@ void host_preempt_enable(void)
 void host_relax(void)
 {
 	sched_yield();
+}
+
+void host_barrier_all(void)
+{
+	static bool registered;
+	if (!__atomic_load_n(&registered, __ATOMIC_RELAXED)) {
+		if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
+			host_panic("membarrier(2) is missing");
+		__atomic_store_n(&registered, true, __ATOMIC_RELAXED);
+	}
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
+		host_panic("membarrier(2) failed");
 }
 
 void host_wait(const uint32_t *word, uint32_t expected)

@@ -56,6 +56,14 @@ void host_preempt_enable(void);
  * a holder that has them off too. */
 void host_relax(void);
 
+/* Return after every CPU that runs mem/ code has passed a full memory barrier
+ * since the call began: an interrupt to each that does nothing is enough (the
+ * one behind host_flush_wait serves); CPUs that are not up yet do not count.
+ * The slab reaper uses it so that the CPUs' own allocation paths need no
+ * atomic operation. Context: thread, interrupts on; spin locks with interrupts
+ * on may be held. */
+void host_barrier_all(void);
+
 /* ---- 3. translations -------------------------------------------------- */
 
 struct mem_trap;
