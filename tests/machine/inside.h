@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_MACHINE_INSIDE_H
+#define TESTS_MACHINE_INSIDE_H
+/* What the files of the machine share. */
+#include "tests/machine/coroutine.h"
+#include "tests/machine/machine.h"
+
+enum thread_state { THREAD_FREE, THREAD_READY, THREAD_RUNNING, THREAD_SLEEPING, THREAD_DONE };
+
+struct thread {
+	struct coroutine co;
+	enum thread_state state;
+	const uint32_t *sleeps_on; /* SLEEPING: the word, or NULL for machine_join */
+	struct space *space;
+	void (*body)(void *arg);
+	void *arg;
+	/* Left by host_user_fault, taken by machine_access. */
+	bool has_signal;
+	struct machine_result signal;
+	unsigned number;
+};
+
+struct cpu {
+	struct coroutine idle;
+	struct thread *current; /* NULL: the idle coroutine runs */
+	bool irq_off;
+	bool in_interrupt;
+	bool in_instruction;
+	bool in_space;        /* may execute user instructions: not idle, not lazily loaded */
+	unsigned preempt;     /* depth of host_preempt_disable */
+	bool halted;          /* idle, found nothing to do */
+	uint64_t flush_asked; /* flush interrupts asked of this CPU */
+	uint64_t flush_done;
+	uint64_t stalled_until; /* in points */
+	/* For reports. */
+	const char *doing;
+	int waits_for; /* CPU whose flush this one waits for, or -1 */
+	uint64_t relaxes;
+};
+
+#define MACHINE_MAX_THREADS 64
+
+extern struct machine {
+	struct machine_config config;
+	struct cpu cpu[MACHINE_MAX_CPUS];
+	struct thread thread[MACHINE_MAX_THREADS];
+	unsigned now_cpu;    /* the CPU that the host thread is being */
+	uint64_t points;     /* so far */
+	uint64_t switches;   /* so far */
+	uint64_t next_event; /* value of points at which to think about switching */
+	uint64_t quiet;      /* busy-wait turns since something was achieved */
+	uint64_t random;
+	uint64_t trace;
+	bool running;
+} machine;
+
+static inline struct cpu *this_cpu(void)
+{
+	return &machine.cpu[machine.now_cpu];
+}
+
+/* A CPU that can only wait lets the others run. */
+void machine_wait_turn(void);
+/* Take interrupts that are pending, if this CPU may. */
+void machine_take_interrupts(void);
+/* The running thread sleeps; it stands in `state` SLEEPING already. */
+void machine_sleep(void);
+void machine_instruction_begin(void);
+void machine_instruction_end(void);
+
+void (*machine_trap_handler(void))(struct mem_trap *);
+
+void machine_mmu_init(void);
+void machine_mmu_end(void);
+/* An idle CPU: the hardware may walk ahead all the same. */
+void machine_mmu_idle(void);
+/* One line about what a CPU has cached. */
+void machine_mmu_describe(unsigned cpu, char *to, size_t bytes);
+
+#endif
