@@ -102,7 +102,7 @@ $(foreach f,hosted plain threads bench,$(eval $(call flavour,$(f))))
 define hosted_test
 HOSTED_TESTS += $(BUILD)/$(2)/$(1)
 $(BUILD)/$(2)/$(1): $(patsubst %,$(BUILD)/$(2)/%.o,$(3)) $(BUILD)/$(2)/libmem.a
-	$$(call say,LD [$(2)],$$@) $$(CC) $$($(2)_flags) -o $$@ $$^ -lpthread
+	$$(call say,LD [$(2)],$$@) $$(CC) $$($(2)_flags) -o $$@ $$^ $$($(1)_LDFLAGS) -lpthread
 endef
 $(foreach d,$(HOSTED_TEST_LIST),$(eval $(call hosted_test,$(firstword $(subst :, ,$(d))),$(word 2,$(subst :, ,$(d))),$($(firstword $(subst :, ,$(d)))_SRC))))
 
