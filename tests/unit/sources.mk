@@ -1,2 +1,4 @@
 HOSTED_TEST_LIST += test_harness:plain
 test_harness_SRC := tests/runner.c tests/machine/plain.c tests/unit/selftest.c
+HOSTED_TEST_LIST += test_memmap:plain
+test_memmap_SRC := tests/runner.c tests/machine/plain.c tests/unit/memmap.c

@@ -14,8 +14,8 @@ MEM_BEGIN_DECLS
 
 /* Numbered as the Limine protocol numbers them (base revision 6, "Memory Map
  * Feature"); an unknown number counts as MEMMAP_RESERVED. Where entries
- * overlap, the type that stands later in memmap_precedence() wins; usable
- * always loses. */
+ * overlap, the higher memmap_precedence() wins (see memmap.c); usable always
+ * loses. */
 enum memmap_type {
 	MEMMAP_USABLE = 0,
 	MEMMAP_RESERVED = 1,
@@ -32,7 +32,8 @@ enum memmap_type {
 /* One entry as a loader gives it: any values. */
 struct memmap_entry {
 	uint64_t base;   /* bytes */
-	uint64_t length; /* bytes; 0 means nothing; base + length may wrap (cut at 2^64) */
+	uint64_t length; /* bytes; 0 means nothing; where base + length wraps, a usable
+			  * entry is dropped and any other is cut at 2^64 */
 	uint64_t type;   /* enum memmap_type, or anything */
 };
 

@@ -1,0 +1,1 @@
+MEM_SRC += mem/pmm/memmap.c
