@@ -117,4 +117,4 @@ check:
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name packages -prune -o -name '*.d' -type f -print 2>/dev/null)
