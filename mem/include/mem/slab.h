@@ -74,8 +74,24 @@ struct slab_stats {
 };
 void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats);
 
-/* Call visit for every cache there is. Context: thread. */
+/* Call visit for every cache there is. Context: thread. Locks: visit runs with
+ * the registry's lock held: it may read statistics, but not create, destroy or
+ * reap a cache. */
 void slab_for_each(void (*visit)(struct slab_cache *cache, void *arg), void *arg);
+
+/* Give the pages of all caches' empty slabs back, heap classes included (those
+ * to the heap: heap_reap gives them on). Costs the CPUs one interruption in
+ * all. Returns pages given back. Context: thread, no lock. */
+uint64_t slab_reap_all(void);
+
+/* Objects in use, as the bitmaps say (debug builds: with size and call site
+ * each, visited under the cache's lock; visit must not call the allocator).
+ * Other builds only count. Context: any. */
+uint64_t slab_for_each_live(struct slab_cache *cache,
+			    void (*visit)(void *object, size_t bytes, const void *site, void *arg),
+			    void *arg);
+/* Log at most `limit` of them: the leak list. */
+void slab_report_live(struct slab_cache *cache, unsigned limit);
 
 /* For tests: check every list, bitmap and count. */
 bool slab_is_valid(struct slab_cache *cache);

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Object caches over a page source: making and ending them, where their slabs
+ * lie, statistics, the list of all caches.
+ *
+ * A slab is 2^order pages aligned to their size, so that the slab of an object
+ * is found by masking its address:
+ *
+ *     | struct slab, free bits, remote bits | pad | object | object | ...
+ *
+ * The cache's own structure, one part per CPU included, takes pages from the
+ * same source: caches exist before any heap does.
+ */
+#include "base/assert.h"
+#include "slab/paths.h"
+#include "slab/registry.h"
+
+#define LARGEST_ORDER 4 /* 64 KiB slabs */
+
+/* ---- the registry ----------------------------------------------------------- */
+
+static struct mem_lock registry_lock;
+static struct list registry = {&registry, &registry};
+
+void slab_registry_lock(void)
+{
+	mem_lock_flushable(&registry_lock, MEM_RANK_REAP);
+}
+
+void slab_registry_unlock(void)
+{
+	mem_unlock(&registry_lock, MEM_RANK_REAP);
+}
+
+struct list *slab_registry(void)
+{
+	return &registry;
+}
+
+void slab_for_each(void (*visit)(struct slab_cache *cache, void *arg), void *arg)
+{
+	slab_registry_lock();
+	list_for_each (node, &registry)
+		visit(list_entry(node, struct slab_cache, registry), arg);
+	slab_registry_unlock();
+}
+
+/* ---- geometry ---------------------------------------------------------------- */
+
+size_t slab_stride(size_t object_bytes, size_t align)
+{
+	size_t bytes = object_bytes + (SLAB_DEBUG ? slab_debug_extra() : 0);
+	return align_up(bytes, align);
+}
+
+static unsigned words_for(unsigned capacity)
+{
+	return (capacity + 63) / 64;
+}
+
+/* Objects that fit behind their own descriptor in `bytes`. */
+static unsigned fit(size_t bytes, size_t stride, size_t align, size_t *first_at)
+{
+	size_t capacity = mem_min(bytes / stride, (size_t)SLAB_MAX_BLOCKS);
+	for (; capacity; capacity--) {
+		*first_at = align_up(slab_descriptor_bytes(words_for((unsigned)capacity)), align);
+		if (*first_at + capacity * stride <= bytes)
+			break;
+	}
+	return (unsigned)capacity;
+}
+
+/* The smallest slab that holds at least 16 objects and wastes little; else the
+ * one that wastes least. 0: not even the largest holds three. */
+static unsigned choose_order(size_t stride, size_t align)
+{
+	unsigned best = LARGEST_ORDER;
+	size_t best_used = 0, first_at;
+	for (unsigned order = 0; order <= LARGEST_ORDER; order++) {
+		size_t bytes = PAGE_SIZE << order;
+		size_t used = fit(bytes, stride, align, &first_at) * stride;
+		/* Per page, to compare slabs of different sizes. */
+		if ((used >> order) > best_used + best_used / 16) {
+			best = order;
+			best_used = used >> order;
+		}
+		if (used >= 16 * stride && used >= bytes - bytes / 8)
+			return best;
+	}
+	return best;
+}
+
+size_t slab_cache_bytes(unsigned ncpus)
+{
+	return sizeof(struct slab_cache) + ncpus * sizeof(struct slab_cpu);
+}
+
+/* A number that differs from boot to boot as far as addresses and time do. */
+static uintptr_t make_secret(const struct slab_cache *cache)
+{
+#ifdef __x86_64__
+	uint64_t x = __builtin_ia32_rdtsc() ^ (uintptr_t)cache;
+#else
+	uint64_t x = (uintptr_t)cache;
+#endif
+	x *= 0x9e3779b97f4a7c15;
+	x ^= x >> 29;
+	x *= 0xbf58476d1ce4e5b9;
+	return x ^ (x >> 32);
+}
+
+void slab_cache_init(struct slab_cache *cache, unsigned ncpus)
+{
+	cache->ncpus = ncpus;
+	cache->secret = make_secret(cache);
+	cache->words = (uint8_t)words_for(cache->capacity);
+	cache->lock = (struct mem_lock){0};
+	list_init(&cache->slabs);
+	list_init(&cache->reaped);
+	slab_lists_init(&cache->shared);
+	for (unsigned cpu = 0; cpu < ncpus; cpu++) {
+		struct slab_cpu *c = &cache->cpu[cpu];
+		memset(c, 0, sizeof(*c));
+		c->stride = cache->stride;
+		slab_lists_init(&c->lists);
+		slab_set_current(c, slab_none());
+	}
+	slab_registry_lock();
+	list_push_back(&registry, &cache->registry);
+	slab_registry_unlock();
+}
+
+void slab_cache_done(struct slab_cache *cache)
+{
+	slab_registry_lock();
+	list_remove(&cache->registry);
+	slab_registry_unlock();
+}
+
+void slab_init(struct slab_cache *cache, struct slab *slab, void *base)
+{
+	unsigned words = cache->words;
+	slab->cache = cache;
+	slab->base = base;
+	slab->notify_next = NULL;
+	list_init(&slab->all);
+	slab->stride = cache->stride;
+	slab->reciprocal = (uint32_t)((((uint64_t)1 << 32) + cache->stride - 1) / cache->stride);
+	slab->capacity = cache->capacity;
+	slab->remote_at = (uint16_t)align_up(offsetof(struct slab, free) + 8 * (size_t)words, 64);
+	slab->owner = 0;
+	slab->words = (uint8_t)words;
+	slab->announced = 0;
+	list_init(&slab->node);
+	slab->nfree = cache->capacity;
+	slab_set_place(slab, SLAB_EMPTY);
+	for (unsigned i = 0; i < words; i++) {
+		unsigned left = cache->capacity - i * 64;
+		slab->free[i] = left >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+		slab_remote(slab)[i] = 0;
+	}
+	for (unsigned i = 0; i < cache->capacity; i++) {
+		if (cache->construct)
+			cache->construct(slab_block(slab, i));
+		if (SLAB_DEBUG)
+			slab_debug_init(slab, slab_block(slab, i));
+	}
+	slab->cookie = slab_cookie(cache, slab);
+}
+
+/* ---- slabs in their own pages -------------------------------------------------- */
+
+static struct slab *paged_make(struct slab_cache *cache, bool atomic)
+{
+	void *pages = cache->source->alloc(cache->source, cache->order, atomic);
+	if (!pages)
+		return NULL;
+	mem_assert(!((uintptr_t)pages & ((PAGE_SIZE << cache->order) - 1)));
+	struct slab *slab = pages;
+	slab_init(cache, slab, (char *)pages + cache->first_at);
+	return slab;
+}
+
+static void paged_release(struct slab_cache *cache, struct slab *slab)
+{
+	slab->cookie = 0;
+	cache->source->free(cache->source, slab, cache->order);
+}
+
+static struct slab *paged_find(struct slab_cache *cache, const void *block)
+{
+	uintptr_t mask = (PAGE_SIZE << cache->order) - 1;
+	return (struct slab *)((uintptr_t)block & ~mask); // NOLINT(performance-no-int-to-ptr)
+}
+
+static const struct slab_home paged_home = {paged_make, paged_release, paged_find, false};
+
+struct slab *slab_of(struct slab_cache *cache, const void *block)
+{
+	return cache->home->find(cache, block);
+}
+
+struct slab *slab_of_checked(struct slab_cache *cache, const void *block)
+{
+	struct slab *slab = block ? cache->home->find(cache, block) : NULL;
+	if (unlikely(!slab || slab->cookie != slab_cookie(cache, slab)))
+		host_panic("slab '%s': invalid free: %p is no object of this cache", cache->name,
+			   block);
+	return slab;
+}
+
+/* ---- making and ending ----------------------------------------------------------- */
+
+static unsigned order_for(size_t bytes)
+{
+	unsigned order = 0;
+	while ((PAGE_SIZE << order) < bytes)
+		order++;
+	return order;
+}
+
+static size_t natural_align(size_t bytes)
+{
+	size_t lowest = bytes & -bytes;
+	lowest = mem_min(lowest, (size_t)64);
+	return mem_max(lowest, sizeof(void *));
+}
+
+mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_spec *spec)
+{
+	mem_assert(spec->object_bytes && spec->source && spec->name);
+	mem_assert(!spec->align || is_pow2(spec->align));
+	if (spec->object_bytes > (PAGE_SIZE << LARGEST_ORDER) / 4 ||
+	    spec->align > (PAGE_SIZE << LARGEST_ORDER) / 4)
+		return MEM_EINVAL;
+	size_t align = mem_max(spec->align, natural_align(spec->object_bytes));
+	size_t stride = slab_stride(spec->object_bytes, align);
+	unsigned ncpus = host_cpu_count();
+	unsigned own_order = order_for(slab_cache_bytes(ncpus));
+	struct slab_cache *cache = spec->source->alloc(spec->source, own_order, false);
+	if (!cache)
+		return MEM_ENOMEM;
+	memset(cache, 0, sizeof(*cache));
+	cache->name = spec->name;
+	cache->home = &paged_home;
+	cache->source = spec->source;
+	cache->construct = spec->construct;
+	cache->object_bytes = spec->object_bytes;
+	cache->align = align;
+	cache->stride = (uint32_t)stride;
+	cache->order = (uint8_t)choose_order(stride, align);
+	cache->slab_npages = 1u << cache->order;
+	size_t first_at = 0;
+	cache->capacity = (uint16_t)fit(PAGE_SIZE << cache->order, stride, align, &first_at);
+	cache->first_at = (uint32_t)first_at;
+	cache->own_order = own_order;
+	mem_assert(cache->capacity);
+	slab_cache_init(cache, ncpus);
+	*out = cache;
+	return MEM_OK;
+}
+
+void slab_cache_destroy(struct slab_cache *cache)
+{
+	slab_reap(cache);
+	struct slab_stats stats;
+	slab_get_stats(cache, &stats);
+	if (stats.live) {
+		slab_report_live(cache, 8);
+		host_panic("slab '%s' destroyed with %lu live objects", cache->name,
+			   (unsigned long)stats.live);
+	}
+	/* No live object; yet a slab may still be announced if a free is under way
+	 * on another CPU: then the caller destroys a cache that is in use. */
+	mem_assert(!cache->nslabs);
+	slab_cache_done(cache);
+	cache->source->free(cache->source, cache, cache->own_order);
+}
+
+/* ---- statistics --------------------------------------------------------------------- */
+
+void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
+{
+	uint64_t allocs = 0, frees = 0;
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	allocs += cache->allocs;
+	frees += cache->frees;
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
+		allocs += atomic_read_relaxed(&cache->cpu[cpu].allocs);
+		frees += atomic_read_relaxed(&cache->cpu[cpu].frees);
+	}
+	list_for_each (node, &cache->slabs) {
+		struct slab *slab = list_entry(node, struct slab, all);
+		for (unsigned i = 0; i < slab->words; i++)
+			frees += bits_set(atomic_read_relaxed(&slab_remote(slab)[i]));
+	}
+	uint64_t nslabs = cache->nslabs;
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	frees += slab_debug_quarantined(cache);
+	stats->name = cache->name;
+	stats->object_bytes = cache->object_bytes;
+	stats->live = allocs > frees ? allocs - frees : 0;
+	stats->total = nslabs * cache->capacity;
+	stats->npages = nslabs * cache->slab_npages;
+	stats->allocs = allocs;
+	stats->frees = frees;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The validator: every list, bitmap and count of a cache against every other.
+ * Nobody else may use the cache meanwhile; it changes nothing.
+ */
+#include "slab/paths.h"
+
+#define EXPECT(condition, slab)                                                                    \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			host_log(HOST_LOG_ERROR, "slab '%s' (slab %p): not so: %s", cache->name,   \
+				 (void *)(slab), #condition);                                      \
+			return false;                                                              \
+		}                                                                                  \
+	} while (0)
+
+static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t *in_use)
+{
+	EXPECT(slab->cache == cache, slab);
+	EXPECT(slab->cookie == slab_cookie(cache, slab), slab);
+	EXPECT(slab->capacity == cache->capacity && slab->stride == cache->stride, slab);
+	EXPECT(slab->words == cache->words, slab);
+	EXPECT(slab->owner <= cache->ncpus, slab);
+	EXPECT(slab->place <= SLAB_CURRENT, slab);
+	unsigned free = 0, remote = 0;
+	for (unsigned i = 0; i < slab->words; i++) {
+		uint64_t beyond = 0;
+		if (slab->capacity - i * 64u < 64)
+			beyond = ~(((uint64_t)1 << (slab->capacity - i * 64u)) - 1);
+		EXPECT(!((slab->free[i] | slab_remote(slab)[i]) & beyond), slab);
+		EXPECT(!(slab->free[i] & slab_remote(slab)[i]), slab); /* S4 */
+		free += bits_set(slab->free[i]);
+		remote += bits_set(slab_remote(slab)[i]);
+	}
+	*in_use += slab->capacity - free - remote;
+	if (slab->place == SLAB_CURRENT) {
+		EXPECT(slab->owner, slab);
+		EXPECT(cache->cpu[slab->owner - 1].current == slab, slab);
+	} else {
+		EXPECT(slab->nfree == free, slab);
+		EXPECT(slab->nfree < slab->threshold, slab);
+		/* slab_sweep and slab_take_shared list what is hardly free. */
+		EXPECT(slab->place == slab_place_for(slab) ||
+			   (slab->place == SLAB_FULLEST && slab->nfree &&
+			    slab_place_for(slab) == SLAB_FULL),
+		       slab);
+	}
+	for (unsigned i = 0; SLAB_DEBUG && i < slab->capacity; i++) {
+		uint64_t bits = slab->free[i / 64] | slab_remote(slab)[i / 64];
+		EXPECT(slab_debug_is_valid(slab, i, !((bits >> (i % 64)) & 1)), slab);
+	}
+	return true;
+}
+
+static bool lists_are_sound(struct slab_cache *cache, struct slab_lists *lists, unsigned owner,
+			    uint64_t *listed)
+{
+	for (unsigned i = 0; i < SLAB_LISTS; i++) {
+		uint32_t n = 0;
+		list_for_each (node, &lists->list[i]) {
+			struct slab *slab = list_entry(node, struct slab, node);
+			EXPECT(node->next->prev == node && node->prev->next == node, slab);
+			EXPECT(slab->owner == owner, slab);
+			EXPECT(slab->place == i, slab);
+			n++;
+		}
+		EXPECT(n == lists->count[i], NULL);
+		*listed += n;
+	}
+	return true;
+}
+
+static bool parts_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t *announced)
+{
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
+		struct slab_cpu *c = &cache->cpu[cpu];
+		EXPECT(!c->busy && !c->revoked, NULL);
+		if (!lists_are_sound(cache, &c->lists, cpu + 1, listed))
+			return false;
+		if (c->current != slab_none()) {
+			EXPECT(c->current->place == SLAB_CURRENT, c->current);
+			EXPECT(c->current->owner == cpu + 1, c->current);
+			EXPECT(c->word >= c->current->free &&
+				   c->word < c->current->free + c->current->words,
+			       c->current);
+			EXPECT(c->word_base ==
+				   c->current->base +
+				       (size_t)(c->word - c->current->free) * 64 * cache->stride,
+			       c->current);
+		}
+		for (struct slab *slab = c->notify; slab; slab = slab->notify_next) {
+			EXPECT(slab->announced, slab); /* S2 */
+			++*announced;
+		}
+	}
+	return true;
+}
+
+bool slab_is_valid(struct slab_cache *cache)
+{
+	uint64_t listed = 0, notified = 0, in_use = 0;
+	if (!lists_are_sound(cache, &cache->shared, 0, &listed) ||
+	    !parts_are_sound(cache, &listed, &notified))
+		return false;
+	uint64_t slabs = 0, announced = 0, should_list = 0;
+	uint64_t owned[MEM_MAX_CPUS + 1] = {0};
+	list_for_each (node, &cache->slabs) {
+		struct slab *slab = list_entry(node, struct slab, all);
+		if (!slab_is_sound(cache, slab, &in_use))
+			return false;
+		slabs++;
+		owned[slab->owner]++;
+		announced += slab->announced;
+		should_list += slab->place < SLAB_LISTS;
+	}
+	EXPECT(slabs == cache->nslabs, NULL);
+	EXPECT(announced == notified, NULL);
+	EXPECT(listed == should_list, NULL);
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
+		EXPECT(owned[cpu + 1] == cache->cpu[cpu].nslabs, NULL);
+	struct slab_stats stats;
+	slab_get_stats(cache, &stats);
+	EXPECT(stats.live + slab_debug_quarantined(cache) == in_use, NULL);
+	return true;
+}

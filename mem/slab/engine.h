@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_SLAB_ENGINE_H
+#define MEM_SLAB_ENGINE_H
+/*
+ * Inside the slab engine: what slab/ and heap/ share. The theory is at the
+ * head of slab/slab.c.
+ */
+#include <mem/host.h>
+#include <mem/slab.h>
+#include <mem/types.h>
+
+#include "base/atomic.h"
+#include "base/lock.h"
+#include "base/util.h"
+
+MEM_BEGIN_DECLS
+
+/* Blocks in one slab, and 64-bit words of bitmap for them. */
+#define SLAB_MAX_BLOCKS 1024u
+#define SLAB_MAX_WORDS  (SLAB_MAX_BLOCKS / 64)
+
+/* Where a slab stands. Places below SLAB_LISTS are lists of its owner (a CPU's
+ * or the cache's), by how much of it is free: SLAB_FULLEST first. */
+enum slab_place {
+	SLAB_FULLEST = 0, /* less than a quarter free */
+	SLAB_SPARSE = 3,  /* three quarters free or more */
+	SLAB_EMPTY = 4,   /* nothing in use */
+	SLAB_LISTS = 5,   /* number of lists */
+	SLAB_FULL = 5,    /* (almost) nothing free: on no list */
+	SLAB_CURRENT = 6, /* its CPU allocates from it: on no list */
+};
+
+/*
+ * One slab: the descriptor of capacity blocks of `stride` bytes from `base` on.
+ * It lies at the head of the slab's own pages (caches over a page source) or
+ * in its segment (heap); it is never inside a block.
+ */
+struct slab {
+	/* Constant while the slab lives, except where said. */
+	struct slab_cache *cache;
+	char *base;
+	uintptr_t cookie;         /* slab_cookie(): this is a slab of that cache */
+	struct slab *notify_next; /* owned by whoever set `announced` or popped the slab */
+	struct list all;          /* cache->slabs; cache->lock */
+	uint32_t reciprocal;      /* 2^32 / stride, rounded up */
+	uint32_t stride;
+	uint16_t capacity;
+	uint16_t remote_at; /* bytes from the slab to its remote bitmap */
+	uint16_t owner;     /* 0 the cache (its lock), else 1 + CPU; changes under cache->lock */
+	uint8_t words;
+	uint8_t announced; /* atomic: it stands in (or is on its way to) a notify stack */
+
+	/* The owner's. */
+	struct list node MEM_CACHE_ALIGNED; /* one of the owner's lists */
+	uint32_t nfree;                     /* bits set in `free`; stale while SLAB_CURRENT */
+	uint32_t threshold;                 /* nfree at which the slab changes its place */
+	uint8_t place;                      /* enum slab_place */
+	uint8_t run_npages;                 /* heap: pages of the slab */
+	uint64_t free[];                    /* bit 1: the block is free. Read by others (relaxed) */
+	/* Then, in its own cache lines, the remote bitmap: bit 1: freed by another
+	 * CPU and not yet taken over. Atomic. */
+};
+
+struct slab_lists {
+	struct list list[SLAB_LISTS];
+	uint32_t count[SLAB_LISTS];
+};
+
+/* What one CPU has of one cache. */
+struct slab_cpu {
+	/* `busy`: this CPU is inside (its own stores only). `revoked`: keep out (the
+	 * reaper's stores only). See slab_enter. */
+	uint8_t busy;
+	uint8_t revoked;
+	uint32_t stride;
+	uint64_t *word;  /* the word of current->free that allocations take from */
+	char *word_base; /* block of that word's bit 0 */
+	struct slab *current;
+	uint64_t allocs, frees;
+	uint32_t nslabs; /* owned, current included */
+	uint32_t peak;   /* quarters of slabs: recent most of them in use */
+
+	struct slab_lists lists MEM_CACHE_ALIGNED;
+
+	/* Slabs of this CPU in which others freed: pushed by anyone, taken whole. */
+	struct slab *notify MEM_CACHE_ALIGNED;
+} MEM_CACHE_ALIGNED;
+
+/* How a cache gets slabs and gives them up: over a page source, or in the heap. */
+struct slab_home {
+	/* A slab with slab_init() done, or NULL. Context: as slab_alloc, outside any
+	 * engine lock. */
+	struct slab *(*make)(struct slab_cache *cache, bool atomic);
+	/* An empty slab that nothing refers to any more. Context: any if `eager`,
+	 * else thread. */
+	void (*release)(struct slab_cache *cache, struct slab *slab);
+	/* The slab that `block` would lie in: not checked, or NULL. */
+	struct slab *(*find)(struct slab_cache *cache, const void *block);
+	/* May empty slabs be released at once, from any context? (The heap's pages
+	 * then serve another class; nothing is unmapped.) */
+	bool eager;
+};
+
+/* Debug builds: freed blocks that may not be handed out yet, oldest first. */
+struct slab_quarantine {
+	void *block[64];
+	uint32_t head; /* the next one to fill */
+	uint32_t count;
+};
+
+struct slab_cache {
+	const char *name;
+	const struct slab_home *home;
+	void *home_data; /* the heap */
+	struct page_source *source;
+	void (*construct)(void *object);
+	size_t object_bytes;
+	size_t align;
+	uint32_t stride; /* bytes from block to block */
+	uint32_t slab_npages;
+	uint32_t first_at; /* bytes from a slab's pages to its first block */
+	uint16_t capacity;
+	uint8_t words;
+	uint8_t order; /* page source: order of a slab */
+	unsigned ncpus;
+	unsigned own_order; /* page source: order of the pages this structure lies in */
+	uintptr_t secret;
+	struct list registry; /* all caches; the reap lock */
+
+	struct mem_lock lock MEM_CACHE_ALIGNED; /* MEM_RANK_SLAB, interrupts off */
+	struct list slabs;                      /* every slab, by slab->all */
+	uint64_t nslabs;
+	struct slab_lists shared; /* slabs with owner 0 */
+	uint64_t allocs, frees;   /* by those who found their CPU's part closed */
+	struct list reaped;       /* the reaper's */
+#ifdef MEM_DEBUG
+	struct slab_quarantine quarantine;
+#endif
+
+	struct slab_cpu cpu[] MEM_CACHE_ALIGNED;
+};
+
+/* ---- geometry ------------------------------------------------------------ */
+
+static inline size_t slab_descriptor_bytes(unsigned words)
+{
+	return align_up(offsetof(struct slab, free) + 8 * (size_t)words, 64) +
+	       align_up(8 * (size_t)words, 64);
+}
+
+static inline uint64_t *slab_remote(struct slab *slab)
+{
+	return (uint64_t *)(void *)((char *)slab + slab->remote_at);
+}
+
+static inline uintptr_t slab_cookie(const struct slab_cache *cache, const struct slab *slab)
+{
+	return (uintptr_t)slab ^ cache->secret;
+}
+
+static inline void *slab_block(const struct slab *slab, unsigned index)
+{
+	return slab->base + (size_t)index * slab->stride;
+}
+
+/* Bits set; no library call, no instruction that old CPUs lack. */
+static inline unsigned bits_set(uint64_t x)
+{
+	x -= (x >> 1) & 0x5555555555555555;
+	x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
+	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0f;
+	return (unsigned)((x * 0x0101010101010101) >> 56);
+}
+
+/* ---- engine -------------------------------------------------------------- */
+
+/* Fill in a cache whose name, home, object_bytes, align, construct, slab_npages
+ * and first_at are set, and register it. `bytes` in slab_cache_bytes(). */
+size_t slab_cache_bytes(unsigned ncpus);
+void slab_cache_init(struct slab_cache *cache, unsigned ncpus);
+/* Unregister an empty cache. */
+void slab_cache_done(struct slab_cache *cache);
+
+/* Bytes from block to block for objects like these, debug record included. */
+size_t slab_stride(size_t object_bytes, size_t align);
+
+/* Make a descriptor over pages; every block is free. Calls the constructor. */
+void slab_init(struct slab_cache *cache, struct slab *slab, void *base);
+
+/* slab_alloc / slab_free for callers that know the slab. `bytes`: what was
+ * asked for (debug builds guard the rest); `site`: who asked. */
+void *slab_take(struct slab_cache *cache, size_t bytes, const void *site);
+void slab_give(struct slab *slab, void *block, const void *site);
+
+/* Reap many caches with one barrier: fold what others freed, release every
+ * empty slab. Returns slabs released. Context: thread, no lock. */
+uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count);
+
+/* Release the empty slabs that this CPU and the cache keep in reserve (homes
+ * that are eager). Returns how many. Context: any. */
+uint64_t slab_shed(struct slab_cache *cache);
+
+/* Panic because of `block`; `what` says what is wrong with it. */
+MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, const char *what);
+
+/* ---- debug builds -------------------------------------------------------- */
+
+#ifdef MEM_DEBUG
+#define SLAB_DEBUG 1
+#else
+#define SLAB_DEBUG 0
+#endif
+
+/* debug.c; without MEM_DEBUG they do nothing. */
+size_t slab_debug_extra(void);
+void slab_debug_init(struct slab *slab, void *block);
+/* Check and fill a block on its way out; on its way back check it and put it
+ * into quarantine: returns what leaves quarantine for it (to be freed now) or
+ * NULL. */
+void slab_debug_alloc(struct slab *slab, void *block, size_t bytes, const void *site);
+void *slab_debug_free(struct slab *slab, void *block, const void *site);
+/* Take the oldest block out of quarantine, NULL: none left. */
+void *slab_debug_drain(struct slab_cache *cache);
+uint64_t slab_debug_quarantined(struct slab_cache *cache);
+/* What was asked for, and a change of it in place. */
+size_t slab_debug_bytes(const struct slab *slab, const void *block);
+void slab_debug_resize(struct slab *slab, void *block, size_t bytes, const void *site);
+bool slab_debug_is_valid(const struct slab *slab, unsigned index, bool in_use);
+
+MEM_END_DECLS
+#endif

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where slabs stand: lists by fullness, taking up the next one, taking over
+ * what other CPUs freed, and how many empty ones to keep.
+ *
+ * A full slab is put on a list again only when a sixteenth of it is free, so
+ * that random frees and allocations over full slabs do not move a slab per
+ * block; slab_sweep finds what that leaves behind when pages run out.
+ *
+ * Empty slabs. A CPU keeps as many slabs as it had in use at its recent peak.
+ * The peak follows `in use` upwards at once and falls by a quarter of a slab
+ * each time one becomes empty: a program that fills and empties the same
+ * memory again and again makes few new slabs, and one that has shrunk for good
+ * gives the rest up. What is above the peak goes back to the heap's segment at
+ * once (eager homes) or to the cache, where any CPU finds it and the reaper
+ * collects it.
+ */
+#include "base/assert.h"
+#include "slab/paths.h"
+
+/* ---- lists --------------------------------------------------------------- */
+
+void slab_lists_init(struct slab_lists *lists)
+{
+	for (unsigned i = 0; i < SLAB_LISTS; i++) {
+		list_init(&lists->list[i]);
+		lists->count[i] = 0;
+	}
+}
+
+void slab_list(struct slab_lists *lists, struct slab *slab, enum slab_place place)
+{
+	list_push_front(&lists->list[place], &slab->node);
+	lists->count[place]++;
+}
+
+void slab_unlist(struct slab_lists *lists, struct slab *slab)
+{
+	if (slab->place >= SLAB_LISTS)
+		return;
+	list_remove(&slab->node);
+	lists->count[slab->place]--;
+}
+
+static uint32_t full_until(const struct slab *slab)
+{
+	return mem_max((uint32_t)slab->capacity / 16, 1u);
+}
+
+enum slab_place slab_place_for(const struct slab *slab)
+{
+	if (slab->nfree == slab->capacity)
+		return SLAB_EMPTY;
+	if (slab->nfree < full_until(slab))
+		return SLAB_FULL;
+	return (enum slab_place)(4 * slab->nfree / slab->capacity);
+}
+
+void slab_set_place(struct slab *slab, enum slab_place place)
+{
+	slab->place = (uint8_t)place;
+	switch (place) {
+	case SLAB_FULL:
+		slab->threshold = full_until(slab);
+		break;
+	case SLAB_EMPTY:
+	case SLAB_CURRENT:
+		slab->threshold = UINT32_MAX;
+		break;
+	default:
+		slab->threshold = ((place + 1u) * slab->capacity + 3) / 4;
+	}
+}
+
+/* Put a slab that is not current on the list that its nfree says. */
+static void place_by_count(struct slab_lists *lists, struct slab *slab)
+{
+	slab_unlist(lists, slab);
+	enum slab_place place = slab_place_for(slab);
+	slab_set_place(slab, place);
+	if (place < SLAB_LISTS)
+		slab_list(lists, slab, place);
+}
+
+static struct slab *fullest(const struct slab_lists *lists)
+{
+	for (unsigned i = 0; i < SLAB_LISTS; i++)
+		if (lists->count[i])
+			return list_entry(lists->list[i].next, struct slab, node);
+	return NULL;
+}
+
+/* ---- the current slab ------------------------------------------------------ */
+
+static union {
+	struct slab slab;
+	uint64_t words[(sizeof(struct slab) + 8) / 8]; /* with one word of `free`: 0 */
+} none;
+
+struct slab *slab_none(void)
+{
+	return &none.slab;
+}
+
+/* Make the first word of the current slab with a free block the one at hand. */
+static bool select_word(struct slab_cpu *c)
+{
+	struct slab *slab = c->current;
+	for (unsigned i = 0; i < slab->words; i++) {
+		if (!slab->free[i])
+			continue;
+		c->word = &slab->free[i];
+		c->word_base = slab->base + (size_t)i * 64 * slab->stride;
+		return true;
+	}
+	return false;
+}
+
+void slab_set_current(struct slab_cpu *c, struct slab *slab)
+{
+	c->current = slab;
+	c->word = &slab->free[0];
+	c->word_base = slab->base;
+}
+
+/* ---- counting -------------------------------------------------------------- */
+
+unsigned slab_count_free(const struct slab *slab)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < slab->words; i++)
+		n += bits_set(slab->free[i]);
+	return n;
+}
+
+unsigned slab_fold(struct slab *slab)
+{
+	uint64_t *remote = slab_remote(slab);
+	unsigned n = 0;
+	for (unsigned i = 0; i < slab->words; i++) {
+		if (!atomic_read_relaxed(&remote[i]))
+			continue;
+		uint64_t bits = atomic_swap(&remote[i], 0);
+		uint64_t both = bits & slab->free[i];
+		if (unlikely(both))
+			slab_bad_block(slab, slab_block(slab, i * 64 + bit_lowest(both)),
+				       "double free");
+		__atomic_store_n(&slab->free[i], slab->free[i] | bits, __ATOMIC_RELAXED);
+		n += bits_set(bits);
+	}
+	slab->nfree += n;
+	return n;
+}
+
+/* ---- handing over ---------------------------------------------------------- */
+
+void slab_notify(struct slab *slab)
+{
+	struct slab_cache *cache = slab->cache;
+	unsigned owner = atomic_read_acquire(&slab->owner);
+	/* The cache's own slabs (the owner changed after the caller looked) go by
+	 * any CPU's stack: who pops them looks again. */
+	struct slab_cpu *c = &cache->cpu[owner ? owner - 1 : host_cpu()];
+	struct slab *head = atomic_read_relaxed(&c->notify);
+	do {
+		slab->notify_next = head;
+	} while (!atomic_cas(&c->notify, &head, slab));
+}
+
+/* Take the slab out of the cache: nothing finds it any more. */
+static void forget(struct slab_cache *cache, struct slab *slab)
+{
+	list_remove(&slab->all);
+	cache->nslabs--;
+}
+
+static void donate(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab)
+{
+	slab_unlist(&c->lists, slab);
+	c->nslabs--;
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	slab_list(&cache->shared, slab, slab->place);
+	atomic_write_release(&slab->owner, 0);
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+}
+
+static void release(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab)
+{
+	slab_unlist(&c->lists, slab);
+	c->nslabs--;
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	forget(cache, slab);
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	cache->home->release(cache, slab);
+}
+
+static void note_peak(struct slab_cpu *c)
+{
+	uint32_t used = c->nslabs - c->lists.count[SLAB_EMPTY];
+	if (4 * used > c->peak)
+		c->peak = 4 * used;
+}
+
+void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab)
+{
+	if (slab->place == SLAB_CURRENT) {
+		slab->nfree = 0; /* counted anew when it is used up */
+		return;
+	}
+	place_by_count(&c->lists, slab);
+	if (slab->place == SLAB_EMPTY) {
+		if (c->peak)
+			c->peak--;
+		if (4 * c->nslabs <= c->peak + 4)
+			return;
+		if (!cache->home->eager)
+			donate(cache, c, slab);
+		else if (!atomic_read_acquire(&slab->announced)) /* S1 */
+			release(cache, c, slab);
+	} else if (slab->place == SLAB_SPARSE && cache->ncpus > 1 &&
+		   c->lists.count[SLAB_SPARSE] > 4 + c->nslabs / 4) {
+		donate(cache, c, slab);
+	}
+}
+
+struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab)
+{
+	place_by_count(&cache->shared, slab);
+	if (slab->place != SLAB_EMPTY || !cache->home->eager ||
+	    cache->shared.count[SLAB_EMPTY] <= 1 || atomic_read_acquire(&slab->announced))
+		return NULL;
+	slab_unlist(&cache->shared, slab);
+	forget(cache, slab);
+	return slab;
+}
+
+/* A popped slab whose owner is not this CPU. */
+static void forward(struct slab_cache *cache, struct slab *slab)
+{
+	struct slab *empty = NULL;
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	bool ours = !atomic_read_relaxed(&slab->owner);
+	if (ours) {
+		atomic_write_seq(&slab->announced, 0);
+		cache->frees += slab_fold(slab);
+		empty = slab_settle_shared(cache, slab);
+	}
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	if (empty)
+		cache->home->release(cache, empty);
+	if (!ours)
+		slab_notify(slab); /* still announced: nobody else does */
+}
+
+/* Take over everything on this CPU's notify stack. */
+static void take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me)
+{
+	if (!atomic_read_relaxed(&c->notify))
+		return;
+	struct slab *next = atomic_swap(&c->notify, (struct slab *)NULL);
+	while (next) {
+		struct slab *slab = next;
+		next = slab->notify_next;
+		if (atomic_read_acquire(&slab->owner) != me) {
+			forward(cache, slab);
+			continue;
+		}
+		atomic_write_seq(&slab->announced, 0);
+		c->frees += slab_fold(slab);
+		if (slab->nfree >= slab->threshold || slab->place == SLAB_EMPTY)
+			slab_settle(cache, c, slab);
+	}
+}
+
+/* ---- taking up ------------------------------------------------------------- */
+
+static struct slab *adopt(struct slab_cache *cache, struct slab_cpu *c, unsigned me)
+{
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	struct slab *slab = fullest(&cache->shared);
+	if (slab) {
+		slab_unlist(&cache->shared, slab);
+		slab_set_place(slab, SLAB_CURRENT);
+		atomic_write_release(&slab->owner, (uint16_t)me);
+		c->nslabs++;
+	}
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	return slab;
+}
+
+static void retire_current(struct slab_cpu *c)
+{
+	struct slab *slab = c->current;
+	if (slab == &none.slab)
+		return;
+	slab->nfree = 0; /* every word was found empty */
+	slab_set_place(slab, SLAB_FULL);
+	slab_set_current(c, &none.slab);
+}
+
+bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
+{
+	unsigned me = (unsigned)(c - cache->cpu) + 1;
+	if (select_word(c))
+		return true;
+	if (c->current != &none.slab) {
+		c->frees += slab_fold(c->current);
+		if (select_word(c))
+			return true;
+	}
+	retire_current(c);
+	take_notified(cache, c, me);
+	struct slab *slab = fullest(&c->lists);
+	if (slab) {
+		slab_unlist(&c->lists, slab);
+		slab_set_place(slab, SLAB_CURRENT);
+	} else {
+		slab = adopt(cache, c, me);
+		if (!slab)
+			return false;
+	}
+	slab_set_current(c, slab);
+	note_peak(c);
+	return select_word(c);
+}
+
+void *slab_take_shared(struct slab_cache *cache)
+{
+	void *block = NULL;
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	struct slab *slab = fullest(&cache->shared);
+	for (unsigned i = 0; slab && i < slab->words; i++) {
+		uint64_t word = slab->free[i];
+		if (!word)
+			continue;
+		__atomic_store_n(&slab->free[i], word & (word - 1), __ATOMIC_RELAXED);
+		block = slab_block(slab, i * 64 + bit_lowest(word));
+		slab->nfree--;
+		place_by_count(&cache->shared, slab);
+		/* A slab that is "full" on no list is lost to this path: keep it
+		 * in reach while it has anything. */
+		if (slab->place == SLAB_FULL && slab->nfree) {
+			slab_set_place(slab, SLAB_FULLEST);
+			slab_list(&cache->shared, slab, SLAB_FULLEST);
+		}
+		cache->allocs++;
+		break;
+	}
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	return block;
+}
+
+void slab_install(struct slab_cache *cache, struct slab *slab)
+{
+	host_preempt_disable();
+	unsigned cpu = host_cpu();
+	struct slab_cpu *c = &cache->cpu[cpu];
+	bool inside = slab_enter(c);
+	struct slab_lists *lists = inside ? &c->lists : &cache->shared;
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	list_push_back(&cache->slabs, &slab->all);
+	cache->nslabs++;
+	atomic_write_release(&slab->owner, (uint16_t)(inside ? cpu + 1 : 0));
+	slab_set_place(slab, SLAB_EMPTY);
+	slab_list(lists, slab, SLAB_EMPTY);
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	if (inside) {
+		c->nslabs++;
+		slab_leave(c);
+	}
+	host_preempt_enable();
+}
+
+/* ---- when pages run out ---------------------------------------------------- */
+
+void slab_sweep(struct slab_cache *cache)
+{
+	host_preempt_disable();
+	unsigned cpu = host_cpu();
+	struct slab_cpu *c = &cache->cpu[cpu];
+	bool inside = slab_enter(c);
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	list_for_each (node, &cache->slabs) {
+		struct slab *slab = list_entry(node, struct slab, all);
+		unsigned owner = atomic_read_relaxed(&slab->owner);
+		bool mine = inside && owner == cpu + 1;
+		if ((owner && !mine) || slab->place == SLAB_CURRENT)
+			continue;
+		*(mine ? &c->frees : &cache->frees) += slab_fold(slab);
+		if (slab->place != SLAB_FULL || !slab->nfree)
+			continue;
+		enum slab_place place = slab_place_for(slab);
+		place = place == SLAB_FULL ? SLAB_FULLEST : place;
+		slab_set_place(slab, place);
+		slab_list(mine ? &c->lists : &cache->shared, slab, place);
+	}
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	if (inside)
+		slab_leave(c);
+	host_preempt_enable();
+}
+
+/* Unlink up to `count` empty slabs of `lists` into `out`, under cache->lock. */
+static uint32_t collect_empty(struct slab_cache *cache, struct slab_lists *lists, struct list *out)
+{
+	uint32_t n = 0;
+	list_for_each_safe (node, &lists->list[SLAB_EMPTY]) {
+		struct slab *slab = list_entry(node, struct slab, node);
+		if (atomic_read_acquire(&slab->announced))
+			continue; /* S1 */
+		slab_unlist(lists, slab);
+		forget(cache, slab);
+		list_push_back(out, &slab->node);
+		n++;
+	}
+	return n;
+}
+
+uint64_t slab_shed(struct slab_cache *cache)
+{
+	struct list out;
+	list_init(&out);
+	host_preempt_disable();
+	struct slab_cpu *c = &cache->cpu[host_cpu()];
+	bool inside = slab_enter(c);
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	uint64_t total = collect_empty(cache, &cache->shared, &out);
+	if (inside) {
+		uint32_t n = collect_empty(cache, &c->lists, &out);
+		c->nslabs -= n;
+		total += n;
+	}
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	if (inside)
+		slab_leave(c);
+	host_preempt_enable();
+	list_for_each_safe (node, &out)
+		cache->home->release(cache, list_entry(node, struct slab, node));
+	return total;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The reaper: finds every empty slab of a cache, whoever owns it, while the
+ * other CPUs go on.
+ *
+ *   1. close every CPU's part: revoked = 1
+ *   2. host_barrier_all, then wait until each part has been seen not busy
+ *   3. under the cache's lock: empty the notify stacks, fold every slab's
+ *      remote bits, count, put each slab on its owner's proper list, take the
+ *      empty ones out
+ *   4. open the parts again: revoked = 0
+ *   5. release what was taken out, with no lock but the reapers' own held
+ *
+ * Between 2 and 4 the other CPUs allocate from the cache's own slabs under its
+ * lock and free by the remote bitmap. Such a freer may announce a slab after
+ * its stack was emptied: then `announced` is set and the slab is left for the
+ * next time (S1 in slab.c). Slabs keep their owners: a reap that finds nothing
+ * changes nothing.
+ *
+ * One reaper at a time (the registry's lock), so `revoked` needs no count. The
+ * lock is held across the barrier: with interrupts on, as lock ranks say.
+ */
+#include "base/assert.h"
+#include "slab/paths.h"
+#include "slab/registry.h"
+
+static void close_parts(struct slab_cache *cache)
+{
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
+		atomic_write_seq(&cache->cpu[cpu].revoked, 1);
+}
+
+static void await_parts(struct slab_cache *cache)
+{
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
+		while (atomic_read_acquire(&cache->cpu[cpu].busy))
+			host_relax();
+}
+
+static void open_parts(struct slab_cache *cache)
+{
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
+		atomic_write_release(&cache->cpu[cpu].revoked, 0);
+}
+
+static void clear_notify(struct slab_cpu *c)
+{
+	struct slab *next = atomic_swap(&c->notify, (struct slab *)NULL);
+	while (next) {
+		struct slab *slab = next;
+		next = slab->notify_next;
+		atomic_write_seq(&slab->announced, 0);
+	}
+}
+
+static void collect_slab(struct slab_cache *cache, struct slab *slab)
+{
+	unsigned owner = atomic_read_relaxed(&slab->owner);
+	struct slab_cpu *c = owner ? &cache->cpu[owner - 1] : NULL;
+	struct slab_lists *lists = c ? &c->lists : &cache->shared;
+	*(c ? &c->frees : &cache->frees) += slab_fold(slab);
+	slab->nfree = slab_count_free(slab);
+	bool empty = slab->nfree == slab->capacity && !atomic_read_acquire(&slab->announced);
+	if (slab->place == SLAB_CURRENT) {
+		if (!empty)
+			return;
+		slab_set_current(c, slab_none());
+	}
+	slab_unlist(lists, slab);
+	if (!empty) {
+		enum slab_place place = slab_place_for(slab);
+		slab_set_place(slab, place);
+		if (place < SLAB_LISTS)
+			slab_list(lists, slab, place);
+		return;
+	}
+	if (c)
+		c->nslabs--;
+	list_remove(&slab->all);
+	cache->nslabs--;
+	list_push_back(&cache->reaped, &slab->node);
+}
+
+static void collect_cache(struct slab_cache *cache)
+{
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
+		clear_notify(&cache->cpu[cpu]);
+		cache->cpu[cpu].peak = 0;
+	}
+	list_for_each_safe (node, &cache->slabs)
+		collect_slab(cache, list_entry(node, struct slab, all));
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+}
+
+void slab_collect(struct slab_cache *const *caches, size_t count)
+{
+	mem_assert(host_irq_enabled() && !host_in_interrupt());
+	if (SLAB_DEBUG)
+		for (size_t i = 0; i < count; i++)
+			for (void *block; (block = slab_debug_drain(caches[i]));)
+				slab_give_now(slab_of(caches[i], block), block);
+	for (size_t i = 0; i < count; i++)
+		close_parts(caches[i]);
+	host_barrier_all();
+	for (size_t i = 0; i < count; i++) {
+		await_parts(caches[i]);
+		collect_cache(caches[i]);
+		open_parts(caches[i]);
+	}
+}
+
+uint64_t slab_release_reaped(struct slab_cache *cache)
+{
+	uint64_t n = 0;
+	list_for_each_safe (node, &cache->reaped) {
+		list_remove(node);
+		cache->home->release(cache, list_entry(node, struct slab, node));
+		n++;
+	}
+	return n;
+}
+
+uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count)
+{
+	uint64_t n = 0;
+	slab_registry_lock();
+	slab_collect(caches, count);
+	for (size_t i = 0; i < count; i++)
+		n += slab_release_reaped(caches[i]);
+	slab_registry_unlock();
+	return n;
+}
+
+uint64_t slab_reap(struct slab_cache *cache)
+{
+	return slab_reap_caches(&cache, 1) * cache->slab_npages;
+}
+
+uint64_t slab_reap_all(void)
+{
+	struct slab_cache *batch[32];
+	uint64_t npages = 0;
+	size_t skip = 0, n;
+	do {
+		/* A batch at a time; caches come and go only under this lock. */
+		n = 0;
+		size_t at = 0;
+		slab_registry_lock();
+		list_for_each (node, slab_registry())
+			if (at++ >= skip && n < ARRAY_COUNT(batch))
+				batch[n++] = list_entry(node, struct slab_cache, registry);
+		slab_collect(batch, n);
+		for (size_t i = 0; i < n; i++)
+			npages += slab_release_reaped(batch[i]) * batch[i]->slab_npages;
+		slab_registry_unlock();
+		skip += n;
+	} while (n == ARRAY_COUNT(batch));
+	return npages;
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The slab engine: allocation and free.
+ *
+ * The problem. Hand out blocks of one size from any CPU and any context, take
+ * them back on any other, at the cost of a few plain instructions where the
+ * block stays on its CPU; never let a mistake of the caller (double free, a
+ * pointer that is no block) or a stray write into free memory corrupt the
+ * allocator; and be able to give back *every* empty page, whatever the CPUs
+ * hold, without their help.
+ *
+ * A slab is a stretch of pages cut into equal blocks. Everything known about
+ * it lies in its descriptor, outside the blocks: one bit per block says free,
+ * a second bitmap collects what other CPUs freed. Nothing is written into a
+ * free block, so there is no list link to corrupt, constructed objects stay
+ * constructed, and allocation touches no memory that it does not return.
+ *
+ *      struct slab                                  pages of the slab
+ *     +---------------------------+                +-------+-------+-------+--
+ *     | cache, base, 1/stride     |---- base ----->| block | block | block |
+ *     | owner CPU                 |                +-------+-------+-------+--
+ *     | free     1 0 0 1 1 ...    |  owner only       bit 0   bit 1   bit 2
+ *     | remote   0 1 0 0 0 ...    |  atomic, anyone
+ *     +---------------------------+
+ *
+ * Ownership. A slab belongs to one CPU or to the cache (owner 0, under the
+ * cache's lock). Only the owner changes `free` and moves the slab between
+ * lists. A CPU allocates from its `current` slab: lowest set bit of one word;
+ * when all words are used up it takes over what others freed, then takes its
+ * fullest other slab, then the cache's fullest, and only then new pages; so
+ * sparse slabs drain. A CPU keeps the slabs it filled: frees by it find
+ * owner == me and set a bit.
+ *
+ *     place of a slab:   CURRENT --all used--> FULL --1/16 free--> list 0..3
+ *                           ^                                       |   by how
+ *                           +----------- taken up, fullest first ---+   free
+ *                                   EMPTY <--- the last block came back
+ *
+ * Free by another CPU: *announce*, then set the remote bit.
+ *     1. announced was 0: set it (atomic), push the slab on the owner's notify
+ *        stack. Usually it is 1 already and this is a read.
+ *     2. atomic or of the block's bit into `remote`: the last access.
+ * The owner takes its notify stack in one exchange when its current slab is
+ * used up; of each slab it clears `announced`, then swaps the remote words
+ * with zero. If a freer announces, the owner takes over, and only then the
+ * freer sets its bit, the bit waits for the next announcement, for a sweep, or
+ * for the reaper. The order is chosen so that:
+ *
+ *   S1  While a freer may still touch a slab, its block is not free. So a slab
+ *       whose blocks are all free has no freer in it, and if `announced` is
+ *       clear it is on no notify stack: it may be released at once.
+ *   S2  `announced` set means: on exactly one notify stack, or popped from one
+ *       by a CPU that will fold it or forward it, or about to be pushed by a
+ *       freer (whose block is not free).
+ *   S3  A slab changes owner under the cache's lock, between a CPU inside its
+ *       own part and the cache; never from CPU to CPU. A notify stack may hold
+ *       slabs that have since changed owner: whoever pops one forwards it.
+ *   S4  free & remote == 0 for every block; both zero: the block is in use (or
+ *       in a debug build's quarantine).
+ *
+ * Keeping others out. A CPU's part (struct slab_cpu) has a byte `busy`, set by
+ * plain stores around every use. An interrupt handler that finds it set has
+ * interrupted a use: it allocates from the cache's own slabs under the lock,
+ * and frees as another CPU would. The reaper sets `revoked` in every part,
+ * makes every CPU pass a barrier (host_barrier_all), and waits until it has
+ * seen each part not busy: from then on everybody who comes sees `revoked` and
+ * goes the handler's way, and the reaper may do as it likes with all parts.
+ * The cost of that handshake lies wholly with the reaper.
+ *
+ * Lock order: reap lock (MEM_RANK_REAP) < heap (MEM_RANK_HEAP) < cache->lock
+ * (MEM_RANK_SLAB). Pages are taken and given with none of these held; frees never
+ * call a page source.
+ *
+ * Rejected: lists threaded through free blocks (a use after free corrupts
+ * them, constructors need a second word, allocation misses the cache on the
+ * link); per-CPU arrays of pointers (a double free is then invisible, blocks
+ * in arrays keep slabs from becoming empty); a locked instruction in `busy`
+ * (three times the cost of the whole path); queues of freed blocks per CPU
+ * (need links in the blocks).
+ */
+#include "slab/paths.h"
+
+#include "base/assert.h"
+
+MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, const char *what)
+{
+	host_panic("slab '%s': %s: %p (%lu-byte objects)", slab->cache->name, what, block,
+		   (unsigned long)slab->cache->object_bytes);
+}
+
+/* ---- alloc --------------------------------------------------------------- */
+
+/* The next block of the word at hand, NULL: used up. Inside the CPU's part. */
+static inline void *take_bit(struct slab_cpu *c)
+{
+	uint64_t word = *c->word;
+	if (unlikely(!word))
+		return NULL;
+	__atomic_store_n(c->word, word & (word - 1), __ATOMIC_RELAXED);
+	c->allocs++;
+	return c->word_base + (size_t)bit_lowest(word) * c->stride;
+}
+
+/* One try without new pages. *open: this CPU's part could be entered. */
+static void *take_block(struct slab_cache *cache)
+{
+	void *block;
+	host_preempt_disable();
+	struct slab_cpu *c = &cache->cpu[host_cpu()];
+	if (likely(slab_enter(c))) {
+		block = take_bit(c);
+		if (unlikely(!block) && slab_refill(cache, c))
+			block = take_bit(c);
+		slab_leave(c);
+	} else {
+		block = slab_take_shared(cache);
+	}
+	host_preempt_enable();
+	return block;
+}
+
+static __attribute__((noinline)) void *take_slowly(struct slab_cache *cache)
+{
+	bool atomic = !host_irq_enabled() || host_in_interrupt();
+	for (;;) {
+		struct slab *slab = cache->home->make(cache, atomic);
+		if (!slab)
+			break;
+		slab_install(cache, slab);
+		void *block = take_block(cache);
+		if (block)
+			return block;
+		/* Somebody else was given what we brought. */
+	}
+	if (SLAB_DEBUG)
+		for (void *old; (old = slab_debug_drain(cache));)
+			slab_give_now(slab_of(cache, old), old);
+	/* No pages: then every last free block counts, those too that full slabs
+	 * have before they are put on a list. */
+	slab_sweep(cache);
+	return take_block(cache);
+}
+
+void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
+{
+	void *block = take_block(cache);
+	if (unlikely(!block))
+		block = take_slowly(cache);
+	if (SLAB_DEBUG && block)
+		slab_debug_alloc(slab_of(cache, block), block, bytes, site);
+	return block;
+}
+
+void *slab_alloc(struct slab_cache *cache)
+{
+	return slab_take(cache, cache->object_bytes, __builtin_return_address(0));
+}
+
+/* ---- free ---------------------------------------------------------------- */
+
+static void give_remote(struct slab *slab, unsigned index)
+{
+	uint64_t bit = (uint64_t)1 << (index % 64);
+	if (__atomic_load_n(&slab->free[index / 64], __ATOMIC_RELAXED) & bit)
+		slab_bad_block(slab, slab_block(slab, index), "double free");
+	if (!atomic_read_acquire(&slab->announced) && !atomic_swap(&slab->announced, 1))
+		slab_notify(slab);
+	uint64_t before = atomic_or(&slab_remote(slab)[index / 64], bit);
+	/* The slab may be gone now, unless this was no legitimate free. */
+	if (unlikely(before & bit))
+		slab_bad_block(slab, slab_block(slab, index), "double free");
+}
+
+/* The block's bit, by the slab's owner. */
+static inline void give_local(struct slab *slab, unsigned index)
+{
+	uint64_t *word = &slab->free[index / 64];
+	uint64_t bit = (uint64_t)1 << (index % 64);
+	uint64_t remote = atomic_read_relaxed(&slab_remote(slab)[index / 64]);
+	if (unlikely((*word | remote) & bit))
+		slab_bad_block(slab, slab_block(slab, index), "double free");
+	__atomic_store_n(word, *word | bit, __ATOMIC_RELAXED);
+	slab->nfree++;
+}
+
+/* A slab of the cache's own: true if it still is, and the block was freed. */
+static bool give_shared(struct slab *slab, unsigned index)
+{
+	struct slab_cache *cache = slab->cache;
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	bool ours = !atomic_read_relaxed(&slab->owner);
+	struct slab *empty = NULL;
+	if (ours) {
+		give_local(slab, index);
+		cache->frees++;
+		if (slab->nfree >= slab->threshold)
+			empty = slab_settle_shared(cache, slab);
+	}
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	if (empty)
+		cache->home->release(cache, empty);
+	return ours;
+}
+
+static __attribute__((noinline)) void give_elsewhere(struct slab *slab, unsigned index)
+{
+	if (!atomic_read_acquire(&slab->owner) && give_shared(slab, index))
+		return;
+	give_remote(slab, index);
+}
+
+static inline void give_index(struct slab *slab, unsigned index)
+{
+	struct slab_cache *cache = slab->cache;
+	host_preempt_disable();
+	unsigned cpu = host_cpu();
+	struct slab_cpu *c = &cache->cpu[cpu];
+	if (likely(atomic_read_relaxed(&slab->owner) == cpu + 1) && likely(slab_enter(c))) {
+		/* Entered: nobody but us changes the owner now. The reaper may have
+		 * come in between; it takes no slab with a live block from us. */
+		give_local(slab, index);
+		c->frees++;
+		if (unlikely(slab->nfree >= slab->threshold))
+			slab_settle(cache, c, slab);
+		slab_leave(c);
+	} else {
+		give_elsewhere(slab, index);
+	}
+	host_preempt_enable();
+}
+
+void slab_give(struct slab *slab, void *block, const void *site)
+{
+	unsigned index = slab_index(slab, block);
+	if (SLAB_DEBUG) {
+		struct slab_cache *cache = slab->cache;
+		block = slab_debug_free(slab, block, site);
+		if (!block)
+			return;
+		slab = slab_of(cache, block);
+		index = slab_index(slab, block);
+	}
+	give_index(slab, index);
+}
+
+void slab_give_now(struct slab *slab, void *block)
+{
+	give_index(slab, slab_index(slab, block));
+}
+
+void slab_free(struct slab_cache *cache, void *object)
+{
+	slab_give(slab_of_checked(cache, object), object, __builtin_return_address(0));
+}

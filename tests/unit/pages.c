@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* See pages.h. Address space comes from one big reservation and is not reused,
+ * so that an address seen twice is a fault of the code under test. */
+#define _GNU_SOURCE
+#include "tests/unit/pages.h"
+
+#include "tests/test.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "base/util.h"
+
+#define RESERVED ((size_t)1 << 40)
+
+static _Atomic uintptr_t next_address;
+static uintptr_t end_address;
+
+static uintptr_t take_addresses(uint64_t npages, uint64_t align_pages)
+{
+	uintptr_t at = atomic_load(&next_address), start;
+	do {
+		start = align_up(at, align_pages * PAGE_SIZE);
+	} while (
+	    !atomic_compare_exchange_weak(&next_address, &at, start + (npages + 1) * PAGE_SIZE));
+	if (start + (npages + 1) * PAGE_SIZE > end_address)
+		test_fail(__FILE__, __LINE__, "the test has used up its address space");
+	return start;
+}
+
+static void *give(struct test_pages *p, uint64_t npages, uint64_t align_pages)
+{
+	uint64_t call = __atomic_add_fetch(&p->calls, 1, __ATOMIC_RELAXED);
+	if (p->fail_all || call == p->fail_at)
+		return NULL;
+	uint64_t held = __atomic_add_fetch(&p->held_npages, npages, __ATOMIC_RELAXED);
+	if (p->limit && held > p->limit) {
+		__atomic_sub_fetch(&p->held_npages, npages, __ATOMIC_RELAXED);
+		return NULL;
+	}
+	void *at = (void *)take_addresses(npages, align_pages);
+	if (mprotect(at, npages * PAGE_SIZE, PROT_READ | PROT_WRITE)) {
+		perror("mprotect");
+		abort();
+	}
+	return at;
+}
+
+static void take_back(struct test_pages *p, void *pages, uint64_t npages)
+{
+	CHECK(!((uintptr_t)pages & PAGE_MASK));
+	uint64_t held = __atomic_fetch_sub(&p->held_npages, npages, __ATOMIC_RELAXED);
+	CHECK(held >= npages);
+	/* Fresh inaccessible pages: the old contents go, and one kernel mapping
+	 * serves all of them. */
+	if (mmap(pages, npages * PAGE_SIZE, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+		perror("mmap");
+		abort();
+	}
+}
+
+static void *source_alloc(struct page_source *source, unsigned order, bool atomic)
+{
+	struct test_pages *p = container_of(source, struct test_pages, source);
+	return give(p, (uint64_t)1 << order, (uint64_t)1 << order);
+}
+
+static void source_free(struct page_source *source, void *pages, unsigned order)
+{
+	take_back(container_of(source, struct test_pages, source), pages, (uint64_t)1 << order);
+}
+
+static void *area_map(struct heap_area *area, uint64_t npages, uint64_t align_pages, bool atomic)
+{
+	struct test_pages *p = container_of(area, struct test_pages, area);
+	CHECK(npages > 0);
+	if (atomic && p->refuse_atomic)
+		return NULL;
+	return give(p, npages, align_pages);
+}
+
+static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
+{
+	take_back(container_of(area, struct test_pages, area), pages, npages);
+}
+
+void test_pages_init(struct test_pages *pages)
+{
+	if (!end_address) {
+		char *at = mmap(NULL, RESERVED, PROT_NONE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (at == MAP_FAILED) {
+			perror("reservation");
+			exit(1);
+		}
+		atomic_store(&next_address, (uintptr_t)at);
+		end_address = (uintptr_t)at + RESERVED;
+	}
+	*pages = (struct test_pages){
+	    .source = {source_alloc, source_free},
+	    .area = {area_map, area_unmap},
+	};
+}

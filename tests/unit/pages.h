@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_UNIT_PAGES_H
+#define TESTS_UNIT_PAGES_H
+/* Page sources and heap areas over the host's memory, which count what they
+ * gave and can be told to fail. Pages given back become inaccessible at once,
+ * so that a use of them is a crash. */
+#include <mem/heap.h>
+#include <mem/slab.h>
+
+struct test_pages {
+	struct page_source source;
+	struct heap_area area;
+	uint64_t held_npages; /* given and not taken back */
+	uint64_t calls;       /* allocations asked for */
+	uint64_t fail_at;     /* the call with this number fails; 0: none */
+	uint64_t limit;       /* no more than this many pages at once; 0: no limit */
+	bool fail_all;
+	bool refuse_atomic; /* area: atomic calls fail */
+};
+
+void test_pages_init(struct test_pages *pages);
+#endif
