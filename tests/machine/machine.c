@@ -134,6 +134,8 @@ static MEM_NORETURN void die(const char *format, va_list args)
 	if (!dying && machine.running) {
 		dying = true;
 		report_state();
+		if (machine_hooks.report)
+			machine_hooks.report();
 	}
 	fflush(NULL);
 	abort();

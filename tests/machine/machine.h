@@ -58,6 +58,8 @@ struct machine_hooks {
 	void (*check_frame)(paddr_t pa, vaddr_t va, bool write);
 	/* Returns true if it freed memory or wants another try. */
 	bool (*out_of_memory)(uint64_t npages);
+	/* The run ends: what was the test doing? Prints to stderr. */
+	void (*report)(void);
 };
 extern struct machine_hooks machine_hooks;
 

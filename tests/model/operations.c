@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: MIT */
+/* The oracle's operations: the real thing, what should come of it, and the array. */
+#include <string.h>
+
+#include "arch/x86_64/pte.h"
+#include "tests/model/inside.h"
+#include "tests/test.h"
+
+#define SIGBUS  7
+#define SIGKILL 9
+#define SIGSEGV 11
+
+bool model_expect(const char *what, mem_status got, mem_status want)
+{
+	model.operations++;
+	machine_progress();
+	if (got == want)
+		return got == MEM_OK;
+	if (model.may_fail && got == MEM_ENOMEM && inject_failures()) {
+		model.refused++;
+		return false;
+	}
+	model_fail("%s says %s, should say %s", what, mem_status_name(got), mem_status_name(want));
+}
+
+/* ---- spaces ------------------------------------------------------------------------- */
+
+void model_create(unsigned s)
+{
+	model_note("create space %u", s);
+	struct model_space *ms = &model.space[s];
+	struct space *space = NULL;
+	mem_status status = vmm_space_create(machine_vmm, &space);
+	if (!model_expect("create", status, MEM_OK))
+		return;
+	memset(ms, 0, sizeof(*ms));
+	for (unsigned c = 0; c < CELLS; c++)
+		ms->page[c].object = -1;
+	ms->space = space;
+}
+
+void model_destroy(unsigned s)
+{
+	model_note("destroy space %u", s);
+	struct model_space *ms = &model.space[s];
+	if (host_current_space() == ms->space)
+		machine_set_space(NULL);
+	vmm_space_put(ms->space);
+	ms->space = NULL;
+	(void)model_expect("destroy", MEM_OK, MEM_OK);
+}
+
+void model_clear(unsigned s)
+{
+	model_note("clear space %u", s);
+	vmm_space_clear(model.space[s].space);
+	for (unsigned c = 0; c < CELLS; c++)
+		model.space[s].page[c] = (struct page){.object = -1};
+	(void)model_expect("clear", MEM_OK, MEM_OK);
+}
+
+bool model_fork(unsigned s, unsigned child)
+{
+	model_note("fork space %u to %u", s, child);
+	struct space *space = NULL;
+	mem_status status = vmm_space_fork(model.space[s].space, &space);
+	if (!model_expect("fork", status, MEM_OK))
+		return false;
+	struct model_space *to = &model.space[child];
+	memcpy(to, &model.space[s], sizeof(*to));
+	to->space = space;
+	for (unsigned c = 0; c < CELLS; c++) {
+		struct page *p = &to->page[c];
+		if (p->flags & VM_DONTFORK)
+			*p = (struct page){.object = -1};
+		p->flags &= ~VM_LOCKED;
+		if (p->flags & VM_WIPEONFORK)
+			p->own = false;
+	}
+	return true;
+}
+
+/* ---- mapping ------------------------------------------------------------------------- */
+
+static bool wants_charge(unsigned prot, unsigned flags)
+{
+	return (prot & VM_WRITE) && !(flags & (VM_SHARED | VM_NORESERVE));
+}
+
+static int object_for(const struct model_map *m)
+{
+	if (m->object >= 0 || !(m->flags & VM_SHARED))
+		return m->object;
+	int o = free_object_slot();
+	if (o < 0)
+		return -2;
+	model.object[o] = (struct model_object){.used = true, .bytes = cells_bytes(m->from, m->to)};
+	return o;
+}
+
+static void describe(unsigned s, unsigned from, unsigned to, const struct model_map *m, int object)
+{
+	for (unsigned c = from; c < to; c++) {
+		model.space[s].page[c] = (struct page){
+		    .mapped = true,
+		    .charged = wants_charge(m->prot, m->flags),
+		    .prot = (uint8_t)m->prot,
+		    .maxprot = (uint8_t)m->maxprot,
+		    .flags = (uint16_t)(m->flags & MODEL_FLAGS),
+		    .object = (int16_t)object,
+		    .opage = object < 0 ? 0
+					: m->opage + ((model.cell[c].touch - model.cell[from].va) >>
+						      PAGE_SHIFT),
+		};
+	}
+}
+
+static struct vm_map_args args_of(const struct model_map *m)
+{
+	return (struct vm_map_args){
+	    .hint = model.cell[m->from].va,
+	    .bytes = cells_bytes(m->from, m->to) - machine_random_below(4096),
+	    .prot = m->prot,
+	    .maxprot = m->maxprot,
+	    .flags = m->flags,
+	    .object = m->object >= 0 ? model.object[m->object].vm : NULL,
+	    .offset = m->opage << PAGE_SHIFT,
+	};
+}
+
+static bool any_mapped(unsigned s, unsigned from, unsigned to)
+{
+	for (unsigned c = from; c < to; c++)
+		if (model.space[s].page[c].mapped)
+			return true;
+	return false;
+}
+
+static bool any_unmapped(unsigned s, unsigned from, unsigned to)
+{
+	for (unsigned c = from; c < to; c++)
+		if (!model.space[s].page[c].mapped)
+			return true;
+	return false;
+}
+
+mem_status model_map(unsigned s, const struct model_map *m)
+{
+	struct vm_map_args args = args_of(m);
+	int object = object_for(m);
+	if (object == -2)
+		return MEM_EBUSY; /* no slot: not done */
+	model_note("map space %u cells %u-%u prot %u max %u flags %#x object %d page %llu", s,
+		   m->from, m->to, m->prot, m->maxprot, m->flags, object,
+		   (unsigned long long)m->opage);
+	mem_status want = MEM_OK;
+	if ((m->flags & VM_FIXED_NOREPLACE) && any_mapped(s, m->from, m->to))
+		want = MEM_EEXIST;
+	vaddr_t out = 0;
+	mem_status status = vmm_map(model.space[s].space, &args, &out);
+	if (!model_expect("map", status, want))
+		return status;
+	if (out != args.hint)
+		model_fail("a fixed mapping went to %#llx", (unsigned long long)out);
+	describe(s, m->from, m->to, m, object);
+	return status;
+}
+
+/* Without a fixed place: it may go anywhere that is free below the limit. If that
+ * is not exactly some free cells, it is taken away again. */
+void model_map_anywhere(unsigned s, const struct model_map *m)
+{
+	struct vm_map_args args = args_of(m);
+	args.limit = cell_end(m->to - 1);
+	if (machine_random_below(2))
+		args.hint = 0;
+	model_note("map space %u %u cells anywhere below %#llx, prot %u flags %#x", s,
+		   m->to - m->from, (unsigned long long)args.limit, m->prot, m->flags);
+	int object = object_for(m);
+	if (object == -2)
+		return;
+	vaddr_t out = 0;
+	uint64_t bytes = cells_bytes(m->from, m->to);
+	mem_status status = vmm_map(model.space[s].space, &args, &out);
+	/* A gap below is always large enough unless it is mapped. */
+	if (status == MEM_ENOMEM && !any_unmapped(s, 0, m->to))
+		status = MEM_OK, out = 0;
+	else if (status == MEM_ENOMEM && !model.may_fail) {
+		for (unsigned c = 0; c < m->to; c++)
+			if (model_is_gap(c) && !model.space[s].page[c].mapped)
+				model_fail("no gap found, and cell %u is one", c);
+		out = 0;
+		status = MEM_OK;
+	}
+	if (!model_expect("map anywhere", status, MEM_OK) || !out)
+		return;
+	if (out & PAGE_MASK || out < 0x10000 || out + bytes > args.limit)
+		model_fail("a mapping went to %#llx, its limit is %#llx", (unsigned long long)out,
+			   (unsigned long long)args.limit);
+	unsigned c = cell_at(out), count = m->to - m->from;
+	if (c < CELLS && c + count <= CELLS && cells_bytes(c, c + count) == bytes) {
+		if (any_mapped(s, c, c + count))
+			model_fail("a mapping went to %#llx, which was taken",
+				   (unsigned long long)out);
+		describe(s, c, c + count, m, object);
+		return;
+	}
+	for (unsigned i = 0; i < CELLS; i++)
+		if (model.space[s].page[i].mapped && model.cell[i].va < out + bytes &&
+		    cell_end(i) > out)
+			model_fail("a mapping went to %#llx, over cell %u", (unsigned long long)out,
+				   i);
+	status = vmm_unmap(model.space[s].space, out, bytes);
+	if (status != MEM_OK && model.may_fail) {
+		inject_arm(INJECT_ALL, 0, false);
+		status = vmm_unmap(model.space[s].space, out, bytes);
+	}
+	if (status != MEM_OK)
+		model_fail("unmap of what map found says %s", mem_status_name(status));
+}
+
+mem_status model_unmap(unsigned s, unsigned from, unsigned to)
+{
+	model_note("unmap space %u cells %u-%u", s, from, to);
+	mem_status status =
+	    vmm_unmap(model.space[s].space, model.cell[from].va, cells_bytes(from, to));
+	if (!model_expect("unmap", status, MEM_OK))
+		return status;
+	for (unsigned c = from; c < to; c++)
+		model.space[s].page[c] = (struct page){.object = -1};
+	return status;
+}
+
+mem_status model_protect(unsigned s, unsigned from, unsigned to, unsigned prot)
+{
+	model_note("protect space %u cells %u-%u prot %u", s, from, to, prot);
+	mem_status want = MEM_OK;
+	for (unsigned c = from; c < to; c++)
+		if (model.space[s].page[c].mapped && (prot & ~model.space[s].page[c].maxprot))
+			want = MEM_EACCES;
+	bool holes = any_unmapped(s, from, to);
+	mem_status status =
+	    vmm_protect(model.space[s].space, model.cell[from].va, cells_bytes(from, to), prot);
+	if (holes && (want == MEM_OK || status == MEM_ENOMEM))
+		want = MEM_ENOMEM;
+	if (!model_expect("protect", status, want) || status != MEM_OK)
+		return status;
+	for (unsigned c = from; c < to; c++) {
+		struct page *p = &model.space[s].page[c];
+		p->prot = (uint8_t)prot;
+		p->charged |= wants_charge(prot, p->flags);
+	}
+	return status;
+}
+
+/* ---- mremap ----------------------------------------------------------------------------- */
+
+static bool one_mapping(unsigned s, unsigned from, unsigned to)
+{
+	if (any_unmapped(s, from, to))
+		return false;
+	for (unsigned c = from; c + 1 < to; c++)
+		if (!cells_continue(&model.space[s], c))
+			return false;
+	return true;
+}
+
+static struct page moved_page(const struct page *first, const struct page *old, unsigned i)
+{
+	struct page p = old ? *old : *first;
+	if (!old) {
+		p.own = false;
+		p.opage = first->opage + i;
+	}
+	return p;
+}
+
+/* A mapping that grew past its end and found no room in place went somewhere:
+ * bring it to cells that the array knows. */
+static mem_status bring_back(unsigned s, vaddr_t from, unsigned at, unsigned count)
+{
+	vaddr_t out;
+	uint64_t bytes = cells_bytes(at, at + count);
+	return vmm_move(model.space[s].space, from, bytes, bytes, VM_MOVE_MAY | VM_MOVE_FIXED,
+			model.cell[at].va, &out);
+}
+
+mem_status model_move(unsigned s, unsigned from, unsigned to, unsigned at, unsigned count,
+		      unsigned flags)
+{
+	static struct page moved[CELLS];
+	struct model_space *ms = &model.space[s];
+	unsigned old = to - from;
+	bool fixed = flags & VM_MOVE_FIXED, stays = flags & VM_MOVE_DONTUNMAP;
+	vaddr_t va = model.cell[from].va, new_va = model.cell[at].va, out = 0;
+	uint64_t bytes = cells_bytes(at, at + count);
+	model_note("move space %u cells %u-%u to %u-%u flags %u", s, from, to, at, at + count,
+		   flags);
+	mem_status want = MEM_OK;
+	bool room = from + count <= CELLS && !range_has_gap(from, from + count) &&
+		    (count <= old || !any_mapped(s, to, from + count));
+	if (fixed && at < to && at + count > from)
+		want = MEM_EINVAL;
+	else if (!one_mapping(s, from, to))
+		want = MEM_EFAULT;
+	else if (!fixed && !stays && count > old && !room && !(flags & VM_MOVE_MAY))
+		want = MEM_ENOMEM;
+	mem_status status =
+	    vmm_move(ms->space, va, cells_bytes(from, to), bytes, flags, new_va, &out);
+	if (!model_expect("move", status, want) || status != MEM_OK)
+		return status;
+	for (unsigned i = 0; i < count; i++)
+		moved[i] = moved_page(&ms->page[from], i < old ? &ms->page[from + i] : NULL, i);
+	if (!fixed && out == va) {
+		if (count > old && !room)
+			model_fail("a mapping grew over its neighbour");
+		at = from;
+	} else if (fixed && out != new_va) {
+		model_fail("a fixed move went to %#llx", (unsigned long long)out);
+	}
+	bool elsewhere = !fixed && out != va;
+	if (!stays)
+		for (unsigned c = from; c < to; c++)
+			ms->page[c] = (struct page){.object = -1};
+	else
+		for (unsigned c = from; c < to; c++) {
+			ms->page[c].own = false;
+			ms->page[c].flags &= ~VM_LOCKED;
+		}
+	if (elsewhere) {
+		bool failing = model.may_fail;
+		if (failing)
+			inject_arm(INJECT_ALL, 0, false);
+		status = bring_back(s, out, at, count);
+		if (status != MEM_OK)
+			model_fail("moving it to known cells says %s", mem_status_name(status));
+	}
+	for (unsigned i = 0; i < count; i++)
+		ms->page[at + i] = moved[i];
+	return MEM_OK;
+}
+
+/* ---- advice ------------------------------------------------------------------------------- */
+
+static void advise_page(struct page *p, enum vm_advice advice)
+{
+	switch (advice) {
+	case VM_ADVICE_DONTNEED:
+	case VM_ADVICE_FREE:
+		p->own = false;
+		break;
+	case VM_ADVICE_DONTFORK:
+		p->flags |= VM_DONTFORK;
+		break;
+	case VM_ADVICE_DOFORK:
+		p->flags &= ~VM_DONTFORK;
+		break;
+	case VM_ADVICE_WIPEONFORK:
+		p->flags |= VM_WIPEONFORK;
+		break;
+	case VM_ADVICE_KEEPONFORK:
+		p->flags &= ~VM_WIPEONFORK;
+		break;
+	case VM_ADVICE_REMOVE:
+		if (p->opage < OBJECT_PAGES)
+			memset(model.object[p->object].token[p->opage], 0, 16);
+		break;
+	case VM_ADVICE_LOCK:
+		p->flags |= VM_LOCKED;
+		break;
+	case VM_ADVICE_UNLOCK:
+		p->flags &= ~VM_LOCKED;
+		break;
+	default:
+		break;
+	}
+}
+
+/* The caller chose a range where the advice applies to every mapped page. */
+mem_status model_advise(unsigned s, unsigned from, unsigned to, enum vm_advice advice)
+{
+	model_note("advise space %u cells %u-%u advice %d", s, from, to, (int)advice);
+	mem_status want = any_unmapped(s, from, to) ? MEM_ENOMEM : MEM_OK;
+	mem_status status =
+	    vmm_advise(model.space[s].space, model.cell[from].va, cells_bytes(from, to), advice);
+	/* ENOMEM for a hole: the rest has been done. For want of memory: nothing. */
+	if (want == MEM_ENOMEM && model.may_fail && inject_failures())
+		model_fail("an advice over a hole while failures are injected: ambiguous");
+	if (!model_expect("advise", status, want) && status != want)
+		return status;
+	for (unsigned c = from; c < to; c++)
+		if (model.space[s].page[c].mapped)
+			advise_page(&model.space[s].page[c], advice);
+	return status;
+}
+
+/* ---- touching ---------------------------------------------------------------------------------
+ */
+
+static void do_write(struct page *p, unsigned word, uint64_t value)
+{
+	if (p->flags & VM_SHARED) {
+		model.object[p->object].token[p->opage][word] = value;
+		return;
+	}
+	if (!p->own) {
+		p->token[0] = expected_word(p, 0);
+		p->token[1] = expected_word(p, 1);
+		p->own = true;
+	}
+	p->token[word] = value;
+}
+
+static void check_signal(unsigned s, unsigned c, enum verdict v, const struct machine_result *r)
+{
+	static const struct {
+		int signal, code;
+	} want[] = {[VERDICT_UNMAPPED] = {SIGSEGV, 1},
+		    [VERDICT_FORBIDDEN] = {SIGSEGV, 2},
+		    [VERDICT_BEYOND] = {SIGBUS, 2}};
+	if (model.may_fail && r->signal == SIGKILL && inject_failures()) {
+		model.refused++;
+		return;
+	}
+	if (v == VERDICT_OK)
+		model_fail("space %u cell %u: signal %d code %d, should work", s, c, r->signal,
+			   r->code);
+	if (r->signal != want[v].signal || r->code != want[v].code)
+		model_fail("space %u cell %u: signal %d code %d, should be %d %d", s, c, r->signal,
+			   r->code, want[v].signal, want[v].code);
+	if (r->address >> PAGE_SHIFT != model.cell[c].touch >> PAGE_SHIFT)
+		model_fail("signal for address %#llx, not %#llx", (unsigned long long)r->address,
+			   (unsigned long long)model.cell[c].touch);
+}
+
+void model_touch(unsigned s, unsigned c, enum machine_access access, unsigned word)
+{
+	struct model_space *ms = &model.space[s];
+	struct page *p = &ms->page[c];
+	if (host_current_space() != ms->space)
+		machine_set_space(ms->space);
+	model.touches++;
+	model.operations++;
+	enum verdict v = verdict(p, access);
+	uint64_t value = access == MACHINE_WRITE ? model.next_token++ : 0;
+	model_note("%s space %u cell %u word %u",
+		   access == MACHINE_WRITE ? "write" : (access == MACHINE_READ ? "read" : "fetch"),
+		   s, c, word);
+	struct machine_result r =
+	    machine_access(model.cell[c].touch + (word ? PAGE_SIZE - 8 : 0), access, &value);
+	if (!r.ok) {
+		check_signal(s, c, v, &r);
+		return;
+	}
+	if (v != VERDICT_OK)
+		model_fail("space %u cell %u: the access works, should not (%d)", s, c, (int)v);
+	if (access == MACHINE_WRITE) {
+		do_write(p, word, value);
+		return;
+	}
+	if (value != expected_word(p, word))
+		model_fail("space %u cell %u word %u: reads %#llx, should be %#llx", s, c, word,
+			   (unsigned long long)value, (unsigned long long)expected_word(p, word));
+}
+
+void model_kernel_touch(unsigned s, unsigned c, bool write, bool force, unsigned word)
+{
+	struct page *p = &model.space[s].page[c], as = *p;
+	uint64_t value = write ? model.next_token++ : 0, done = 0;
+	if (force) /* as a debugger: what mprotect could allow, but no write to what others share */
+		as.prot = write && (as.flags & VM_SHARED) ? as.prot : as.maxprot;
+	enum verdict v = verdict(&as, write ? MACHINE_WRITE : MACHINE_READ);
+	model_note("kernel %s%s space %u cell %u word %u", write ? "write" : "read",
+		   force ? " by force" : "", s, c, word);
+	mem_status status =
+	    vmm_access(model.space[s].space, model.cell[c].touch + (word ? PAGE_SIZE - 8 : 0),
+		       &value, 8, write, force, &done);
+	if (model.may_fail && inject_failures() && status != MEM_OK) {
+		model.operations++;
+		model.refused++;
+		return;
+	}
+	if (!model_expect("access", status, v == VERDICT_OK ? MEM_OK : MEM_EFAULT))
+		return;
+	if (done != 8)
+		model_fail("access copied %llu bytes", (unsigned long long)done);
+	if (write)
+		do_write(p, word, value);
+	else if (value != expected_word(p, word))
+		model_fail("space %u cell %u word %u: access reads %#llx, should be %#llx", s, c,
+			   word, (unsigned long long)value,
+			   (unsigned long long)expected_word(p, word));
+}
+
+/* ---- files --------------------------------------------------------------------------------------
+ */
+
+void model_make_file(unsigned o, uint64_t bytes)
+{
+	model_note("make file %u, %llu bytes", o, (unsigned long long)bytes);
+	struct vm_object *vm = NULL;
+	mem_status status = vm_object_create(machine_vmm, NULL, NULL, bytes, &vm);
+	if (!model_expect("object create", status, MEM_OK))
+		return;
+	model.object[o] = (struct model_object){.used = true, .vm = vm, .bytes = bytes};
+}
+
+void model_drop_file(unsigned o)
+{
+	model_note("drop file %u", o);
+	vm_object_put(model.object[o].vm);
+	model.object[o].vm = NULL;
+	(void)model_expect("object put", MEM_OK, MEM_OK);
+}
+
+static void zero_file_words(unsigned o, uint64_t from_byte)
+{
+	for (uint64_t page = 0; page < OBJECT_PAGES; page++)
+		for (unsigned word = 0; word < 2; word++)
+			if (page * PAGE_SIZE + (word ? PAGE_SIZE - 8 : 0) >= from_byte)
+				model.object[o].token[page][word] = 0;
+}
+
+mem_status model_resize(unsigned o, uint64_t bytes)
+{
+	model_note("resize file %u to %llu", o, (unsigned long long)bytes);
+	mem_status status = vm_object_resize(model.object[o].vm, bytes);
+	if (!model_expect("resize", status, MEM_OK))
+		return status;
+	if (bytes < model.object[o].bytes) {
+		zero_file_words(o, bytes);
+		/* Private copies of pages that are gone are gone too. */
+		uint64_t first = (bytes + PAGE_MASK) >> PAGE_SHIFT;
+		for (unsigned s = 0; s < MODEL_SPACES; s++)
+			for (unsigned c = 0; model.space[s].space && c < CELLS; c++) {
+				struct page *p = &model.space[s].page[c];
+				if (p->mapped && p->object == (int)o && p->opage >= first)
+					p->own = false;
+			}
+	}
+	model.object[o].bytes = bytes;
+	return status;
+}
+
+mem_status model_punch(unsigned o, uint64_t first, uint64_t npages)
+{
+	model_note("punch file %u pages %llu+%llu", o, (unsigned long long)first,
+		   (unsigned long long)npages);
+	mem_status status = vm_object_punch(model.object[o].vm, first, npages);
+	if (!model_expect("punch", status, MEM_OK))
+		return status;
+	for (uint64_t page = first; page < first + npages && page < OBJECT_PAGES; page++)
+		memset(model.object[o].token[page], 0, 16);
+	return status;
+}
+
+void model_file_write(unsigned o, uint64_t page, unsigned word)
+{
+	uint64_t at = page * PAGE_SIZE + (word ? PAGE_SIZE - 8 : 0), done = 0;
+	uint64_t value = model.next_token++;
+	if (at + 8 > model.object[o].bytes)
+		return; /* it would grow the file */
+	model_note("file write %u page %llu word %u", o, (unsigned long long)page, word);
+	mem_status status = vm_object_write(model.object[o].vm, at, &value, 8, &done);
+	if (!model_expect("object write", status, MEM_OK))
+		return;
+	model.object[o].token[page][word] = value;
+}
+
+void model_file_read(unsigned o, uint64_t page, unsigned word)
+{
+	uint64_t at = page * PAGE_SIZE + (word ? PAGE_SIZE - 8 : 0), done = 0, value = 0;
+	model_note("file read %u page %llu word %u", o, (unsigned long long)page, word);
+	mem_status status = vm_object_read(model.object[o].vm, at, &value, 8, &done);
+	if (!model_expect("object read", status, MEM_OK))
+		return;
+	uint64_t have = at < model.object[o].bytes ? model.object[o].bytes - at : 0;
+	if (done != (have < 8 ? have : 8))
+		model_fail("object read copied %llu bytes", (unsigned long long)done);
+	if (done == 8 && value != model.object[o].token[page][word])
+		model_fail("file %u page %llu word %u: reads %#llx, should be %#llx", o,
+			   (unsigned long long)page, word, (unsigned long long)value,
+			   (unsigned long long)model.object[o].token[page][word]);
+}

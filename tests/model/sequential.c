@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The oracle, one operation at a time. QUIRE_MODEL_OPERATIONS sets how many
+ * (`make model`: 10^8).
+ */
+#include <stdlib.h>
+
+#include "tests/model/model.h"
+#include "tests/test.h"
+
+static uint64_t wanted(uint64_t otherwise)
+{
+	const char *text = getenv("QUIRE_MODEL_OPERATIONS");
+	return text ? strtoull(text, NULL, 0) : otherwise;
+}
+
+static void run(unsigned ncpus, uint64_t operations, unsigned check_every)
+{
+	machine_boot_default(ncpus, test_random());
+	model_begin();
+	model_create(0);
+	uint64_t next = check_every;
+	while (model.operations < operations) {
+		model_step();
+		if (model.operations >= next) {
+			model_check_all();
+			next = model.operations + check_every;
+		}
+	}
+	struct machine_mmu_stats mmu;
+	machine_mmu_stats(&mmu);
+	model_check_all();
+	model_end();
+	test_note("%llu operations (%llu touches), %llu comparisons, seed %#llx",
+		  (unsigned long long)model.operations, (unsigned long long)model.touches,
+		  (unsigned long long)model.checks, (unsigned long long)machine_seed());
+	test_note("MMU: %llu accesses, %llu cached, %llu walks, %llu ahead, %llu faults, %llu "
+		  "switches",
+		  (unsigned long long)mmu.accesses, (unsigned long long)mmu.cached,
+		  (unsigned long long)mmu.walks, (unsigned long long)mmu.speculative,
+		  (unsigned long long)mmu.faults, (unsigned long long)machine_switches());
+	machine_end();
+}
+
+/* Every invariant and every area after every operation. */
+TEST(model_every_step_checked)
+{
+	run(1, 3000, 1);
+}
+
+TEST_TIMED(model_one_cpu, 3600 * 24)
+{
+	run(1, wanted(400000), 200);
+}
+
+/* The same one thread, wandering between CPUs that keep its spaces loaded. */
+TEST_TIMED(model_wandering, 3600 * 24)
+{
+	run(4, wanted(400000), 200);
+}

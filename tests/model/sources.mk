@@ -1,0 +1,9 @@
+# What stands between mem/vm and its allocators: tests/machine/inject.c.
+MACHINE_LDFLAGS := -Wl,--wrap=pmm_alloc,--wrap=pmm_free,--wrap=pmm_alloc_range \
+	-Wl,--wrap=pmm_free_range,--wrap=slab_alloc,--wrap=frame_get
+MACHINE_BOOT_SRC := $(MACHINE_SRC) tests/machine/boot.c tests/machine/inject.c
+MODEL_SRC := tests/model/oracle.c tests/model/operations.c tests/model/random.c
+
+HOSTED_TEST_LIST += test_model:hosted
+test_model_SRC := tests/runner.c $(MACHINE_BOOT_SRC) $(MODEL_SRC) tests/model/sequential.c
+test_model_LDFLAGS := $(MACHINE_LDFLAGS)
