@@ -18,14 +18,15 @@
 
 #include "tests/machine/boot.h"
 
-#define ZONES         4
-#define ZONE_PAGES    48
-#define LONG_PAGES    700
-#define CELLS         (3 * ZONE_PAGES + LONG_PAGES + ZONES + 1)
-#define MODEL_SPACES  4
-#define MODEL_OBJECTS 24
-#define MODEL_FILES   4 /* of the objects: the first ones, made by the test */
-#define OBJECT_PAGES  96
+#define ZONES          4
+#define ZONE_PAGES     48
+#define LONG_PAGES     700
+#define CELLS          (3 * ZONE_PAGES + LONG_PAGES + ZONES + 1)
+#define MODEL_SPACES   4
+#define MODEL_OBJECTS  24
+#define MODEL_FILES    4 /* of the objects: the first ones, made by the test */
+#define OBJECT_PAGES   96
+#define MODEL_MOVE_MAX 128
 
 struct cell {
 	vaddr_t va;
@@ -53,7 +54,7 @@ struct model_space {
 struct model_object {
 	struct vm_object *vm; /* the test's reference, or NULL */
 	bool used;
-	bool gone; /* of a file: the test dropped it; only mappings keep it */
+	bool busy; /* about to be mapped: not to be collected */
 	uint64_t bytes;
 	uint64_t token[OBJECT_PAGES][2];
 };

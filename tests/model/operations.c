@@ -94,8 +94,15 @@ static int object_for(const struct model_map *m)
 	int o = free_object_slot();
 	if (o < 0)
 		return -2;
-	model.object[o] = (struct model_object){.used = true, .bytes = cells_bytes(m->from, m->to)};
+	model.object[o] =
+	    (struct model_object){.used = true, .busy = true, .bytes = cells_bytes(m->from, m->to)};
 	return o;
+}
+
+static void object_settled(int o)
+{
+	if (o >= 0)
+		model.object[o].busy = false;
 }
 
 static void describe(unsigned s, unsigned from, unsigned to, const struct model_map *m, int object)
@@ -158,11 +165,14 @@ mem_status model_map(unsigned s, const struct model_map *m)
 		want = MEM_EEXIST;
 	vaddr_t out = 0;
 	mem_status status = vmm_map(model.space[s].space, &args, &out);
-	if (!model_expect("map", status, want))
+	if (!model_expect("map", status, want)) {
+		object_settled(object);
 		return status;
+	}
 	if (out != args.hint)
 		model_fail("a fixed mapping went to %#llx", (unsigned long long)out);
 	describe(s, m->from, m->to, m, object);
+	object_settled(object);
 	return status;
 }
 
@@ -182,6 +192,7 @@ void model_map_anywhere(unsigned s, const struct model_map *m)
 	vaddr_t out = 0;
 	uint64_t bytes = cells_bytes(m->from, m->to);
 	mem_status status = vmm_map(model.space[s].space, &args, &out);
+	object_settled(object);
 	/* A gap below is always large enough unless it is mapped. */
 	if (status == MEM_ENOMEM && !any_unmapped(s, 0, m->to))
 		status = MEM_OK, out = 0;
@@ -288,9 +299,11 @@ static mem_status bring_back(unsigned s, vaddr_t from, unsigned at, unsigned cou
 mem_status model_move(unsigned s, unsigned from, unsigned to, unsigned at, unsigned count,
 		      unsigned flags)
 {
-	static struct page moved[CELLS];
+	struct page moved[MODEL_MOVE_MAX];
 	struct model_space *ms = &model.space[s];
 	unsigned old = to - from;
+	if (count > MODEL_MOVE_MAX)
+		model_fail("moves are limited to %d cells", MODEL_MOVE_MAX);
 	bool fixed = flags & VM_MOVE_FIXED, stays = flags & VM_MOVE_DONTUNMAP;
 	vaddr_t va = model.cell[from].va, new_va = model.cell[at].va, out = 0;
 	uint64_t bytes = cells_bytes(at, at + count);

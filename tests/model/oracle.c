@@ -144,7 +144,8 @@ void collect_objects(void)
 			if (model.space[s].page[c].mapped && model.space[s].page[c].object >= 0)
 				named[model.space[s].page[c].object] = true;
 	for (unsigned o = 0; o < MODEL_OBJECTS; o++)
-		if (model.object[o].used && !model.object[o].vm && !named[o])
+		if (model.object[o].used && !model.object[o].vm && !model.object[o].busy &&
+		    !named[o])
 			model.object[o].used = false;
 }
 

@@ -129,7 +129,7 @@ static void step_move(unsigned s)
 		flags |= VM_MOVE_DONTUNMAP;
 		count = old;
 	}
-	if (at + count > CELLS || range_has_gap(at, at + count))
+	if (count > MODEL_MOVE_MAX || at + count > CELLS || range_has_gap(at, at + count))
 		return;
 	(void)model_move(s, from, to, at, count, flags);
 }
