@@ -205,6 +205,27 @@ static void read_2(uint64_t info)
 		fail("no memory map was handed over");
 }
 
+/* GRUB puts a backslash before each quote and backslash of a command line. */
+static void unescape(char *s)
+{
+	char *to = s;
+	for (; *s; s++) {
+		if (*s == '\\' && (s[1] == '\\' || s[1] == '\'' || s[1] == '"'))
+			s++;
+		*to++ = *s;
+	}
+	*to = 0;
+}
+
+static void undo_grub(void)
+{
+	if (!text_begins(boot.loader, "GRUB"))
+		return;
+	unescape(boot.options);
+	for (unsigned i = 0; i < boot.module_count; i++)
+		unescape(boot.modules[i].string);
+}
+
 void multiboot_read(uint32_t magic, uint32_t info)
 {
 	if (magic == MB1_STARTED)
@@ -213,4 +234,5 @@ void multiboot_read(uint32_t magic, uint32_t info)
 		read_2(info);
 	else
 		fail("started by something that does not speak Multiboot (%x)", (uint64_t)magic);
+	undo_grub();
 }

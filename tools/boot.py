@@ -99,7 +99,9 @@ def limine_iso(path, limine, kernel, initramfs, line, work):
             "/Quire\n"
             "    protocol: limine\n"
             "    path: boot():/boot/quire\n"
+            "    kernel_path: boot():/boot/quire\n"  # its name before release 9
             f"    cmdline: {line}\n"
+            f"    kernel_cmdline: {line}\n"
             "    module_path: boot():/boot/initramfs\n")
     _tool(["xorriso", "-as", "mkisofs", "-R", "-J", "-V", "QUIRE",
            "-b", "boot/limine/limine-bios-cd.bin", "-no-emul-boot", "-boot-load-size", "4",
