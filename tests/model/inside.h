@@ -19,6 +19,10 @@ uint64_t object_npages(int o);
 void collect_objects(void);
 int free_object_slot(void);
 uint64_t expected_word(const struct page *p, unsigned word);
+/* Cell c is not mapped: would a touch grow a stack down to it? *above: the cell
+ * where the stack begins now. GROWTH_UNKNOWN: through a gap between zones. */
+enum growth { GROWTH_NONE, GROWTH_REFUSED, GROWTH_DONE, GROWTH_UNKNOWN };
+enum growth stack_growth(const struct model_space *ms, unsigned c, unsigned *above);
 enum verdict verdict(const struct page *p, enum machine_access access);
 
 /* Compare a status with what it should be. A refusal is an answer while

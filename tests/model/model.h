@@ -27,6 +27,8 @@
 #define MODEL_FILES    4 /* of the objects: the first ones, made by the test */
 #define OBJECT_PAGES   96
 #define MODEL_MOVE_MAX 128
+#define STACK_LIMIT    300 /* pages */
+#define GUARD_GAP      256 /* pages below a stack that stay free */
 
 struct cell {
 	vaddr_t va;

@@ -25,6 +25,12 @@ bool model_expect(const char *what, mem_status got, mem_status want)
 
 /* ---- spaces ------------------------------------------------------------------------- */
 
+static void set_limits(struct space *space)
+{
+	struct vmm_space_limits limits = {UINT64_MAX, UINT64_MAX, STACK_LIMIT, UINT64_MAX, 65530};
+	vmm_space_set_limits(space, &limits);
+}
+
 void model_create(unsigned s)
 {
 	model_note("create space %u", s);
@@ -37,6 +43,7 @@ void model_create(unsigned s)
 	for (unsigned c = 0; c < CELLS; c++)
 		ms->page[c].object = -1;
 	ms->space = space;
+	set_limits(space);
 }
 
 void model_destroy(unsigned s)
@@ -208,6 +215,12 @@ void model_map_anywhere(unsigned s, const struct model_map *m)
 	if (out & PAGE_MASK || out < 0x10000 || out + bytes > args.limit)
 		model_fail("a mapping went to %#llx, its limit is %#llx", (unsigned long long)out,
 			   (unsigned long long)args.limit);
+	for (unsigned i = 0; i < CELLS; i++)
+		if ((model.space[s].page[i].flags & VM_GROWSDOWN) && out < model.cell[i].va &&
+		    out + bytes > model.cell[i].va - GUARD_GAP * PAGE_SIZE && out != args.hint)
+			model_fail(
+			    "a mapping went to %#llx, into the guard gap of the stack at cell %u",
+			    (unsigned long long)out, i);
 	unsigned c = cell_at(out), count = m->to - m->from;
 	if (c < CELLS && c + count <= CELLS && cells_bytes(c, c + count) == bytes) {
 		if (any_mapped(s, c, c + count))
@@ -450,17 +463,29 @@ void model_touch(unsigned s, unsigned c, enum machine_access access, unsigned wo
 {
 	struct model_space *ms = &model.space[s];
 	struct page *p = &ms->page[c];
+	unsigned above;
+	enum growth growth = p->mapped ? GROWTH_NONE : stack_growth(ms, c, &above);
+	if (growth == GROWTH_UNKNOWN)
+		return;
 	if (host_current_space() != ms->space)
 		machine_set_space(ms->space);
 	model.touches++;
 	model.operations++;
-	enum verdict v = verdict(p, access);
+	struct page as = growth == GROWTH_DONE ? ms->page[above] : *p;
+	as.own = p->own;
+	enum verdict v = verdict(&as, access);
 	uint64_t value = access == MACHINE_WRITE ? model.next_token++ : 0;
 	model_note("%s space %u cell %u word %u",
 		   access == MACHINE_WRITE ? "write" : (access == MACHINE_READ ? "read" : "fetch"),
 		   s, c, word);
 	struct machine_result r =
 	    machine_access(model.cell[c].touch + (word ? PAGE_SIZE - 8 : 0), access, &value);
+	/* The stack may have grown for an access that it then forbids. */
+	if (growth == GROWTH_DONE && (r.ok || r.signal != SIGKILL))
+		for (unsigned i = c; i < above; i++) {
+			ms->page[i] = ms->page[above];
+			ms->page[i].own = false;
+		}
 	if (!r.ok) {
 		check_signal(s, c, v, &r);
 		return;
@@ -479,6 +504,9 @@ void model_touch(unsigned s, unsigned c, enum machine_access access, unsigned wo
 void model_kernel_touch(unsigned s, unsigned c, bool write, bool force, unsigned word)
 {
 	struct page *p = &model.space[s].page[c], as = *p;
+	unsigned above;
+	if (!p->mapped && stack_growth(&model.space[s], c, &above) != GROWTH_NONE)
+		return;
 	uint64_t value = write ? model.next_token++ : 0, done = 0;
 	if (force) /* as a debugger: what mprotect could allow, but no write to what others share */
 		as.prot = write && (as.flags & VM_SHARED) ? as.prot : as.maxprot;

@@ -171,6 +171,27 @@ uint64_t expected_word(const struct page *p, unsigned word)
 	return 0;
 }
 
+enum growth stack_growth(const struct model_space *ms, unsigned c, unsigned *above)
+{
+	unsigned a = c, gaps = 0;
+	while (a < CELLS && !ms->page[a].mapped)
+		gaps += model_is_gap(a++);
+	*above = a;
+	if (a == CELLS || !(ms->page[a].flags & VM_GROWSDOWN))
+		return GROWTH_NONE;
+	if (gaps)
+		return GROWTH_UNKNOWN;
+	unsigned top = a;
+	while (top < CELLS && ms->page[top].mapped && (ms->page[top].flags & VM_GROWSDOWN))
+		top++;
+	if (cells_bytes(c, top) > STACK_LIMIT * PAGE_SIZE)
+		return GROWTH_REFUSED;
+	for (unsigned i = 0; i < c; i++)
+		if (ms->page[i].mapped && cell_end(i) + GUARD_GAP * PAGE_SIZE > model.cell[c].va)
+			return GROWTH_REFUSED;
+	return GROWTH_DONE;
+}
+
 enum verdict verdict(const struct page *p, enum machine_access access)
 {
 	if (!p->mapped)

@@ -87,8 +87,8 @@ static void step_map(unsigned s)
 			return;
 		m.opage = below(OBJECT_PAGES / 2);
 		m.flags = one_in(2) ? VM_SHARED : 0;
-	} else if (one_in(12) && !gap) {
-		m.flags = VM_WIPEONFORK;
+	} else if (one_in(8) && !gap) {
+		m.flags = one_in(2) ? VM_WIPEONFORK : VM_GROWSDOWN;
 	}
 	if (one_in(12))
 		m.flags |= VM_DONTFORK;
