@@ -14,9 +14,9 @@
 	})
 #define mem_max(a, b)                                                                              \
 	({                                                                                         \
-		__auto_type a_ = (a);                                                              \
-		__auto_type b_ = (b);                                                              \
-		a_ > b_ ? a_ : b_;                                                                 \
+		__auto_type c_ = (a);                                                              \
+		__auto_type d_ = (b);                                                              \
+		c_ > d_ ? c_ : d_;                                                                 \
 	})
 #define likely(x)         __builtin_expect(!!(x), 1)
 #define unlikely(x)       __builtin_expect(!!(x), 0)

@@ -24,7 +24,12 @@ static struct list registry = {&registry, &registry};
 
 void slab_registry_lock(void)
 {
-	mem_lock_flushable(&registry_lock, MEM_RANK_REAP);
+	/* With interrupts off only while the machine is being set up, on one CPU:
+	 * nobody reaps then. */
+	if (host_irq_enabled())
+		mem_lock_flushable(&registry_lock, MEM_RANK_REAP);
+	else
+		mem_lock(&registry_lock, MEM_RANK_REAP);
 }
 
 void slab_registry_unlock(void)

@@ -192,6 +192,9 @@ void slab_init(struct slab_cache *cache, struct slab *slab, void *base);
 void *slab_take(struct slab_cache *cache, size_t bytes, const void *site);
 void slab_give(struct slab *slab, void *block, const void *site);
 
+/* Panic unless `block` is the start of a block in use. */
+void slab_assert_in_use(struct slab *slab, const void *block);
+
 /* Reap many caches with one barrier: fold what others freed, release every
  * empty slab. Returns slabs released. Context: thread, no lock. */
 uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count);

@@ -252,3 +252,12 @@ void slab_free(struct slab_cache *cache, void *object)
 {
 	slab_give(slab_of_checked(cache, object), object, __builtin_return_address(0));
 }
+
+void slab_assert_in_use(struct slab *slab, const void *block)
+{
+	unsigned index = slab_index(slab, block);
+	uint64_t bits = atomic_read_relaxed(&slab->free[index / 64]) |
+			atomic_read_relaxed(&slab_remote(slab)[index / 64]);
+	if ((bits >> (index % 64)) & 1)
+		slab_bad_block(slab, block, "use after free");
+}

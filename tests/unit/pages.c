@@ -33,7 +33,7 @@ static uintptr_t take_addresses(uint64_t npages, uint64_t align_pages)
 static void *give(struct test_pages *p, uint64_t npages, uint64_t align_pages)
 {
 	uint64_t call = __atomic_add_fetch(&p->calls, 1, __ATOMIC_RELAXED);
-	if (p->fail_all || call == p->fail_at)
+	if (p->fail_all || call == p->fail_at || npages > (RESERVED >> PAGE_SHIFT) / 1024)
 		return NULL;
 	uint64_t held = __atomic_add_fetch(&p->held_npages, npages, __ATOMIC_RELAXED);
 	if (p->limit && held > p->limit) {

@@ -47,24 +47,34 @@ void heap_free(struct heap *heap, void *block);
 /* As the C standard's realloc; on NULL the old block is untouched; bytes 0
  * frees and returns NULL. */
 void *heap_realloc(struct heap *heap, void *block, size_t bytes);
-/* Bytes usable in a live block. */
+/* Bytes usable in a live block: of a small one the size of its class (debug
+ * builds: what was asked for), of a large one what was asked for. Panics if
+ * `block` is no live block. */
 size_t heap_usable(struct heap *heap, const void *block);
 
 /* Give empty memory back to the area, prepared pages included if `all`.
  * Returns pages given back. Context: thread, no lock. */
 uint64_t heap_reap(struct heap *heap, bool all);
 
+/* Is enough idle memory waiting in the heap that a reap is worth its flushes?
+ * Any context; for a host's periodic work. */
+bool heap_wants_reap(struct heap *heap);
+
 struct heap_stats {
-	uint64_t live_bytes; /* in blocks handed out, at their usable size */
+	uint64_t
+	    live_bytes; /* in blocks handed out: size of their class; large ones as asked for */
 	uint64_t live_blocks;
-	uint64_t held_npages; /* mapped from the area */
-	uint64_t large_npages;
+	uint64_t held_npages;  /* mapped from the area */
+	uint64_t large_npages; /* of these, in live large blocks */
 	uint64_t allocs, frees, failures;
 };
 void heap_get_stats(struct heap *heap, struct heap_stats *stats);
 /* Call visit for each size class. */
 void heap_for_each_class(struct heap *heap, void (*visit)(const struct slab_stats *, void *),
 			 void *arg);
+/* Log up to `limit` live blocks of each class and of the large ones: debug
+ * builds know them all with their call sites, others the large ones. */
+void heap_report_live(struct heap *heap, unsigned limit);
 bool heap_is_valid(struct heap *heap);
 
 /* The default heap. */

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel heap.
+ *
+ * The problem. Serve any size from any context, fast where it is small; find
+ * what a pointer is without asking the caller, and find out when it is nothing
+ * of ours; give memory back without ever unmapping in kfree, which may run in
+ * an interrupt handler with locks held, where no flush can be waited for.
+ *
+ *     bytes  <= 16 KiB: a cache of the slab engine per size class (80 of them;
+ *               classes.c); slabs lie in 2 MiB-aligned segments (segment.c)
+ *     larger, or aligned to more than a page: pages of their own (large.c)
+ *
+ *     kfree(p):  p & ~(2 MiB - 1) -- known segment? --no--> large block? --no--> panic
+ *                        | yes
+ *                segment->map[page of p] -> slab -> index of p in it, its bit
+ *
+ * A pointer is believed only as far as it can be checked: the segment is looked
+ * up among ours before it is read, the page must lie in a slab, the offset must
+ * be a multiple of the block size, the block's bit must say in use.
+ *
+ * Memory goes back in three steps, each possible in fewer contexts than the
+ * one before: an empty slab's pages go back to its segment (any context; other
+ * classes use them), the reaper folds the CPUs' parts so that every empty slab
+ * is found, and gives empty segments and queued large blocks back to the area
+ * (thread context only). In atomic context the heap takes what is prepared in
+ * segments, or what the area can map without waiting, or returns NULL.
+ *
+ * Locks: heap->lock (MEM_RANK_HEAP, interrupts off) for segments and large
+ * blocks; never held together with a cache's; the area is called with none.
+ *
+ * Rejected: a header in front of each block (overflows corrupt it, sizes that
+ * are powers of two waste half); buddy splitting (coalescing on every free);
+ * unmapping from kfree through deferred work (the work may be never run, then
+ * memory is lost without anybody being told).
+ */
+#include "heap/internal.h"
+
+/* ---- making and ending ----------------------------------------------------------- */
+
+/* Pages of a class's slabs: the fewest, from 4, that hold 16 blocks (8 of the
+ * largest) and lose less than a sixty-fourth at the end; if none does, the ones
+ * that lose least. */
+static unsigned slab_npages_for(size_t stride, unsigned *capacity)
+{
+	unsigned best = 4;
+	size_t best_loss = SIZE_MAX;
+	size_t enough = stride > 2048 ? 8 : 16;
+	for (unsigned n = 4; n <= 32; n++) {
+		size_t bytes = n * PAGE_SIZE;
+		size_t count = mem_min(bytes / stride, (size_t)SLAB_MAX_BLOCKS);
+		if (!count || (count < enough && n < 32))
+			continue;
+		/* Per page, in 1/4096, to compare different numbers of pages. */
+		size_t loss = (bytes - count * stride) / n;
+		if (loss < best_loss) {
+			best = n;
+			best_loss = loss;
+		}
+		if (loss <= PAGE_SIZE / 64)
+			break;
+	}
+	*capacity = (unsigned)mem_min(best * PAGE_SIZE / stride, (uint64_t)SLAB_MAX_BLOCKS);
+	return best;
+}
+
+static void init_cache(struct heap *heap, struct slab_cache *cache, const char *name, size_t bytes)
+{
+	/* Aligned to 16, or to its own size if that is a power of two to a page. */
+	size_t align = mem_min(bytes & -bytes, (size_t)PAGE_SIZE);
+	align = mem_max(align, (size_t)16);
+	unsigned capacity;
+	memset(cache, 0, sizeof(*cache));
+	cache->name = name;
+	cache->home = &heap_slab_home;
+	cache->home_data = heap;
+	cache->object_bytes = bytes;
+	cache->align = align;
+	cache->stride = (uint32_t)slab_stride(bytes, align);
+	cache->slab_npages = slab_npages_for(cache->stride, &capacity);
+	cache->capacity = (uint16_t)capacity;
+	mem_assert(capacity);
+	slab_cache_init(cache, host_cpu_count());
+}
+
+static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages)
+{
+	heap->area = area;
+	heap->own_npages = npages;
+	list_init(&heap->segments);
+	list_init(&heap->full_segments);
+	for (unsigned i = 0; i < SEGMENT_HASH; i++)
+		list_init(&heap->segment_hash[i]);
+	for (unsigned i = 0; i < LARGE_HASH; i++)
+		list_init(&heap->large_hash[i]);
+	list_init(&heap->large_queue);
+}
+
+mem_status heap_create(struct heap **out, struct heap_area *area)
+{
+	size_t heap_bytes = align_up(sizeof(struct heap), 64);
+	size_t cache_bytes = align_up(slab_cache_bytes(host_cpu_count()), 64);
+	size_t bytes = heap_bytes + (HEAP_CLASSES + 1) * cache_bytes;
+	uint64_t npages = align_up(bytes, PAGE_SIZE) / PAGE_SIZE;
+	char *at = area->map(area, npages, 1, false);
+	if (!at)
+		return MEM_ENOMEM;
+	struct heap *heap = (struct heap *)(void *)at;
+	memset(heap, 0, sizeof(*heap));
+	init_heap(heap, area, npages);
+	at += heap_bytes;
+	for (unsigned i = 0; i < HEAP_CLASSES; i++, at += cache_bytes) {
+		heap->classes[i] = (struct slab_cache *)(void *)at;
+		init_cache(heap, heap->classes[i], heap_class_name(i), heap_class_bytes(i));
+	}
+	heap->large_cache = (struct slab_cache *)(void *)at;
+	init_cache(heap, heap->large_cache, "heap-large", sizeof(struct large));
+	heap->secret = heap->large_cache->secret;
+	*out = heap;
+	return MEM_OK;
+}
+
+void heap_destroy(struct heap *heap)
+{
+	heap_reap(heap, true);
+	struct heap_stats stats;
+	heap_get_stats(heap, &stats);
+	if (stats.live_blocks) {
+		heap_report_live(heap, 16);
+		host_panic("heap destroyed with %lu live blocks", (unsigned long)stats.live_blocks);
+	}
+	mem_assert(!heap->segment_npages);
+	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+		slab_cache_done(heap->classes[i]);
+	slab_cache_done(heap->large_cache);
+	struct heap_area *area = heap->area;
+	area->unmap(area, heap, heap->own_npages);
+}
+
+/* ---- alloc and free ---------------------------------------------------------------- */
+
+static void *failed(struct heap *heap)
+{
+	atomic_count(&heap->failures, 1);
+	return NULL;
+}
+
+void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site)
+{
+	void *block;
+	if (likely(bytes <= HEAP_MAX_SMALL))
+		block = slab_take(heap->classes[heap_class_of(bytes)], bytes, site);
+	else
+		block = heap_alloc_large(heap, bytes, PAGE_SIZE, site);
+	return likely(block != NULL) ? block : failed(heap);
+}
+
+void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site)
+{
+	mem_assert(is_pow2(align) && align <= HUGE_SIZE);
+	if (align <= 16)
+		return heap_alloc_at(heap, bytes, site);
+	void *block;
+	if (align <= PAGE_SIZE && bytes <= HEAP_MAX_SMALL) {
+		/* Every fourth class at least is a multiple of more; 16 KiB is one
+		 * of all. */
+		unsigned number = heap_class_of(bytes);
+		while (heap_class_bytes(number) & (align - 1))
+			number++;
+		block = slab_take(heap->classes[number], bytes, site);
+	} else {
+		block = heap_alloc_large(heap, bytes, align, site);
+	}
+	return block ? block : failed(heap);
+}
+
+void heap_free_at(struct heap *heap, void *block, const void *site)
+{
+	if (!block)
+		return;
+	struct slab *slab = heap_find_slab(heap, block);
+	if (likely(slab != NULL))
+		slab_give(slab, block, site);
+	else
+		heap_free_large(heap, block, site);
+}
+
+/* ---- size and realloc ----------------------------------------------------------------- */
+
+size_t heap_usable(struct heap *heap, const void *block)
+{
+	struct slab *slab = heap_find_slab(heap, block);
+	if (!slab)
+		return heap_large_bytes(heap, block);
+	slab_assert_in_use(slab, block);
+	return slab_debug_bytes(slab, block);
+}
+
+/* The block can hold `bytes` where it is, without much waste. */
+static bool resize_in_place(struct heap *heap, void *block, size_t bytes, const void *site)
+{
+	struct slab *slab = heap_find_slab(heap, block);
+	if (!slab)
+		return bytes > HEAP_MAX_SMALL && heap_resize_large(heap, block, bytes);
+	size_t room = slab->cache->object_bytes;
+	if (bytes > room ||
+	    (bytes <= room / 2 && heap->classes[heap_class_of(bytes)] != slab->cache))
+		return false;
+	slab_debug_resize(slab, block, bytes, site);
+	return true;
+}
+
+void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site)
+{
+	if (!block)
+		return heap_alloc_at(heap, bytes, site);
+	if (!bytes) {
+		heap_free_at(heap, block, site);
+		return NULL;
+	}
+	size_t old = heap_usable(heap, block);
+	if (resize_in_place(heap, block, bytes, site))
+		return block;
+	void *new = heap_alloc_at(heap, bytes, site);
+	if (!new)
+		return NULL;
+	memcpy(new, block, mem_min(old, bytes));
+	heap_free_at(heap, block, site);
+	return new;
+}
+
+/* ---- giving back ------------------------------------------------------------------------- */
+
+uint64_t heap_reap(struct heap *heap, bool all)
+{
+	struct slab_cache *caches[HEAP_CLASSES + 1];
+	uint64_t npages = heap_reap_large(heap);
+	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+		caches[i] = heap->classes[i];
+	caches[HEAP_CLASSES] = heap->large_cache;
+	(void)slab_reap_caches(caches, ARRAY_COUNT(caches));
+	return npages + heap_reap_segments(heap, all);
+}
+
+bool heap_wants_reap(struct heap *heap)
+{
+	uint64_t idle =
+	    atomic_read_relaxed(&heap->queued_npages) + atomic_read_relaxed(&heap->free_npages);
+	uint64_t held =
+	    atomic_read_relaxed(&heap->segment_npages) + atomic_read_relaxed(&heap->large_npages);
+	return idle > 2 * SEGMENT_NPAGES && idle > held / 4;
+}
+
+/* ---- statistics ---------------------------------------------------------------------------- */
+
+void heap_get_stats(struct heap *heap, struct heap_stats *stats)
+{
+	memset(stats, 0, sizeof(*stats));
+	for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+		struct slab_stats s;
+		slab_get_stats(heap->classes[i], &s);
+		stats->live_blocks += s.live;
+		stats->live_bytes += s.live * s.object_bytes;
+		stats->allocs += s.allocs;
+		stats->frees += s.frees;
+	}
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	stats->live_blocks += heap->large_blocks;
+	stats->live_bytes += heap->large_bytes;
+	stats->allocs += heap->large_allocs;
+	stats->frees += heap->large_frees;
+	stats->large_npages = heap->large_npages;
+	stats->held_npages =
+	    heap->own_npages + heap->segment_npages + heap->large_npages + heap->queued_npages;
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	stats->failures = atomic_read_relaxed(&heap->failures);
+}
+
+void heap_for_each_class(struct heap *heap, void (*visit)(const struct slab_stats *, void *),
+			 void *arg)
+{
+	for (unsigned i = 0; i < HEAP_CLASSES; i++) {
+		struct slab_stats stats;
+		slab_get_stats(heap->classes[i], &stats);
+		visit(&stats, arg);
+	}
+}
+
+void heap_report_live(struct heap *heap, unsigned limit)
+{
+	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+		slab_report_live(heap->classes[i], limit);
+	heap_report_large(heap, limit);
+}
+
+bool heap_is_valid(struct heap *heap)
+{
+	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+		if (!slab_is_valid(heap->classes[i]))
+			return false;
+	if (!slab_is_valid(heap->large_cache) || !heap_segments_are_valid(heap) ||
+	    !heap_large_is_valid(heap))
+		return false;
+	/* The caches' pages are what the segments have given. */
+	uint64_t npages = 0, in_caches = 0;
+	struct slab_stats stats;
+	for (unsigned i = 0; i <= HEAP_CLASSES; i++) {
+		slab_get_stats(i < HEAP_CLASSES ? heap->classes[i] : heap->large_cache, &stats);
+		in_caches += stats.npages;
+	}
+	npages = heap_slab_npages(heap);
+	if (npages == in_caches)
+		return true;
+	host_log(HOST_LOG_ERROR, "heap: caches hold %lu pages, segments gave %lu",
+		 (unsigned long)in_caches, (unsigned long)npages);
+	return false;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_HEAP_INTERNAL_H
+#define MEM_HEAP_INTERNAL_H
+/* Inside the heap; the theory is at the head of heap/heap.c. */
+#include <mem/heap.h>
+
+#include "base/assert.h"
+#include "slab/engine.h"
+
+MEM_BEGIN_DECLS
+
+/* ---- size classes (classes.c) --------------------------------------------- */
+
+#define HEAP_CLASSES   80
+#define HEAP_MAX_SMALL ((size_t)16384) /* the largest class; what is larger gets pages */
+
+/* The class that serves `bytes` (1 .. HEAP_MAX_SMALL). */
+extern const uint8_t heap_class_table[65];
+static inline unsigned heap_class_of(size_t bytes)
+{
+	if (likely(bytes <= 1024))
+		return heap_class_table[(bytes + 15) / 16];
+	/* Eight classes from each power of two to the next. */
+	unsigned k = bit_highest(bytes - 1);
+	return 40 + 8 * (k - 10) + (unsigned)((bytes - 1) >> (k - 3));
+}
+size_t heap_class_bytes(unsigned number);
+const char *heap_class_name(unsigned number);
+
+/* ---- segments (segment.c) --------------------------------------------------- */
+
+#define SEGMENT_NPAGES      ((unsigned)(HUGE_SIZE / PAGE_SIZE))
+#define SEGMENT_WORDS       (SEGMENT_NPAGES / 64)
+#define UNIT_BYTES          64u /* slab descriptors are made of these */
+#define UNIT_PAGES          17  /* pages of them in one segment, its own head included */
+#define SEGMENT_HASH        256
+#define KNOWN_SEGMENTS      1024
+#define SEGMENT_MIN_NPAGES  64u
+#define HEAP_PREPARED_PAGES 16u /* free pages in segments that thread context tops up to */
+
+/* The first bytes of each 2 MiB-aligned segment. heap->lock, but for `map`. */
+struct segment {
+	struct heap *heap;
+	struct list node; /* heap->segments or heap->full_segments */
+	struct list hash; /* heap->segment_hash */
+	uint16_t npages;  /* mapped, from the segment's start */
+	uint16_t nfree;   /* of these, free */
+	uint16_t nslabs;
+	uint16_t unit_pages;
+	uint64_t used[SEGMENT_WORDS];   /* bit 1: the page is used, or not mapped */
+	uint64_t unit_used[UNIT_PAGES]; /* bit 1: the unit is used, or not ours to use */
+	uint16_t unit_page[UNIT_PAGES]; /* which page of the segment holds them */
+	uint16_t map[SEGMENT_NPAGES];   /* page -> its slab's descriptor, in units; 0: none.
+					 * Read without the lock by who holds a block there. */
+};
+
+/* The segment that `block` may lie in, NULL: none of this heap. */
+struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base);
+extern const struct slab_home heap_slab_home;
+/* Unlink wholly empty segments (all, or all but one) and give them to the area. */
+uint64_t heap_reap_segments(struct heap *heap, bool all);
+bool heap_segments_are_valid(struct heap *heap);
+/* Pages that slabs lie in. Locks: none; nobody else uses the heap. */
+uint64_t heap_slab_npages(struct heap *heap);
+
+/* ---- large blocks (large.c) --------------------------------------------------- */
+
+#define LARGE_HASH 256
+
+enum large_state { LARGE_LIVE = 1, LARGE_QUEUED };
+
+struct large {
+	struct list hash;  /* heap->large_hash */
+	struct list queue; /* heap->large_queue, when freed */
+	uintptr_t address;
+	uint64_t npages;
+	uint64_t bytes; /* asked for */
+	const void *site;
+	enum large_state state;
+};
+
+void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, const void *site);
+void heap_free_large(struct heap *heap, void *block, const void *site);
+/* Bytes asked for; panics if `block` is no live large block. */
+size_t heap_large_bytes(struct heap *heap, const void *block);
+/* Change the size in place if the number of pages stays. */
+bool heap_resize_large(struct heap *heap, void *block, size_t bytes);
+uint64_t heap_reap_large(struct heap *heap);
+void heap_report_large(struct heap *heap, unsigned limit);
+bool heap_large_is_valid(struct heap *heap);
+
+/* ---- the heap ------------------------------------------------------------------ */
+
+struct heap {
+	struct heap_area *area;
+	uint64_t own_npages; /* that this structure and its caches lie in */
+	uintptr_t secret;
+	/* Segments lately asked for, by segment_slot(); atomic, 0: none. */
+	uintptr_t known[KNOWN_SEGMENTS];
+	struct slab_cache *classes[HEAP_CLASSES];
+	struct slab_cache *large_cache; /* of struct large */
+
+	struct mem_lock lock MEM_CACHE_ALIGNED; /* MEM_RANK_HEAP, interrupts off; all below */
+	struct list segments;                   /* with free pages */
+	struct list full_segments;
+	struct list segment_hash[SEGMENT_HASH];
+	uint64_t segment_npages; /* mapped for segments */
+	uint64_t free_npages;    /* of these, free */
+	struct list large_hash[LARGE_HASH];
+	struct list large_queue; /* freed, waiting for the reaper or a new use */
+	uint64_t large_npages;   /* live */
+	uint64_t queued_npages;
+	uint64_t large_blocks, large_bytes; /* live */
+	uint64_t large_allocs, large_frees;
+	uint64_t failures; /* atomic */
+};
+
+static inline unsigned segment_slot(uintptr_t base)
+{
+	return (unsigned)((((uint64_t)base >> HUGE_SHIFT) * 0x9e3779b97f4a7c15) >> 54);
+}
+
+static inline struct segment *heap_find_segment(struct heap *heap, const void *block)
+{
+	uintptr_t base = (uintptr_t)block & ~(uintptr_t)(HUGE_SIZE - 1);
+	if (likely(__atomic_load_n(&heap->known[segment_slot(base)], __ATOMIC_ACQUIRE) == base))
+		return (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
+	return heap_find_segment_slowly(heap, base);
+}
+
+/* The slab of a block of the heap, NULL: not in a slab (a large block, or none
+ * of ours). */
+static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
+{
+	struct segment *segment = heap_find_segment(heap, block);
+	if (unlikely(!segment))
+		return NULL;
+	size_t page = ((uintptr_t)block & (HUGE_SIZE - 1)) >> PAGE_SHIFT;
+	unsigned unit = __atomic_load_n(&segment->map[page], __ATOMIC_RELAXED);
+	if (unlikely(!unit))
+		return NULL;
+	return (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+}
+
+/* The public calls with the call site given. */
+void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site);
+void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site);
+void heap_free_at(struct heap *heap, void *block, const void *site);
+void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site);
+
+MEM_END_DECLS
+#endif

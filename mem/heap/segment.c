@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Segments: where the heap's slabs lie.
+ *
+ * A segment starts at a multiple of 2 MiB, so that the segment of a block is
+ * found by masking its address; it is mapped from there on for as many pages
+ * as the heap's size suggests (a small heap takes small ones, so that little
+ * lies idle), at most 512. Its head and the descriptors of its slabs lie in
+ * pages of their own, apart from the blocks:
+ *
+ *     page 0                 1 .. 4      5 .. 8      9        10 .. 13
+ *     +---------------------+-----------+-----------+--------+-----------+--
+ *     | struct segment |dddd| slab      | slab      |dddddddd| slab      |
+ *     +---------------------+-----------+-----------+--------+-----------+--
+ *                        ^                              ^
+ *                        descriptors, in units of 64 bytes; more pages of
+ *                        them are taken as they are needed
+ *
+ * map[page] leads from a page to its slab's descriptor. It is read without the
+ * lock: who frees a block of a slab reads the entries of that slab only, which
+ * do not change while the block is in use.
+ *
+ * New slabs go into the segment with the fewest free pages that has room, so
+ * that others become empty. A wholly empty segment stays mapped until the
+ * reaper comes: giving it back means a flush, which needs thread context.
+ */
+#include "heap/internal.h"
+
+/* ---- which segments are ours --------------------------------------------------- */
+
+static struct list *segment_chain(struct heap *heap, uintptr_t base)
+{
+	return &heap->segment_hash[segment_slot(base) % SEGMENT_HASH];
+}
+
+struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base)
+{
+	struct segment *found = NULL;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	list_for_each (node, segment_chain(heap, base)) {
+		struct segment *segment = list_entry(node, struct segment, hash);
+		if ((uintptr_t)segment == base) {
+			found = segment;
+			atomic_write_release(&heap->known[segment_slot(base)], base);
+			break;
+		}
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return found;
+}
+
+/* ---- pages of a segment --------------------------------------------------------- */
+
+/* First page of a run of `n` free ones, or SEGMENT_NPAGES. */
+static unsigned find_run(const struct segment *segment, unsigned n)
+{
+	unsigned length = 0;
+	for (unsigned page = 1; page < segment->npages;) {
+		uint64_t word = segment->used[page / 64] >> (page % 64);
+		if (page % 64 == 0 && word == ~(uint64_t)0) {
+			length = 0;
+			page += 64;
+			continue;
+		}
+		if (word & 1) {
+			length = 0;
+			page += bit_lowest(~word); /* shifted in zeros end the run of ones */
+			continue;
+		}
+		length++;
+		page++;
+		if (length == n)
+			return page - n;
+	}
+	return SEGMENT_NPAGES;
+}
+
+static void set_used(struct segment *segment, unsigned page, unsigned n, bool used)
+{
+	for (unsigned i = page; i < page + n; i++) {
+		uint64_t bit = (uint64_t)1 << (i % 64);
+		mem_assert(!(segment->used[i / 64] & bit) == used);
+		segment->used[i / 64] ^= bit;
+	}
+	segment->nfree = (uint16_t)(used ? segment->nfree - n : segment->nfree + n);
+	segment->heap->free_npages += used ? -(uint64_t)n : n;
+}
+
+/* ---- descriptor units -------------------------------------------------------------- */
+
+/* Where in `word` a run of n zero bits starts; 64: nowhere. */
+static unsigned zero_run(uint64_t word, unsigned n)
+{
+	uint64_t free = ~word;
+	for (unsigned i = 1; i < n; i++)
+		free &= ~word >> i;
+	/* Runs may not reach past the word: those bits were shifted in as 0. */
+	return free ? bit_lowest(free) : 64;
+}
+
+static bool add_unit_page(struct segment *segment)
+{
+	unsigned page = find_run(segment, 1);
+	if (page == SEGMENT_NPAGES || segment->unit_pages == UNIT_PAGES)
+		return false;
+	set_used(segment, page, 1, true);
+	segment->unit_page[segment->unit_pages] = (uint16_t)page;
+	segment->unit_used[segment->unit_pages] = 0;
+	segment->unit_pages++;
+	return true;
+}
+
+/* A descriptor of n units: its number in the segment; 0: no room. */
+static unsigned take_units(struct segment *segment, unsigned n)
+{
+	do {
+		for (unsigned i = 0; i < segment->unit_pages; i++) {
+			unsigned at = zero_run(segment->unit_used[i], n);
+			if (at == 64)
+				continue;
+			segment->unit_used[i] |= (((uint64_t)1 << n) - 1) << at;
+			return segment->unit_page[i] * (unsigned)(PAGE_SIZE / UNIT_BYTES) + at;
+		}
+	} while (add_unit_page(segment));
+	return 0;
+}
+
+static void give_units(struct segment *segment, unsigned unit, unsigned n)
+{
+	unsigned page = unit / (unsigned)(PAGE_SIZE / UNIT_BYTES);
+	uint64_t bits = (((uint64_t)1 << n) - 1) << (unit % (PAGE_SIZE / UNIT_BYTES));
+	for (unsigned i = 0; i < segment->unit_pages; i++) {
+		if (segment->unit_page[i] != page)
+			continue;
+		mem_assert((segment->unit_used[i] & bits) == bits);
+		segment->unit_used[i] &= ~bits;
+		return;
+	}
+	mem_assert(!"a descriptor outside the segment's descriptor pages");
+}
+
+/* ---- slabs of the heap ----------------------------------------------------------------- */
+
+static unsigned descriptor_units(const struct slab_cache *cache)
+{
+	return (unsigned)(slab_descriptor_bytes(cache->words) / UNIT_BYTES);
+}
+
+static void relist(struct heap *heap, struct segment *segment)
+{
+	list_remove(&segment->node);
+	list_push_front(segment->nfree ? &heap->segments : &heap->full_segments, &segment->node);
+}
+
+static struct slab *carve(struct heap *heap, struct segment *segment, struct slab_cache *cache,
+			  unsigned *page)
+{
+	unsigned units = descriptor_units(cache), npages = cache->slab_npages;
+	unsigned unit = take_units(segment, units);
+	if (!unit)
+		return NULL;
+	*page = find_run(segment, npages);
+	if (*page == SEGMENT_NPAGES) {
+		give_units(segment, unit, units);
+		return NULL;
+	}
+	set_used(segment, *page, npages, true);
+	segment->nslabs++;
+	for (unsigned i = 0; i < npages; i++)
+		__atomic_store_n(&segment->map[*page + i], (uint16_t)unit, __ATOMIC_RELAXED);
+	relist(heap, segment);
+	return (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+}
+
+/* A slab's pages and descriptor from the segments there are. */
+static struct slab *take_slab(struct heap *heap, struct slab_cache *cache, void **base)
+{
+	struct segment *best = NULL;
+	unsigned page = 0;
+	struct slab *slab = NULL;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	list_for_each (node, &heap->segments) {
+		struct segment *segment = list_entry(node, struct segment, node);
+		if (segment->nfree < cache->slab_npages || (best && segment->nfree >= best->nfree))
+			continue;
+		if (find_run(segment, cache->slab_npages) != SEGMENT_NPAGES)
+			best = segment;
+	}
+	if (best)
+		slab = carve(heap, best, cache, &page);
+	if (best && !slab) /* its last pages went for descriptors: any other will do */
+		list_for_each (node, &heap->segments) {
+			best = list_entry(node, struct segment, node);
+			slab = carve(heap, best, cache, &page);
+			if (slab)
+				break;
+		}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	*base = slab ? (char *)best + page * PAGE_SIZE : NULL;
+	return slab;
+}
+
+static void start_segment(struct heap *heap, void *pages, unsigned npages)
+{
+	struct segment *segment = pages;
+	memset(segment, 0, sizeof(*segment));
+	segment->heap = heap;
+	segment->npages = (uint16_t)npages;
+	segment->nfree = (uint16_t)(npages - 1);
+	for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
+		if (page == 0 || page >= npages)
+			segment->used[page / 64] |= (uint64_t)1 << (page % 64);
+	unsigned head = (unsigned)((sizeof(*segment) + UNIT_BYTES - 1) / UNIT_BYTES);
+	segment->unit_used[0] = ((uint64_t)1 << head) - 1;
+	segment->unit_pages = 1;
+	list_init(&segment->node);
+	list_init(&segment->hash);
+
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	list_push_front(&heap->segments, &segment->node);
+	list_push_front(segment_chain(heap, (uintptr_t)segment), &segment->hash);
+	atomic_write_release(&heap->known[segment_slot((uintptr_t)segment)], (uintptr_t)segment);
+	heap->segment_npages += npages;
+	heap->free_npages += npages - 1;
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+}
+
+/* Map one more segment, with room for a slab of `cache`. */
+static bool grow(struct heap *heap, const struct slab_cache *cache, bool atomic)
+{
+	uint64_t held = atomic_read_relaxed(&heap->segment_npages);
+	unsigned npages = SEGMENT_MIN_NPAGES;
+	while (npages < SEGMENT_NPAGES && npages < held / 4)
+		npages *= 2;
+	unsigned least = cache->slab_npages + 2; /* head, and a page of descriptors */
+	for (;; npages = npages / 2 > least ? npages / 2 : least) {
+		void *pages = heap->area->map(heap->area, npages, SEGMENT_NPAGES, atomic);
+		if (pages) {
+			mem_assert(!((uintptr_t)pages & (HUGE_SIZE - 1)));
+			start_segment(heap, pages, npages);
+			return true;
+		}
+		if (npages == least)
+			return false;
+	}
+}
+
+/* Empty slabs that this CPU keeps in its other classes. */
+static bool shed(struct heap *heap)
+{
+	uint64_t n = 0;
+	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+		n += slab_shed(heap->classes[i]);
+	return n > 0;
+}
+
+static struct slab *segment_make(struct slab_cache *cache, bool atomic)
+{
+	struct heap *heap = cache->home_data;
+	void *base;
+	struct slab *slab = take_slab(heap, cache, &base);
+	if (!slab && shed(heap))
+		slab = take_slab(heap, cache, &base);
+	while (!slab) {
+		if (!grow(heap, cache, atomic))
+			return NULL;
+		slab = take_slab(heap, cache, &base);
+	}
+	slab_init(cache, slab, base);
+	/* Pages prepared for those who cannot map; never mind if there are none. */
+	if (!atomic && atomic_read_relaxed(&heap->free_npages) < HEAP_PREPARED_PAGES)
+		(void)grow(heap, cache, false);
+	return slab;
+}
+
+static void segment_release(struct slab_cache *cache, struct slab *slab)
+{
+	struct heap *heap = cache->home_data;
+	struct segment *segment = heap_find_segment(heap, slab);
+	mem_assert(segment);
+	unsigned page = (unsigned)(((uintptr_t)slab->base & (HUGE_SIZE - 1)) >> PAGE_SHIFT);
+	unsigned unit = (unsigned)(((uintptr_t)slab & (HUGE_SIZE - 1)) / UNIT_BYTES);
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	slab->cookie = 0;
+	for (unsigned i = 0; i < cache->slab_npages; i++)
+		__atomic_store_n(&segment->map[page + i], 0, __ATOMIC_RELAXED);
+	set_used(segment, page, cache->slab_npages, false);
+	give_units(segment, unit, descriptor_units(cache));
+	segment->nslabs--;
+	relist(heap, segment);
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+}
+
+static struct slab *segment_find(struct slab_cache *cache, const void *block)
+{
+	struct slab *slab = heap_find_slab(cache->home_data, block);
+	return slab && slab->cache == cache ? slab : NULL;
+}
+
+const struct slab_home heap_slab_home = {segment_make, segment_release, segment_find, true};
+
+/* ---- giving back -------------------------------------------------------------------------- */
+
+uint64_t heap_reap_segments(struct heap *heap, bool all)
+{
+	struct list out;
+	uint64_t npages = 0;
+	bool keep = !all;
+	list_init(&out);
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	list_for_each_safe (node, &heap->segments) {
+		struct segment *segment = list_entry(node, struct segment, node);
+		if (segment->nslabs)
+			continue;
+		if (keep) {
+			keep = false;
+			continue;
+		}
+		uintptr_t *known = &heap->known[segment_slot((uintptr_t)segment)];
+		if (atomic_read_relaxed(known) == (uintptr_t)segment)
+			atomic_write_release(known, 0);
+		list_remove(&segment->hash);
+		list_remove(&segment->node);
+		list_push_back(&out, &segment->node);
+		heap->segment_npages -= segment->npages;
+		heap->free_npages -= segment->nfree;
+		npages += segment->npages;
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	list_for_each_safe (node, &out) {
+		struct segment *segment = list_entry(node, struct segment, node);
+		heap->area->unmap(heap->area, segment, segment->npages);
+	}
+	return npages;
+}
+
+/* ---- for tests ------------------------------------------------------------------------------ */
+
+#define EXPECT(condition)                                                                          \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			host_log(HOST_LOG_ERROR, "heap segment %p: not so: %s", (void *)segment,   \
+				 #condition);                                                      \
+			return false;                                                              \
+		}                                                                                  \
+	} while (0)
+
+static bool segment_is_valid(struct heap *heap, struct segment *segment)
+{
+	unsigned free = 0, slabs = 0, units = 0, slab_units = 0;
+	EXPECT(segment->heap == heap);
+	EXPECT(segment->npages <= SEGMENT_NPAGES);
+	EXPECT(heap_find_segment(heap, segment) == segment);
+	for (unsigned page = 0; page < SEGMENT_NPAGES; page++) {
+		bool used = (segment->used[page / 64] >> (page % 64)) & 1;
+		unsigned unit = segment->map[page];
+		EXPECT(used || (page && page < segment->npages));
+		free += !used;
+		EXPECT(!unit || used);
+		if (!unit || (page && segment->map[page - 1] == unit))
+			continue;
+		struct slab *slab =
+		    (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+		EXPECT(slab->base == (char *)segment + page * PAGE_SIZE);
+		EXPECT(slab->cookie == slab_cookie(slab->cache, slab));
+		for (unsigned i = 0; i < slab->cache->slab_npages; i++)
+			EXPECT(segment->map[page + i] == unit);
+		slabs++;
+		slab_units += descriptor_units(slab->cache);
+	}
+	EXPECT(free == segment->nfree);
+	EXPECT(slabs == segment->nslabs);
+	for (unsigned i = 0; i < segment->unit_pages; i++)
+		units += bits_set(segment->unit_used[i]);
+	units -= (unsigned)((sizeof(*segment) + UNIT_BYTES - 1) / UNIT_BYTES);
+	EXPECT(units == slab_units);
+	return true;
+}
+
+bool heap_segments_are_valid(struct heap *heap)
+{
+	struct list *lists[] = {&heap->segments, &heap->full_segments};
+	uint64_t npages = 0, free = 0;
+	struct segment *segment = NULL;
+	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
+		list_for_each (node, lists[i]) {
+			segment = list_entry(node, struct segment, node);
+			if (!segment_is_valid(heap, segment))
+				return false;
+			EXPECT((segment->nfree == 0) == (i == 1));
+			npages += segment->npages;
+			free += segment->nfree;
+		}
+	EXPECT(npages == heap->segment_npages);
+	EXPECT(free == heap->free_npages);
+	return true;
+}
+
+uint64_t heap_slab_npages(struct heap *heap)
+{
+	struct list *lists[] = {&heap->segments, &heap->full_segments};
+	uint64_t npages = 0;
+	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
+		list_for_each (node, lists[i]) {
+			struct segment *segment = list_entry(node, struct segment, node);
+			for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
+				npages += segment->map[page] != 0;
+		}
+	return npages;
+}
