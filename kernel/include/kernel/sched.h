@@ -58,8 +58,8 @@ struct thread {
 	uint32_t poked;          /* thread_wake since the last sleep */
 	uint32_t queued;         /* on a run queue; under that queue's lock */
 	uint32_t fpu_cpu;        /* CPU whose registers hold this FPU state, or none */
-	bool last_tick_user;     /* the newest tick found it in user mode */
-	uint64_t run_started_at; /* when it last got a CPU */
+	bool last_tick_user; /* the newest tick found it in user mode */
+	bool ending;         /* thread_exit_begins was called */
 };
 
 #define THREAD_STACK_PAGES 4
@@ -73,7 +73,11 @@ void thread_destroy(struct thread *thread);
 void thread_start(struct thread *thread);
 /* A kernel thread of its own memory, started. NULL: no memory. */
 struct thread *kthread_create(const char *name, void (*entry)(void *), void *arg);
-/* End the running thread; `released` is called on another stack. */
+/* The running thread is about to tell others that it ends (a zombie that can be
+ * waited for): from now on sched_drain() waits for it. Optional, once. */
+void thread_exit_begins(void);
+/* End the running thread; `released` is called on another stack, by a kernel
+ * thread, and may sleep. */
 MEM_NORETURN void thread_exit(void);
 /* The place for the user register frame: at the top of the stack. */
 struct trapframe *thread_user_frame(struct thread *thread);

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the loader's hands to the first program.
+ *
+ *   1  answers are there        log, tables for exceptions, CPU features
+ *   2  the memory map is sane   frames (pmm), page tables of our own (vmm)
+ *   3  on our own tables        heap, stacks, ACPI, interrupt controllers, clock
+ *   4  all CPUs on our tables   what is needed of the answers is copied
+ *   5  nothing points there     bootloader memory becomes ordinary memory
+ *   6  scheduler                the init thread unpacks the modules and starts
+ *                               /init; the modules' memory is freed as well
+ *
+ * The kernel asks for base revision 4 and runs under 2 and above. What differs
+ * between revisions matters in two places: the direct map of the loader may
+ * cover less than ours will (so ACPI tables are read only from step 3 on), and
+ * the RSDP may be a physical address (acpi_init looks).
+ */
+#include <kernel/boot.h>
+#include <kernel/fs.h>
+#include <kernel/log.h>
+#include <kernel/proc.h>
+#include <kernel/sched.h>
+
+#include "arch/x86_64/ops.h"
+#include "kernel/boot/acpi.h"
+#include "kernel/boot/limine.h"
+#include "kernel/boot/smp.h"
+#include "kernel/cpu/priv.h"
+#include "kernel/host/flush.h"
+#include "kernel/lib/log.h"
+
+#define IN_REQUESTS __attribute__((section(".limine_requests"), used, aligned(8)))
+
+__attribute__((section(".limine_start"), used,
+	       aligned(8))) static const volatile uint64_t requests_start[] = {LIMINE_START_WORDS};
+__attribute__((section(".limine_end"), used,
+	       aligned(8))) static const volatile uint64_t requests_end[] = {LIMINE_END_WORDS};
+
+IN_REQUESTS static volatile uint64_t revision_tag[] = {LIMINE_TAG_WORDS, 4};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_cmdline) ask_cmdline = {.id = LIMINE_ID_CMDLINE};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_stack_size) ask_stack_size = {
+    .id = LIMINE_ID_STACK_SIZE, .argument = 65536};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_hhdm) ask_hhdm = {.id = LIMINE_ID_HHDM};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_framebuffer) ask_framebuffer = {
+    .id = LIMINE_ID_FRAMEBUFFER};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_mp) ask_mp = {.id = LIMINE_ID_MP};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_memmap) ask_memmap = {.id = LIMINE_ID_MEMMAP};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_executable_file) ask_executable_file = {
+    .id = LIMINE_ID_EXECUTABLE_FILE};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_module) ask_modules = {.id = LIMINE_ID_MODULE};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_rsdp) ask_rsdp = {.id = LIMINE_ID_RSDP};
+IN_REQUESTS static LIMINE_REQUEST(struct limine_executable_address) ask_address = {
+    .id = LIMINE_ID_EXECUTABLE_ADDRESS};
+
+struct pmm *kernel_pmm;
+struct vmm *kernel_vmm;
+struct heap *kernel_heap;
+struct boot_framebuffer boot_framebuffer;
+
+extern const char text_start[], text_end[], rodata_start[], rodata_end[], data_start[], data_end[];
+
+void boot_main(void);
+
+/* ---- the memory map ----------------------------------------------------------- */
+
+#define MAX_ENTRIES 1024
+static struct memmap_entry raw_entries[MAX_ENTRIES];
+static struct memmap_region regions[MEMMAP_CAPACITY(MAX_ENTRIES)];
+static struct memmap map = {.regions = regions, .capacity = ARRAY_COUNT(regions)};
+
+/* Entries that say "not usable" come first: those must not be lost, whatever
+ * the length of the map; usable ones beyond the capacity are memory not used. */
+static size_t copy_entries(const struct limine_memmap *from)
+{
+	size_t count = 0, dropped = 0;
+	for (unsigned usable = 0; usable < 2; usable++) {
+		for (uint64_t i = 0; i < from->count; i++) {
+			const struct limine_memmap_entry *e = from->entries[i];
+			if ((e->type == MEMMAP_USABLE) != usable)
+				continue;
+			if (count == MAX_ENTRIES) {
+				if (!usable)
+					panic("the memory map has more than %u reserved entries",
+					      MAX_ENTRIES);
+				dropped++;
+				continue;
+			}
+			raw_entries[count++] = (struct memmap_entry){e->base, e->length, e->type};
+		}
+	}
+	if (dropped)
+		klog(LOG_WARN, "memory map: %lu usable entries too many, not used", dropped);
+	return count;
+}
+
+static void read_memory_map(void)
+{
+	size_t count = copy_entries(ask_memmap.response);
+	pfn_t end = (pfn_t)1 << (cpu_features.phys_bits - PAGE_SHIFT);
+	if (memmap_sanitise(&map, raw_entries, count, mem_min(end, (pfn_t)1 << 40)) != MEM_OK)
+		panic("memory map: %lu entries do not fit", count);
+	klog(LOG_INFO, "memory map: %lu entries, %lu regions", count, map.count);
+	for (size_t i = 0; i < map.count; i++)
+		klog(LOG_DEBUG, "  %012lx-%012lx %s", pfn_to_paddr(regions[i].first),
+		     pfn_to_paddr(regions[i].end), memmap_type_name(regions[i].type));
+}
+
+const struct memmap *boot_memmap(void)
+{
+	return &map;
+}
+
+/* ---- steps ---------------------------------------------------------------------- */
+
+static void check_answers(void)
+{
+	const struct {
+		const void *answer;
+		const char *what;
+	} needed[] = {
+	    {ask_memmap.response, "memory map"},
+	    {ask_hhdm.response, "direct map"},
+	    {ask_address.response, "executable address"},
+	};
+	/* A loader of revision 3 or later says which it used; one that knows ours
+	 * clears the third word; an older one does neither. */
+	static const uint64_t tag[] = {LIMINE_TAG_WORDS};
+	uint64_t revision = revision_tag[2] == 0 ? 4 : 2;
+	bool said = revision_tag[1] != tag[1];
+	if (said)
+		revision = revision_tag[1];
+	for (unsigned i = 0; i < ARRAY_COUNT(needed); i++)
+		if (!needed[i].answer)
+			panic("the loader did not answer: %s", needed[i].what);
+	klog(LOG_INFO, "Quire: loaded by base revision %lu%s, direct map at 0x%lx", revision,
+	     said || revision > 2 ? "" : " or older", ask_hhdm.response->offset);
+}
+
+static void start_memory(unsigned ncpus)
+{
+	if (pmm_init(&kernel_pmm, &map, ncpus) != MEM_OK)
+		panic("no room for the frame allocator");
+	uint64_t slide = ask_address.response->physical - ask_address.response->virtual_address;
+	const struct vmm_segment segments[] = {
+	    {(vaddr_t)text_start, (paddr_t)text_start + slide,
+	     (uint64_t)(text_end - text_start) / PAGE_SIZE, VM_READ | VM_EXEC},
+	    {(vaddr_t)rodata_start, (paddr_t)rodata_start + slide,
+	     (uint64_t)(rodata_end - rodata_start) / PAGE_SIZE, VM_READ},
+	    {(vaddr_t)data_start, (paddr_t)data_start + slide,
+	     (uint64_t)(data_end - data_start) / PAGE_SIZE, VM_READ | VM_WRITE},
+	};
+	const struct vmm_config config = {
+	    .pmm = kernel_pmm,
+	    .map = &map,
+	    .segments = segments,
+	    .segment_count = ARRAY_COUNT(segments),
+	    .has_giga_pages = cpu_features.giga_pages,
+	    .has_nx = cpu_features.nx,
+	};
+	if (vmm_init(&kernel_vmm, &config) != MEM_OK)
+		panic("no memory for page tables");
+	vmm_cpu_online(kernel_vmm);
+	arch_flush_global(); /* whatever the loader's tables had */
+	irq_enable();        /* nothing interrupts yet; mem/ wants it so */
+	if (heap_create(&kernel_heap, vmm_heap_area(kernel_vmm)) != MEM_OK)
+		panic("no memory for the heap");
+	heap_set_default(kernel_heap);
+}
+
+static void copy_answers(void)
+{
+	if (ask_executable_file.response)
+		symbols_init(ask_executable_file.response->file->address,
+			     ask_executable_file.response->file->bytes);
+	const struct limine_framebuffer *f = ask_framebuffer.response;
+	if (f && f->count) {
+		const struct limine_screen *s = f->screens[0];
+		boot_framebuffer = (struct boot_framebuffer){
+		    ptr_to_paddr(s->address), s->width, s->height, s->pitch, s->bits_per_pixel};
+	}
+}
+
+/* ---- the command line -------------------------------------------------------------- */
+
+#define CMDLINE_BYTES 4096
+static char cmdline[CMDLINE_BYTES];
+
+const char *boot_cmdline(void)
+{
+	return cmdline;
+}
+
+bool boot_option(const char *name, char *value, size_t bytes)
+{
+	size_t n = kstrlen(name);
+	const char *p = cmdline;
+	while (*p) {
+		while (*p == ' ')
+			p++;
+		const char *end = p;
+		while (*end && *end != ' ')
+			end++;
+		if ((size_t)(end - p) >= n && !kstrncmp(p, name, n) &&
+		    (p + n == end || p[n] == '=')) {
+			const char *from = p + n + (p + n < end);
+			if (value && bytes) {
+				size_t length = mem_min((size_t)(end - from), bytes - 1);
+				memcpy(value, from, length);
+				value[length] = 0;
+			}
+			return true;
+		}
+		p = end;
+	}
+	return false;
+}
+
+/* ---- modules ----------------------------------------------------------------------- */
+
+#define MAX_MODULES 16
+static struct {
+	paddr_t pa;
+	uint64_t bytes;
+} modules[MAX_MODULES];
+static unsigned module_count;
+
+static void copy_modules(void)
+{
+	const struct limine_module *m = ask_modules.response;
+	for (uint64_t i = 0; m && i < m->count; i++) {
+		if (module_count == MAX_MODULES) {
+			klog(LOG_WARN, "more than %u modules: the rest is ignored", MAX_MODULES);
+			return;
+		}
+		modules[module_count].pa = ptr_to_paddr(m->files[i]->address);
+		modules[module_count++].bytes = m->files[i]->bytes;
+	}
+}
+
+/* ---- giving memory back -------------------------------------------------------------- */
+
+static uint64_t give_back(pfn_t first, pfn_t end, enum memmap_type from)
+{
+	mem_status r = pmm_add(kernel_pmm, pfn_to_paddr(first), end - first);
+	if (r != MEM_OK) {
+		klog(LOG_WARN, "memory 0x%lx-0x%lx stays unused: %s", pfn_to_paddr(first),
+		     pfn_to_paddr(end), mem_status_name(r));
+		return 0;
+	}
+	if (memmap_retype(&map, first, end, from, MEMMAP_USABLE) != MEM_OK)
+		klog(LOG_WARN, "no room to say so in the memory map");
+	return end - first;
+}
+
+/* Nothing of the loader's is used any more. */
+static void reclaim_bootloader(void)
+{
+	uint64_t npages = 0;
+	pfn_t at = 0;
+	for (;;) {
+		/* The map changes as regions are given back: look for the next one by address. */
+		const struct memmap_region *r = NULL;
+		for (size_t i = 0; i < map.count && !r; i++)
+			if (map.regions[i].first >= at &&
+			    map.regions[i].type == MEMMAP_BOOTLOADER_RECLAIMABLE)
+				r = &map.regions[i];
+		if (!r)
+			break;
+		pfn_t first = r->first, end = r->end;
+		at = end;
+		npages += give_back(first, end, MEMMAP_BOOTLOADER_RECLAIMABLE);
+	}
+	struct pmm_stats s;
+	pmm_get_stats(kernel_pmm, &s);
+	klog(LOG_INFO, "memory: %lu KiB in all, %lu KiB free, %lu KiB taken back from the loader",
+	     s.total * 4, s.free * 4, npages * 4);
+}
+
+static void unpack_modules(void)
+{
+	for (unsigned i = 0; i < module_count; i++) {
+		int r = fs_unpack_cpio(paddr_to_ptr(modules[i].pa), modules[i].bytes);
+		if (r)
+			klog(LOG_ERROR, "module %u: unpacking failed: %d", i, r);
+		pfn_t first = paddr_to_pfn(modules[i].pa);
+		pfn_t end = paddr_to_pfn(modules[i].pa + modules[i].bytes + PAGE_MASK);
+		give_back(first, end, MEMMAP_EXECUTABLE_AND_MODULES);
+	}
+}
+
+/* ---- the first thread ------------------------------------------------------------------ */
+
+/* In a kernel built with tests (kernel/tests.c). */
+extern void kernel_tests_run(const char *filter) __attribute__((weak));
+
+static void init_thread(void *unused)
+{
+	(void)unused;
+	char option[128];
+	if (kernel_tests_run && boot_option("test", option, sizeof(option))) {
+		kernel_tests_run(option);
+		machine_exit(0);
+	}
+	int r = fs_init();
+	if (r)
+		panic("no file system: %d", r);
+	unpack_modules();
+	static const char *const argv[] = {"/init", NULL};
+	static const char *const envp[] = {"HOME=/", "TERM=linux", NULL};
+	klog(LOG_INFO, "starting /init");
+	r = proc_start_init(argv[0], argv, envp);
+	if (r)
+		panic("cannot start /init: %d", r);
+}
+
+void boot_main(void)
+{
+	clock_early_init();
+	trap_init();
+	boot_cpu.cpu.preempt_count = 1; /* until the scheduler starts */
+	cpu_init_tables(&boot_cpu);
+	cpu_table[0] = &boot_cpu;
+	log_init();
+	check_answers();
+	mem_direct_map_base = ask_hhdm.response->offset;
+	if (ask_cmdline.response)
+		kstrlcpy(cmdline, ask_cmdline.response->text, sizeof(cmdline));
+	cpu_detect();
+	cpu_patch_smap(mem_direct_map_base + ask_address.response->physical -
+		       ask_address.response->virtual_address);
+	cpu_init_registers();
+	fpu_init();
+	host_flush_init();
+	read_memory_map();
+	start_memory(smp_count(ask_mp.response));
+
+	if (cpu_alloc_stacks(&boot_cpu) || sched_init_cpu(&boot_cpu))
+		panic("no memory for the first stacks");
+	acpi_init(ask_rsdp.response ? ask_rsdp.response->address : 0);
+	power_init();
+	if (apic_init())
+		panic("no local APIC");
+	apic_init_cpu();
+	boot_cpu.apic_id = apic_id();
+	ioapic_init();
+	clock_init();
+	cpumask_set_atomic(&cpu_online_mask, 0);
+	boot_cpu.online = 1;
+
+	copy_answers();
+	copy_modules();
+	sched_init();
+	bool all_left = smp_start(ask_mp.response);
+	if (all_left)
+		reclaim_bootloader();
+	if (!kthread_create("init", init_thread, NULL))
+		panic("no memory for the init thread");
+	sched_start();
+}

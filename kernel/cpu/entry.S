@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every way into the kernel, and the ways out.
+ *
+ * Exceptions, interrupts and system calls build the same struct trapframe
+ * (kernel/trap.h) on the thread's kernel stack. GS: in user mode it is the
+ * program's and MSR_KERNEL_GS_BASE holds this CPU's structure; SWAPGS
+ * exchanges them exactly when the privilege level changes.
+ *
+ * Exceptions on interrupt-stack-table stacks may come in the few instructions
+ * where GS and privilege level disagree, and with FSGSBASE a program can make
+ * its GS look like a kernel address: so they take the CPU's structure from the
+ * top of their own stack, load it into GS and put back what was there.
+ *
+ * Nothing here may fault: frames that go back to user mode have been made sane
+ * by trap_user_exit (canonical address, user selectors, user flags).
+ */
+#define FRAME_VECTOR 120
+#define FRAME_CS     144
+#define FRAME_BYTES  176
+#define CPU_STACK    16
+#define CPU_SCRATCH  24
+#define USER_SS      0x2b
+#define USER_CS      0x33
+#define TRAP_SYSCALL 0x100
+#define MSR_GS_BASE  0xc0000101
+
+/* Room for STAC or CLAC: three bytes of nothing until cpu_patch_smap() finds
+ * the place in the table. Kind 0: CLAC, 1: STAC. */
+.macro smap_site kind
+771:	.byte 0x0f, 0x1f, 0x00
+	.pushsection .smap_sites, "a"
+	.quad 771b, \kind
+	.popsection
+.endm
+
+.macro push_registers
+	pushq %rdi
+	pushq %rsi
+	pushq %rdx
+	pushq %rcx
+	pushq %rax
+	pushq %r8
+	pushq %r9
+	pushq %r10
+	pushq %r11
+	pushq %rbx
+	pushq %rbp
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+.endm
+
+.macro pop_registers
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %rbp
+	popq %rbx
+	popq %r11
+	popq %r10
+	popq %r9
+	popq %r8
+	popq %rax
+	popq %rcx
+	popq %rdx
+	popq %rsi
+	popq %rdi
+.endm
+
+	.text
+
+/* 256 stubs of 16 bytes: make every frame have an error code, push the vector. */
+	.balign 16
+	.globl trap_stubs
+	.type trap_stubs, @function
+trap_stubs:
+	vector = 0
+	.rept 256
+	.balign 16
+	.if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
+	pushq $0
+	.endif
+	pushq $vector
+	.if vector == 2 || vector == 8 || vector == 18
+	jmp trap_ist_entry
+	.else
+	jmp trap_entry
+	.endif
+	vector = vector + 1
+	.endr
+	.size trap_stubs, . - trap_stubs
+
+	.type trap_entry, @function
+trap_entry:
+	cld
+	push_registers
+	testb $3, FRAME_CS(%rsp)
+	jz 1f
+	swapgs
+	xorl %ebp, %ebp /* backtraces end here; those of a kernel frame go on through it */
+1:	smap_site 0
+	movq %rsp, %rdi
+	call trap_dispatch
+	testb $3, FRAME_CS(%rsp)
+	jnz user_exit
+	pop_registers
+	addq $16, %rsp
+	iretq
+	.size trap_entry, . - trap_entry
+
+	.type user_exit, @function
+user_exit:
+	movq %rsp, %rdi
+	call trap_user_exit
+	pop_registers
+	addq $16, %rsp
+	swapgs
+	iretq
+	.size user_exit, . - user_exit
+
+/* void trap_return_to_user(struct trapframe *frame) */
+	.globl trap_return_to_user
+	.type trap_return_to_user, @function
+trap_return_to_user:
+	movq %rdi, %rsp
+	xorl %ebp, %ebp
+	jmp user_exit
+	.size trap_return_to_user, . - trap_return_to_user
+
+	.type trap_ist_entry, @function
+trap_ist_entry:
+	cld
+	push_registers
+	smap_site 0
+	movl $MSR_GS_BASE, %ecx
+	rdmsr
+	movl %eax, %ebx
+	movl %edx, %r12d
+	movq FRAME_BYTES(%rsp), %rax /* struct cpu *, at the top of this stack */
+	movq %rax, %rdx
+	shrq $32, %rdx
+	wrmsr
+	movq %rsp, %rdi
+	xorl %ebp, %ebp
+	call trap_ist
+	movl $MSR_GS_BASE, %ecx
+	movl %ebx, %eax
+	movl %r12d, %edx
+	wrmsr
+	pop_registers
+	addq $16, %rsp
+	iretq
+	.size trap_ist_entry, . - trap_ist_entry
+
+/* SYSCALL: RCX holds the user's RIP, R11 its RFLAGS; interrupts are off. */
+	.balign 16
+	.globl syscall_entry
+	.type syscall_entry, @function
+syscall_entry:
+	swapgs
+	movq %rsp, %gs:CPU_SCRATCH
+	movq %gs:CPU_STACK, %rsp
+	pushq $USER_SS
+	pushq %gs:CPU_SCRATCH
+	pushq %r11
+	pushq $USER_CS
+	pushq %rcx
+	pushq %rax
+	pushq $TRAP_SYSCALL
+	push_registers
+	movq %rsp, %rdi
+	xorl %ebp, %ebp
+	sti
+	call syscall_dispatch
+	cli
+	movq %rsp, %rdi
+	call trap_user_exit
+	testb %al, %al
+	jz 1f
+	pop_registers /* RCX and R11 are RIP and RFLAGS: trap_user_exit looked */
+	movq 40(%rsp), %rsp
+	swapgs
+	sysretq
+1:	pop_registers
+	addq $16, %rsp
+	swapgs
+	iretq
+	.size syscall_entry, . - syscall_entry
+
+/* SYSCALL from 32-bit code, which there is no way to run: refuse it. */
+	.globl syscall_entry_32
+	.type syscall_entry_32, @function
+syscall_entry_32:
+	movl $-38, %eax
+	sysretl
+	.size syscall_entry_32, . - syscall_entry_32
+
+/*
+ * void switch_stack(uint64_t *save_rsp, uint64_t next_rsp): what a thread keeps
+ * while it does not run is what a C function must preserve.
+ */
+	.globl switch_stack
+	.type switch_stack, @function
+switch_stack:
+	pushq %rbx
+	pushq %rbp
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	movq %rsp, (%rdi)
+	movq %rsi, %rsp
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %rbp
+	popq %rbx
+	ret
+	.size switch_stack, . - switch_stack
+
+/* Where a new thread's first switch_stack returns to. */
+	.globl thread_first
+	.type thread_first, @function
+thread_first:
+	xorl %ebp, %ebp
+	call thread_begin
+	ud2
+	.size thread_first, . - thread_first
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Floating-point and vector state.
+ *
+ * The kernel itself uses none of it, so a user thread's registers stay loaded
+ * while the kernel works for it, and are saved when the thread leaves its CPU.
+ * When it comes back to the same CPU and no other user thread ran there in
+ * between, they are still right and are not loaded again: the CPU remembers the
+ * last thread (fpu_thread), the thread remembers the CPU (fpu_cpu), and both must
+ * agree.
+ *
+ * Areas are in the standard XSAVE format (FXSAVE's without XSAVE), which is also
+ * what signal frames hold. What a program hands back is checked before it is
+ * loaded: the loading instruction faults on reserved bits.
+ */
+#include <kernel/log.h>
+#include <mem/heap.h>
+
+#include "kernel/cpu/priv.h"
+#include "kernel/cpu/x86.h"
+
+#define FPU_CPU_NONE UINT32_MAX
+
+struct fxsave {
+	uint16_t control, status;
+	uint8_t tag, reserved;
+	uint16_t opcode;
+	uint64_t ip, data;
+	uint32_t mxcsr, mxcsr_mask;
+	uint8_t registers[480];
+};
+struct xsave_header {
+	uint64_t present, compact;
+	uint64_t reserved[6];
+};
+
+static uint32_t mxcsr_mask;
+
+static void fpu_store(void *area)
+{
+	if (cpu_features.xsave)
+		__asm__ volatile("xsave64 (%0)" ::"r"(area), "a"((uint32_t)cpu_features.xsave_mask),
+				 "d"((uint32_t)(cpu_features.xsave_mask >> 32))
+				 : "memory");
+	else
+		__asm__ volatile("fxsave64 (%0)" ::"r"(area) : "memory");
+}
+
+static void fpu_load(const void *area)
+{
+	if (cpu_features.xsave)
+		__asm__ volatile("xrstor64 (%0)" ::"r"(area),
+				 "a"((uint32_t)cpu_features.xsave_mask),
+				 "d"((uint32_t)(cpu_features.xsave_mask >> 32))
+				 : "memory");
+	else
+		__asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
+}
+
+static void fpu_fresh(void *area)
+{
+	memset(area, 0, cpu_features.xsave_bytes);
+	struct fxsave *fx = area;
+	fx->control = 0x37f; /* all exceptions masked, extended precision */
+	fx->mxcsr = 0x1f80;
+}
+
+void fpu_init(void)
+{
+	static struct fxsave probe __attribute__((aligned(16)));
+	__asm__ volatile("fninit; fxsave64 %0" : "=m"(probe));
+	mxcsr_mask = probe.mxcsr_mask ? probe.mxcsr_mask : 0xffbf;
+}
+
+void *fpu_alloc(void)
+{
+	void *area = kmalloc_aligned(cpu_features.xsave_bytes, 64);
+	if (area)
+		fpu_fresh(area);
+	return area;
+}
+
+void fpu_free(void *fpu)
+{
+	kfree(fpu);
+}
+
+void fpu_switch(struct thread *previous, struct thread *next)
+{
+	struct cpu_private *c = this_private();
+	if (previous->user) {
+		fpu_store(previous->fpu);
+		c->fpu_thread = previous;
+		previous->fpu_cpu = c->cpu.id;
+	}
+	if (next->user && !(c->fpu_thread == next && next->fpu_cpu == c->cpu.id)) {
+		fpu_load(next->fpu);
+		c->fpu_thread = next;
+		next->fpu_cpu = c->cpu.id;
+	}
+}
+
+/* Make thread->fpu and the registers of the running thread equal, either way. */
+void fpu_save_current(void *area)
+{
+	struct thread *t = current_thread();
+	preempt_disable();
+	fpu_store(t->fpu);
+	memcpy(area, t->fpu, cpu_features.xsave_bytes);
+	preempt_enable();
+}
+
+static bool hostile(const void *area)
+{
+	const struct fxsave *fx = area;
+	if (fx->mxcsr & ~mxcsr_mask)
+		return true;
+	if (!cpu_features.xsave)
+		return false;
+	const struct xsave_header *h = (const void *)((const char *)area + 512);
+	uint64_t reserved = 0;
+	for (unsigned i = 0; i < ARRAY_COUNT(h->reserved); i++)
+		reserved |= h->reserved[i];
+	return h->compact || reserved || (h->present & ~cpu_features.xsave_mask);
+}
+
+int fpu_load_current(const void *area)
+{
+	struct thread *t = current_thread();
+	int r = 0;
+	preempt_disable();
+	memcpy(t->fpu, area, cpu_features.xsave_bytes);
+	if (hostile(t->fpu)) {
+		fpu_fresh(t->fpu);
+		r = -EINVAL;
+	}
+	fpu_load(t->fpu);
+	preempt_enable();
+	return r;
+}
+
+void thread_reset_user_state(struct thread *thread)
+{
+	preempt_disable();
+	fpu_fresh(thread->fpu);
+	if (thread == current_thread())
+		fpu_load(thread->fpu);
+	else
+		thread->fpu_cpu = FPU_CPU_NONE;
+	preempt_enable();
+	thread_set_fs(thread, 0);
+	thread_set_gs(thread, 0);
+}
+
+void thread_copy_user_state(struct thread *child)
+{
+	struct thread *t = current_thread();
+	preempt_disable();
+	fpu_store(t->fpu);
+	memcpy(child->fpu, t->fpu, cpu_features.xsave_bytes);
+	child->fpu_cpu = FPU_CPU_NONE;
+	preempt_enable();
+	child->fs_base = thread_get_fs(t);
+	child->gs_base = thread_get_gs(t);
+}
