@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The raw layer: entries in the tables under any root, no promises.
+ *
+ * Kernel tables are filled by CPUs that own different address ranges but share
+ * tables, so there is no lock: a missing table is made by compare-and-exchange
+ * of its entry, and who loses that race gives its page back. Tables are never
+ * taken out again while somebody may map (I8: lower kernel tables stay).
+ *
+ * Entry bits are given in the 4 KiB form; in a 2 MiB or 1 GiB leaf bit 7 says
+ * "leaf", so the PAT bit moves from 7 to 12.
+ */
+#include "pt/raw.h"
+
+#include <mem/vmm.h>
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "base/util.h"
+
+static pte_t *entries_at(pte_t entry)
+{
+	return paddr_to_ptr(entry & PTE_ADDR);
+}
+
+static bool is_leaf(pte_t entry, unsigned level)
+{
+	return level == 1 || (entry & PTE_HUGE);
+}
+
+static pte_t leaf_address(pte_t entry, unsigned level)
+{
+	return entry & PTE_ADDR & ~(pt_entry_span(level) - 1);
+}
+
+pte_t pt_leaf_bits(pte_t bits, unsigned level)
+{
+	if (level == 1)
+		return bits;
+	pte_t pat = (bits & PTE_PAT_4K) ? PTE_PAT_HUGE : 0;
+	return (bits & ~PTE_PAT_4K) | pat | PTE_HUGE;
+}
+
+pte_t *pt_entry(paddr_t root, vaddr_t va, unsigned *level)
+{
+	pte_t *entries = paddr_to_ptr(root);
+	for (*level = PT_LEVELS;; --*level) {
+		pte_t *entry = &entries[pt_index(va, *level)];
+		pte_t value = atomic_read_acquire(entry);
+		if (!(value & PTE_PRESENT) || is_leaf(value, *level))
+			return entry;
+		entries = entries_at(value);
+	}
+}
+
+/* The table that *entry refers to, made if it is missing. */
+static pte_t *make_table(const struct pt_root *root, pte_t *entry, bool user)
+{
+	pte_t value = atomic_read_acquire(entry);
+	if (value & PTE_PRESENT)
+		return entries_at(value);
+	mem_assert(!value);
+	paddr_t page = pmm_alloc(root->pmm, 0, PMM_ZERO | PMM_KERNEL | root->pmm_flags);
+	if (page == PADDR_NONE)
+		return NULL;
+	pte_t expected = 0;
+	if (!atomic_cas(entry, &expected,
+			page | PTE_PRESENT | PTE_WRITE | PTE_ACCESSED | (user ? PTE_USER : 0))) {
+		pmm_free(root->pmm, page, 0);
+		return entries_at(expected);
+	}
+	if (root->tables)
+		atomic_count(root->tables, 1);
+	return paddr_to_ptr(page);
+}
+
+pte_t *pt_make_entry(const struct pt_root *root, vaddr_t va, unsigned level)
+{
+	pte_t *entries = paddr_to_ptr(root->root);
+	for (unsigned at = PT_LEVELS; at > level; at--) {
+		pte_t *entry = &entries[pt_index(va, at)];
+		pte_t value = atomic_read_acquire(entry);
+		if (value && (at < PT_LEVELS) && (value & PTE_HUGE))
+			return NULL;
+		entries = make_table(root, entry, va < KERNEL_BASE);
+		if (!entries)
+			return NULL;
+	}
+	return &entries[pt_index(va, level)];
+}
+
+static bool fits(vaddr_t va, paddr_t pa, uint64_t bytes, unsigned level)
+{
+	uint64_t span = pt_entry_span(level);
+	return !((va | pa) & (span - 1)) && bytes >= span;
+}
+
+/* The entry to map the beginning of the range with, and its level. */
+static pte_t *entry_for(const struct pt_root *root, vaddr_t va, paddr_t pa, uint64_t bytes,
+			unsigned *level)
+{
+	for (*level = root->max_level; *level > 1; --*level) {
+		if (!fits(va, pa, bytes, *level))
+			continue;
+		pte_t *entry = pt_make_entry(root, va, *level);
+		if (!entry)
+			return NULL;
+		/* A table there already (a smaller mapping came before) is kept. */
+		pte_t value = atomic_read_acquire(entry);
+		if (!(value & PTE_PRESENT) || (value & PTE_HUGE))
+			return entry;
+	}
+	return pt_make_entry(root, va, 1);
+}
+
+static void unmap(paddr_t root, vaddr_t va, uint64_t bytes)
+{
+	while (bytes) {
+		unsigned level;
+		pte_t *entry = pt_entry(root, va, &level);
+		uint64_t span = pt_entry_span(level), step = span - (va & (span - 1));
+		if (atomic_read_relaxed(entry)) {
+			/* Part of a large leaf cannot go. */
+			mem_assert(!(va & (span - 1)) && bytes >= span);
+			atomic_write_seq(entry, (pte_t)0);
+		}
+		step = mem_min(step, bytes);
+		va += step;
+		bytes -= step;
+	}
+}
+
+mem_status pt_map_range(const struct pt_root *root, vaddr_t va, paddr_t pa, uint64_t bytes,
+			pte_t bits)
+{
+	uint64_t last, done = 0;
+	if (!bytes || ((va | pa | bytes) & PAGE_MASK) ||
+	    __builtin_add_overflow(va, bytes - 1, &last) || !vaddr_is_canonical(va) ||
+	    !vaddr_is_canonical(last) || (va ^ last) >> 63 || (pa & ~PTE_ADDR) ||
+	    pa + bytes - 1 > (PTE_ADDR | PAGE_MASK))
+		return MEM_EINVAL;
+	while (done < bytes) {
+		unsigned level;
+		pte_t *entry = entry_for(root, va + done, pa + done, bytes - done, &level);
+		pte_t expected = 0;
+		if (!entry ||
+		    !atomic_cas(entry, &expected, (pa + done) | pt_leaf_bits(bits, level))) {
+			unmap(root->root, va, done);
+			return entry ? MEM_EEXIST : MEM_ENOMEM;
+		}
+		done += pt_entry_span(level);
+	}
+	return MEM_OK;
+}
+
+mem_status pt_map(struct pmm *pmm, paddr_t root, vaddr_t va, paddr_t pa, uint64_t bytes,
+		  uint64_t entry_bits)
+{
+	struct pt_root r = {.pmm = pmm, .root = root, .max_level = 2};
+	return pt_map_range(&r, va, pa, bytes, entry_bits | PTE_PRESENT);
+}
+
+void pt_unmap(struct pmm *pmm, paddr_t root, vaddr_t va, uint64_t bytes)
+{
+	(void)pmm; /* tables stay */
+	mem_assert(!((va | bytes) & PAGE_MASK));
+	unmap(root, va, bytes);
+}
+
+bool pt_translate(paddr_t root, vaddr_t va, paddr_t *pa, uint64_t *entry, unsigned *level)
+{
+	unsigned at;
+	if (!vaddr_is_canonical(va))
+		return false;
+	pte_t value = atomic_read_acquire(pt_entry(root, va, &at));
+	if (entry)
+		*entry = value;
+	if (level)
+		*level = at;
+	if (!(value & PTE_PRESENT))
+		return false;
+	if (pa)
+		*pa = leaf_address(value, at) | (va & (pt_entry_span(at) - 1));
+	return true;
+}

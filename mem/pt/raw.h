@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_PT_RAW_H
+#define MEM_PT_RAW_H
+/* Page tables without promises: what kernel areas and the direct map use; see
+ * raw.c. The public calls are in mem/vmm.h. */
+#include <mem/pmm.h>
+
+#include "arch/x86_64/pte.h"
+
+/* A root and how to extend it. */
+struct pt_root {
+	struct pmm *pmm;
+	paddr_t root;
+	unsigned max_level; /* largest leaf: 1 4 KiB, 2 2 MiB, 3 1 GiB */
+	unsigned pmm_flags; /* added to table allocations: PMM_ATOMIC */
+	uint64_t *tables;   /* counts tables made, or NULL */
+};
+
+/* As pt_map. Several CPUs may map different ranges at once. */
+mem_status pt_map_range(const struct pt_root *root, vaddr_t va, paddr_t pa, uint64_t bytes,
+			pte_t bits);
+
+/* The entry that decides about va: a leaf, or the first entry on the way that is
+ * not present; *level is its level. */
+pte_t *pt_entry(paddr_t root, vaddr_t va, unsigned *level);
+
+/* The entry for va at exactly `level`, made if missing; NULL: no memory, or a
+ * larger leaf is in the way. */
+pte_t *pt_make_entry(const struct pt_root *root, vaddr_t va, unsigned level);
+
+/* 4 KiB-format cache and protection bits as a leaf at `level` has them. */
+pte_t pt_leaf_bits(pte_t bits, unsigned level);
+#endif

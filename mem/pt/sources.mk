@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+MEM_SRC += mem/pt/raw.c

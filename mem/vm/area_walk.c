@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at a space in address order: the next run, the next merged area, the
+ * highest gap.
+ *
+ * Runs and children of a table do not overlap, so walking a space is walking
+ * each table's two sorted sequences as one, going down into children with the
+ * path locked (at most four locks). What is found may be outdated when the locks
+ * are dropped: who builds on it checks again under the covering lock.
+ */
+#include "vm/area_walk.h"
+#include "vm/edit.h"
+#include "vm/objects.h"
+
+/* ---- upwards ------------------------------------------------------------------ */
+
+/* The first run below t that ends above vpn. t is locked. */
+static bool scan_up(struct table *t, vpn_t vpn, bool reference, struct run *out)
+{
+	unsigned i = vm_runs_lower(t, vpn), k = PT_ENTRIES;
+	const struct run *run = i < t->run_count ? &t->runs[i] : NULL;
+	if (t->level > 1 && t->used) {
+		unsigned from = vpn > t->first ? vpn_index(vpn, t->level) : 0;
+		for (k = vm_table_next(t, from, PT_ENTRIES); k < PT_ENTRIES;
+		     k = vm_table_next(t, k + 1, PT_ENTRIES)) {
+			struct table *child = vm_table_child(t, k);
+			if (run && run->first < child->first)
+				break;
+			table_lock(child);
+			bool found = scan_up(child, vpn, reference, out);
+			table_unlock(child);
+			if (found)
+				return true;
+		}
+	}
+	if (!run)
+		return false;
+	*out = *run;
+	if (reference && promise_backing(run->promise))
+		vm_backing_ref(promise_backing(run->promise), 1);
+	return true;
+}
+
+static bool find_up(struct space *space, vpn_t vpn, bool reference, struct run *out)
+{
+	if (vpn >= vpn_of(USER_TOP))
+		return false;
+	table_lock(space->root);
+	bool found = scan_up(space->root, vpn, reference, out);
+	table_unlock(space->root);
+	return found;
+}
+
+bool vm_find_run(struct space *space, vpn_t vpn, struct run *out)
+{
+	return find_up(space, vpn, false, out);
+}
+
+/* The last run below t that begins below vpn. t is locked. */
+static bool scan_before(struct table *t, vpn_t vpn, struct run *out)
+{
+	unsigned i = 0;
+	while (i < t->run_count && t->runs[i].first < vpn)
+		i++;
+	const struct run *run = i ? &t->runs[i - 1] : NULL;
+	if (t->level > 1) {
+		unsigned until = vpn < table_end(t) ? vpn_index(vpn, t->level) + 1 : PT_ENTRIES;
+		for (int k = vm_table_last(t, 0, until); k >= 0;
+		     k = vm_table_last(t, 0, (unsigned)k)) {
+			struct table *child = vm_table_child(t, (unsigned)k);
+			if (run && run->first > child->first)
+				break;
+			table_lock(child);
+			bool found = scan_before(child, vpn, out);
+			table_unlock(child);
+			if (found)
+				return true;
+		}
+	}
+	if (run)
+		*out = *run;
+	return run != NULL;
+}
+
+bool vm_find_before(struct space *space, vpn_t vpn, struct run *out)
+{
+	table_lock(space->root);
+	bool found = scan_before(space->root, vpn, out);
+	table_unlock(space->root);
+	return found;
+}
+
+/* Equal runs of one table are merged already, so an area goes on in another
+ * table only at a border between tables: a multiple of 512 pages. */
+bool vm_find_area(struct space *space, vpn_t vpn, struct run *out)
+{
+	if (!find_up(space, vpn, true, out))
+		return false;
+	struct run next;
+	while (out->first % PT_ENTRIES == 0 && vm_find_before(space, out->first, &next) &&
+	       next.end == out->first && next.promise == out->promise)
+		out->first = next.first;
+	while (out->end % PT_ENTRIES == 0 && find_up(space, out->end, false, &next) &&
+	       next.first == out->end && next.promise == out->promise)
+		out->end = next.end;
+	return true;
+}
+
+static unsigned public_flags(promise_t p)
+{
+	return ((p & PROMISE_SHARED) ? VM_SHARED : 0) |
+	       ((p & PROMISE_GROWSDOWN) ? VM_GROWSDOWN : 0) |
+	       ((p & PROMISE_LOCKED) ? VM_LOCKED : 0) |
+	       ((p & PROMISE_NORESERVE) ? VM_NORESERVE : 0) |
+	       ((p & PROMISE_DONTFORK) ? VM_DONTFORK : 0) |
+	       ((p & PROMISE_WIPE) ? VM_WIPEONFORK : 0);
+}
+
+bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out)
+{
+	struct run run;
+	if (!vm_find_area(space, vpn_of(va), &run))
+		return false;
+	struct backing *b = promise_backing(run.promise);
+	*out = (struct vm_area){
+	    .start = vpn_to_va(run.first),
+	    .end = vpn_to_va(run.end),
+	    .prot = promise_prot(run.promise),
+	    .maxprot = promise_maxprot(run.promise),
+	    .flags = public_flags(run.promise),
+	    .name = vm_name_of(space->vmm, run.promise),
+	};
+	if (b) {
+		vm_object_get(b->object);
+		out->object = b->object;
+		out->offset = (uint64_t)((int64_t)run.first + b->delta) << PAGE_SHIFT;
+		vm_backing_put(b);
+	}
+	return true;
+}
+
+void vm_area_done(struct vm_area *area)
+{
+	if (area->object)
+		vm_object_put(area->object);
+	area->object = NULL;
+}
+
+/* ---- downwards: the highest gap ------------------------------------------------- */
+
+struct gap_scan {
+	uint64_t npages;
+	vpn_t top; /* nothing is known to be free at or above; free below, as far as seen */
+};
+
+/* A grows-down run keeps the guard gap below it free. */
+static vpn_t start_with_guard(const struct run *run)
+{
+	if (!(run->promise & PROMISE_GROWSDOWN))
+		return run->first;
+	return run->first > STACK_GUARD_NPAGES ? run->first - STACK_GUARD_NPAGES : 0;
+}
+
+/* Is there a gap of npages ending at or below s->top and inside or above t? */
+static bool scan_down(struct gap_scan *s, struct table *t)
+{
+	unsigned i = t->run_count;
+	int k = t->level > 1 ? vm_table_last(t, 0, PT_ENTRIES) : -1;
+	while (i > 0 || k >= 0) {
+		const struct run *run = i ? &t->runs[i - 1] : NULL;
+		struct table *child = k >= 0 ? vm_table_child(t, (unsigned)k) : NULL;
+		if (child && (!run || child->first > run->first)) {
+			if (child->first < s->top) {
+				table_lock(child);
+				bool found = scan_down(s, child);
+				table_unlock(child);
+				if (found)
+					return true;
+			}
+			k = vm_table_last(t, 0, (unsigned)k);
+			continue;
+		}
+		if (run->end <= s->top && s->top - run->end >= s->npages)
+			return true;
+		s->top = mem_min(s->top, start_with_guard(run));
+		i--;
+	}
+	return false;
+}
+
+bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
+{
+	vpn_t from = limit;
+	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
+	if (space->gap_limit == limit && npages > space->gap_npages)
+		from = mem_min(from, space->gap_from);
+	uint64_t changes = space->gap_changes;
+	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
+
+	struct gap_scan s = {npages, from};
+	table_lock(space->root);
+	bool found = scan_down(&s, space->root);
+	table_unlock(space->root);
+	if (!found && (s.top < npages || s.top - npages < MMAP_MIN_VPN))
+		return false;
+	*out = s.top - npages;
+
+	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
+	if (space->gap_changes == changes) {
+		space->gap_limit = limit;
+		space->gap_from = s.top;
+		space->gap_npages = npages - 1;
+	}
+	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
+	return true;
+}
+
+void vm_gap_opened(struct space *space)
+{
+	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
+	space->gap_limit = 0;
+	space->gap_changes++;
+	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Edits: the locking and the primitive changes of a range; see edit.h.
+ *
+ * Taking entries down in two steps keeps references until the flush (I6) with
+ * no memory: the first step clears PTE_PRESENT and leaves the address; after
+ * the flush, still under the locks, the second drops the frames. Whole subtrees
+ * keep their entries and are emptied after the locks are gone.
+ */
+#include "vm/edit.h"
+
+static bool is_partial(const struct table *child, vpn_t first, vpn_t end)
+{
+	return first > child->first || end < table_end(child);
+}
+
+static void lock_one(struct edit *e, struct table *t)
+{
+	if (mem_lock_held(&t->lock))
+		return; /* an edge of the other range of a move */
+	mem_assert(e->count < EDIT_LOCKS);
+	table_lock(t);
+	e->locked[e->count++] = t;
+}
+
+/* Lock the tables below t that a border of [first, end) cuts. t is locked. */
+static void lock_edges(struct edit *e, struct table *t, vpn_t first, vpn_t end)
+{
+	if (t->level == 1)
+		return;
+	first = mem_max(first, t->first);
+	end = mem_min(end, table_end(t));
+	unsigned left = vpn_index(first, t->level), right = vpn_index(end - 1, t->level);
+	for (unsigned i = left;; i = right) {
+		if (table_bit(t, i)) {
+			struct table *child = vm_table_child(t, i);
+			if (is_partial(child, first, end)) {
+				lock_one(e, child);
+				lock_edges(e, child, first, end);
+			}
+		}
+		if (i == right)
+			break;
+	}
+}
+
+void vm_edit_begin(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level)
+{
+	e->space = space;
+	e->held = NULL;
+	e->cut_first = e->cut_end = 0;
+	vm_gather_init(&e->gather, space);
+	e->top = vm_lock_covering(space, first, end, min_level);
+	e->locked[0] = e->top;
+	e->count = 1;
+	lock_edges(e, e->top, first, end);
+}
+
+void vm_edit_also(struct edit *e, vpn_t first, vpn_t end)
+{
+	lock_edges(e, e->top, first, end);
+}
+
+bool vm_edit_reserve(struct edit *e, vpn_t first, vpn_t end, unsigned inserts)
+{
+	for (unsigned i = 0; i < e->count; i++) {
+		struct table *t = e->locked[i];
+		if (first >= table_end(t) || end <= t->first)
+			continue;
+		unsigned most = mem_max(vm_runs_after_cut(t, first, end), t->run_count);
+		if (!vm_runs_reserve(t, most + inserts))
+			return false;
+	}
+	return true;
+}
+
+static bool would_empty(const struct table *t, vpn_t first, vpn_t end)
+{
+	if (t->run_count && (t->runs[0].first < first || t->runs[t->run_count - 1].end > end))
+		return false;
+	if (t->level == 1)
+		return true; /* entries lie inside runs */
+	table_for_each(i, t, 0, PT_ENTRIES)
+	{
+		const struct table *child = vm_table_child(t, i);
+		if (child->first >= end || table_end(child) <= first)
+			return false;
+		if (is_partial(child, first, end) && !would_empty(child, first, end))
+			return false;
+	}
+	return true;
+}
+
+bool vm_edit_empties(const struct edit *e, vpn_t first, vpn_t end)
+{
+	return e->top->level < PT_LEVELS && would_empty(e->top, first, end);
+}
+
+/* Lock t if it is not locked by this edit: edge tables are, inner ones are not. */
+static bool borrow(struct table *t)
+{
+	bool held = mem_lock_held(&t->lock);
+	if (!held)
+		table_lock(t);
+	return !held;
+}
+
+static uint64_t count_pages(struct table *t, vpn_t first, vpn_t end, bool any)
+{
+	uint64_t count = 0;
+	first = mem_max(first, t->first);
+	end = mem_min(end, table_end(t));
+	for (unsigned i = vm_runs_lower(t, first); i < t->run_count; i++) {
+		const struct run *run = &t->runs[i];
+		if (run->first >= end)
+			break;
+		count += mem_min(run->end, end) - mem_max(run->first, first);
+		if (any)
+			return count;
+	}
+	if (t->level == 1)
+		return count;
+	table_for_each(k, t, vpn_index(first, t->level), vpn_index(end - 1, t->level) + 1)
+	{
+		struct table *child = vm_table_child(t, k);
+		bool borrowed = borrow(child);
+		count += count_pages(child, first, end, any);
+		if (borrowed)
+			table_unlock(child);
+		if (any && count)
+			break;
+	}
+	return count;
+}
+
+uint64_t vm_edit_pages(struct edit *e, vpn_t first, vpn_t end, bool any)
+{
+	return first < end ? count_pages(e->top, first, end, any) : 0;
+}
+
+static bool first_run(struct table *t, vpn_t vpn, struct run *out)
+{
+	unsigned i = vm_runs_lower(t, vpn);
+	const struct run *run = i < t->run_count ? &t->runs[i] : NULL;
+	if (t->level > 1) {
+		unsigned from = vpn > t->first ? vpn_index(vpn, t->level) : 0;
+		table_for_each(k, t, from, PT_ENTRIES)
+		{
+			struct table *child = vm_table_child(t, k);
+			if (run && run->first < child->first)
+				break;
+			bool borrowed = borrow(child);
+			bool found = first_run(child, vpn, out);
+			if (borrowed)
+				table_unlock(child);
+			if (found)
+				return true;
+		}
+	}
+	if (run)
+		*out = *run;
+	return run != NULL;
+}
+
+bool vm_edit_first_run(struct edit *e, vpn_t vpn, struct run *out)
+{
+	return vpn < table_end(e->top) && first_run(e->top, vpn, out);
+}
+
+/* Leaf entries of [first, end): not present from now on, frames kept. */
+static void take_down(struct edit *e, struct table *t, vpn_t first, vpn_t end)
+{
+	table_for_each(i, t, (unsigned)(first - t->first), (unsigned)(end - t->first))
+	{
+		pte_t was = atomic_and(&t->entries[i], ~PTE_PRESENT);
+		if (was & PTE_PRESENT)
+			vm_gather_page(&e->gather, t->first + i);
+	}
+}
+
+static void remove_from(struct edit *e, struct table *t, vpn_t first, vpn_t end)
+{
+	first = mem_max(first, t->first);
+	end = mem_min(end, table_end(t));
+	vm_runs_cut(&e->gather, t, first, end);
+	if (t->level == 1) {
+		take_down(e, t, first, end);
+		return;
+	}
+	table_for_each(i, t, vpn_index(first, t->level), vpn_index(end - 1, t->level) + 1)
+	{
+		struct table *child = vm_table_child(t, i);
+		if (is_partial(child, first, end)) {
+			bool goes = would_empty(child, first, end);
+			if (!goes) {
+				remove_from(e, child, first, end);
+				continue;
+			}
+		}
+		vm_detach(&e->gather, t, i);
+	}
+}
+
+void vm_edit_remove(struct edit *e, vpn_t first, vpn_t end)
+{
+	mem_assert(e->cut_first == e->cut_end);
+	e->cut_first = first;
+	e->cut_end = end;
+	remove_from(e, e->top, first, end);
+}
+
+/* Drop what take_down left: the entries of the cut that are still in use. */
+static void settle(struct edit *e, struct table *t)
+{
+	vpn_t first = mem_max(e->cut_first, t->first), end = mem_min(e->cut_end, table_end(t));
+	if (first >= end)
+		return;
+	table_for_each(i, t, (unsigned)(first - t->first), (unsigned)(end - t->first))
+	{
+		pte_t pte = atomic_read_relaxed(&t->entries[i]);
+		mem_debug_assert(!(pte & PTE_PRESENT));
+		table_entry_empty(t, i);
+		vm_entry_drop(e->space, pte);
+	}
+}
+
+void vm_edit_flush(struct edit *e)
+{
+	vm_gather_flush(&e->gather);
+	if (e->cut_first != e->cut_end)
+		for (unsigned i = 0; i < e->count; i++)
+			if (e->locked[i]->level == 1 && e->locked[i]->state == TABLE_LIVE)
+				settle(e, e->locked[i]);
+	e->cut_first = e->cut_end;
+}
+
+static void insert_into(struct edit *e, struct table *t, vpn_t first, vpn_t end, promise_t promise)
+{
+	first = mem_max(first, t->first);
+	end = mem_min(end, table_end(t));
+	if (first >= end)
+		return;
+	struct backing *b = promise_backing(promise);
+	if (t->level > 1) {
+		/* Nothing is described, so only edge tables can exist. */
+		unsigned left = vpn_index(first, t->level);
+		unsigned right = vpn_index(end - 1, t->level);
+		if (table_bit(t, left)) {
+			struct table *child = vm_table_child(t, left);
+			insert_into(e, child, first, end, promise);
+			first = table_end(child);
+		}
+		if (right != left && table_bit(t, right)) {
+			struct table *child = vm_table_child(t, right);
+			insert_into(e, child, first, end, promise);
+			end = child->first;
+		}
+		if (first >= end)
+			return;
+	}
+	if (b)
+		vm_backing_ref(b, 1);
+	vm_runs_insert(t, first, end, promise);
+	vm_account_add(e->space, promise, end - first);
+}
+
+void vm_edit_insert(struct edit *e, vpn_t first, vpn_t end, promise_t promise)
+{
+	insert_into(e, e->top, first, end, promise);
+}
+
+static void unlock_all(struct edit *e)
+{
+	while (e->held) {
+		struct table *t = e->held;
+		e->held = t->next;
+		table_unlock(t);
+	}
+	while (e->count)
+		table_unlock(e->locked[--e->count]);
+}
+
+void vm_edit_end(struct edit *e)
+{
+	vm_edit_flush(e);
+	unlock_all(e);
+	vm_gather_finish(&e->gather);
+}
+
+void vm_edit_cancel(struct edit *e)
+{
+	mem_debug_assert(!e->gather.count && !e->gather.detached && !e->gather.dead);
+	unlock_all(e);
+}

@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Kernel areas: address ranges for the heap, for stacks, for devices.
+ *
+ * An area is cut into ranges, kept in address order; free neighbours are merged.
+ * The lowest free range that fits is taken, so that the same tables are used
+ * again and again. Each range ends with a page that is never mapped: its guard.
+ *
+ *     |guard| stack A |guard| free ...       | stack C |guard|
+ *
+ * Giving a range back:
+ *
+ *     USED --clear entries--> QUARANTINED --flush, wait--> FREE
+ *
+ * While it is quarantined a stale translation can do no harm: its address is
+ * not used again and its frames are still its own: a cleared entry keeps the
+ * frame's address with PTE_PRESENT clear, so remembering them costs nothing (I5,
+ * I6). The flush is made with no lock held, for many ranges at once; when to
+ * make it is up to the kind of area: the heap's reaper waits for it, stacks
+ * gather up to a bound.
+ *
+ * Stacks come and go with threads, so up to STACKS_CACHED freed ones stay
+ * mapped and are handed out again with no change to any table.
+ *
+ * The area lock is taken with interrupts off, because the heap may take memory
+ * in a handler; nothing is mapped or allocated under it but descriptors.
+ */
+#include "vm/kernel_area.h"
+
+#include "pt/raw.h"
+
+#define STACKS_CACHED     32
+#define QUARANTINE_NPAGES 512
+#define CANONICAL(vpn)    ((vaddr_t)((int64_t)((vpn) << (16 + PAGE_SHIFT)) >> 16))
+
+static struct list *hash_chain(struct kernel_area *area, vaddr_t va)
+{
+	uint64_t page = va >> PAGE_SHIFT;
+	return &area->used[(page ^ (page >> 9)) % AREA_HASH];
+}
+
+static vpn_t area_vpn(vaddr_t va)
+{
+	return (va & (((vaddr_t)1 << 48) - 1)) >> PAGE_SHIFT;
+}
+
+mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_area_kind kind,
+			vaddr_t base, uint64_t bytes)
+{
+	memset(area, 0, sizeof(*area));
+	area->vmm = vmm;
+	area->kind = kind;
+	area->base = base;
+	area->end = base + bytes;
+	list_init(&area->all);
+	list_init(&area->free);
+	list_init(&area->cached);
+	list_init(&area->quarantine);
+	for (unsigned i = 0; i < AREA_HASH; i++)
+		list_init(&area->used[i]);
+	struct kernel_range *whole = slab_alloc(vmm->ranges);
+	if (!whole)
+		return MEM_ENOMEM;
+	/* The first page stays free: the guard below the first range. */
+	*whole = (struct kernel_range){
+	    .first = area_vpn(base) + 1, .npages = (bytes >> PAGE_SHIFT) - 1, .state = RANGE_FREE};
+	list_push_back(&area->all, &whole->all);
+	list_push_back(&area->free, &whole->link);
+	return MEM_OK;
+}
+
+/* ---- addresses ---------------------------------------------------------------------- */
+
+/* Where npages at a multiple of `align`, plus `offset` pages, begin in a free range. */
+static bool fit(const struct kernel_range *range, uint64_t npages, uint64_t align, vpn_t *at)
+{
+	*at = align_up(range->first, align);
+	return *at + npages <= range->first + range->npages && *at >= range->first;
+}
+
+/* Cut [first, first + npages) out of a free range with up to two new descriptors. */
+static void carve(struct kernel_area *area, struct kernel_range *range, vpn_t first,
+		  uint64_t npages, struct kernel_range *spare[2])
+{
+	vpn_t end = first + npages, range_end = range->first + range->npages;
+	if (first > range->first) {
+		struct kernel_range *below = spare[0];
+		spare[0] = NULL;
+		*below = (struct kernel_range){
+		    .first = range->first, .npages = first - range->first, .state = RANGE_FREE};
+		list_insert(&below->all, range->all.prev, &range->all);
+		list_push_front(&area->free, &below->link);
+	}
+	if (end < range_end) {
+		struct kernel_range *above = spare[1];
+		spare[1] = NULL;
+		*above = (struct kernel_range){
+		    .first = end, .npages = range_end - end, .state = RANGE_FREE};
+		list_insert(&above->all, &range->all, range->all.next);
+		list_push_front(&area->free, &above->link);
+	}
+	range->first = first;
+	range->npages = npages;
+}
+
+/* Take `npages` and a guard page, aligned; mapped from `offset` pages on. NULL: no
+ * address range or no descriptor. */
+static struct kernel_range *take(struct kernel_area *area, uint64_t npages, uint64_t align,
+				 uint64_t offset)
+{
+	struct slab_cache *cache = area->vmm->ranges;
+	struct kernel_range *spare[2] = {slab_alloc(cache), slab_alloc(cache)}, *best = NULL;
+	uint64_t wanted = offset + npages + 1;
+	if (spare[0] && spare[1] && npages < (area->end - area->base) >> PAGE_SHIFT) {
+		unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+		vpn_t at = 0, candidate;
+		list_for_each (node, &area->free) {
+			struct kernel_range *range = list_entry(node, struct kernel_range, link);
+			if ((!best || range->first < best->first) &&
+			    fit(range, wanted, align, &candidate)) {
+				best = range;
+				at = candidate;
+			}
+		}
+		if (best) {
+			carve(area, best, at, wanted, spare);
+			best->state = RANGE_USED;
+			best->va = CANONICAL(at + offset);
+			best->mapped = npages;
+			best->owns_frames = false;
+			list_remove(&best->link);
+			list_push_front(hash_chain(area, best->va), &best->link);
+		}
+		mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		if (spare[i])
+			slab_free(cache, spare[i]);
+	if (best)
+		atomic_count(&area->used_npages, npages);
+	return best;
+}
+
+/* The range in use that was handed out as va. */
+static struct kernel_range *find_used(struct kernel_area *area, vaddr_t va)
+{
+	struct kernel_range *found = NULL;
+	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+	list_for_each (node, hash_chain(area, va)) {
+		struct kernel_range *range = list_entry(node, struct kernel_range, link);
+		if (range->va == va) {
+			found = range;
+			break;
+		}
+	}
+	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
+	return found;
+}
+
+/* A flushed range becomes free and merges with its neighbours; descriptors that
+ * are not needed any more are freed. */
+static void release(struct kernel_area *area, struct kernel_range *range)
+{
+	struct kernel_range *gone[2] = {NULL, NULL};
+	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+	range->state = RANGE_FREE;
+	if (range->all.next != &area->all) {
+		struct kernel_range *next = list_entry(range->all.next, struct kernel_range, all);
+		if (next->state == RANGE_FREE) {
+			range->npages += next->npages;
+			list_remove(&next->all);
+			list_remove(&next->link);
+			gone[0] = next;
+		}
+	}
+	if (range->all.prev != &area->all) {
+		struct kernel_range *last = list_entry(range->all.prev, struct kernel_range, all);
+		if (last->state == RANGE_FREE) {
+			range->first = last->first;
+			range->npages += last->npages;
+			list_remove(&last->all);
+			list_remove(&last->link);
+			gone[1] = last;
+		}
+	}
+	list_push_front(&area->free, &range->link);
+	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
+	for (unsigned i = 0; i < 2; i++)
+		if (gone[i])
+			slab_free(area->vmm->ranges, gone[i]);
+}
+
+/* ---- entries ------------------------------------------------------------------------ */
+
+static struct pt_root root_of(struct vmm *vmm, bool atomic)
+{
+	return (struct pt_root){.pmm = vmm->pmm,
+				.root = vmm->kernel_root,
+				.max_level = vmm->giga_pages ? 3 : 2,
+				.pmm_flags = atomic ? PMM_ATOMIC : 0,
+				.tables = &vmm->kernel_tables};
+}
+
+static pte_t kernel_bits(const struct vmm *vmm, unsigned prot)
+{
+	return PTE_USED | PTE_PRESENT | PTE_GLOBAL | PTE_ACCESSED | PTE_DIRTY |
+	       ((prot & VM_WRITE) ? PTE_WRITE : 0) | ((prot & VM_EXEC) ? 0 : vmm->nx);
+}
+
+/* Clear PTE_PRESENT in every entry of the range, keeping what else is there. */
+static void take_down(struct kernel_area *area, const struct kernel_range *range)
+{
+	vaddr_t va = range->va, end = va + (range->mapped << PAGE_SHIFT);
+	while (va < end) {
+		unsigned level;
+		pte_t *entry = pt_entry(area->vmm->kernel_root, va, &level);
+		if (atomic_read_relaxed(entry))
+			(void)atomic_and(entry, ~PTE_PRESENT);
+		va = align_down(va, pt_entry_span(level)) + pt_entry_span(level);
+	}
+}
+
+/* After the flush: empty the entries and free the frames they kept. */
+static void drop_frames(struct kernel_area *area, const struct kernel_range *range)
+{
+	struct pmm *pmm = area->vmm->pmm;
+	vaddr_t va = range->va, end = va + (range->mapped << PAGE_SHIFT);
+	while (va < end) {
+		unsigned level;
+		pte_t *entry = pt_entry(area->vmm->kernel_root, va, &level);
+		pte_t pte = atomic_swap(entry, (pte_t)0);
+		mem_assert(!(pte & PTE_PRESENT));
+		if (pte && range->owns_frames)
+			pmm_free(pmm, pte & PTE_ADDR & ~(pt_entry_span(level) - 1),
+				 9 * (level - 1));
+		va = align_down(va, pt_entry_span(level)) + pt_entry_span(level);
+	}
+}
+
+/* Map fresh frames to the whole range. False: no memory; what was mapped stays for
+ * the quarantine. */
+static bool map_frames(struct kernel_area *area, struct kernel_range *range, bool atomic)
+{
+	struct vmm *vmm = area->vmm;
+	struct pt_root root = root_of(vmm, atomic);
+	pte_t bits = kernel_bits(vmm, VM_READ | VM_WRITE);
+	unsigned flags = PMM_KERNEL | (atomic ? PMM_ATOMIC : 0);
+	range->owns_frames = true;
+	for (uint64_t i = 0; i < range->mapped;) {
+		vaddr_t va = range->va + (i << PAGE_SHIFT);
+		if (!(va & (HUGE_SIZE - 1)) && range->mapped - i >= PT_ENTRIES) {
+			paddr_t block = pmm_alloc(vmm->pmm, PMM_ORDER_HUGE, flags | PMM_ATOMIC);
+			pte_t *entry = block == PADDR_NONE ? NULL : pt_make_entry(&root, va, 2);
+			pte_t expected = 0;
+			if (entry && atomic_cas(entry, &expected, block | pt_leaf_bits(bits, 2))) {
+				i += PT_ENTRIES;
+				continue;
+			}
+			if (block != PADDR_NONE)
+				pmm_free(vmm->pmm, block, PMM_ORDER_HUGE);
+		}
+		pte_t *entry = pt_make_entry(&root, va, 1);
+		paddr_t pa = entry ? pmm_alloc(vmm->pmm, 0, flags) : PADDR_NONE;
+		if (pa == PADDR_NONE)
+			return false;
+		mem_assert(!atomic_read_relaxed(entry));
+		atomic_write_release(entry, pa | bits);
+		i++;
+	}
+	return true;
+}
+
+/* ---- giving back ----------------------------------------------------------------------- */
+
+/* USED (or CACHED) -> QUARANTINED. Any context. */
+static void quarantine(struct kernel_area *area, struct kernel_range *range)
+{
+	take_down(area, range);
+	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+	range->state = RANGE_QUARANTINED;
+	list_remove(&range->link);
+	list_push_back(&area->quarantine, &range->link);
+	area->quarantined_npages += range->mapped;
+	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
+	atomic_count(&area->used_npages, -range->mapped);
+}
+
+static struct kernel_range *pop_cached(struct kernel_area *area, uint64_t npages)
+{
+	struct kernel_range *found = NULL;
+	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+	list_for_each (node, &area->cached) {
+		struct kernel_range *range = list_entry(node, struct kernel_range, link);
+		if (npages && range->mapped != npages)
+			continue;
+		found = range;
+		area->cached_count--;
+		list_remove(node);
+		range->state = RANGE_USED;
+		list_push_front(hash_chain(area, range->va), &range->link);
+		break;
+	}
+	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
+	return found;
+}
+
+void vm_area_settle(struct kernel_area *area, bool all)
+{
+	struct kernel_range *range;
+	while (all && (range = pop_cached(area, 0)) != NULL)
+		quarantine(area, range);
+
+	struct list waiting;
+	list_init(&waiting);
+	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+	while (!list_empty(&area->quarantine)) {
+		struct list *node = area->quarantine.next;
+		list_remove(node);
+		list_push_back(&waiting, node);
+	}
+	area->quarantined_npages = 0;
+	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
+	if (list_empty(&waiting))
+		return;
+
+	vaddr_t low = UINT64_MAX, high = 0;
+	list_for_each (node, &waiting) {
+		range = list_entry(node, struct kernel_range, link);
+		low = mem_min(low, range->va);
+		high = mem_max(high, range->va + (range->mapped << PAGE_SHIFT));
+	}
+	vmm_flush_kernel(area->vmm, low, high - low);
+	list_for_each_safe (node, &waiting) {
+		range = list_entry(node, struct kernel_range, link);
+		list_remove(node);
+		drop_frames(area, range);
+		release(area, range);
+	}
+}
+
+/* ---- the heap's area ---------------------------------------------------------------- */
+
+static void *heap_map(struct heap_area *heap, uint64_t npages, uint64_t align_pages, bool atomic)
+{
+	struct kernel_area *area = container_of(heap, struct kernel_area, heap);
+	mem_assert(npages && is_pow2(align_pages));
+	struct kernel_range *range = take(area, npages, align_pages, 0);
+	if (!range)
+		return NULL;
+	if (map_frames(area, range, atomic))
+		return (void *)range->va;
+	quarantine(area, range);
+	if (!atomic && host_irq_enabled())
+		vm_area_settle(area, false);
+	return NULL;
+}
+
+static void heap_unmap(struct heap_area *heap, void *pages, uint64_t npages)
+{
+	struct kernel_area *area = container_of(heap, struct kernel_area, heap);
+	struct kernel_range *range = find_used(area, (vaddr_t)pages);
+	mem_assert(range && range->mapped == npages);
+	quarantine(area, range);
+	vm_area_settle(area, false);
+}
+
+struct heap_area *vmm_heap_area(struct vmm *vmm)
+{
+	struct heap_area *heap = &vmm->areas[AREA_HEAP].heap;
+	heap->map = heap_map;
+	heap->unmap = heap_unmap;
+	return heap;
+}
+
+/* ---- stacks -------------------------------------------------------------------------- */
+
+mem_status vmm_alloc_stack(struct vmm *vmm, uint64_t npages, void **out)
+{
+	struct kernel_area *area = &vmm->areas[AREA_STACK];
+	mem_assert(npages);
+	struct kernel_range *range = pop_cached(area, npages);
+	if (!range) {
+		range = take(area, npages, 1, 0);
+		if (!range)
+			return MEM_ENOMEM;
+		if (!map_frames(area, range, !host_irq_enabled())) {
+			quarantine(area, range);
+			return MEM_ENOMEM;
+		}
+	}
+	*out = (void *)range->va;
+	return MEM_OK;
+}
+
+void vmm_free_stack(struct vmm *vmm, void *stack, uint64_t npages)
+{
+	struct kernel_area *area = &vmm->areas[AREA_STACK];
+	struct kernel_range *range = find_used(area, (vaddr_t)stack);
+	mem_assert(range && range->mapped == npages);
+	bool cached = false;
+	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+	if (area->cached_count < STACKS_CACHED) {
+		cached = true;
+		area->cached_count++;
+		range->state = RANGE_CACHED;
+		list_remove(&range->link);
+		list_push_front(&area->cached, &range->link);
+	}
+	bool full = area->quarantined_npages >= QUARANTINE_NPAGES;
+	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
+	if (!cached)
+		quarantine(area, range);
+	if (full && host_irq_enabled())
+		vm_area_settle(area, false);
+}
+
+/* ---- devices ------------------------------------------------------------------------- */
+
+/* PAT as vmm_cpu_online wants it: WB WT UC- UC WP WC. */
+static pte_t cache_bits(enum vm_cache cache)
+{
+	static const pte_t bits[] = {
+	    [VM_WB] = 0,
+	    [VM_WT] = PTE_PWT,
+	    [VM_UC_MINUS] = PTE_PCD,
+	    [VM_UC] = PTE_PCD | PTE_PWT,
+	    [VM_WP] = PTE_PAT_4K,
+	    [VM_WC] = PTE_PAT_4K | PTE_PWT,
+	};
+	return bits[cache];
+}
+
+static mem_status map_physical(struct vmm *vmm, paddr_t pa, uint64_t npages, unsigned prot,
+			       enum vm_cache cache, struct kernel_range **out)
+{
+	struct kernel_area *area = &vmm->areas[AREA_DEVICE];
+	/* The same offset in a large page lets large entries be used. */
+	uint64_t align = 1;
+	if (npages >= PT_ENTRIES)
+		align = PT_ENTRIES;
+	if (npages >= PT_ENTRIES * PT_ENTRIES && vmm->giga_pages)
+		align = PT_ENTRIES * PT_ENTRIES;
+	uint64_t offset = (pa >> PAGE_SHIFT) & (align - 1);
+	struct kernel_range *range = take(area, npages, align, offset);
+	if (!range)
+		return MEM_ENOMEM;
+	struct pt_root root = root_of(vmm, false);
+	mem_status status = pt_map_range(&root, range->va, pa, npages << PAGE_SHIFT,
+					 kernel_bits(vmm, prot) | cache_bits(cache));
+	if (status != MEM_OK) {
+		quarantine(area, range);
+		return status;
+	}
+	*out = range;
+	return MEM_OK;
+}
+
+mem_status vmm_map_device(struct vmm *vmm, paddr_t pa, uint64_t bytes, enum vm_prot prot,
+			  enum vm_cache cache, void **out)
+{
+	uint64_t offset = pa & PAGE_MASK, rounded, last;
+	struct kernel_range *range;
+	if (!bytes || (unsigned)prot > (VM_READ | VM_WRITE) || (unsigned)cache > VM_WC ||
+	    __builtin_add_overflow(bytes, offset, &rounded) ||
+	    !align_up_checked(rounded, PAGE_SIZE, &rounded) ||
+	    __builtin_add_overflow(pa - offset, rounded, &last) || last > PTE_ADDR)
+		return MEM_EINVAL;
+	mem_status status =
+	    map_physical(vmm, pa - offset, rounded >> PAGE_SHIFT, prot, cache, &range);
+	if (status == MEM_OK)
+		*out = (void *)(range->va + offset);
+	return status;
+}
+
+void vmm_unmap_device(struct vmm *vmm, void *va, uint64_t bytes)
+{
+	struct kernel_area *area = &vmm->areas[AREA_DEVICE];
+	vaddr_t at = (vaddr_t)va, offset = at & PAGE_MASK;
+	struct kernel_range *range = find_used(area, at - offset);
+	mem_assert(range && range->mapped == align_up(bytes + offset, PAGE_SIZE) >> PAGE_SHIFT);
+	quarantine(area, range);
+	vm_area_settle(area, false);
+}
+
+mem_status vmm_alloc_dma(struct vmm *vmm, uint64_t bytes, paddr_t below, enum vm_cache cache,
+			 void **va, paddr_t *pa)
+{
+	uint64_t rounded;
+	struct kernel_range *range;
+	if (!bytes || (unsigned)cache > VM_WC || !align_up_checked(bytes, PAGE_SIZE, &rounded))
+		return MEM_EINVAL;
+	uint64_t npages = rounded >> PAGE_SHIFT;
+	mem_status status = pmm_alloc_range(vmm->pmm, npages, 1, below, PMM_KERNEL | PMM_ZERO, pa);
+	if (status != MEM_OK)
+		return status;
+	status = map_physical(vmm, *pa, npages, VM_READ | VM_WRITE, cache, &range);
+	if (status != MEM_OK)
+		pmm_free_range(vmm->pmm, *pa, npages);
+	else
+		*va = (void *)range->va;
+	return status;
+}
+
+void vmm_free_dma(struct vmm *vmm, void *va, uint64_t bytes)
+{
+	paddr_t pa;
+	bool mapped = pt_translate(vmm->kernel_root, (vaddr_t)va, &pa, NULL, NULL);
+	mem_assert(mapped);
+	vmm_unmap_device(vmm, va, bytes);
+	pmm_free_range(vmm->pmm, pa, align_up(bytes, PAGE_SIZE) >> PAGE_SHIFT);
+}
+
+/* ---- looking ----------------------------------------------------------------------------- */
+
+const char *vmm_guard_name(const struct vmm *vmm, vaddr_t va)
+{
+	static const char *const names[KERNEL_AREAS] = {
+	    [AREA_HEAP] = "heap block", [AREA_STACK] = "kernel stack", [AREA_DEVICE] = NULL};
+	for (unsigned i = 0; i < KERNEL_AREAS; i++) {
+		const struct kernel_area *area = &vmm->areas[i];
+		if (va < area->base || va >= area->end || !names[i] ||
+		    pt_translate(vmm->kernel_root, va, NULL, NULL, NULL))
+			continue;
+		bool below = va - area->base >= PAGE_SIZE &&
+			     pt_translate(vmm->kernel_root, va - PAGE_SIZE, NULL, NULL, NULL);
+		bool above = area->end - va > PAGE_SIZE &&
+			     pt_translate(vmm->kernel_root, va + PAGE_SIZE, NULL, NULL, NULL);
+		if (below || (above && i == AREA_STACK))
+			return names[i];
+	}
+	return NULL;
+}
+
+bool vm_area_is_valid(struct kernel_area *area)
+{
+	vpn_t at = area_vpn(area->base) + 1;
+	bool last_free = false;
+	list_for_each (node, &area->all) {
+		struct kernel_range *range = list_entry(node, struct kernel_range, all);
+		bool is_free = range->state == RANGE_FREE;
+		if (range->first != at || !range->npages || (is_free && last_free)) {
+			host_log(HOST_LOG_ERROR, "kernel area: ranges do not tile at %llx",
+				 (unsigned long long)CANONICAL(range->first));
+			return false;
+		}
+		last_free = is_free;
+		at += range->npages;
+		for (uint64_t i = 0; i < (is_free ? 0 : range->npages); i++) {
+			vaddr_t va = CANONICAL(range->first + i);
+			bool present = pt_translate(area->vmm->kernel_root, va, NULL, NULL, NULL);
+			bool should =
+			    (range->state == RANGE_USED || range->state == RANGE_CACHED) &&
+			    va >= range->va && va < range->va + (range->mapped << PAGE_SHIFT);
+			if (present != should) {
+				host_log(HOST_LOG_ERROR, "kernel area: %llx is %spresent",
+					 (unsigned long long)va, present ? "" : "not ");
+				return false;
+			}
+		}
+	}
+	return at == area_vpn(area->base) + ((area->end - area->base) >> PAGE_SHIFT);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making promises: vmm_map, and stacks that grow.
+ *
+ * A mapping is one run in each table that its range touches: normally one. The
+ * place is chosen without locks that last, so it is checked again under the
+ * covering lock; if somebody was faster, the choice is made again.
+ */
+#include "vm/area_walk.h"
+#include "vm/edit.h"
+#include "vm/objects.h"
+
+static promise_t promise_of(struct vmm *vmm, const struct vm_map_args *args)
+{
+	promise_t p = args->prot | (promise_t)args->maxprot << PROMISE_MAX_SHIFT;
+	p |= (args->flags & VM_SHARED) ? PROMISE_SHARED : 0;
+	p |= (args->flags & VM_GROWSDOWN) ? PROMISE_GROWSDOWN : 0;
+	p |= (args->flags & VM_LOCKED) ? PROMISE_LOCKED : 0;
+	p |= (args->flags & VM_NORESERVE) ? PROMISE_NORESERVE : 0;
+	p |= (args->flags & VM_DONTFORK) ? PROMISE_DONTFORK : 0;
+	p |= (args->flags & VM_WIPEONFORK) ? PROMISE_WIPE : 0;
+	return p | vm_name_bits(vmm, args->name);
+}
+
+/* Are the totals within the limits of the space with `npages` more of this kind
+ * (of which `replaced` are there already)? */
+static bool within_limits(struct space *space, promise_t p, uint64_t npages, uint64_t replaced)
+{
+	const struct vmm_space_limits *limit = &space->limits;
+	const struct space_totals *now = &space->totals;
+	uint64_t virt = atomic_read_relaxed(&now->virt);
+	if (virt + npages - mem_min(replaced, virt) > limit->virt_npages)
+		return false;
+	if ((p & (VM_WRITE | PROMISE_SHARED | PROMISE_GROWSDOWN)) == VM_WRITE &&
+	    atomic_read_relaxed(&now->data) + npages > limit->data_npages)
+		return false;
+	return !(p & PROMISE_LOCKED) ||
+	       atomic_read_relaxed(&now->locked) + npages <= limit->locked_npages;
+}
+
+/* One try at [first, end): MEM_EEXIST if it is taken and may not be replaced. */
+static mem_status place(struct space *space, vpn_t first, vpn_t end, promise_t p, bool replace)
+{
+	for (unsigned attempt = 0;; attempt++) {
+		struct edit e;
+		mem_status status = MEM_OK;
+		vm_edit_begin(&e, space, first, end, 1);
+		uint64_t there = vm_edit_pages(&e, first, end, !replace);
+		if (there && !replace)
+			status = MEM_EEXIST;
+		else if (!within_limits(space, p, end - first, there))
+			status = MEM_EAGAIN;
+		else if (!vm_edit_reserve(&e, first, end, 1))
+			status = MEM_ENOMEM;
+		if (status != MEM_OK) {
+			vm_edit_cancel(&e);
+			if (status == MEM_EAGAIN)
+				return MEM_ENOMEM;
+			if (status == MEM_ENOMEM && vm_relieve(space->vmm, attempt))
+				continue;
+			return status;
+		}
+		if (there) {
+			vm_edit_remove(&e, first, end);
+			vm_edit_flush(&e);
+		}
+		vm_edit_insert(&e, first, end, p);
+		vm_edit_end(&e);
+		return MEM_OK;
+	}
+}
+
+/* place(), with the backing that fits the address. */
+static mem_status place_object(struct space *space, vpn_t first, vpn_t end, promise_t p,
+			       struct vm_object *object, uint64_t page, bool replace)
+{
+	if (!object)
+		return place(space, first, end, p, replace);
+	struct backing *b = vm_backing_get(space, object, (int64_t)(page - first));
+	if (!b)
+		return MEM_ENOMEM;
+	mem_status status = place(space, first, end, promise_with_backing(p, b), replace);
+	vm_backing_put(b);
+	return status;
+}
+
+static mem_status choose_and_place(struct space *space, const struct vm_map_args *args,
+				   uint64_t npages, promise_t p, struct vm_object *object,
+				   vaddr_t *out)
+{
+	const uint64_t page = args->offset >> PAGE_SHIFT;
+	vpn_t first, end;
+	if (args->flags & (VM_FIXED | VM_FIXED_NOREPLACE)) {
+		if (!vm_range(args->hint, npages << PAGE_SHIFT, &first, &end))
+			return (args->hint & PAGE_MASK) ? MEM_EINVAL : MEM_ENOMEM;
+		*out = args->hint;
+		return place_object(space, first, end, p, object, page,
+				    !(args->flags & VM_FIXED_NOREPLACE));
+	}
+	vaddr_t limit = args->limit && args->limit < USER_TOP ? args->limit : USER_TOP;
+	if (args->flags & VM_BELOW_4G)
+		limit = mem_min(limit, (vaddr_t)1 << 31);
+	vaddr_t hint = align_down(args->hint, PAGE_SIZE);
+	if (hint >= vpn_to_va(MMAP_MIN_VPN) && vm_range(hint, npages << PAGE_SHIFT, &first, &end)) {
+		*out = hint;
+		mem_status status = place_object(space, first, end, p, object, page, false);
+		if (status != MEM_EEXIST)
+			return status;
+	}
+	for (;;) {
+		if (!vm_find_gap(space, npages, vpn_of(limit), &first))
+			return MEM_ENOMEM;
+		*out = vpn_to_va(first);
+		mem_status status =
+		    place_object(space, first, first + npages, p, object, page, false);
+		if (status != MEM_EEXIST)
+			return status;
+		vm_gap_opened(space); /* somebody was faster: look again, from the top */
+	}
+}
+
+static mem_status check_args(const struct vm_map_args *args, uint64_t *npages)
+{
+	uint64_t bytes, last;
+	if (!args->bytes || (args->prot & ~7u) || (args->maxprot & ~7u) ||
+	    (args->prot & ~args->maxprot) || (args->offset & PAGE_MASK))
+		return MEM_EINVAL;
+	if (!align_up_checked(args->bytes, PAGE_SIZE, &bytes) || bytes > USER_TOP)
+		return MEM_ENOMEM;
+	if (__builtin_add_overflow(args->offset, bytes, &last) || last > (uint64_t)INT64_MAX)
+		return MEM_EINVAL;
+	*npages = bytes >> PAGE_SHIFT;
+	return MEM_OK;
+}
+
+static void populate(struct space *space, vaddr_t va, uint64_t npages, unsigned prot)
+{
+	unsigned access = FAULT_USER | ((prot & VM_WRITE) ? FAULT_WRITE : 0);
+	if (!prot)
+		return;
+	for (uint64_t i = 0; i < npages; i++)
+		if (vmm_fault(space, va + i * PAGE_SIZE, access, NULL) != MEM_OK)
+			return; /* as promised: failures are ignored */
+}
+
+mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t *out)
+{
+	uint64_t npages;
+	mem_status status = check_args(args, &npages);
+	if (status != MEM_OK)
+		return status;
+
+	struct vmm *vmm = space->vmm;
+	struct vm_object *object = args->object, *made = NULL;
+	promise_t p = promise_of(vmm, args);
+	if (!object && (p & PROMISE_SHARED)) {
+		status = vm_object_create_shared(vmm, npages << PAGE_SHIFT,
+						 !(p & PROMISE_NORESERVE), &made);
+		if (status != MEM_OK)
+			return status;
+		object = made;
+	}
+	bool charge = promise_wants_charge(p) && !(object && object_is_device(object));
+	if (charge) {
+		if (!vm_commit_charge(vmm, npages))
+			return MEM_ENOMEM;
+		p |= PROMISE_CHARGED;
+	}
+	mem_rwlock_read(&space->lock);
+	status = !vm_areas_ok(space) ? MEM_ENOMEM
+				     : choose_and_place(space, args, npages, p, object, out);
+	mem_rwlock_read_done(&space->lock);
+	if (status != MEM_OK && charge)
+		vm_commit_uncharge(vmm, npages);
+	if (made)
+		vm_object_put(made);
+	if (status == MEM_OK && (args->flags & (VM_POPULATE | VM_LOCKED)))
+		populate(space, *out, npages, args->prot);
+	return status;
+}
+
+/* ---- stacks ------------------------------------------------------------------------ */
+
+/* Under the covering lock of [floor, above.end): is it still so that `above` begins
+ * where it did and nothing is in the way? */
+static bool still_grows(struct edit *e, const struct run *above, vpn_t floor)
+{
+	struct run run;
+	return !vm_edit_pages(e, floor, above->first, true) &&
+	       vm_edit_first_run(e, above->first, &run) && run.first == above->first &&
+	       run.promise == above->promise;
+}
+
+mem_status vm_grow_stack(struct space *space, vpn_t vpn)
+{
+	struct run above, area;
+	struct vmm *vmm = space->vmm;
+	for (unsigned attempt = 0;; attempt++) {
+		if (!vm_find_run(space, vpn, &above) || !(above.promise & PROMISE_GROWSDOWN))
+			return MEM_EFAULT;
+		if (above.first <= vpn)
+			return MEM_OK; /* somebody grew it meanwhile */
+		/* The length of the whole stack decides, whatever its parts are. */
+		vpn_t top = above.end;
+		for (vpn_t at = above.end; vm_find_run(space, at, &area) && area.first == at &&
+					   (area.promise & PROMISE_GROWSDOWN);
+		     at = area.end)
+			top = area.end;
+		uint64_t npages = above.first - vpn;
+		promise_t p = above.promise;
+		if (top - vpn > space->limits.stack_npages || vpn < MMAP_MIN_VPN)
+			return MEM_EACCES;
+		if (!within_limits(space, p, npages, 0))
+			return MEM_EACCES;
+		if ((p & PROMISE_CHARGED) && !vm_commit_charge(vmm, npages))
+			return MEM_ENOMEM;
+
+		struct edit e;
+		mem_status status = MEM_OK;
+		vpn_t floor = vpn > STACK_GUARD_NPAGES ? vpn - STACK_GUARD_NPAGES : 0;
+		mem_rwlock_read(&space->lock);
+		vm_edit_begin(&e, space, floor, above.first + 1, 1);
+		if (!still_grows(&e, &above, vpn))
+			status = MEM_EAGAIN;
+		else if (vm_edit_pages(&e, floor, vpn, true))
+			status = MEM_EACCES;
+		else if (!vm_edit_reserve(&e, vpn, above.first, 1))
+			status = MEM_ENOMEM;
+		if (status == MEM_OK) {
+			vm_edit_insert(&e, vpn, above.first, p);
+			vm_edit_end(&e);
+		} else {
+			vm_edit_cancel(&e);
+		}
+		mem_rwlock_read_done(&space->lock);
+		if (status != MEM_OK && (p & PROMISE_CHARGED))
+			vm_commit_uncharge(vmm, npages);
+		if (status == MEM_OK || status == MEM_EACCES)
+			return status;
+		if (status == MEM_ENOMEM && !vm_relieve(vmm, attempt))
+			return status;
+	}
+}

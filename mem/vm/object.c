@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Objects: their life, their size, their contents; see mem/object.h.
+ *
+ * Size against faults: a truncation publishes the new size, then takes down the
+ * mappings leaf by leaf under the leaf's lock, then empties the index under
+ * pages_lock. A fault reads the size under the lock of the leaf it installs
+ * into, and a page enters the index only if it is below the size read under
+ * pages_lock. So a page beyond the new size was either installed before the zap
+ * came by, or is refused.
+ *
+ * Filling a page may sleep, so it is done on a frame that nobody sees yet; two
+ * who fill the same page find out when the second enters it, and that one
+ * throws its frame away.
+ */
+#include "vm/objects.h"
+
+#define OBJECT_BYTES_MAX ((uint64_t)INT64_MAX)
+
+static const struct vm_object_ops no_ops;
+
+mem_status vm_object_create(struct vmm *vmm, const struct vm_object_ops *ops, void *host_data,
+			    uint64_t bytes, struct vm_object **out)
+{
+	if (bytes > OBJECT_BYTES_MAX)
+		return MEM_EINVAL;
+	struct vm_object *object = slab_alloc(vmm->objects);
+	if (!object)
+		return MEM_ENOMEM;
+	memset(object, 0, sizeof(*object));
+	object->refs = 1;
+	object->vmm = vmm;
+	object->ops = ops ? ops : &no_ops;
+	object->host_data = host_data;
+	object->id = atomic_add(&vmm->next_id, 1);
+	object->bytes = bytes;
+	list_init(&object->maps);
+	*out = object;
+	return MEM_OK;
+}
+
+mem_status vm_object_create_shared(struct vmm *vmm, uint64_t bytes, bool charge,
+				   struct vm_object **out)
+{
+	uint64_t npages = align_up(bytes, PAGE_SIZE) >> PAGE_SHIFT;
+	if (charge && !vm_commit_charge(vmm, npages))
+		return MEM_ENOMEM;
+	mem_status status = vm_object_create(vmm, NULL, NULL, bytes, out);
+	if (status == MEM_OK)
+		(*out)->charged = charge ? npages : 0;
+	else if (charge)
+		vm_commit_uncharge(vmm, npages);
+	return status;
+}
+
+void vm_object_get(struct vm_object *object)
+{
+	mem_assert(atomic_add(&object->refs, 1) > 1);
+}
+
+void vm_object_page_done(struct vm_object *object, paddr_t pa)
+{
+	struct pmm *pmm = object->vmm->pmm;
+	if (!object_is_device(object) && frame_put(pmm, pa))
+		pmm_free(pmm, pa, 0);
+}
+
+/* Empty the index of [first, end). */
+static void drop_pages(struct vm_object *object, uint64_t first, uint64_t end)
+{
+	for (;;) {
+		uint64_t page;
+		mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+		paddr_t pa = vm_pages_take(object, first, end, &page);
+		mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+		if (pa == PADDR_NONE)
+			return;
+		vm_object_page_done(object, pa);
+		first = page + 1;
+	}
+}
+
+void vm_object_put(struct vm_object *object)
+{
+	if (atomic_sub(&object->refs, 1) > 0)
+		return;
+	mem_assert(list_empty(&object->maps));
+	drop_pages(object, 0, UINT64_MAX);
+	mem_assert(!object->npages && !object->height);
+	if (object->charged)
+		vm_commit_uncharge(object->vmm, object->charged);
+	if (object->ops->release)
+		object->ops->release(object);
+	slab_free(object->vmm->objects, object);
+}
+
+void *vm_object_host_data(const struct vm_object *object)
+{
+	return object->host_data;
+}
+
+uint64_t vm_object_bytes(const struct vm_object *object)
+{
+	return atomic_read_acquire(&object->bytes);
+}
+
+uint64_t vm_object_npages(const struct vm_object *object)
+{
+	return atomic_read_relaxed(&object->npages);
+}
+
+/* Enter a filled frame (count 1, the caller's) for `page`: the index takes its
+ * own count. MEM_EEXIST: somebody else's is there, *pa is now that one, counted
+ * for the caller, and the caller's frame was freed. On failure it was freed too. */
+static mem_status enter(struct vm_object *object, uint64_t page, paddr_t *pa)
+{
+	struct pmm *pmm = object->vmm->pmm;
+	mem_status status;
+	paddr_t mine = *pa;
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	paddr_t there = vm_pages_lookup(object, page);
+	if (page >= object_size_npages(object)) {
+		status = MEM_EBEYOND;
+	} else if (there != PADDR_NONE) {
+		status = frame_get(pmm, there) == MEM_OK ? MEM_EEXIST : MEM_ENOMEM;
+		*pa = there;
+	} else {
+		status = vm_pages_insert(object, page, mine);
+		if (status == MEM_OK) {
+			status = frame_get(pmm, mine); /* 1 to 2: cannot overflow */
+			mem_assert(status == MEM_OK);
+		}
+	}
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	if (status != MEM_OK) {
+		bool last = frame_put(pmm, mine);
+		mem_assert(last);
+		pmm_free(pmm, mine, 0);
+	}
+	return status == MEM_EEXIST ? MEM_OK : status;
+}
+
+/* MEM_ENOENT: not in the index. */
+static mem_status find(struct vm_object *object, uint64_t page, paddr_t *out)
+{
+	mem_status status = MEM_ENOENT;
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	if (page >= object_size_npages(object)) {
+		status = MEM_EBEYOND;
+	} else {
+		*out = vm_pages_lookup(object, page);
+		if (*out != PADDR_NONE)
+			status = frame_get(object->vmm->pmm, *out) == MEM_OK ? MEM_OK : MEM_ENOMEM;
+	}
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	return status;
+}
+
+static mem_status device_page(struct vm_object *object, uint64_t page, paddr_t *out)
+{
+	if (page >= object_size_npages(object))
+		return MEM_EBEYOND;
+	*out = object->ops->device_page(object, page);
+	return *out == PADDR_NONE ? MEM_EBEYOND : MEM_OK;
+}
+
+/* A new zeroed frame for the object, count 1. */
+static paddr_t new_frame(struct vm_object *object)
+{
+	struct pmm *pmm = object->vmm->pmm;
+	paddr_t pa = pmm_alloc(pmm, 0, PMM_ZERO);
+	if (pa != PADDR_NONE)
+		frame_init(pmm, pa, FRAME_OBJECT, object);
+	return pa;
+}
+
+mem_status vm_object_page_now(struct vm_object *object, uint64_t page, paddr_t *out)
+{
+	if (object_is_device(object))
+		return device_page(object, page, out);
+	mem_status status = find(object, page, out);
+	if (status != MEM_ENOENT)
+		return status;
+	if (object->ops->fill)
+		return MEM_EAGAIN;
+	*out = new_frame(object);
+	return *out == PADDR_NONE ? MEM_ENOMEM : enter(object, page, out);
+}
+
+mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create, paddr_t *out)
+{
+	if (object_is_device(object))
+		return device_page(object, page, out);
+	for (unsigned attempt = 0;; attempt++) {
+		mem_status status = find(object, page, out);
+		if (status == MEM_ENOENT) {
+			if (!create)
+				return MEM_ENOENT;
+			paddr_t pa = new_frame(object);
+			if (pa != PADDR_NONE && object->ops->fill) {
+				status = object->ops->fill(object, page, pa);
+				if (status != MEM_OK) {
+					vm_object_page_done(object, pa);
+					return status == MEM_ENOMEM ? MEM_ENOMEM : MEM_EIO;
+				}
+			}
+			status = pa == PADDR_NONE ? MEM_ENOMEM : enter(object, page, &pa);
+			*out = pa;
+		}
+		if (status != MEM_ENOMEM || !vm_relieve(object->vmm, attempt))
+			return status;
+	}
+}
+
+/* Zero what lies behind the new end in its page, so that growing shows zeroes. */
+static void clear_tail(struct vm_object *object, uint64_t bytes)
+{
+	paddr_t pa;
+	uint64_t rest = bytes & PAGE_MASK;
+	if (!rest || object_is_device(object) || find(object, bytes >> PAGE_SHIFT, &pa) != MEM_OK)
+		return;
+	memset((char *)paddr_to_ptr(pa) + rest, 0, PAGE_SIZE - rest);
+	vm_object_page_done(object, pa);
+}
+
+mem_status vm_object_resize(struct vm_object *object, uint64_t bytes)
+{
+	if (bytes > OBJECT_BYTES_MAX)
+		return MEM_EINVAL;
+	mem_rwlock_write(&object->size_lock);
+	uint64_t was = atomic_read_acquire(&object->bytes);
+	atomic_write_seq(&object->bytes, bytes);
+	if (bytes < was) {
+		uint64_t first = align_up(bytes, PAGE_SIZE) >> PAGE_SHIFT;
+		vm_object_zap(object, first, UINT64_MAX, true);
+		clear_tail(object, bytes);
+		drop_pages(object, first, UINT64_MAX);
+	}
+	mem_rwlock_write_done(&object->size_lock);
+	return MEM_OK;
+}
+
+mem_status vm_object_punch(struct vm_object *object, uint64_t first, uint64_t npages)
+{
+	uint64_t end;
+	if (!npages || __builtin_add_overflow(first, npages, &end))
+		return MEM_EINVAL;
+	mem_rwlock_write(&object->size_lock);
+	/* Out of the index first: a fault that comes between finds a hole. The old
+	 * frames live on in their mappings until the zap. */
+	drop_pages(object, first, end);
+	vm_object_zap(object, first, end, false);
+	mem_rwlock_write_done(&object->size_lock);
+	return MEM_OK;
+}
+
+mem_status vm_object_read(struct vm_object *object, uint64_t offset, void *buffer, uint64_t bytes,
+			  uint64_t *done)
+{
+	*done = 0;
+	while (*done < bytes) {
+		uint64_t at, size = atomic_read_acquire(&object->bytes);
+		if (__builtin_add_overflow(offset, *done, &at) || at >= size)
+			return MEM_OK;
+		uint64_t in_page = at & PAGE_MASK;
+		uint64_t n = mem_min(mem_min(bytes - *done, PAGE_SIZE - in_page), size - at);
+		paddr_t pa;
+		mem_status status =
+		    vm_object_page(object, at >> PAGE_SHIFT, object->ops->fill != NULL, &pa);
+		if (status == MEM_OK) {
+			memcpy((char *)buffer + *done, (char *)paddr_to_ptr(pa) + in_page, n);
+			vm_object_page_done(object, pa);
+		} else if (status == MEM_ENOENT) {
+			memset((char *)buffer + *done, 0, n);
+		} else if (status == MEM_EBEYOND) {
+			return MEM_OK; /* truncated meanwhile */
+		} else {
+			return status;
+		}
+		*done += n;
+	}
+	return MEM_OK;
+}
+
+/* Make the object at least `bytes` long. */
+static void grow_to(struct vm_object *object, uint64_t bytes)
+{
+	uint64_t size = atomic_read_acquire(&object->bytes);
+	while (size < bytes && !atomic_cas(&object->bytes, &size, bytes))
+		;
+}
+
+mem_status vm_object_write(struct vm_object *object, uint64_t offset, const void *buffer,
+			   uint64_t bytes, uint64_t *done)
+{
+	*done = 0;
+	uint64_t last;
+	if (__builtin_add_overflow(offset, bytes, &last) || last > OBJECT_BYTES_MAX)
+		return MEM_EINVAL;
+	mem_status status = MEM_OK;
+	mem_rwlock_read(&object->size_lock);
+	while (*done < bytes && status == MEM_OK) {
+		uint64_t at = offset + *done, in_page = at & PAGE_MASK;
+		uint64_t n = mem_min(bytes - *done, PAGE_SIZE - in_page);
+		uint64_t size = atomic_read_acquire(&object->bytes);
+		paddr_t pa;
+		/* The page has to be inside the size before it can be in the index; the
+		 * bytes between are zero, and go again if no page is to be had. */
+		grow_to(object, at + n);
+		status = vm_object_page(object, at >> PAGE_SHIFT, true, &pa);
+		if (status == MEM_OK) {
+			memcpy((char *)paddr_to_ptr(pa) + in_page, (const char *)buffer + *done, n);
+			vm_object_page_done(object, pa);
+			*done += n;
+		} else if (size < at + n) {
+			uint64_t grown = at + n;
+			(void)atomic_cas(&object->bytes, &grown, size);
+		}
+	}
+	mem_rwlock_read_done(&object->size_lock);
+	return status;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* Taking promises back. The work is edit.c's; here is the loop around it. */
+#include "vm/area_walk.h"
+#include "vm/edit.h"
+
+mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
+{
+	vpn_t first, end;
+	if (!vm_range(va, bytes, &first, &end))
+		return MEM_EINVAL;
+	mem_status status = MEM_OK;
+	unsigned min_level = 1, attempt = 0;
+	mem_rwlock_read(&space->lock);
+	for (;;) {
+		struct edit e;
+		vm_edit_begin(&e, space, first, end, min_level);
+		if (vm_edit_empties(&e, first, end)) {
+			/* The table goes with its last promise: unlink it from above. */
+			min_level = e.top->level + 1u;
+			vm_edit_cancel(&e);
+			continue;
+		}
+		if (vm_edit_reserve(&e, first, end, 0)) {
+			vm_edit_remove(&e, first, end);
+			vm_edit_end(&e);
+			break;
+		}
+		vm_edit_cancel(&e);
+		if (!vm_relieve(space->vmm, attempt++)) {
+			status = MEM_ENOMEM;
+			break;
+		}
+	}
+	mem_rwlock_read_done(&space->lock);
+	if (status == MEM_OK)
+		vm_gap_opened(space);
+	return status;
+}
