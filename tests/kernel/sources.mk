@@ -1,0 +1,2 @@
+KERNEL_TEST_SRC += tests/kernel/every_cpu.c tests/kernel/frames.c tests/kernel/heap.c \
+	tests/kernel/protection.c tests/kernel/space.c tests/kernel/shootdown.c
