@@ -6,7 +6,12 @@
  *
  * Every call works on a `struct pmm`, so that tests make as many as they like;
  * a kernel has one. Unless said otherwise a call may be made from any context,
- * interrupt handlers included, with any mem/ lock held, and never sleeps.
+ * interrupt handlers included (not from a non-maskable one), with any mem/ lock
+ * of lower rank than MEM_RANK_PMM held, and never sleeps. "May wait" below means:
+ * interrupts on, no interrupt handler, no PMM_ATOMIC.
+ *
+ * At most 2 TiB of RAM are managed (holes do not count); what lies above is left
+ * alone.
  */
 #include <mem/memmap.h>
 #include <mem/types.h>
@@ -48,8 +53,9 @@ MEM_CHECKED mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned n
 
 /* Allocate 2^order contiguous frames, aligned to their size; order 0..18
  * (orders 10..17 and 18 are served as ranges). PADDR_NONE if there is none. A
- * caller with interrupts on and without PMM_ATOMIC never gets PADDR_NONE while
- * enough frames are free anywhere in one piece. */
+ * caller that may wait never gets PADDR_NONE while enough frames are free anywhere
+ * in one piece; but a frame that can have a record needs a second free frame
+ * beside it if its 2 MiB block has no record page yet, as do orders 1..8. */
 MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
 
 /* Give back what pmm_alloc returned, with the same order. A frame that is
@@ -68,12 +74,15 @@ MEM_CHECKED mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_
 /* Give back a range, or any part of one; the same checks as pmm_free. */
 void pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages);
 
-/* Take [pa, pa + npages) out of use. Errors: MEM_EBUSY a frame is in use;
- * MEM_EINVAL not memory of this allocator. Nothing has changed then. */
+/* Take [pa, pa + npages) out of use (offline a range). Context: thread, interrupts
+ * on, or initialisation with one CPU. Errors: MEM_EBUSY a frame is in use;
+ * MEM_EINVAL not usable memory of this allocator; MEM_ENOMEM the map has no room
+ * for one region more. Nothing has changed then. */
 MEM_CHECKED mem_status pmm_reserve(struct pmm *pmm, paddr_t pa, uint64_t npages);
 
 /* Add frames that pmm_init saw as not usable (bootloader-reclaimable memory
- * once nothing needs it), or that pmm_reserve took. */
+ * once nothing needs it), or that pmm_reserve took (online a range). They must be
+ * RAM in the map that pmm_init was given. Context and errors as pmm_reserve. */
 MEM_CHECKED mem_status pmm_add(struct pmm *pmm, paddr_t pa, uint64_t npages);
 
 /* Give everything that CPUs hold privately back to the bitmap: own word, free
@@ -99,8 +108,8 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats);
 /* ---- frame records: type, count, reference ----------------------------- */
 
 /* Make the record of an allocated order-0 frame: type, count 1 and reference
- * (a direct-map pointer or NULL, 8-byte aligned). The frame came from
- * pmm_alloc without PMM_KERNEL. */
+ * (NULL, or a pointer into this allocator's RAM through the direct map, 16-byte
+ * aligned). The frame came from pmm_alloc without PMM_KERNEL. */
 void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference);
 
 /* Frames have to be allocated in blocks that carry records; false when `pa` is
@@ -112,7 +121,7 @@ void *frame_reference(struct pmm *pmm, paddr_t pa);
 /* The count, read with acquire order: see invariant I4 for who may rely on it. */
 uint32_t frame_count(struct pmm *pmm, paddr_t pa);
 
-/* One more owner. Errors: MEM_EBUSY the count would overflow (2^20); unchanged. */
+/* One more owner. Errors: MEM_EBUSY the count would reach 2^20; unchanged. */
 MEM_CHECKED mem_status frame_get(struct pmm *pmm, paddr_t pa);
 
 /* One owner less; true if that was the last: the record is cleared and the
@@ -120,7 +129,8 @@ MEM_CHECKED mem_status frame_get(struct pmm *pmm, paddr_t pa);
 MEM_CHECKED bool frame_put(struct pmm *pmm, paddr_t pa);
 
 /* Kernel pins (I/O, kernel access to user memory across a sleep), counted
- * apart: fork copies a pinned page at once. */
+ * apart: fork copies a pinned page at once. Who pins also holds a count.
+ * Errors: MEM_EBUSY more than 31 pins; unchanged. */
 MEM_CHECKED mem_status frame_pin(struct pmm *pmm, paddr_t pa);
 void frame_unpin(struct pmm *pmm, paddr_t pa);
 bool frame_is_pinned(struct pmm *pmm, paddr_t pa);

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The front of the frame allocator: pmm_alloc and pmm_free.
+ *
+ * Both try this CPU's slot, then what works without it. An allocation goes
+ *
+ *      own slot ── or, interrupted or revoked ── shared slot (lock)
+ *         │ nothing left
+ *      frozen: everything flushed to the bitmap, lowest fit       (may wait)
+ *
+ * so a caller that may wait gets a frame as long as one is free anywhere.
+ *
+ * A free is checked where it is cheap and certain. At the call: range, block
+ * state, the frame's record (must be 0: not referenced, not the first frame of
+ * a larger allocation, not in a zero pool), the bits already in the buffer. At
+ * the flush of the buffer: bitmap and the owner's private word (block.c).
+ */
+#include "arch/x86_64/ops.h"
+#include "pmm/internal.h"
+
+/* ---- allocation --------------------------------------------------------------------- */
+
+static paddr_t take_from(struct pmm *pmm, struct pmm_slot *slot, unsigned order, unsigned flags)
+{
+	if (order == 0)
+		return slot_take(pmm, slot, flags & PMM_KERNEL ? KIND_KERNEL : KIND_USER);
+	if (order < PMM_ORDER_HUGE)
+		return slot_take_order(pmm, slot, order);
+	uint32_t block = slot_take_huge(pmm, slot);
+	return block == BLOCK_NONE ? PADDR_NONE
+				   : dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
+}
+
+/* A cleared frame with records from this CPU's pool. */
+static paddr_t take_from_pool(struct pmm *pmm, struct pmm_slot *slot)
+{
+	paddr_t pa = slot->pool[--slot->npool];
+	uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	atomic_write_relaxed(&block_records(pmm, block, state)[d % BLOCK_PAGES], 0);
+	return pa;
+}
+
+/* Everything else is used up or reserved for somebody: stop the others and look
+ * at the whole bitmap. Also the way of PMM_FIRST, which wants just that. */
+static paddr_t alloc_frozen(struct pmm *pmm, unsigned order, unsigned flags)
+{
+	unsigned long irq;
+	if (!pmm_freeze(pmm, may_wait(flags), &irq)) {
+		if (!(flags & PMM_FIRST))
+			return PADDR_NONE;
+		/* The lowest of what others do not hold. */
+		struct pmm_slot *slot = slot_enter(pmm);
+		if (slot)
+			slot_flush(pmm, slot);
+		slot_leave(slot);
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+		paddr_t pa = range_take_first(pmm, order, !(flags & PMM_KERNEL));
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+		return pa;
+	}
+	paddr_t pa = range_take_first(pmm, order, !(flags & PMM_KERNEL));
+	pmm_thaw(pmm, irq);
+	return pa;
+}
+
+paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
+{
+	mem_assert(order <= PMM_ORDER_GIGA);
+	if (unlikely(order > PMM_ORDER_HUGE)) {
+		paddr_t pa;
+		uint64_t npages = (uint64_t)1 << order;
+		return pmm_alloc_range(pmm, npages, npages, PADDR_NONE, flags, &pa) == MEM_OK
+			   ? pa
+			   : PADDR_NONE;
+	}
+	paddr_t pa = PADDR_NONE;
+	if (likely(!(flags & PMM_FIRST))) {
+		struct pmm_slot *slot = slot_enter(pmm);
+		if (likely(slot)) {
+			if ((flags & (PMM_ZERO | PMM_KERNEL)) == PMM_ZERO && order == 0 &&
+			    slot->npool) {
+				pa = take_from_pool(pmm, slot);
+				slot_leave(slot);
+				return pa;
+			}
+			pa = take_from(pmm, slot, order, flags);
+		} else {
+			unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+			pa = take_from(pmm, shared_slot(pmm), order, flags);
+			mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+		}
+		slot_leave(slot);
+	}
+	if (unlikely(pa == PADDR_NONE)) {
+		pa = alloc_frozen(pmm, order, flags);
+		if (pa == PADDR_NONE)
+			return pa;
+	}
+	if (flags & PMM_ZERO)
+		for (uint64_t at = 0; at < PAGE_SIZE << order; at += PAGE_SIZE)
+			arch_clear_page(paddr_to_ptr(pa + at));
+	return pa;
+}
+
+/* ---- freeing ------------------------------------------------------------------------- */
+
+/* The frame's dense number, below the frontier; else the caller is wrong. */
+static uint64_t checked_dense(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+	if (unlikely(d == PFN_NONE || (pa & PAGE_MASK)))
+		host_panic("pmm: freeing 0x%llx: it is not memory of this allocator",
+			   (unsigned long long)pa);
+	if (unlikely(d >= atomic_read_acquire(&pmm->ready)))
+		free_panic(pmm, d, "it was never allocated");
+	return d;
+}
+
+/* Why a frame that is not {NORMAL, record 0} may not be freed with this order. */
+MEM_NORETURN static void bad_state(struct pmm *pmm, uint64_t d, uint32_t state)
+{
+	switch (state & STATE_KIND) {
+	case STATE_ABSENT:
+		free_panic(pmm, d, "it is reserved");
+	case STATE_CACHED:
+		free_panic(pmm, d, "it is already free (cached)");
+	case STATE_HUGE:
+		free_panic(pmm, d, "it was allocated with another order (2 MiB or a range)");
+	default:
+		free_panic(pmm, d, "it was allocated with another order");
+	}
+}
+
+MEM_NORETURN static void bad_record(struct pmm *pmm, uint64_t d, uint64_t record)
+{
+	if ((record >> RECORD_COUNT_SHIFT) & RECORD_COUNT_MAX)
+		free_panic(pmm, d, "it is still referenced");
+	if (record == RECORD_PAGE)
+		free_panic(pmm, d, "it is reserved (frame records)");
+	if (record == RECORD_POOL)
+		free_panic(pmm, d, "it is already free (cached, cleared)");
+	free_panic(pmm, d, "it was allocated with another order");
+}
+
+/* In a block where some frames are not usable, only the map knows which. */
+static void check_usable(struct pmm *pmm, const struct pmm_slot *slot, uint64_t d)
+{
+	unsigned long irq = 0;
+	if (!slot)
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	bool usable = frame_is_usable(pmm, dense_to_pfn(pmm, d));
+	if (!slot)
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+	if (!usable)
+		free_panic(pmm, d, "it is reserved");
+}
+
+/* All that can be checked of one frame that is freed alone. */
+static void check_single(struct pmm *pmm, const struct pmm_slot *slot, uint64_t d, uint32_t state)
+{
+	if (unlikely((state & STATE_KIND) != STATE_NORMAL))
+		bad_state(pmm, d, state);
+	if (state & STATE_REC) {
+		uint64_t *records = block_records(pmm, (uint32_t)(d / BLOCK_PAGES), state);
+		uint64_t record = atomic_read_acquire(&records[d % BLOCK_PAGES]);
+		if (unlikely(record))
+			bad_record(pmm, d, record);
+	}
+	if (unlikely(state & STATE_MIXED))
+		check_usable(pmm, slot, d);
+}
+
+static void free_single(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t d = checked_dense(pmm, pa);
+	uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
+	struct pmm_slot *slot = slot_enter(pmm);
+	check_single(pmm, slot, d, state);
+	if (likely(slot))
+		slot_buffer(pmm, slot, d / 64, (uint64_t)1 << d % 64);
+	else
+		block_free_bits(pmm, NULL, d / 64, (uint64_t)1 << d % 64);
+	slot_leave(slot);
+}
+
+/* Orders 1..8: the record of the first frame says the order. */
+static void free_order(struct pmm *pmm, paddr_t pa, unsigned order)
+{
+	uint64_t d = checked_dense(pmm, pa);
+	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	unsigned n = 1u << order;
+	if ((d & (n - 1)) || (state & STATE_KIND) != STATE_NORMAL || !(state & STATE_REC))
+		bad_state(pmm, d, state);
+	uint64_t *record = &block_records(pmm, block, state)[d % BLOCK_PAGES];
+	uint64_t was = RECORD_ORDER(order);
+	if (!atomic_cas(record, &was, 0)) {
+		if (was == 0 && !(atomic_read_relaxed(&pmm->lines[d / 64]) >> d % 64 & 1))
+			free_panic(pmm, d, "it is already free");
+		bad_record(pmm, d, was);
+	}
+	struct pmm_slot *slot = slot_enter(pmm);
+	if (slot && n < 64)
+		slot_buffer(pmm, slot, d / 64, bit_run(d % 64, n));
+	else
+		for (unsigned i = 0; i < (n + 63) / 64; i++)
+			block_free_bits(pmm, slot, d / 64 + i,
+					n < 64 ? bit_run(d % 64, n) : ALL_ONES);
+	slot_leave(slot);
+}
+
+static void free_huge(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t d = checked_dense(pmm, pa);
+	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+	if (d % BLOCK_PAGES)
+		free_panic(pmm, d, "it was allocated with another order");
+	struct pmm_slot *slot = slot_enter(pmm);
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	if ((state & STATE_KIND) != STATE_HUGE) {
+		if (state_count(state) == BLOCK_PAGES)
+			free_panic(pmm, d, "it is already free");
+		bad_state(pmm, d, state);
+	}
+	if (slot && slot->nhuge < HUGE_CACHED) {
+		atomic_write_release(&pmm->states[block], STATE_CACHED | slot_id(pmm, slot));
+		slot->huge[slot->nhuge++] = block;
+	} else if (!block_free_whole(pmm, block, STATE_HUGE)) {
+		free_panic(pmm, d, "it is already free");
+	}
+	slot_leave(slot);
+}
+
+void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
+{
+	mem_assert(order <= PMM_ORDER_GIGA);
+	if (likely(order == 0)) {
+		free_single(pmm, pa);
+	} else if (order < PMM_ORDER_HUGE) {
+		free_order(pmm, pa, order);
+	} else if (order == PMM_ORDER_HUGE) {
+		free_huge(pmm, pa);
+	} else {
+		uint64_t d = checked_dense(pmm, pa), npages = (uint64_t)1 << order;
+		if (paddr_to_pfn(pa) & (npages - 1))
+			free_panic(pmm, d, "it was allocated with another order");
+		for (uint64_t i = 0; i < npages; i += BLOCK_PAGES) {
+			uint64_t e = checked_dense(pmm, pa + (i << PAGE_SHIFT));
+			uint32_t state = atomic_read_relaxed(&pmm->states[e / BLOCK_PAGES]);
+			if ((state & STATE_KIND) != STATE_HUGE)
+				bad_state(pmm, e, state);
+		}
+		pmm_free_range(pmm, pa, npages);
+	}
+}
+
+/* A block that was taken whole gets single bits, so that parts can go. */
+static void split_whole(struct pmm *pmm, uint32_t block, uint32_t state)
+{
+	/* Losing the race means that another part of it was freed first: fine. */
+	(void)atomic_cas(&pmm->states[block], &state, STATE_NORMAL);
+}
+
+/* Give back [d, d + n), all in one block. */
+static void free_part(struct pmm *pmm, uint64_t d, unsigned n)
+{
+	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	if (n == BLOCK_PAGES && (state & STATE_KIND) == STATE_HUGE) {
+		if (!block_free_whole(pmm, block, STATE_HUGE))
+			free_panic(pmm, d, "it is already free");
+		return;
+	}
+	if ((state & STATE_KIND) == STATE_HUGE) {
+		split_whole(pmm, block, state);
+		state = atomic_read_relaxed(&pmm->states[block]);
+	}
+	struct pmm_slot *slot = slot_enter(pmm);
+	for (unsigned i = 0; i < n; i++)
+		check_single(pmm, slot, d + i, state);
+	while (n) {
+		unsigned step = mem_min(n, 64 - (unsigned)(d % 64));
+		block_free_bits(pmm, slot, d / 64, bit_run(d % 64, step));
+		d += step;
+		n -= step;
+	}
+	slot_leave(slot);
+}
+
+void pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages)
+{
+	while (npages) {
+		uint64_t d = checked_dense(pmm, pa);
+		unsigned room = BLOCK_PAGES - (unsigned)(d % BLOCK_PAGES);
+		unsigned n = npages < room ? (unsigned)npages : room;
+		free_part(pmm, d, n);
+		pa += (paddr_t)n << PAGE_SHIFT;
+		npages -= n;
+	}
+}
+
+/* ---- clearing ahead of need ------------------------------------------------------------- */
+
+#define POOL_STEP 4u
+
+bool pmm_idle(struct pmm *pmm)
+{
+	struct pmm_slot *slot = slot_enter(pmm);
+	bool more = false;
+	if (slot) {
+		for (unsigned i = 0; i < POOL_STEP && slot->npool < POOL_FRAMES; i++) {
+			paddr_t pa = slot_take(pmm, slot, KIND_USER);
+			if (pa == PADDR_NONE)
+				break;
+			arch_clear_page(paddr_to_ptr(pa));
+			uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+			uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+			uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+			atomic_write_relaxed(&block_records(pmm, block, state)[d % BLOCK_PAGES],
+					     RECORD_POOL);
+			slot->pool[slot->npool++] = pa;
+			more = true;
+		}
+	}
+	slot_leave(slot);
+	return more;
+}
+
+void pmm_drain(struct pmm *pmm)
+{
+	unsigned long irq;
+	if (pmm_freeze(pmm, may_wait(0), &irq))
+		pmm_thaw(pmm, irq);
+}

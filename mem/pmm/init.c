@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Setting up: where metadata lies, how frames are numbered, and the frontier.
+ *
+ * Numbering. RAM is split into segments at holes of half a GiB or more, so that
+ * a machine with memory at 0 and at 8 TiB does not pay for what lies between.
+ * Inside a segment frames are numbered through, holes included: their bits are
+ * simply never clear. A segment covers every kind of RAM that may become usable
+ * one day (bootloader memory, modules), not just what is usable now.
+ *
+ * Metadata is one piece of the highest usable region that can hold it: low
+ * memory stays whole for devices that need it.
+ *
+ *      struct pmm | slots | segments | map | summary a, b | states | lines
+ *
+ * The frontier. Setting up a terabyte must not touch 35 MB of bitmap. Blocks at
+ * and above the frontier (`ready`) are virgin: nothing of them is written and
+ * the map alone says what they are. When a search finds nothing below, the
+ * frontier moves up by one group of 64 blocks, whose lines, states and
+ * summaries are then written from the map. Low memory is used first, so the
+ * frontier moves as far as memory was ever in use at once.
+ */
+#include "pmm/internal.h"
+
+#define SEGMENT_HOLE  ((pfn_t)256 * BLOCK_PAGES)
+#define SPARE_REGIONS 64
+
+static bool is_ram(enum memmap_type type)
+{
+	return type == MEMMAP_USABLE || type == MEMMAP_BOOTLOADER_RECLAIMABLE ||
+	       type == MEMMAP_ACPI_RECLAIMABLE || type == MEMMAP_EXECUTABLE_AND_MODULES;
+}
+
+/* Fill `out` (NULL: only count) with the segments of a map; *nblocks: how many
+ * blocks they have. RAM beyond MAX_BLOCKS is left out. */
+static unsigned make_segments(const struct memmap *map, struct segment *out, uint64_t *nblocks)
+{
+	unsigned n = 0;
+	uint64_t dense = 0;
+	struct segment now = {0};
+	for (size_t i = 0; i < map->count; i++) {
+		const struct memmap_region *r = &map->regions[i];
+		if (!is_ram(r->type))
+			continue;
+		pfn_t first = align_down(r->first, BLOCK_PAGES);
+		pfn_t end = align_up(r->end, BLOCK_PAGES);
+		if (n == 0 || first >= now.first + now.npages + SEGMENT_HOLE) {
+			dense += now.npages;
+			now = (struct segment){.first = first, .dense = dense};
+			n++;
+		}
+		pfn_t limit = now.first + (MAX_BLOCKS * BLOCK_PAGES - dense);
+		end = mem_min(end, limit);
+		if (end <= now.first + now.npages) {
+			if (now.npages == 0)
+				n--; /* nothing of it fits */
+			if (end == limit)
+				break;
+			continue;
+		}
+		now.npages = end - now.first;
+		if (out)
+			out[n - 1] = now;
+	}
+	*nblocks = (dense + now.npages) / BLOCK_PAGES;
+	return n;
+}
+
+/* Byte offsets of the parts of the metadata. */
+struct layout {
+	uint64_t slots, segments, regions, summary_a, summary_b, states, lines, bytes;
+	size_t nregions;
+	unsigned nsegments;
+	uint64_t nblocks;
+};
+
+static uint64_t place(uint64_t *at, uint64_t bytes)
+{
+	uint64_t here = align_up(*at, 64);
+	*at = here + bytes;
+	return here;
+}
+
+static void plan(const struct memmap *map, unsigned ncpus, struct layout *l)
+{
+	uint64_t at = sizeof(struct pmm);
+	l->nsegments = make_segments(map, NULL, &l->nblocks);
+	l->nregions = map->count + SPARE_REGIONS;
+	uint64_t ngroups = (l->nblocks + GROUP_BLOCKS - 1) / GROUP_BLOCKS;
+	l->slots = place(&at, (uint64_t)(ncpus + 1) * sizeof(struct pmm_slot));
+	/* One more: the metadata itself can make a hole long enough to split at. */
+	l->segments = place(&at, (l->nsegments + 1) * sizeof(struct segment));
+	l->regions = place(&at, l->nregions * sizeof(struct memmap_region));
+	l->summary_a = place(&at, ngroups * sizeof(uint64_t));
+	l->summary_b = place(&at, ngroups * sizeof(uint64_t));
+	l->states = place(&at, l->nblocks * sizeof(uint32_t));
+	l->lines = place(&at, l->nblocks * BLOCK_WORDS * sizeof(uint64_t));
+	l->bytes = align_up(at, PAGE_SIZE);
+}
+
+uint64_t pmm_metadata_bytes(const struct memmap *map, unsigned ncpus)
+{
+	struct layout l;
+	plan(map, ncpus, &l);
+	return l.bytes;
+}
+
+static void init_slot(struct pmm_slot *slot)
+{
+	memset(slot, 0, sizeof(*slot));
+	slot->revoked = SLOT_NEW;
+	for (unsigned k = 0; k < KIND_COUNT; k++) {
+		slot->word[k].block = BLOCK_NONE;
+		slot->word[k].w = WORD_NONE;
+	}
+	for (unsigned i = 0; i < BUFFER_WORDS; i++)
+		slot->buffer[i].w = WORD_NONE;
+}
+
+/* Wholly usable blocks and usable frames of the map inside the segments. */
+static void count_usable(struct pmm *pmm)
+{
+	for (unsigned s = 0; s < pmm->nsegments; s++) {
+		const struct segment *segment = &pmm->segments[s];
+		for (size_t i = 0; i < pmm->map.count; i++) {
+			const struct memmap_region *r = &pmm->map.regions[i];
+			pfn_t first = mem_max(r->first, segment->first);
+			pfn_t end = mem_min(r->end, segment->first + segment->npages);
+			if (r->type != MEMMAP_USABLE || first >= end)
+				continue;
+			pmm->virgin_free += end - first;
+			pfn_t low = align_up(first, BLOCK_PAGES),
+			      high = align_down(end, BLOCK_PAGES);
+			if (low < high)
+				pmm->virgin_huge += (high - low) / BLOCK_PAGES;
+		}
+	}
+	pmm->total = pmm->virgin_free;
+}
+
+mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
+{
+	struct layout l;
+	mem_assert(ncpus > 0 && ncpus <= MEM_MAX_CPUS);
+	plan(map, ncpus, &l);
+	pfn_t npages = l.bytes >> PAGE_SHIFT, first = PFN_NONE;
+	for (size_t i = 0; i < map->count; i++) {
+		const struct memmap_region *r = &map->regions[i];
+		if (r->type == MEMMAP_USABLE && r->end - r->first >= npages)
+			first = r->end - npages;
+	}
+	if (first == PFN_NONE)
+		return MEM_ENOMEM;
+	mem_status status =
+	    memmap_retype(map, first, first + npages, MEMMAP_USABLE, MEMMAP_RESERVED);
+	if (status != MEM_OK)
+		return status;
+
+	char *base = paddr_to_ptr(pfn_to_paddr(first));
+	struct pmm *pmm = (struct pmm *)(void *)base;
+	memset(pmm, 0, sizeof(*pmm));
+	pmm->ncpus = ncpus;
+	pmm->slots = (void *)(base + l.slots);
+	pmm->segments = (void *)(base + l.segments);
+	pmm->map.regions = (void *)(base + l.regions);
+	pmm->map.capacity = l.nregions;
+	pmm->map.count = map->count;
+	pmm->summary_a = (void *)(base + l.summary_a);
+	pmm->summary_b = (void *)(base + l.summary_b);
+	pmm->states = (void *)(base + l.states);
+	pmm->lines = (void *)(base + l.lines);
+	pmm->metadata_bytes = l.bytes;
+	memcpy(pmm->map.regions, map->regions, map->count * sizeof(*map->regions));
+	pmm->nsegments = make_segments(map, pmm->segments, &pmm->nblocks);
+	mem_assert(pmm->nsegments <= l.nsegments + 1 && pmm->nblocks <= l.nblocks);
+	for (unsigned i = 0; i <= ncpus; i++)
+		init_slot(&pmm->slots[i]);
+	shared_slot(pmm)->revoked = 0;
+	count_usable(pmm);
+	*out = pmm;
+	return MEM_OK;
+}
+
+bool frame_is_usable(const struct pmm *pmm, pfn_t pfn)
+{
+	enum memmap_type type;
+	return memmap_lookup(&pmm->map, pfn, &type) && type == MEMMAP_USABLE;
+}
+
+unsigned block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable[BLOCK_WORDS])
+{
+	pfn_t first = dense_to_pfn(pmm, (uint64_t)block * BLOCK_PAGES);
+	unsigned count = 0;
+	memset(usable, 0, BLOCK_WORDS * sizeof(*usable));
+	for (size_t i = 0; i < pmm->map.count; i++) {
+		const struct memmap_region *r = &pmm->map.regions[i];
+		if (r->first >= first + BLOCK_PAGES)
+			break;
+		if (r->end <= first || r->type != MEMMAP_USABLE)
+			continue;
+		unsigned low = r->first > first ? (unsigned)(r->first - first) : 0;
+		unsigned high =
+		    r->end - first < BLOCK_PAGES ? (unsigned)(r->end - first) : BLOCK_PAGES;
+		count += high - low;
+		for (unsigned at = low; at < high;) {
+			unsigned n = mem_min(high - at, 64 - at % 64);
+			usable[at / 64] |= bit_run(at % 64, n);
+			at += n;
+		}
+	}
+	return count;
+}
+
+/* Write line, state and class of a virgin block from the map; it is not
+ * published yet. */
+static void init_block(struct pmm *pmm, uint32_t block)
+{
+	uint64_t *line = block_line(pmm, block);
+	unsigned count = block_usable(pmm, block, line);
+	for (unsigned i = 0; i < BLOCK_WORDS; i++)
+		line[i] = ~line[i];
+	uint32_t state = STATE_COUNT(count);
+	if (count == 0)
+		state |= STATE_ABSENT;
+	else if (count < BLOCK_PAGES)
+		state |= STATE_MIXED;
+	atomic_write_relaxed(&pmm->states[block], state);
+	pmm->virgin_free -= count;
+	pmm->virgin_huge -= count == BLOCK_PAGES;
+	block_update_class(pmm, block);
+}
+
+bool frontier_extend(struct pmm *pmm, bool locked)
+{
+	unsigned long irq = 0;
+	uint64_t seen = atomic_read_relaxed(&pmm->ready);
+	if (seen >= pmm->nblocks * BLOCK_PAGES)
+		return false;
+	if (!locked)
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	uint64_t from = atomic_read_relaxed(&pmm->ready) / BLOCK_PAGES;
+	bool mine = from == seen / BLOCK_PAGES;
+	if (mine) { /* else somebody was faster, and there is something new to search */
+		uint64_t to = mem_min(from + GROUP_BLOCKS, pmm->nblocks);
+		pmm->summary_a[from / GROUP_BLOCKS] = 0;
+		pmm->summary_b[from / GROUP_BLOCKS] = 0;
+		for (uint64_t block = from; block < to; block++)
+			init_block(pmm, (uint32_t)block);
+		atomic_write_release(&pmm->ready, to * BLOCK_PAGES);
+	}
+	if (!locked)
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+	return true;
+}

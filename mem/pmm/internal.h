@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MEM_PMM_INTERNAL_H
+#define MEM_PMM_INTERNAL_H
+/*
+ * What the files of the frame allocator share. The theory is in block.c (blocks
+ * and who may change them), slot.c (what a CPU holds privately), init.c (layout,
+ * segments, the frontier) and range.c (rare operations).
+ *
+ * Frames are numbered densely: frame d of the allocator is frame d - s->dense of
+ * segment s. Word d / 64 of `lines` holds its bit; block d / 512 its state.
+ */
+#include <mem/host.h>
+#include <mem/pmm.h>
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "base/lock.h"
+#include "base/util.h"
+
+#define BLOCK_PAGES  512u
+#define BLOCK_WORDS  8u
+#define GROUP_BLOCKS 64u /* blocks that one summary word describes; unit of the frontier */
+#define BLOCK_NONE   ((uint32_t)-1)
+#define WORD_NONE    ((uint64_t)-1)
+#define ALL_ONES     (~(uint64_t)0)
+/* A reference in a frame record reaches this many frames: 2 TiB. */
+#define MAX_BLOCKS ((uint64_t)1 << 20)
+
+/* ---- block state ------------------------------------------------------------
+ *
+ *  31      22 21 20       12  11   10    9     8 7    6    0
+ * | free count |- | record  | REC |ZERO|MIXED| kind | owner |
+ *
+ * The count stands on top so that a taker that subtracts before the freer has
+ * added borrows from nothing. */
+#define STATE_OWNER        0x7fu
+#define STATE_KIND         (3u << 7)
+#define STATE_NORMAL       (0u << 7)  /* single frames and small orders */
+#define STATE_HUGE         (1u << 7)  /* allocated whole */
+#define STATE_CACHED       (2u << 7)  /* whole and free, held by the owner */
+#define STATE_ABSENT       (3u << 7)  /* no usable frame */
+#define STATE_MIXED        (1u << 9)  /* some frames are not usable: ask the map */
+#define STATE_ZERO         (1u << 10) /* wholly free and all zero */
+#define STATE_REC          (1u << 11) /* one frame holds the records */
+#define STATE_RECORD_SHIFT 12
+#define STATE_RECORD       (0x1ffu << STATE_RECORD_SHIFT)
+#define STATE_COUNT_SHIFT  22
+#define STATE_COUNT(n)     ((uint32_t)(n) << STATE_COUNT_SHIFT)
+
+static inline unsigned state_owner(uint32_t state)
+{
+	return state & STATE_OWNER;
+}
+static inline unsigned state_count(uint32_t state)
+{
+	return state >> STATE_COUNT_SHIFT;
+}
+static inline unsigned state_record(uint32_t state)
+{
+	return (state & STATE_RECORD) >> STATE_RECORD_SHIFT;
+}
+
+/* ---- classes: two summary bits per block, a Gray code -------------------------- */
+enum block_class {
+	CLASS_FULL = 0,   /* a=0 b=0: nothing free, or claimed whole, or absent */
+	CLASS_HALF = 1,   /* a=0 b=1: at least half full, with room */
+	CLASS_SPARSE = 3, /* a=1 b=1: less than half full */
+	CLASS_FREE = 2,   /* a=1 b=0: wholly free */
+};
+
+/* ---- what a CPU holds ------------------------------------------------------------ */
+
+/* Kinds of single-frame supply, each with a block of its own. */
+enum {
+	KIND_USER,   /* blocks with frame records */
+	KIND_KERNEL, /* blocks without */
+	KIND_MULTI,  /* orders 1..8: blocks with records; no private word */
+	KIND_COUNT
+};
+
+/* A CPU's private word: `mask` are the frames of word `w` that it may hand out.
+ * Others read it to find frees of free frames; `seq` is odd while w changes. */
+struct private_word {
+	uint64_t mask;
+	paddr_t base; /* address of the word's first frame */
+	uint64_t w;
+	uint32_t seq;
+	uint32_t block; /* the block this kind owns, or BLOCK_NONE */
+	uint32_t next;  /* next of its words to look at */
+	uint32_t hint;  /* where to look for the next block */
+};
+
+struct free_word {
+	uint64_t w;
+	uint64_t mask;
+};
+
+#define BUFFER_WORDS 32u
+#define POOL_FRAMES  32u
+#define HUGE_CACHED  4u
+
+#define SLOT_REVOKED 1u /* a rare operation has taken the slot over */
+#define SLOT_NEW     2u /* never used: nothing to take over */
+
+struct pmm_slot {
+	uint8_t busy;    /* written by its CPU only: it is inside */
+	uint8_t revoked; /* SLOT_*: its CPU must use the shared slot */
+	uint8_t npool;
+	uint8_t nhuge;
+	struct private_word word[KIND_COUNT];
+	struct free_word buffer[BUFFER_WORDS]; /* by word number */
+	paddr_t pool[POOL_FRAMES];             /* cleared frames with records */
+	uint32_t huge[HUGE_CACHED];
+} MEM_CACHE_ALIGNED;
+
+struct segment {
+	pfn_t first;     /* multiple of 512 */
+	uint64_t npages; /* multiple of 512 */
+	uint64_t dense;  /* number of its first frame */
+};
+
+struct pmm {
+	uint64_t ready; /* frames below have lines, states and summaries */
+	uint64_t *lines;
+	uint32_t *states;
+	struct pmm_slot *slots; /* one per CPU, then the shared one */
+	struct segment *segments;
+	unsigned nsegments;
+	unsigned ncpus;
+	uint64_t *summary_a, *summary_b;
+	uint64_t nblocks;
+	struct mem_lock rare;   /* MEM_RANK_PMM: one rare operation at a time */
+	struct mem_lock shared; /* MEM_RANK_PMM_SLOT: shared slot, frontier, map */
+	uint32_t free_hint;     /* no wholly free block is likely below */
+	/* Under `shared`: */
+	struct memmap map;
+	uint64_t total;       /* usable frames */
+	uint64_t virgin_free; /* usable frames above the frontier */
+	uint64_t virgin_huge; /* wholly usable blocks above it */
+	uint64_t metadata_bytes;
+};
+
+/* ---- numbers ----------------------------------------------------------------------- */
+
+/* libgcc is not there in a kernel, and not every CPU has popcnt. */
+static inline unsigned bit_count(uint64_t x)
+{
+	x -= (x >> 1) & 0x5555555555555555;
+	x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
+	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0f;
+	return (unsigned)((x * 0x0101010101010101) >> 56);
+}
+
+/* n ones from bit `first` up; n in 1..64. */
+static inline uint64_t bit_run(unsigned first, unsigned n)
+{
+	return (ALL_ONES >> (64 - n)) << first;
+}
+
+/* The dense number of a frame, or PFN_NONE. */
+static inline uint64_t pfn_to_dense(const struct pmm *pmm, pfn_t pfn)
+{
+	for (const struct segment *s = pmm->segments; s < pmm->segments + pmm->nsegments; s++)
+		if (pfn - s->first < s->npages)
+			return pfn - s->first + s->dense;
+	return PFN_NONE;
+}
+
+static inline pfn_t dense_to_pfn(const struct pmm *pmm, uint64_t dense)
+{
+	const struct segment *s = pmm->segments;
+	while (dense - s->dense >= s->npages)
+		s++;
+	return dense - s->dense + s->first;
+}
+
+static inline paddr_t dense_to_paddr(const struct pmm *pmm, uint64_t dense)
+{
+	return pfn_to_paddr(dense_to_pfn(pmm, dense));
+}
+
+static inline uint64_t *block_line(const struct pmm *pmm, uint32_t block)
+{
+	return &pmm->lines[(uint64_t)block * BLOCK_WORDS];
+}
+
+/* Blocks below the frontier. */
+static inline uint32_t ready_blocks(const struct pmm *pmm)
+{
+	return (uint32_t)(atomic_read_acquire(&pmm->ready) / BLOCK_PAGES);
+}
+
+static inline struct pmm_slot *shared_slot(const struct pmm *pmm)
+{
+	return &pmm->slots[pmm->ncpus];
+}
+
+/* What a slot is called in a block's owner field. */
+static inline unsigned slot_id(const struct pmm *pmm, const struct pmm_slot *slot)
+{
+	return (unsigned)(slot - pmm->slots) + 1;
+}
+
+/* May the caller wait for other CPUs? */
+static inline bool may_wait(unsigned flags)
+{
+	return !(flags & PMM_ATOMIC) && host_irq_enabled() && !host_in_interrupt();
+}
+
+/* ---- records: 8 bytes per frame, in a frame of the block itself ----------------- */
+/*
+ *  63            27 26  22 21      2 1  0
+ * | reference / 16 | pins | count   |type|      count > 0
+ * | code           |        0            |      count == 0
+ */
+#define RECORD_COUNT_SHIFT 2
+#define RECORD_COUNT_MAX   ((1u << 20) - 1)
+#define RECORD_PIN_SHIFT   22
+#define RECORD_PIN_MAX     31u
+#define RECORD_REF_SHIFT   27
+#define RECORD_CODE(n)     ((uint64_t)(n) << 56)
+#define RECORD_ORDER(n)    RECORD_CODE(n)    /* first frame of an allocation of order 1..8 */
+#define RECORD_PAGE        RECORD_CODE(0xe0) /* the frame that holds the records */
+#define RECORD_POOL        RECORD_CODE(0xe2) /* free, cleared, in a CPU's pool */
+
+static inline uint64_t *block_records(const struct pmm *pmm, uint32_t block, uint32_t state)
+{
+	return paddr_to_ptr(
+	    dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES + state_record(state)));
+}
+
+/* ---- block.c ------------------------------------------------------------------------ */
+
+uint32_t block_add(struct pmm *pmm, uint32_t block, unsigned n); /* freed n: new state */
+uint32_t block_sub(struct pmm *pmm, uint32_t block, unsigned n); /* took n */
+void block_update_class(struct pmm *pmm, uint32_t block);
+/* Become the owner of an unowned NORMAL block whose state passes `want`. */
+bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, bool (*want)(uint32_t state));
+/* Let go of it; a block with nothing but its record page becomes wholly free. */
+void block_release(struct pmm *pmm, uint32_t block);
+/* Give an owned block its record page, from its highest free frame outside
+ * [avoid, avoid + n). False: there is none. */
+bool block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigned n);
+/* Clear bits that the caller owns. */
+void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask);
+/* As block_give_back for frames that a user freed: checks them first. `slot`:
+ * the caller is inside it (NULL: in none). */
+void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask);
+/* If `block` holds nothing but its record page, give that back. The caller is
+ * inside a slot or holds `shared`. */
+void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id);
+/* A block that is allocated whole becomes free, or (false) was not. */
+bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind);
+/* Claim a wholly free block as STATE_HUGE. */
+bool block_take_whole(struct pmm *pmm, uint32_t block);
+/* The first run of 2^order free frames, aligned, in a line; BLOCK_PAGES if none. */
+unsigned line_find(const uint64_t *line, unsigned order);
+/* Look through the blocks of a class, cyclically from block `from`, until `take`
+ * says yes or it has said no `patience` times. */
+typedef bool block_take(struct pmm *pmm, uint32_t block, uint64_t arg);
+uint32_t block_search(struct pmm *pmm, enum block_class class, uint32_t from, unsigned patience,
+		      block_take *take, uint64_t arg);
+MEM_NORETURN void free_panic(struct pmm *pmm, uint64_t dense, const char *why);
+
+/* ---- init.c --------------------------------------------------------------------------- */
+
+/* Move the frontier up by one group. `locked`: the caller holds `shared`. */
+bool frontier_extend(struct pmm *pmm, bool locked);
+/* The usable frames of a block as bits, and their number. Context for this and
+ * the next: inside a slot, or with `shared` held: else the map may change. */
+unsigned block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable[BLOCK_WORDS]);
+bool frame_is_usable(const struct pmm *pmm, pfn_t pfn);
+
+/* ---- slot.c ---------------------------------------------------------------------------- */
+
+/* Enter and leave this CPU's slot. NULL: use the shared path. Both bracket with
+ * preemption off, NULL included: leave with what enter gave. */
+struct pmm_slot *slot_enter(struct pmm *pmm);
+void slot_leave(struct pmm_slot *slot);
+/* One frame of `kind` out of a slot that the caller is inside of, or PADDR_NONE. */
+paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind);
+paddr_t slot_take_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order);
+uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot);
+/* Put freed bits into the buffer. */
+void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask);
+/* Give everything back to the bitmap. */
+void slot_flush(struct pmm *pmm, struct pmm_slot *slot);
+/* Give back what is cached, but keep private words and blocks. */
+void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot);
+uint64_t slot_cached(const struct pmm_slot *slot);
+
+/* Stop all private work: afterwards only the caller takes frames, and nothing is
+ * cached or owned. False if it may not wait and others are at work. Holds
+ * `rare` and `shared` until thaw. */
+bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq);
+void pmm_thaw(struct pmm *pmm, unsigned long irq);
+
+/* ---- range.c --------------------------------------------------------------------------- */
+
+/* The lowest free aligned run of 2^order frames (0..8) that can carry records if
+ * `records`. Context: `shared` held. */
+paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records);
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frame records: what a single frame is used for, and by how many.
+ *
+ * One word per frame, changed by compare-and-swap only, so that type, count,
+ * pins and reference always belong together:
+ *
+ *      63            27 26  22 21      2 1  0
+ *     | reference / 16 | pins | count   |type|
+ *
+ * 37 bits of reference in units of 16 bytes reach 2 TiB of RAM (numbered
+ * densely, so holes do not count), which is why the allocator manages no more.
+ * Count 0 means that the frame has no owner; what else may stand there then is
+ * the allocator's (internal.h).
+ *
+ * Who pins also owns a count, so a frame cannot go while it is pinned.
+ */
+#include "pmm/internal.h"
+
+/* The record of a frame; NULL if it has none. */
+static uint64_t *find_record(const struct pmm *pmm, paddr_t pa)
+{
+	uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+	if (unlikely(d == PFN_NONE || d >= atomic_read_acquire(&pmm->ready)))
+		return NULL;
+	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+	uint32_t state = atomic_read_acquire(&pmm->states[block]);
+	if (unlikely(!(state & STATE_REC)))
+		return NULL;
+	return block_records(pmm, block, state) + d % BLOCK_PAGES;
+}
+
+static uint64_t *record_of(const struct pmm *pmm, paddr_t pa)
+{
+	uint64_t *record = find_record(pmm, pa);
+	if (unlikely(!record))
+		host_panic("pmm: frame 0x%llx has no record", (unsigned long long)pa);
+	return record;
+}
+
+static uint32_t count_of(uint64_t record)
+{
+	return (uint32_t)(record >> RECORD_COUNT_SHIFT) & RECORD_COUNT_MAX;
+}
+
+static uint32_t pins_of(uint64_t record)
+{
+	return (uint32_t)(record >> RECORD_PIN_SHIFT) & RECORD_PIN_MAX;
+}
+
+#define RECORD_ONE     ((uint64_t)1 << RECORD_COUNT_SHIFT)
+#define RECORD_ONE_PIN ((uint64_t)1 << RECORD_PIN_SHIFT)
+
+void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference)
+{
+	uint64_t *record = record_of(pmm, pa);
+	mem_assert(type > FRAME_NONE && type < FRAME_TYPE_COUNT);
+	mem_assert(atomic_read_relaxed(record) == 0);
+	uint64_t value = (uint64_t)(type - 1) | RECORD_ONE;
+	if (reference) {
+		paddr_t target = ptr_to_paddr(reference);
+		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(target));
+		mem_assert(d != PFN_NONE && target % 16 == 0);
+		/* Frame 0's first 16 bytes are nobody's object: 0 stays "none". */
+		value |= (d << PAGE_SHIFT | (target & PAGE_MASK)) / 16 << RECORD_REF_SHIFT;
+	}
+	atomic_write_release(record, value);
+}
+
+bool frame_has_record(struct pmm *pmm, paddr_t pa)
+{
+	return find_record(pmm, pa) != NULL;
+}
+
+enum frame_type frame_type(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t *record = find_record(pmm, pa);
+	uint64_t value = record ? atomic_read_acquire(record) : 0;
+	return count_of(value) ? (enum frame_type)((value & 3) + 1) : FRAME_NONE;
+}
+
+void *frame_reference(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t value = atomic_read_acquire(record_of(pmm, pa));
+	uint64_t at = (value >> RECORD_REF_SHIFT) * 16;
+	if (!count_of(value) || !at)
+		return NULL;
+	return (char *)paddr_to_ptr(dense_to_paddr(pmm, at >> PAGE_SHIFT)) + (at & PAGE_MASK);
+}
+
+uint32_t frame_count(struct pmm *pmm, paddr_t pa)
+{
+	return count_of(atomic_read_acquire(record_of(pmm, pa)));
+}
+
+mem_status frame_get(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t *record = record_of(pmm, pa);
+	uint64_t value = atomic_read_relaxed(record);
+	do {
+		if (unlikely(count_of(value) == 0))
+			host_panic("pmm: frame_get of frame 0x%llx, which nobody owns",
+				   (unsigned long long)pa);
+		if (unlikely(count_of(value) == RECORD_COUNT_MAX))
+			return MEM_EBUSY;
+	} while (!atomic_cas(record, &value, value + RECORD_ONE));
+	return MEM_OK;
+}
+
+bool frame_put(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t *record = record_of(pmm, pa);
+	uint64_t value = atomic_read_relaxed(record), after;
+	do {
+		if (unlikely(count_of(value) == 0))
+			host_panic("pmm: frame_put of frame 0x%llx, which nobody owns",
+				   (unsigned long long)pa);
+		if (unlikely(count_of(value) <= pins_of(value)))
+			host_panic("pmm: frame 0x%llx: the last owner goes while it is pinned",
+				   (unsigned long long)pa);
+		after = count_of(value) == 1 ? 0 : value - RECORD_ONE;
+	} while (!atomic_cas(record, &value, after));
+	return after == 0;
+}
+
+mem_status frame_pin(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t *record = record_of(pmm, pa);
+	uint64_t value = atomic_read_relaxed(record);
+	do {
+		if (unlikely(count_of(value) == 0))
+			host_panic("pmm: frame_pin of frame 0x%llx, which nobody owns",
+				   (unsigned long long)pa);
+		if (pins_of(value) == RECORD_PIN_MAX)
+			return MEM_EBUSY;
+	} while (!atomic_cas(record, &value, value + RECORD_ONE_PIN));
+	return MEM_OK;
+}
+
+void frame_unpin(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t *record = record_of(pmm, pa);
+	uint64_t value = atomic_read_relaxed(record);
+	do {
+		if (unlikely(pins_of(value) == 0))
+			host_panic("pmm: frame_unpin of frame 0x%llx, which is not pinned",
+				   (unsigned long long)pa);
+	} while (!atomic_cas(record, &value, value - RECORD_ONE_PIN));
+}
+
+bool frame_is_pinned(struct pmm *pmm, paddr_t pa)
+{
+	return pins_of(atomic_read_acquire(record_of(pmm, pa))) != 0;
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slots: what each CPU holds privately, and how others take it over.
+ *
+ *      slot of CPU n:  private words (one per kind)   frames to hand out
+ *                      owned blocks (one per kind)    where words come from
+ *                      free buffer                    frames given back, by word
+ *                      zero pool                      cleared frames
+ *                      whole blocks                   2 MiB each
+ *
+ * A CPU inside its slot has `busy` set and preemption off; nobody else touches
+ * the slot then, so that nothing inside it is atomic. Three others may want it:
+ *
+ *  - An interrupt handler on the same CPU finds `busy` set and uses the shared
+ *    slot (slots[ncpus], under the lock `shared`) instead; what it frees goes
+ *    straight to the bitmap.
+ *  - A CPU that runs short, or needs everything in the bitmap (drain, ranges),
+ *    freezes the allocator: it sets SLOT_REVOKED in every slot, makes every CPU
+ *    pass a barrier, and waits for each `busy` to go. Entering is
+ *
+ *          busy = 1;  if (revoked) busy = 0, shared path;
+ *
+ *    with no barrier in between: host_barrier_all on the freezer's side makes up
+ *    for it (Dekker's algorithm with one heavy side). After the barrier either
+ *    the freezer sees busy, or the other will see revoked. While frozen, all
+ *    others go the shared path and wait for its lock if they want frames;
+ *    freeing needs no lock and goes on.
+ *  - A freer on another CPU only reads the private words, to find frees of
+ *    frames that are free.
+ *
+ * A slot that was never used is marked SLOT_NEW; its first entry takes the lock
+ * `shared` once, so that a freezer knows by an atomic operation whether to
+ * expect anybody in it.
+ *
+ * Supply, in order: frames of the own block that this CPU itself just freed;
+ * further words of the own block; the next block at least half full; one less
+ * than half full; a wholly free one; the frontier; and last a block of the
+ * wrong kind. That order is what keeps whole blocks free: emptier blocks drain
+ * while fuller ones fill up. The sweep through half-full blocks is cyclic, one
+ * pass over the words of each: a block just passed gathers frees until the sweep
+ * comes round again, so that a word yields many frames per atomic exchange.
+ *
+ * Invariants: S1 the bits of private masks, buffers, pool and cached blocks are
+ * set in the bitmap. S2 a private word lies in a block that its slot owns. S3 no
+ * frame is in two of these places.
+ */
+#include "pmm/internal.h"
+
+static void slot_start(struct pmm *pmm, struct pmm_slot *slot)
+{
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	(void)atomic_and(&slot->revoked, (uint8_t)~SLOT_NEW);
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+}
+
+struct pmm_slot *slot_enter(struct pmm *pmm)
+{
+	host_preempt_disable();
+	unsigned cpu = host_cpu();
+	mem_assert(cpu < pmm->ncpus);
+	struct pmm_slot *slot = &pmm->slots[cpu];
+	if (unlikely(atomic_read_relaxed(&slot->revoked) & SLOT_NEW))
+		slot_start(pmm, slot);
+	if (unlikely(atomic_read_relaxed(&slot->busy)))
+		return NULL; /* we interrupted it */
+	atomic_write_relaxed(&slot->busy, 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(atomic_read_acquire(&slot->revoked))) {
+		atomic_write_release(&slot->busy, 0);
+		return NULL;
+	}
+	return slot;
+}
+
+void slot_leave(struct pmm_slot *slot)
+{
+	if (slot)
+		atomic_write_release(&slot->busy, 0);
+	host_preempt_enable();
+}
+
+/* ---- blocks to take from -------------------------------------------------------- */
+
+static bool has_records(uint32_t state)
+{
+	return state & STATE_REC;
+}
+
+static bool has_no_records(uint32_t state)
+{
+	return !(state & STATE_REC);
+}
+
+/* Records there, or room for them and one more. */
+static bool can_have_records(uint32_t state)
+{
+	return (state & STATE_REC) || state_count(state) >= 2;
+}
+
+static bool take_with_records(struct pmm *pmm, uint32_t block, uint64_t id)
+{
+	return block_claim(pmm, block, (unsigned)id, has_records);
+}
+
+static bool take_without_records(struct pmm *pmm, uint32_t block, uint64_t id)
+{
+	return block_claim(pmm, block, (unsigned)id, has_no_records);
+}
+
+static bool take_any(struct pmm *pmm, uint32_t block, uint64_t id)
+{
+	return block_claim(pmm, block, (unsigned)id, NULL);
+}
+
+static bool take_for_records(struct pmm *pmm, uint32_t block, uint64_t id)
+{
+	return block_claim(pmm, block, (unsigned)id, can_have_records);
+}
+
+/* A wholly free block below the frontier, else move that. */
+static uint32_t search_free(struct pmm *pmm, struct pmm_slot *slot, block_take *take, uint64_t arg)
+{
+	do {
+		uint32_t block = block_search(pmm, CLASS_FREE, atomic_read_relaxed(&pmm->free_hint),
+					      ~0u, take, arg);
+		if (block != BLOCK_NONE) {
+			atomic_write_relaxed(&pmm->free_hint, block);
+			return block;
+		}
+	} while (frontier_extend(pmm, slot == shared_slot(pmm)));
+	return BLOCK_NONE;
+}
+
+#define PATIENCE 64u
+
+/* Own a block with room for `kind`. */
+static uint32_t find_block(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
+{
+	unsigned id = slot_id(pmm, slot);
+	uint32_t from = slot->word[kind].hint;
+	block_take *fits = kind == KIND_KERNEL ? take_without_records : take_with_records;
+	block_take *last = kind == KIND_KERNEL ? take_any : take_for_records;
+	uint32_t block = block_search(pmm, CLASS_HALF, from, PATIENCE, fits, id);
+	if (block == BLOCK_NONE)
+		block = block_search(pmm, CLASS_SPARSE, from, PATIENCE, fits, id);
+	if (block == BLOCK_NONE)
+		block = search_free(pmm, slot, take_any, id);
+	if (block == BLOCK_NONE)
+		block = block_search(pmm, CLASS_HALF, from, ~0u, last, id);
+	if (block == BLOCK_NONE)
+		block = block_search(pmm, CLASS_SPARSE, from, ~0u, last, id);
+	return block;
+}
+
+static void drop_block(struct pmm *pmm, struct private_word *p)
+{
+	uint32_t block = p->block;
+	p->block = BLOCK_NONE;
+	block_release(pmm, block);
+}
+
+/* ---- single frames --------------------------------------------------------------- */
+
+/* Make word w with `mask` the private word; others may be reading it. */
+static void set_word(struct pmm *pmm, struct private_word *p, uint64_t w, uint64_t mask)
+{
+	if (p->w != w) {
+		atomic_write_relaxed(&p->seq, p->seq + 1);
+		atomic_write_release(&p->w, w);
+		p->base = dense_to_paddr(pmm, w * 64);
+		atomic_write_release(&p->mask, mask);
+		atomic_write_release(&p->seq, p->seq + 1);
+	} else {
+		atomic_write_release(&p->mask, mask);
+	}
+}
+
+/* Frames of the own block that are in the own free buffer: no atomic operation. */
+static bool reuse_buffered(struct pmm *pmm, struct pmm_slot *slot, struct private_word *p)
+{
+	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+		uint64_t w = (uint64_t)p->block * BLOCK_WORDS + i;
+		struct free_word *f = &slot->buffer[w % BUFFER_WORDS];
+		if (f->w != w || !f->mask)
+			continue;
+		uint64_t clear = ~atomic_read_relaxed(&pmm->lines[w]) & f->mask;
+		if (unlikely(clear))
+			free_panic(pmm, w * 64 + bit_lowest(clear), "it is already free");
+		set_word(pmm, p, w, f->mask);
+		f->mask = 0;
+		return true;
+	}
+	return false;
+}
+
+static bool next_word(struct pmm *pmm, struct private_word *p)
+{
+	while (p->next < BLOCK_WORDS) {
+		uint64_t w = (uint64_t)p->block * BLOCK_WORDS + p->next++;
+		if (atomic_read_relaxed(&pmm->lines[w]) == ALL_ONES)
+			continue;
+		/* Named before it is taken, so that no free of it goes unchecked. */
+		set_word(pmm, p, w, 0);
+		uint64_t got = ~atomic_swap(&pmm->lines[w], ALL_ONES);
+		atomic_write_release(&p->mask, got);
+		block_sub(pmm, p->block, bit_count(got));
+		return true;
+	}
+	return false;
+}
+
+/* Fill the private word of `kind`. */
+static bool refill(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
+{
+	struct private_word *p = &slot->word[kind];
+	for (;;) {
+		if (p->block != BLOCK_NONE) {
+			if (reuse_buffered(pmm, slot, p) || next_word(pmm, p))
+				return true;
+			drop_block(pmm, p);
+		}
+		uint32_t block = find_block(pmm, slot, kind);
+		if (block == BLOCK_NONE)
+			return false;
+		p->block = block;
+		p->next = 0;
+		p->hint = block + 1;
+		if (kind != KIND_KERNEL && !has_records(atomic_read_relaxed(&pmm->states[block])) &&
+		    !block_make_records(pmm, block, BLOCK_PAGES, 0))
+			drop_block(pmm, p);
+	}
+}
+
+paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
+{
+	struct private_word *p = &slot->word[kind];
+	uint64_t mask = p->mask;
+	if (unlikely(!mask)) {
+		if (!refill(pmm, slot, kind)) {
+			slot_flush_caches(pmm, slot);
+			if (!refill(pmm, slot, kind))
+				return PADDR_NONE;
+		}
+		mask = p->mask;
+	}
+	atomic_write_relaxed(&p->mask, mask & (mask - 1));
+	return p->base + ((paddr_t)bit_lowest(mask) << PAGE_SHIFT);
+}
+
+/* ---- orders 1..8 -------------------------------------------------------------------- */
+
+/* Take an aligned run out of an owned block's line. B1: what is clear stays so. */
+static paddr_t take_run(struct pmm *pmm, uint32_t block, unsigned order)
+{
+	uint64_t *line = block_line(pmm, block);
+	unsigned at = line_find(line, order);
+	if (at >= BLOCK_PAGES)
+		return PADDR_NONE;
+	unsigned n = 1u << order;
+	for (unsigned i = at / 64; i < (at + n + 63) / 64; i++)
+		atomic_or(&line[i], n >= 64 ? ALL_ONES : bit_run(at % 64, n));
+	uint32_t state = block_sub(pmm, block, n);
+	atomic_write_relaxed(&block_records(pmm, block, state)[at], RECORD_ORDER(order));
+	return dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES + at);
+}
+
+/* `arg` = owner id | order << 8: claim only where the run is. */
+static bool take_with_run(struct pmm *pmm, uint32_t block, uint64_t arg)
+{
+	if (line_find(block_line(pmm, block), (unsigned)(arg >> 8)) >= BLOCK_PAGES)
+		return false;
+	return block_claim(pmm, block, (unsigned)(arg & 0xff), has_records);
+}
+
+static uint32_t find_block_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
+{
+	unsigned id = slot_id(pmm, slot);
+	uint64_t arg = id | (uint64_t)order << 8;
+	uint32_t from = slot->word[KIND_MULTI].hint;
+	uint32_t block = block_search(pmm, CLASS_HALF, from, PATIENCE, take_with_run, arg);
+	if (block == BLOCK_NONE)
+		block = block_search(pmm, CLASS_SPARSE, from, PATIENCE, take_with_run, arg);
+	if (block == BLOCK_NONE)
+		block = search_free(pmm, slot, take_any, id);
+	return block;
+}
+
+static paddr_t try_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
+{
+	struct private_word *p = &slot->word[KIND_MULTI];
+	for (;;) {
+		if (p->block != BLOCK_NONE) {
+			paddr_t pa = take_run(pmm, p->block, order);
+			if (pa != PADDR_NONE)
+				return pa;
+			drop_block(pmm, p);
+		}
+		uint32_t block = find_block_order(pmm, slot, order);
+		if (block == BLOCK_NONE)
+			return PADDR_NONE;
+		p->block = block;
+		p->hint = block;
+		if (!has_records(atomic_read_relaxed(&pmm->states[block])) &&
+		    !block_make_records(pmm, block, BLOCK_PAGES, 0))
+			drop_block(pmm, p);
+	}
+}
+
+paddr_t slot_take_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
+{
+	paddr_t pa = try_order(pmm, slot, order);
+	if (pa == PADDR_NONE) {
+		slot_flush_caches(pmm, slot);
+		pa = try_order(pmm, slot, order);
+	}
+	return pa;
+}
+
+/* ---- whole blocks --------------------------------------------------------------------- */
+
+static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
+{
+	return block_take_whole(pmm, block);
+}
+
+uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot)
+{
+	if (slot->nhuge) {
+		uint32_t block = slot->huge[--slot->nhuge];
+		atomic_write_release(&pmm->states[block], STATE_HUGE);
+		return block;
+	}
+	return search_free(pmm, slot, take_whole, 0);
+}
+
+/* ---- giving back ------------------------------------------------------------------------ */
+
+void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
+{
+	struct free_word *f = &slot->buffer[w % BUFFER_WORDS];
+	if (f->w != w) {
+		if (f->mask)
+			block_free_bits(pmm, slot, f->w, f->mask);
+		f->w = w;
+		f->mask = 0;
+	}
+	if (unlikely(f->mask & mask))
+		free_panic(pmm, w * 64 + bit_lowest(f->mask & mask), "it is already free (cached)");
+	f->mask |= mask;
+}
+
+void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
+{
+	for (unsigned i = 0; i < BUFFER_WORDS; i++) {
+		struct free_word *f = &slot->buffer[i];
+		uint64_t mask = f->mask;
+		f->mask = 0;
+		if (mask)
+			block_free_bits(pmm, slot, f->w, mask);
+		f->w = WORD_NONE;
+	}
+	while (slot->npool) {
+		paddr_t pa = slot->pool[--slot->npool];
+		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+		atomic_write_relaxed(&block_records(pmm, block, state)[d % BLOCK_PAGES], 0);
+		block_free_bits(pmm, slot, d / 64, (uint64_t)1 << d % 64);
+	}
+	while (slot->nhuge)
+		if (!block_free_whole(pmm, slot->huge[--slot->nhuge],
+				      STATE_CACHED)) /* only we change it */
+			host_panic("pmm: a cached 2 MiB block changed its state");
+}
+
+void slot_flush(struct pmm *pmm, struct pmm_slot *slot)
+{
+	slot_flush_caches(pmm, slot);
+	for (unsigned k = 0; k < KIND_COUNT; k++) {
+		struct private_word *p = &slot->word[k];
+		uint64_t mask = p->mask;
+		if (mask) {
+			atomic_write_release(&p->mask, 0);
+			block_give_back(pmm, p->w, mask);
+		}
+		if (p->block != BLOCK_NONE)
+			drop_block(pmm, p);
+	}
+}
+
+/* Frames held; a hint while its CPU is at work. */
+uint64_t slot_cached(const struct pmm_slot *slot)
+{
+	uint64_t n = 0;
+	for (unsigned k = 0; k < KIND_COUNT; k++)
+		n += bit_count(atomic_read_relaxed(&slot->word[k].mask));
+	for (unsigned i = 0; i < BUFFER_WORDS; i++)
+		n += bit_count(atomic_read_relaxed(&slot->buffer[i].mask));
+	return n + atomic_read_relaxed(&slot->npool) +
+	       (uint64_t)atomic_read_relaxed(&slot->nhuge) * BLOCK_PAGES;
+}
+
+/* ---- freezing --------------------------------------------------------------------------- */
+
+static bool others_started(const struct pmm *pmm, unsigned cpu)
+{
+	for (unsigned i = 0; i < pmm->ncpus; i++)
+		if (i != cpu && !(atomic_read_seq(&pmm->slots[i].revoked) & SLOT_NEW))
+			return true;
+	return false;
+}
+
+/* Give what a frozen slot holds back; blocks whose last frame was freed while
+ * they had no slot to do it keep their record page until here. */
+static void sweep_records(struct pmm *pmm)
+{
+	unsigned id = slot_id(pmm, shared_slot(pmm));
+	uint32_t nblocks = ready_blocks(pmm);
+	for (uint32_t block = 0; block < nblocks; block++)
+		if (atomic_read_relaxed(&pmm->states[block]) & STATE_REC)
+			block_try_dismantle(pmm, block, id);
+}
+
+bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq)
+{
+	if (wait) {
+		mem_lock_flushable(&pmm->rare, MEM_RANK_PMM);
+	} else if (!mem_trylock(&pmm->rare, MEM_RANK_PMM)) {
+		return false;
+	}
+	unsigned cpu = host_cpu();
+	/* Somebody who may not wait can still do it alone, unless it is his own
+	 * slot that he has interrupted. */
+	bool others = others_started(pmm, cpu);
+	if (!wait && (others || atomic_read_relaxed(&pmm->slots[cpu].busy))) {
+		mem_unlock(&pmm->rare, MEM_RANK_PMM);
+		return false;
+	}
+	for (unsigned i = 0; i < pmm->ncpus; i++)
+		if (!(atomic_or(&pmm->slots[i].revoked, SLOT_REVOKED) & SLOT_NEW) && i != cpu)
+			others = true;
+	if (others) {
+		if (!wait) { /* one started just now */
+			for (unsigned i = 0; i < pmm->ncpus; i++)
+				(void)atomic_and(&pmm->slots[i].revoked, (uint8_t)~SLOT_REVOKED);
+			mem_unlock(&pmm->rare, MEM_RANK_PMM);
+			return false;
+		}
+		host_barrier_all();
+	}
+	for (unsigned i = 0; i < pmm->ncpus; i++)
+		while (atomic_read_acquire(&pmm->slots[i].busy))
+			host_relax();
+	*irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	for (unsigned i = 0; i <= pmm->ncpus; i++)
+		slot_flush(pmm, &pmm->slots[i]);
+	sweep_records(pmm);
+	return true;
+}
+
+void pmm_thaw(struct pmm *pmm, unsigned long irq)
+{
+	slot_flush(pmm, shared_slot(pmm));
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+	for (unsigned i = 0; i < pmm->ncpus; i++)
+		(void)atomic_and(&pmm->slots[i].revoked, (uint8_t)~SLOT_REVOKED);
+	mem_unlock(&pmm->rare, MEM_RANK_PMM);
+}
