@@ -6,6 +6,13 @@
  *
  * A process is what Linux calls a thread group; its tasks share memory, files,
  * signal handlers. Numbers (pid, tid, pgid, sid) come from one space.
+ *
+ * One lock, proc_lock(), guards the tree, the numbers, job control and signals:
+ * every field marked (L). It is an interrupt-off spin lock, because terminals
+ * and timers send signals from interrupts. Fields marked (T) belong to the
+ * task's own thread, others (M) to the process and change only in exec, while
+ * it has a single thread. Reading an integer marked (L) without the lock gives
+ * a value that was true a moment ago, which is all that /proc wants.
  */
 #include <kernel/sched.h>
 #include <kernel/signal.h>
@@ -15,73 +22,151 @@
 struct fd_table; /* fs.h */
 struct fs_context;
 struct tty;
-struct path_node;
+struct pid_entry;
+struct posix_timer;
+struct process;
+
+/* What tasks that share a space (CLONE_VM) share besides it. */
+struct mm_layout {
+	uint32_t refs;
+	struct mutex lock; /* brk */
+	uint64_t brk_start, brk;
+	uint64_t mmap_top; /* mmap searches downwards from here */
+	uint64_t stack_top;
+	uint64_t code_start, code_end, data_start, data_end;
+	uint64_t arg_start, arg_end, env_start, env_end; /* /proc/PID/cmdline, environ */
+	uint64_t auxv[48];
+	uint32_t auxv_words;
+	bool lock_future; /* mlockall(MCL_FUTURE) */
+};
+
+struct restart_block {
+	long (*fn)(struct restart_block *);
+	uint64_t arg[4];
+};
 
 struct task { /* one thread of a program */
 	struct thread thread;
 	struct process *process;
-	struct list process_link; /* process->tasks */
-	pid_t tid;
-	uint64_t clear_child_tid, set_child_tid;
-	uint64_t robust_list;
-	sigset_t blocked, saved_blocked;
-	bool restore_blocked;        /* sigsuspend, ppoll: after the next signal */
-	struct signal_queue pending; /* to this thread alone */
-	struct signal_stack altstack;
-	struct restart_block {
-		long (*fn)(struct restart_block *);
-		uint64_t arg[4];
-	} restart;
-	uint64_t robust_len;
-	struct list futex_link;
-	int exit_status;
+	struct list process_link; /* process->tasks (L) */
+	pid_t tid;                /* (L) */
+	struct pid_entry *tid_entry;
+	uint64_t clear_child_tid, set_child_tid; /* (T) */
+	uint64_t robust_list, robust_len;        /* (T) */
+	sigset_t blocked, saved_blocked;         /* (L) to write */
+	sigset_t waiting_for;       /* sigtimedwait: these wake it though blocked (L) */
+	bool restore_blocked;       /* sigsuspend, ppoll: after the next signal (T) */
+	bool must_exit;             /* ends at the next return to user mode (L) */
+	bool stopped;               /* sleeps in a group stop (L) */
+	bool exited;                /* left process->tasks (L) */
+	int8_t parent_death_signal; /* prctl(PR_SET_PDEATHSIG) */
+	uint8_t priority;           /* realtime priority, as set; 0 for others */
+	uint64_t timer_slack;
+	struct signal_queue pending;                /* to this thread alone (L) */
+	struct signal_stack altstack;               /* (T) */
+	struct restart_block restart;               /* (T) */
+	uint64_t trap_vector, trap_error, trap_cr2; /* last exception, for signal frames (T) */
+	struct waitq wait;                       /* its own sleeps that only a kill may cut short */
+	struct task *vfork_parent, *vfork_child; /* each other, until exec or exit (L) */
+	int exit_status;                         /* wait status (T) */
 	struct fd_table *files; /* normally process-shared; CLONE_FILES semantics */
 	struct fs_context *fs;  /* cwd, root, umask; shared by CLONE_FS */
 };
 
+enum {
+	RLIMIT_CPU,
+	RLIMIT_FSIZE,
+	RLIMIT_DATA,
+	RLIMIT_STACK,
+	RLIMIT_CORE,
+	RLIMIT_RSS,
+	RLIMIT_NPROC,
+	RLIMIT_NOFILE,
+	RLIMIT_MEMLOCK,
+	RLIMIT_AS,
+	RLIMIT_LOCKS,
+	RLIMIT_SIGPENDING,
+	RLIMIT_MSGQUEUE,
+	RLIMIT_NICE,
+	RLIMIT_RTPRIO,
+	RLIMIT_RTTIME,
+	RLIMIT_COUNT
+};
+#define RLIM_INFINITY UINT64_MAX
+
+#define GROUPS_MAX 32 /* supplementary groups kept per process */
+
+struct cpu_timer { /* ITIMER_VIRTUAL, ITIMER_PROF: in CPU time of the process */
+	nsec_t expires, interval;
+};
+
 struct process {
-	struct list all_link; /* every process, zombies too */
+	struct list all_link; /* every process, zombies too, by pid (L) */
 	pid_t pid;
-	struct process *parent;
-	struct list children, sibling_link;
-	struct list tasks;
-	uint32_t task_count;
-	pid_t pgid, sid;
-	struct tty *tty; /* controlling terminal or NULL */
-	struct space *space;
-	struct vm_object *exe; /* the program's file, with a reference */
-	char exe_path[256];
-	uint64_t arg_start, arg_end, env_start, env_end; /* for /proc/PID/cmdline, environ */
-	uint64_t brk_start, brk;
-	uint64_t stack_top;
+	struct pid_entry *pid_entry, *pgid_entry, *sid_entry; /* (L) */
+	struct process *parent;                               /* (L) */
+	struct list children, sibling_link;                   /* (L) */
+	struct list tasks;                                    /* (L) */
+	uint32_t task_count;                                  /* (L) */
+	pid_t pgid, sid;                                      /* (L) */
+	struct tty *tty;                                      /* controlling terminal or NULL */
+	struct space *space;   /* NULL once it has ended (L); others: process_space_get */
+	struct mm_layout *mm;  /* as `space` */
+	struct vm_object *exe; /* the program's file; others: process_exe_get */
+	char exe_path[256];    /* as it was opened */
 	char name[16];
-	struct signal_handlers *handlers; /* shared by CLONE_SIGHAND */
-	struct signal_queue pending;      /* to the whole process */
-	uint64_t rlimit[16][2];           /* soft, hard; RLIMIT_* numbers */
-	uint32_t uid, euid, gid, egid;
-	bool zombie, stopped, continued, stop_reported, killed;
-	int exit_code; /* wait status */
-	int stop_signal;
+	struct signal_handlers *handlers; /* shared by CLONE_SIGHAND; contents (L) */
+	struct signal_queue pending;      /* to the whole process (L) */
+	uint64_t rlimit[RLIMIT_COUNT][2]; /* soft, hard */
+	uint32_t uid, euid, suid, fsuid, gid, egid, sgid, fsgid;
+	uint32_t groups[GROUPS_MAX], group_count;
+	uint32_t personality;
+	bool zombie;    /* ended, waits to be reaped (L) */
+	bool exiting;   /* every task must exit; exit_code is set (L) */
+	bool stopping;  /* a group stop is on: tasks stop, or have (L) */
+	bool stopped;   /* all have (L) */
+	bool continued; /* not yet reported (L) */
+	bool stop_reported;
+	bool execed, subreaper, no_new_privs, undumpable, keep_caps;
+	bool unkillable;         /* pid 1: signals without a handler do nothing */
+	int exit_code;           /* wait status (L) */
+	int stop_signal;         /* (L) */
+	uint32_t stopped_tasks;  /* (L) */
+	struct task *exec_task;  /* waits in exec for the others to be gone (L) */
 	int exit_signal;         /* to the parent, normally SIGCHLD */
 	struct waitq child_wait; /* parents sleep here */
 	nsec_t started_at;       /* monotonic */
-	nsec_t dead_user_ns, dead_system_ns, child_user_ns, child_system_ns;
-	struct process *vfork_waiter;
+	nsec_t dead_user_ns, dead_system_ns, child_user_ns, child_system_ns; /* (L) */
+	uint64_t dead_switches_voluntary, dead_switches_forced;              /* (L) */
+	uint64_t faults_minor, faults_major; /* of spaces that are gone (L) */
+	uint64_t child_faults_minor, child_faults_major, peak_resident, child_peak_resident;
 	uint32_t refs;
 	int32_t oom_score_adj;
-	struct ktimer alarm;
+	struct ktimer alarm; /* ITIMER_REAL */
 	nsec_t alarm_interval;
-	uint64_t timers[4];
+	struct mutex alarm_lock;
+	struct cpu_timer cpu_timer[2]; /* virtual, prof (L) */
+	bool cpu_timers_armed;         /* any of these, or RLIMIT_CPU */
+	nsec_t cpu_limit_next;         /* when SIGXCPU comes next */
+	struct list posix_timers;      /* of struct posix_timer, under posix_lock */
+	struct mutex posix_lock;
+	int32_t posix_next_id;
 };
 
 static inline struct task *current_task(void)
 {
 	return container_of(current_thread(), struct task, thread);
 }
+/* Context: a user task's thread (not a kernel thread). */
 static inline struct process *current_process(void)
 {
 	return current_task()->process;
 }
+
+/* The lock over (L) fields. Context: any. Not recursive; do not sleep, touch user
+ * memory or call signal_send_* while it is held. */
+MEM_CHECKED unsigned long proc_lock(void);
+void proc_unlock(unsigned long irq);
 
 /* Find by pid / iterate in pid order: the first process with pid >= `from`;
  * with a reference (process_put), zombies included. NULL: none. */
@@ -89,10 +174,51 @@ struct process *process_find(pid_t pid);
 struct process *process_next(pid_t from);
 void process_put(struct process *p);
 
-/* Run `path` with argv/envp (kernel strings) as pid 1; stdio is opened by fs. */
+/* Its space / its program's file with a reference (vmm_space_put, vm_object_put);
+ * NULL if it has ended. The layout is copied, all zero if it has ended. */
+struct space *process_space_get(struct process *p);
+struct vm_object *process_exe_get(struct process *p);
+void process_layout(struct process *p, struct mm_layout *out);
+
+/* For /proc: one task of a process, the first with tid >= from; false: none. */
+struct task_info {
+	pid_t tid;
+	char state; /* R S D T Z */
+	char name[16];
+	sigset_t pending, blocked;
+	nsec_t user_ns, system_ns;
+	uint64_t switches_voluntary, switches_forced;
+	unsigned cpu;
+	int nice, policy;
+	uint64_t user_ip, user_sp;
+};
+bool process_task_info(struct process *p, pid_t from, struct task_info *out);
+/* Letter for the whole process; signals pending to, ignored and caught by it. */
+char process_state(struct process *p);
+void process_signals(struct process *p, sigset_t *pending, sigset_t *ignored, sigset_t *caught);
+/* CPU time of all its tasks, living and dead. */
+void process_times(struct process *p, nsec_t *user, nsec_t *system);
+/* The soft limit, RLIM_INFINITY if none. */
+static inline uint64_t rlimit_soft(const struct process *p, unsigned which)
+{
+	return p->rlimit[which][0];
+}
+/* How many processes (zombies too) and tasks there are; the pid given out last. */
+void process_counts(uint32_t *processes, uint32_t *tasks, pid_t *last_pid);
+/* Forks since boot, for /proc/stat. */
+extern uint64_t proc_fork_count;
+extern int32_t proc_pid_max;                        /* numbers below this are given out */
+extern char proc_nodename[65], proc_domainname[65]; /* sethostname; racy reads are fine */
+
+/* Run `path` with argv/envp (kernel strings) as pid 1; stdio is opened by fs.
+ * Returns once it is about to run, or why it cannot. Context: thread. */
 int proc_start_init(const char *path, const char *const argv[], const char *const envp[]);
 /* End the whole process of the running task with this wait status. */
 MEM_NORETURN void process_exit_group(int status);
+
+/* Memory ran out for good: choose a program and end it. True if one was, and
+ * trying again makes sense. Context: thread or fault, may sleep, no lock. */
+bool proc_out_of_memory(uint64_t npages);
 
 /* Provided by fs/: shared tables of a new task and their end. */
 int fs_fork(struct task *child, struct task *parent, bool share_files, bool share_fs);

@@ -60,11 +60,62 @@ struct siginfo { /* 128 bytes, Linux layout */
 			uint64_t value;
 		} rt;
 		struct {
+			int32_t id, overrun;
+			uint64_t value;
+		} timer;
+		struct {
 			uint64_t address;
 		} fault;
+		struct {
+			int64_t band;
+			int32_t fd;
+		} poll;
 		uint8_t pad[112];
 	};
 };
+
+/* siginfo.code */
+#define SI_USER       0
+#define SI_KERNEL     0x80
+#define SI_QUEUE      (-1)
+#define SI_TIMER      (-2)
+#define SI_MESGQ      (-3)
+#define SI_ASYNCIO    (-4)
+#define SI_SIGIO      (-5)
+#define SI_TKILL      (-6)
+#define ILL_ILLOPN    2
+#define ILL_PRVOPC    5
+#define FPE_INTDIV    1
+#define FPE_FLTINV    7
+#define SEGV_MAPERR   1
+#define SEGV_ACCERR   2
+#define BUS_ADRALN    1
+#define BUS_ADRERR    2
+#define TRAP_BRKPT    1
+#define TRAP_TRACE    2
+#define CLD_EXITED    1
+#define CLD_KILLED    2
+#define CLD_DUMPED    3
+#define CLD_TRAPPED   4
+#define CLD_STOPPED   5
+#define CLD_CONTINUED 6
+
+#define SIG_DFL 0ull
+#define SIG_IGN 1ull
+
+#define SA_NOCLDSTOP 0x00000001ull
+#define SA_NOCLDWAIT 0x00000002ull
+#define SA_SIGINFO   0x00000004ull
+#define SA_RESTORER  0x04000000ull
+#define SA_ONSTACK   0x08000000ull
+#define SA_RESTART   0x10000000ull
+#define SA_NODEFER   0x40000000ull
+#define SA_RESETHAND 0x80000000ull
+
+#define SS_ONSTACK    1
+#define SS_DISABLE    2
+#define SS_AUTODISARM ((int32_t)0x80000000)
+#define MINSIGSTKSZ   2048
 
 struct sigaction_user {
 	uint64_t handler, flags, restorer;
@@ -78,25 +129,37 @@ struct signal_stack {
 struct signal_queue {
 	sigset_t set;
 	struct list infos;
-}; /* infos: queued siginfo, may be absent */
+}; /* infos: of queued siginfo; a signal may be in the set without one */
 struct signal_handlers {
 	uint32_t refs;
-	struct mem_lock *unused;
 	struct sigaction_user action[NSIG];
 };
 
 struct task;
 struct process;
-/* Send; info NULL: from the kernel. Any thread or interrupt context. 0, or -EAGAIN. */
+/* Send. info NULL: from the kernel (SI_KERNEL). Any thread or interrupt context,
+ * proc_lock not held; the caller keeps the task or process alive. 0, or -EAGAIN
+ * for a realtime signal that could not be queued. */
 int signal_send_task(struct task *t, int sig, const struct siginfo *info);
 int signal_send_process(struct process *p, int sig, const struct siginfo *info);
 /* To every process of a group: 0, or -ESRCH. tty/ uses it. */
 int signal_send_group(pid_t pgid, int sig, const struct siginfo *info);
+/* Send the running task a signal that it can neither block nor ignore (an exception). */
+void signal_force(int sig, const struct siginfo *info);
 /* Has the running task a deliverable signal? (interruptible sleeps) */
 bool signal_pending(void);
 /* Is sig blocked or ignored by the running task? (background tty access) */
 bool signal_ignored(int sig);
-/* Is there a process of this group whose parent is in another group of the session (not orphaned)?
- */
+/* True if no process of this group has a parent in another group of its session. */
 bool group_is_orphaned(pid_t pgid);
+/* ppoll, pselect: use `mask` for the sleep. If it was not interrupted call
+ * signal_mask_restore; if it was return -ERESTARTNOHAND or -EINTR, and the old
+ * mask comes back after the handler, or at once where no handler runs. */
+void signal_mask_temporary(sigset_t mask);
+void signal_mask_restore(void);
+/* Take a pending signal of `set` from the running task or its process (signalfd):
+ * its number, or 0. */
+int signal_dequeue(sigset_t set, struct siginfo *info);
+/* Those of `set` that are pending for the running task. */
+sigset_t signal_pending_set(sigset_t set);
 #endif

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The end of tasks and processes.
+ *
+ * A task ends only on its own stack, in task_exit: by exit(2), or because
+ * proc_return_to_user found must_exit set. What it owns goes in this order:
+ *
+ *   1. user memory it still owes: robust futexes, clear_child_tid; a vfork
+ *      parent goes on
+ *   2. files (fs_exit), then its use of the space
+ *   3. under proc_lock it leaves process->tasks; whoever leaves last goes on:
+ *   4. timers, then the space and the program's file are given back
+ *   5. under proc_lock: children are given away, orphaned groups looked after,
+ *      the process becomes a zombie and the parent is told
+ *   6. the thread is gone; task_released frees the task
+ *
+ * Between 3 and 5 a process has no task and is no zombie yet: it is `exiting`,
+ * which whoever sends signals or waits looks at.
+ */
+#include "kernel/proc/internal.h"
+#include <kernel/tty.h>
+#include <kernel/uaccess.h>
+#include <mem/heap.h>
+#include <mem/object.h>
+
+#include "kernel/syscall/syscalls.h"
+
+void task_must_exit_locked(struct task *t)
+{
+	t->must_exit = true;
+	thread_interrupt(&t->thread);
+	waitq_wake_all(&t->wait);
+}
+
+void group_exit_locked(struct process *p, int status, struct task *except)
+{
+	if (!p->exiting) {
+		p->exiting = true;
+		p->exit_code = status;
+	}
+	p->stopping = p->stopped = false;
+	list_for_each (link, &p->tasks)
+		if (task_of_link(link) != except)
+			task_must_exit_locked(task_of_link(link));
+}
+
+void task_release_memory(struct task *t)
+{
+	futex_robust_exit(t);
+	if (t->clear_child_tid) {
+		uint32_t zero = 0;
+		uint64_t at = t->clear_child_tid;
+		t->clear_child_tid = 0;
+		if (!copy_to_user(at, &zero, sizeof(zero)))
+			futex_wake_address(at, 1);
+	}
+	vfork_release(t);
+}
+
+/* Step 4: the last task gives the memory back. */
+static void release_process_memory(struct process *p)
+{
+	struct vmm_space_stats stats;
+	vmm_space_stats(p->space, &stats);
+	unsigned long irq = proc_lock();
+	struct space *space = p->space;
+	struct mm_layout *mm = p->mm;
+	struct vm_object *exe = p->exe;
+	p->space = NULL;
+	p->mm = NULL;
+	p->exe = NULL;
+	p->faults_minor += stats.faults_minor;
+	p->faults_major += stats.faults_major;
+	p->peak_resident = mem_max(p->peak_resident, stats.peak_resident);
+	proc_unlock(irq);
+	vmm_space_put(space);
+	mm_layout_put(mm);
+	if (exe)
+		vm_object_put(exe);
+}
+
+/* Who takes over the children: the nearest living ancestor that asked for it, or init. */
+static struct process *new_parent_locked(struct process *p)
+{
+	for (struct process *above = p->parent; above && above != process_init;
+	     above = above->parent)
+		if (above->subreaper && !above->exiting && !above->zombie)
+			return above;
+	return process_init;
+}
+
+void process_reap_locked(struct process *p)
+{
+	list_remove(&p->sibling_link);
+	list_remove(&p->all_link);
+	process_total--;
+	p->parent = NULL;
+	p->pid_entry->process = NULL;
+	pid_drop(p->pid_entry);
+	pid_drop(p->pgid_entry);
+	pid_drop(p->sid_entry);
+	p->pid_entry = p->pgid_entry = p->sid_entry = NULL;
+	process_put(p); /* the tree's; the caller has another */
+}
+
+static void give_children_away_locked(struct process *p)
+{
+	struct process *to = new_parent_locked(p);
+	list_for_each_safe (link, &p->children) {
+		struct process *child = child_of_link(link);
+		list_remove(link);
+		child->parent = to;
+		child->exit_signal = SIGCHLD;
+		list_push_back(&to->children, link);
+		group_check_orphans_locked(child, p);
+		if (child->zombie) {
+			if (parent_reaps_itself_locked(to, SIGCHLD))
+				process_reap_locked(child);
+			else
+				signal_notify_parent_locked(
+				    child, (child->exit_code & 0x7f) ? CLD_KILLED : CLD_EXITED,
+				    child->exit_code);
+		}
+	}
+}
+
+/* Tell the parent, or vanish if it does not care. */
+static void become_zombie_locked(struct process *p)
+{
+	bool killed = p->exit_code & 0x7f;
+	p->zombie = true;
+	p->stopping = p->stopped = false;
+	signal_queue_flush(&p->pending, ~(sigset_t)0);
+	bool vanish = parent_reaps_itself_locked(p->parent, p->exit_signal);
+	signal_notify_parent_locked(p, killed ? CLD_KILLED : CLD_EXITED,
+				    killed ? p->exit_code & 0x7f : p->exit_code >> 8);
+	if (vanish)
+		process_reap_locked(p);
+}
+
+static void parent_death_signals_locked(struct process *p)
+{
+	list_for_each (link, &p->children) {
+		struct process *child = child_of_link(link);
+		list_for_each (task_link, &child->tasks) {
+			struct task *t = task_of_link(task_link);
+			if (t->parent_death_signal)
+				signal_send_locked(child, t, t->parent_death_signal, NULL);
+		}
+	}
+}
+
+/* Step 5. */
+static void process_end(struct process *p)
+{
+	struct signal_handlers *handlers;
+	if (p->sid == p->pid)
+		tty_leave_session(p);
+	unsigned long irq = proc_lock();
+	handlers = p->handlers;
+	parent_death_signals_locked(p);
+	group_check_orphans_locked(p, p->parent);
+	give_children_away_locked(p);
+	p->handlers = NULL;
+	become_zombie_locked(p);
+	proc_unlock(irq);
+	signal_handlers_put(handlers);
+}
+
+/* Leave the task list; true for the last one of the process. */
+static bool leave_tasks(struct task *t)
+{
+	struct process *p = t->process;
+	unsigned long irq = proc_lock();
+	t->exited = true;
+	list_remove(&t->process_link);
+	task_total--;
+	bool last = --p->task_count == 0;
+	/* Without a group exit the status is that of the first thread, whenever it ends. */
+	if (!p->exiting && (t->tid == p->pid))
+		p->exit_code = t->exit_status;
+	if (last)
+		p->exiting = true;
+	p->dead_user_ns += t->thread.user_ns;
+	p->dead_system_ns += t->thread.system_ns;
+	p->dead_switches_voluntary += t->thread.switches_voluntary;
+	p->dead_switches_forced += t->thread.switches_forced;
+	signal_queue_flush(&t->pending, ~(sigset_t)0);
+	if (t->tid_entry->task == t)
+		t->tid_entry->task = NULL;
+	pid_drop(t->tid_entry);
+	t->tid_entry = NULL;
+	if (!last) {
+		if (p->exec_task)
+			waitq_wake_all(&p->exec_task->wait);
+		if (p->stopping && !p->stopped && p->stopped_tasks == p->task_count) {
+			p->stopped = true;
+			p->stop_reported = false;
+			signal_notify_parent_locked(p, CLD_STOPPED, p->stop_signal);
+		}
+	}
+	proc_unlock(irq);
+	return last;
+}
+
+void task_exit(int status)
+{
+	struct task *t = current_task();
+	struct process *p = t->process;
+	t->exit_status = status;
+	unsigned long irq = proc_lock();
+	t->must_exit = true;
+	proc_unlock(irq);
+	task_release_memory(t);
+	fs_exit(t);
+	thread_set_space(NULL);
+	thread_exit_begins();
+	if (leave_tasks(t)) {
+		if (p == process_init)
+			panic("init (pid 1) ended with status %d, signal %d", p->exit_code >> 8,
+			      p->exit_code & 0x7f);
+		process_timers_exit(p);
+		release_process_memory(p);
+		process_end(p);
+	}
+	thread_exit();
+}
+
+void process_exit_group(int status)
+{
+	struct task *t = current_task();
+	unsigned long irq = proc_lock();
+	group_exit_locked(t->process, status, t);
+	proc_unlock(irq);
+	task_exit(status);
+}
+
+long sys_exit(uint64_t status)
+{
+	task_exit((int)(status & 0xff) << 8);
+}
+
+long sys_exit_group(uint64_t status)
+{
+	process_exit_group((int)(status & 0xff) << 8);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_PROC_INTERNAL_H
+#define KERNEL_PROC_INTERNAL_H
+/*
+ * What the files of kernel/proc and kernel/syscall share.
+ *
+ * Locks, in the order they are taken:
+ *   process->posix_lock, alarm_lock, mm_layout->lock   sleeping mutexes, no two at once
+ *   a futex bucket                                      spin, rank RANK_FUTEX
+ *   proc_lock                                           spin, interrupts off, rank RANK_PROC
+ * Under the spin locks nothing sleeps and no user memory is touched; kmalloc,
+ * kfree, waking threads and arming timers are fine. The two spin locks are
+ * never held together.
+ *
+ * Lifetime: a task is freed by its thread's `released` after it left
+ * process->tasks, so a task pointer found in a list is good while proc_lock is
+ * held. A process is counted (refs): one for being in the tree until it is
+ * reaped, one for each task, one for each process_find.
+ */
+#include <kernel/log.h>
+#include <kernel/proc.h>
+#include <kernel/signal.h>
+#include <kernel/trap.h>
+
+#define RANK_PROC  ((enum mem_rank)40)
+#define RANK_FUTEX ((enum mem_rank)30)
+
+/* A frame whose registers rt_sigreturn has set: no system call to restart. */
+#define TRAP_SIGRETURN 0x101
+
+#define USER_FLAGS_INITIAL 0x202ull /* IF and the bit that is always 1 */
+
+/* ---- pid.c: numbers ---- */
+
+/* A number in use: by a task, a process, a group's or a session's members. */
+struct pid_entry {
+	struct list hash_link;
+	pid_t number;
+	uint32_t users; /* (L) */
+	struct task *task;
+	struct process *process;
+};
+void pid_init(void);
+/* The next free number with one user. NULL: no memory (-ENOMEM in *error) or no
+ * number (-EAGAIN). Context: thread, proc_lock not held. */
+struct pid_entry *pid_allocate(int *error);
+/* Under proc_lock: */
+struct pid_entry *pid_lookup(pid_t number);
+void pid_use(struct pid_entry *entry);
+void pid_drop(struct pid_entry *entry); /* the last user frees it */
+
+/* ---- process.c ---- */
+extern struct list process_all; /* (L), by pid */
+extern struct process *process_init;
+extern uint32_t task_total, process_total; /* (L) */
+struct process *process_alloc(void);       /* refs 1, lists empty */
+void process_get(struct process *p);
+struct mm_layout *mm_layout_create(const struct mm_layout *copy_of);
+void mm_layout_put(struct mm_layout *mm);
+/* Put a process into / take it out of the list of all; under proc_lock. */
+void process_list_insert(struct process *p);
+struct task *task_find_locked(pid_t tid);
+struct task *process_first_task(struct process *p); /* under proc_lock; NULL: none */
+#define process_of_link(link) container_of(link, struct process, all_link)
+#define child_of_link(link)   container_of(link, struct process, sibling_link)
+#define task_of_link(link)    container_of(link, struct task, process_link)
+void process_apply_limits(struct process *p);
+
+/* ---- fork.c ---- */
+#define CLONE_VM             0x00000100ull
+#define CLONE_FS             0x00000200ull
+#define CLONE_FILES          0x00000400ull
+#define CLONE_SIGHAND        0x00000800ull
+#define CLONE_PIDFD          0x00001000ull
+#define CLONE_PTRACE         0x00002000ull
+#define CLONE_VFORK          0x00004000ull
+#define CLONE_PARENT         0x00008000ull
+#define CLONE_THREAD         0x00010000ull
+#define CLONE_NEWNS          0x00020000ull
+#define CLONE_SYSVSEM        0x00040000ull
+#define CLONE_SETTLS         0x00080000ull
+#define CLONE_PARENT_SETTID  0x00100000ull
+#define CLONE_CHILD_CLEARTID 0x00200000ull
+#define CLONE_DETACHED       0x00400000ull
+#define CLONE_UNTRACED       0x00800000ull
+#define CLONE_CHILD_SETTID   0x01000000ull
+#define CLONE_NEWCGROUP      0x02000000ull
+#define CLONE_NEWUTS         0x04000000ull
+#define CLONE_NEWIPC         0x08000000ull
+#define CLONE_NEWUSER        0x10000000ull
+#define CLONE_NEWPID         0x20000000ull
+#define CLONE_NEWNET         0x40000000ull
+#define CLONE_IO             0x80000000ull
+#define CLONE_CLEAR_SIGHAND  0x100000000ull
+#define CLONE_INTO_CGROUP    0x200000000ull
+#define CLONE_NEWTIME        0x00000080ull
+#define CLONE_NAMESPACES                                                                           \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |             \
+	 CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
+void vfork_release(struct task *t); /* let a parent that waits for this task go on */
+void task_released(struct thread *thread);
+
+/* ---- exit.c ---- */
+MEM_NORETURN void task_exit(int status); /* end the running task */
+/* Under proc_lock: make every task but `except` end; the wait status is given by
+ * whoever calls this first for a group exit. */
+void group_exit_locked(struct process *p, int status, struct task *except);
+void task_must_exit_locked(struct task *t);
+/* Under proc_lock: take a zombie out of the tree; drops the tree's reference, so the
+ * caller or the ending task has another. */
+void process_reap_locked(struct process *p);
+/* clear_child_tid, robust futexes: before the task lets go of its space. */
+void task_release_memory(struct task *t);
+
+/* ---- group.c ---- */
+void group_change_locked(struct pid_entry **slot, pid_t *number, struct pid_entry *to);
+/* After `p` left its group, or its parent changed or ended: send SIGHUP and SIGCONT to
+ * what became orphaned with stopped members. Under proc_lock. */
+void group_check_orphans_locked(struct process *p, struct process *parent);
+bool group_is_orphaned_locked(pid_t pgid, const struct process *without);
+
+/* ---- signals ---- */
+struct siginfo_node {
+	struct list link;
+	struct siginfo info;
+};
+#define SIGNALS_STOP          (SIGSET(SIGSTOP) | SIGSET(SIGTSTP) | SIGSET(SIGTTIN) | SIGSET(SIGTTOU))
+#define SIGNALS_IGNORE        (SIGSET(SIGCHLD) | SIGSET(SIGCONT) | SIGSET(SIGURG) | SIGSET(SIGWINCH))
+#define SIGNALS_NEVER_BLOCKED (SIGSET(SIGKILL) | SIGSET(SIGSTOP))
+#define SIGNALS_SYNCHRONOUS                                                                        \
+	(SIGSET(SIGSEGV) | SIGSET(SIGBUS) | SIGSET(SIGILL) | SIGSET(SIGTRAP) | SIGSET(SIGFPE) |    \
+	 SIGSET(SIGSYS))
+
+void signal_queue_init(struct signal_queue *q);
+/* Under proc_lock: drop those of `set`. */
+void signal_queue_flush(struct signal_queue *q, sigset_t set);
+/* Under proc_lock. `t` NULL: to the whole process. info NULL: from the kernel. */
+int signal_send_locked(struct process *p, struct task *t, int sig, const struct siginfo *info);
+/* Under proc_lock: take the next signal in `set` for t; 0: none. */
+int signal_take_locked(struct task *t, sigset_t set, struct siginfo *info);
+/* Under proc_lock, after masks or queues changed: does t need to pass through delivery? */
+void signal_recalc_locked(struct task *t);
+void signal_set_blocked(sigset_t mask); /* of the running task */
+struct signal_handlers *signal_handlers_create(const struct signal_handlers *copy_of);
+void signal_handlers_put(struct signal_handlers *h);
+/* Under proc_lock: p stopped, went on, or ended: SIGCHLD to its parent, wake its wait. */
+void signal_notify_parent_locked(struct process *p, int code, int status);
+bool parent_reaps_itself_locked(const struct process *parent, int exit_signal);
+const char *signal_name(int sig);
+
+/* signal_frame.c: build the frame for a handler / undo it. False: the stack cannot
+ * be written, the program is to get SIGSEGV. */
+bool signal_frame_push(struct task *t, struct trapframe *frame, int sig,
+		       const struct sigaction_user *action, const struct siginfo *info,
+		       sigset_t mask_to_restore);
+uint64_t signal_frame_bytes(void); /* AT_MINSIGSTKSZ */
+
+/* exception.c: say on the log why a program dies of a signal. */
+void report_fatal_signal(struct task *t, struct trapframe *frame, int sig,
+			 const struct siginfo *info);
+
+/* ---- timers: kernel/syscall/itimer.c, posix_timer.c ---- */
+void process_timers_exit(struct process *p); /* cancel all; thread context */
+void posix_timers_exec(struct process *p);
+void cpu_timers_check(struct process *p); /* at ticks, if armed */
+/* As ktimer_cancel, for a timer whose function may arm it again while this waits for
+ * it; the caller has seen to it that it does so at most once more. */
+static inline void timer_stop(struct ktimer *t)
+{
+	do
+		(void)ktimer_cancel(t);
+	while (__atomic_load_n(&t->armed, __ATOMIC_SEQ_CST));
+}
+
+/* ---- futex.c ---- */
+void futex_robust_exit(struct task *t);
+void futex_wake_address(uint64_t address, uint32_t count);
+void futex_init(void);
+
+#endif

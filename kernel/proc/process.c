@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The process tree: finding, counting, and looking into other processes.
+ *
+ * One interrupt-off lock guards the tree and everything else marked (L) in
+ * proc.h. What it protects is small and short, and a kernel whose work is
+ * memory gains nothing from splitting it: no path that a page fault takes
+ * needs it.
+ *
+ * A process struct outlives its tasks: as a zombie until its parent has reaped
+ * it, and after that while somebody holds a reference from process_find. Its
+ * space goes with its last task (exit.c), so whoever wants to look into the
+ * memory of another process takes a reference to the space under the lock.
+ */
+#include "kernel/proc/internal.h"
+#include <mem/heap.h>
+#include <mem/object.h>
+
+struct list process_all = {&process_all, &process_all};
+struct process *process_init;
+uint32_t task_total, process_total;
+
+static struct mem_lock the_lock;
+
+unsigned long proc_lock(void)
+{
+	return mem_lock_irq(&the_lock, RANK_PROC);
+}
+
+void proc_unlock(unsigned long irq)
+{
+	mem_unlock_irq(&the_lock, RANK_PROC, irq);
+}
+
+struct process *process_alloc(void)
+{
+	struct process *p = kzalloc(sizeof(*p));
+	if (!p)
+		return NULL;
+	p->refs = 1;
+	list_init(&p->all_link);
+	list_init(&p->children);
+	list_init(&p->sibling_link);
+	list_init(&p->tasks);
+	list_init(&p->posix_timers);
+	signal_queue_init(&p->pending);
+	waitq_init(&p->child_wait);
+	p->exit_signal = SIGCHLD;
+	p->started_at = time_monotonic();
+	return p;
+}
+
+void process_get(struct process *p)
+{
+	__atomic_add_fetch(&p->refs, 1, __ATOMIC_SEQ_CST);
+}
+
+void process_put(struct process *p)
+{
+	if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_SEQ_CST))
+		return;
+	kassert(list_empty(&p->tasks) && !p->space && !p->exe);
+	kfree(p);
+}
+
+/* New processes have the highest number but once in a wrap: search from the end. */
+void process_list_insert(struct process *p)
+{
+	struct list *at = process_all.prev;
+	while (at != &process_all && process_of_link(at)->pid > p->pid)
+		at = at->prev;
+	list_insert(&p->all_link, at, at->next);
+	process_total++;
+}
+
+struct process *process_find(pid_t pid)
+{
+	unsigned long irq = proc_lock();
+	struct pid_entry *entry = pid_lookup(pid);
+	struct process *p = entry ? entry->process : NULL;
+	if (p)
+		process_get(p);
+	proc_unlock(irq);
+	return p;
+}
+
+struct process *process_next(pid_t from)
+{
+	struct process *found = NULL;
+	unsigned long irq = proc_lock();
+	list_for_each (link, &process_all) {
+		struct process *p = process_of_link(link);
+		if (p->pid >= from) {
+			process_get(p);
+			found = p;
+			break;
+		}
+	}
+	proc_unlock(irq);
+	return found;
+}
+
+struct task *task_find_locked(pid_t tid)
+{
+	struct pid_entry *entry = pid_lookup(tid);
+	return entry ? entry->task : NULL;
+}
+
+struct space *process_space_get(struct process *p)
+{
+	unsigned long irq = proc_lock();
+	struct space *space = p->space;
+	if (space)
+		vmm_space_get(space);
+	proc_unlock(irq);
+	return space;
+}
+
+struct vm_object *process_exe_get(struct process *p)
+{
+	unsigned long irq = proc_lock();
+	struct vm_object *exe = p->exe;
+	if (exe)
+		vm_object_get(exe);
+	proc_unlock(irq);
+	return exe;
+}
+
+void process_layout(struct process *p, struct mm_layout *out)
+{
+	memset(out, 0, sizeof(*out));
+	unsigned long irq = proc_lock();
+	if (p->mm) {
+		*out = *p->mm;
+		memset(&out->lock, 0, sizeof(out->lock));
+		out->refs = 0;
+	}
+	proc_unlock(irq);
+}
+
+struct mm_layout *mm_layout_create(const struct mm_layout *copy_of)
+{
+	struct mm_layout *mm = kzalloc(sizeof(*mm));
+	if (!mm)
+		return NULL;
+	if (copy_of) {
+		*mm = *copy_of;
+		memset(&mm->lock, 0, sizeof(mm->lock));
+		mm->lock_future = false; /* mlockall is not inherited */
+	}
+	mm->refs = 1;
+	return mm;
+}
+
+void mm_layout_put(struct mm_layout *mm)
+{
+	if (mm && !__atomic_sub_fetch(&mm->refs, 1, __ATOMIC_SEQ_CST))
+		kfree(mm);
+}
+
+struct task *process_first_task(struct process *p)
+{
+	return list_empty(&p->tasks) ? NULL : task_of_link(p->tasks.next);
+}
+
+static char task_state(const struct task *t)
+{
+	if (t->stopped || t->thread.state == THREAD_STOPPED)
+		return 'T';
+	switch (t->thread.state) {
+	case THREAD_SLEEPING:
+		return 'D';
+	case THREAD_SLEEPING_INTERRUPTIBLE:
+		return 'S';
+	case THREAD_DEAD:
+		return 'Z';
+	default:
+		return 'R';
+	}
+}
+
+static void fill_info(struct task *t, struct task_info *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->tid = t->tid;
+	out->state = task_state(t);
+	memcpy(out->name, t->thread.name, sizeof(out->name));
+	out->pending = t->pending.set;
+	out->blocked = t->blocked;
+	out->user_ns = t->thread.user_ns;
+	out->system_ns = t->thread.system_ns;
+	out->switches_voluntary = t->thread.switches_voluntary;
+	out->switches_forced = t->thread.switches_forced;
+	out->cpu = t->thread.cpu;
+	out->nice = t->thread.nice;
+	out->policy = t->thread.policy;
+	struct trapframe *frame = thread_user_frame(&t->thread);
+	out->user_ip = frame->rip;
+	out->user_sp = frame->rsp;
+}
+
+bool process_task_info(struct process *p, pid_t from, struct task_info *out)
+{
+	struct task *best = NULL;
+	unsigned long irq = proc_lock();
+	list_for_each (link, &p->tasks) {
+		struct task *t = task_of_link(link);
+		if (t->tid >= from && (!best || t->tid < best->tid))
+			best = t;
+	}
+	if (best)
+		fill_info(best, out);
+	proc_unlock(irq);
+	return best != NULL;
+}
+
+char process_state(struct process *p)
+{
+	char state = 'Z';
+	unsigned long irq = proc_lock();
+	if (!p->zombie && p->stopped)
+		state = 'T';
+	else if (!p->zombie && !list_empty(&p->tasks)) {
+		state = 0;
+		list_for_each (link, &p->tasks) {
+			char s = task_state(task_of_link(link));
+			if (!state || s == 'R' || (s == 'D' && state != 'R'))
+				state = s;
+		}
+	}
+	proc_unlock(irq);
+	return state;
+}
+
+void process_signals(struct process *p, sigset_t *pending, sigset_t *ignored, sigset_t *caught)
+{
+	*ignored = *caught = 0;
+	unsigned long irq = proc_lock();
+	*pending = p->pending.set;
+	for (int sig = 1; p->handlers && sig < NSIG; sig++) {
+		uint64_t handler = p->handlers->action[sig].handler;
+		if (handler == SIG_IGN)
+			*ignored |= SIGSET(sig);
+		else if (handler != SIG_DFL)
+			*caught |= SIGSET(sig);
+	}
+	proc_unlock(irq);
+}
+
+void process_times(struct process *p, nsec_t *user, nsec_t *system)
+{
+	unsigned long irq = proc_lock();
+	*user = p->dead_user_ns;
+	*system = p->dead_system_ns;
+	list_for_each (link, &p->tasks) {
+		struct task *t = task_of_link(link);
+		*user += t->thread.user_ns;
+		*system += t->thread.system_ns;
+	}
+	proc_unlock(irq);
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Signals, the sending half: queues, who may be woken, job control effects.
+ *
+ * A signal is a bit in a set and, where something is to be told, a queued
+ * siginfo. The bit is the truth; a classic signal whose siginfo could not be
+ * allocated is delivered without, a realtime one from a program is refused
+ * (EAGAIN), as on Linux.
+ *
+ * A queue per task and one per process; sending to a process wakes one task
+ * that does not block the signal. All of it happens under proc_lock, so
+ * anybody, interrupt handlers included, may send.
+ *
+ * Effects at sending time, before any task runs:
+ *   SIGKILL    the whole process is told to exit (group_exit_locked)
+ *   SIGCONT    drops pending stop signals, ends a group stop, tells the parent
+ *   stop       drops a pending SIGCONT
+ *   ignored    dropped, unless blocked: it may be unblocked with a handler later
+ *
+ * A task knows that it must look at its signals by thread->interrupted, which
+ * thread_interrupt sets and signal_recalc_locked clears, both under the lock.
+ */
+#include "kernel/proc/internal.h"
+#include <mem/heap.h>
+
+static uint32_t queued_infos; /* (L) all siginfo_nodes there are */
+
+void signal_queue_init(struct signal_queue *q)
+{
+	q->set = 0;
+	list_init(&q->infos);
+}
+
+static void node_free(struct siginfo_node *node)
+{
+	list_remove(&node->link);
+	queued_infos--;
+	kfree(node);
+}
+
+void signal_queue_flush(struct signal_queue *q, sigset_t set)
+{
+	if (!(q->set & set))
+		return;
+	q->set &= ~set;
+	list_for_each_safe (link, &q->infos) {
+		struct siginfo_node *node = list_entry(link, struct siginfo_node, link);
+		if (set & SIGSET(node->info.signo))
+			node_free(node);
+	}
+}
+
+static void flush_process(struct process *p, sigset_t set)
+{
+	signal_queue_flush(&p->pending, set);
+	list_for_each (link, &p->tasks)
+		signal_queue_flush(&task_of_link(link)->pending, set);
+}
+
+static bool has_default_ignore(int sig)
+{
+	return SIGNALS_IGNORE & SIGSET(sig);
+}
+
+/* Would this signal have no effect at all on p? */
+static bool is_ignored(const struct process *p, const struct task *t, int sig)
+{
+	uint64_t handler = p->handlers->action[sig].handler;
+	bool ignored = handler == SIG_IGN || (handler == SIG_DFL && has_default_ignore(sig)) ||
+		       (handler == SIG_DFL && p->unkillable);
+	if (!ignored)
+		return false;
+	if (sig == SIGKILL || sig == SIGSTOP)
+		return p->unkillable;
+	/* Blocked by its receiver it waits: the action may change before it is taken. */
+	if (!t)
+		t = list_empty(&p->tasks) ? NULL : task_of_link(p->tasks.next);
+	return !(t && ((t->blocked | t->waiting_for) & SIGSET(sig)));
+}
+
+static bool wants(const struct task *t, int sig)
+{
+	return !(t->blocked & SIGSET(sig)) || (t->waiting_for & SIGSET(sig));
+}
+
+static void wake_receiver(struct process *p, struct task *t, int sig)
+{
+	if (t) {
+		if (wants(t, sig))
+			thread_interrupt(&t->thread);
+		return;
+	}
+	struct task *choice = NULL;
+	list_for_each (link, &p->tasks) {
+		struct task *other = task_of_link(link);
+		if (!wants(other, sig) || other->must_exit)
+			continue;
+		/* Best: one that sleeps in sigtimedwait for it; else one that is not busy already.
+		 */
+		if (other->waiting_for & SIGSET(sig)) {
+			choice = other;
+			break;
+		}
+		if (!choice || (choice->thread.interrupted && !other->thread.interrupted))
+			choice = other;
+	}
+	if (choice)
+		thread_interrupt(&choice->thread);
+}
+
+static void continue_process(struct process *p)
+{
+	bool was_stopped = p->stopped;
+	flush_process(p, SIGNALS_STOP);
+	p->stopping = p->stopped = false;
+	p->stopped_tasks = 0;
+	list_for_each (link, &p->tasks) {
+		struct task *t = task_of_link(link);
+		t->stopped = false;
+		waitq_wake_all(&t->wait);
+	}
+	if (was_stopped) {
+		p->continued = true;
+		signal_notify_parent_locked(p, CLD_CONTINUED, SIGCONT);
+	}
+}
+
+/* Put it into the queue; false: refused. */
+static bool enqueue(struct process *p, struct signal_queue *q, int sig, const struct siginfo *info)
+{
+	bool classic = sig < SIGRTMIN;
+	if (classic && (q->set & SIGSET(sig)))
+		return true; /* already pending: one is enough */
+	struct siginfo_node *node = NULL;
+	uint64_t limit = rlimit_soft(p, RLIMIT_SIGPENDING);
+	bool from_kernel = !info || info->code > 0;
+	if (queued_infos < limit || (classic && from_kernel))
+		node = kmalloc(sizeof(*node));
+	if (node) {
+		if (info) {
+			node->info = *info;
+		} else {
+			memset(&node->info, 0, sizeof(node->info));
+			node->info.code = SI_KERNEL;
+		}
+		node->info.signo = sig;
+		list_push_back(&q->infos, &node->link);
+		queued_infos++;
+	} else if (!classic && info && info->code != SI_USER) {
+		return false;
+	}
+	q->set |= SIGSET(sig);
+	return true;
+}
+
+int signal_send_locked(struct process *p, struct task *t, int sig, const struct siginfo *info)
+{
+	if (sig == 0 || p->zombie || p->exiting || (t && t->exited))
+		return 0;
+	if (SIGNALS_STOP & SIGSET(sig))
+		flush_process(p, SIGSET(SIGCONT));
+	else if (sig == SIGCONT)
+		continue_process(p);
+	if (is_ignored(p, t, sig))
+		return 0;
+	if (sig == SIGKILL) {
+		group_exit_locked(p, SIGKILL, NULL);
+		return 0;
+	}
+	if (!enqueue(p, t ? &t->pending : &p->pending, sig, info))
+		return -EAGAIN;
+	wake_receiver(p, t, sig);
+	return 0;
+}
+
+int signal_send_task(struct task *t, int sig, const struct siginfo *info)
+{
+	unsigned long irq = proc_lock();
+	int result = signal_send_locked(t->process, t, sig, info);
+	proc_unlock(irq);
+	return result;
+}
+
+int signal_send_process(struct process *p, int sig, const struct siginfo *info)
+{
+	unsigned long irq = proc_lock();
+	int result = signal_send_locked(p, NULL, sig, info);
+	proc_unlock(irq);
+	return result;
+}
+
+/*
+ * An exception: it must be taken now, by this thread. Blocked or ignored it
+ * cannot be: then the program has asked for the default action, which is to die.
+ */
+void signal_force(int sig, const struct siginfo *info)
+{
+	struct task *t = current_task();
+	struct process *p = t->process;
+	unsigned long irq = proc_lock();
+	struct sigaction_user *action = &p->handlers->action[sig];
+	if ((t->blocked & SIGSET(sig)) || action->handler == SIG_IGN) {
+		action->handler = SIG_DFL;
+		t->blocked &= ~SIGSET(sig);
+	}
+	if (action->handler == SIG_DFL)
+		p->unkillable = false;
+	signal_queue_flush(&t->pending, SIGSET(sig));
+	signal_send_locked(p, t, sig, info);
+	proc_unlock(irq);
+}
+
+/* ---- taking ---- */
+
+static int take_from(struct signal_queue *q, sigset_t set, struct siginfo *info)
+{
+	sigset_t ready = q->set & set;
+	if (!ready)
+		return 0;
+	if (ready & SIGNALS_SYNCHRONOUS)
+		ready &= SIGNALS_SYNCHRONOUS; /* an exception before what merely arrived */
+	int sig = (int)bit_lowest(ready) + 1;
+	struct siginfo_node *first = NULL;
+	bool more = false;
+	list_for_each (link, &q->infos) {
+		struct siginfo_node *node = list_entry(link, struct siginfo_node, link);
+		if (node->info.signo != sig)
+			continue;
+		if (first) {
+			more = true;
+			break;
+		}
+		first = node;
+	}
+	if (first) {
+		*info = first->info;
+		node_free(first);
+	} else {
+		memset(info, 0, sizeof(*info));
+		info->signo = sig;
+	}
+	if (!more)
+		q->set &= ~SIGSET(sig);
+	return sig;
+}
+
+int signal_take_locked(struct task *t, sigset_t set, struct siginfo *info)
+{
+	int sig = take_from(&t->pending, set, info);
+	return sig ? sig : take_from(&t->process->pending, set, info);
+}
+
+static sigset_t pending_of(const struct task *t)
+{
+	return t->pending.set | t->process->pending.set;
+}
+
+void signal_recalc_locked(struct task *t)
+{
+	struct process *p = t->process;
+	bool work = t->must_exit || (p->stopping && !t->stopped) || (pending_of(t) & ~t->blocked) ||
+		    (pending_of(t) & t->waiting_for);
+	if (work)
+		thread_interrupt(&t->thread);
+	else
+		__atomic_store_n(&t->thread.interrupted, 0, __ATOMIC_SEQ_CST);
+}
+
+bool signal_pending(void)
+{
+	struct task *t = current_task();
+	return t->must_exit || t->process->stopping || (pending_of(t) & ~t->blocked);
+}
+
+bool signal_ignored(int sig)
+{
+	struct task *t = current_task();
+	return (t->blocked & SIGSET(sig)) || t->process->handlers->action[sig].handler == SIG_IGN;
+}
+
+sigset_t signal_pending_set(sigset_t set)
+{
+	return pending_of(current_task()) & set;
+}
+
+int signal_dequeue(sigset_t set, struct siginfo *info)
+{
+	struct task *t = current_task();
+	unsigned long irq = proc_lock();
+	int sig = signal_take_locked(t, set & ~SIGNALS_NEVER_BLOCKED, info);
+	signal_recalc_locked(t);
+	proc_unlock(irq);
+	return sig;
+}
+
+/* ---- masks of the running task ---- */
+
+void signal_set_blocked(sigset_t mask)
+{
+	struct task *t = current_task();
+	unsigned long irq = proc_lock();
+	t->blocked = mask & ~SIGNALS_NEVER_BLOCKED;
+	signal_recalc_locked(t);
+	/* What was sent to the process and this task now blocks may wake another. */
+	sigset_t left = t->process->pending.set & t->blocked;
+	while (left) {
+		int sig = (int)bit_lowest(left) + 1;
+		left &= left - 1;
+		wake_receiver(t->process, NULL, sig);
+	}
+	proc_unlock(irq);
+}
+
+void signal_mask_temporary(sigset_t mask)
+{
+	struct task *t = current_task();
+	t->saved_blocked = t->blocked;
+	t->restore_blocked = true;
+	signal_set_blocked(mask);
+}
+
+void signal_mask_restore(void)
+{
+	struct task *t = current_task();
+	if (!t->restore_blocked)
+		return;
+	t->restore_blocked = false;
+	signal_set_blocked(t->saved_blocked);
+}
+
+/* ---- handlers ---- */
+
+struct signal_handlers *signal_handlers_create(const struct signal_handlers *copy_of)
+{
+	struct signal_handlers *h = kzalloc(sizeof(*h));
+	if (!h)
+		return NULL;
+	if (copy_of) {
+		unsigned long irq = proc_lock();
+		*h = *copy_of;
+		proc_unlock(irq);
+	}
+	h->refs = 1;
+	return h;
+}
+
+void signal_handlers_put(struct signal_handlers *h)
+{
+	if (h && !__atomic_sub_fetch(&h->refs, 1, __ATOMIC_SEQ_CST))
+		kfree(h);
+}
+
+/* ---- telling the parent ---- */
+
+/* Does the parent want its ended children to vanish without a wait? */
+bool parent_reaps_itself_locked(const struct process *parent, int exit_signal)
+{
+	if (exit_signal != SIGCHLD || !parent->handlers)
+		return false;
+	const struct sigaction_user *action = &parent->handlers->action[SIGCHLD];
+	return action->handler == SIG_IGN || (action->flags & SA_NOCLDWAIT);
+}
+
+void signal_notify_parent_locked(struct process *p, int code, int status)
+{
+	struct process *parent = p->parent;
+	if (!parent)
+		return;
+	bool ended = code != CLD_STOPPED && code != CLD_CONTINUED;
+	int sig = ended ? p->exit_signal : SIGCHLD;
+	struct siginfo info = {.signo = sig, .code = code};
+	info.child.pid = p->pid;
+	info.child.uid = p->uid;
+	info.child.status = status;
+	info.child.utime = (int64_t)(p->dead_user_ns / 10000000);
+	info.child.stime = (int64_t)(p->dead_system_ns / 10000000);
+	const struct sigaction_user *action =
+	    parent->handlers ? &parent->handlers->action[SIGCHLD] : NULL;
+	bool quiet = !action || (!ended && (action->flags & SA_NOCLDSTOP)) ||
+		     (sig == SIGCHLD && action->handler == SIG_IGN);
+	if (sig && !quiet)
+		signal_send_locked(parent, NULL, sig, &info);
+	waitq_wake_all(&parent->child_wait);
+}

@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory system calls: Linux's arguments and errors on top of vmm.h.
+ *
+ * What Linux checks here and mem/ does not know: alignment rules of each call,
+ * which of two errors comes first, files' open modes, resource limits' errnos.
+ * What a range is and whether it fits is decided in one place (page_range).
+ */
+#include "kernel/proc/internal.h"
+#include <kernel/fs.h>
+#include <kernel/uaccess.h>
+
+#include "arch/x86_64/pte.h"
+#include "kernel/syscall/syscalls.h"
+
+#define PROT_READ      1u
+#define PROT_WRITE     2u
+#define PROT_EXEC      4u
+#define PROT_SEM       8u
+#define PROT_GROWSDOWN 0x01000000u
+#define PROT_GROWSUP   0x02000000u
+
+#define MAP_TYPE            0x0fu
+#define MAP_SHARED          0x01u
+#define MAP_PRIVATE         0x02u
+#define MAP_SHARED_VALIDATE 0x03u
+#define MAP_FIXED           0x10u
+#define MAP_ANONYMOUS       0x20u
+#define MAP_32BIT           0x40u
+#define MAP_GROWSDOWN       0x100u
+#define MAP_DENYWRITE       0x800u
+#define MAP_EXECUTABLE      0x1000u
+#define MAP_LOCKED          0x2000u
+#define MAP_NORESERVE       0x4000u
+#define MAP_POPULATE        0x8000u
+#define MAP_NONBLOCK        0x10000u
+#define MAP_STACK           0x20000u
+#define MAP_HUGETLB         0x40000u
+#define MAP_FIXED_NOREPLACE 0x100000u
+#define MAP_KNOWN                                                                                  \
+	(MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE |        \
+	 MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK |   \
+	 MAP_HUGETLB | MAP_FIXED_NOREPLACE)
+
+#define MMAP_MIN_HINT 65536ull /* a mere hint below this is moved up, as on Linux */
+
+static long status_result(mem_status status)
+{
+	return status == MEM_OK ? 0 : errno_from(status);
+}
+
+/* A page-aligned start and a length that is rounded up: false if it wraps or leaves
+ * user space. Length 0 gives an empty range. */
+static bool page_range(uint64_t at, uint64_t bytes, uint64_t *rounded)
+{
+	return align_up_checked(bytes, PAGE_SIZE, rounded) && at <= USER_TOP &&
+	       *rounded <= USER_TOP - at;
+}
+
+static unsigned vm_prot(uint64_t prot)
+{
+	unsigned vm = VM_NONE;
+	/* The CPU cannot grant writing or executing without reading. */
+	if (prot & (PROT_READ | PROT_WRITE | PROT_EXEC))
+		vm |= (prot & PROT_READ) ? VM_READ : 0u;
+	if (prot & PROT_WRITE)
+		vm |= VM_WRITE;
+	if (prot & PROT_EXEC)
+		vm |= VM_EXEC;
+	return vm;
+}
+
+/* ---- mmap ---- */
+
+/* Fill args from a file descriptor. On success *file holds a reference. */
+static long map_file_args(int fd, uint64_t flags, struct vm_map_args *args, struct file **file)
+{
+	struct file *f = fd_get(fd);
+	long error = 0;
+	if (!f)
+		return -EBADF;
+	args->object = file_object(f);
+	if (!(f->mode & FILE_READ))
+		error = -EACCES;
+	else if ((args->flags & VM_SHARED) && (args->prot & VM_WRITE) && !(f->mode & FILE_WRITE))
+		error = -EACCES;
+	else if (!args->object)
+		error = -ENODEV;
+	if (error) {
+		file_put(f);
+		return error;
+	}
+	if ((args->flags & VM_SHARED) && !(f->mode & FILE_WRITE))
+		args->maxprot &= ~(unsigned)VM_WRITE;
+	*file = f;
+	return 0;
+}
+
+static long map_flags(uint64_t flags, struct vm_map_args *args)
+{
+	static const struct {
+		uint64_t linux_flag;
+		unsigned vm_flag;
+	} pairs[] = {
+	    {MAP_FIXED, VM_FIXED},   {MAP_32BIT, VM_BELOW_4G},      {MAP_GROWSDOWN, VM_GROWSDOWN},
+	    {MAP_LOCKED, VM_LOCKED}, {MAP_NORESERVE, VM_NORESERVE}, {MAP_POPULATE, VM_POPULATE},
+	};
+	switch (flags & MAP_TYPE) {
+	case MAP_SHARED_VALIDATE:
+		if (flags & ~(uint64_t)MAP_KNOWN)
+			return -EOPNOTSUPP;
+		__attribute__((fallthrough));
+	case MAP_SHARED:
+		args->flags |= VM_SHARED;
+		break;
+	case MAP_PRIVATE:
+		break;
+	default:
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < ARRAY_COUNT(pairs); i++)
+		if (flags & pairs[i].linux_flag)
+			args->flags |= pairs[i].vm_flag;
+	if (flags & MAP_FIXED_NOREPLACE)
+		args->flags = (args->flags & ~(unsigned)VM_FIXED) | VM_FIXED_NOREPLACE;
+	if (flags & MAP_NONBLOCK)
+		args->flags &= ~(unsigned)VM_POPULATE;
+	return 0;
+}
+
+static long do_map(struct process *p, struct vm_map_args *args)
+{
+	vaddr_t at;
+	bool fixed = args->flags & (VM_FIXED | VM_FIXED_NOREPLACE);
+	args->limit = fixed ? 0 : p->mm->mmap_top;
+	mem_status status = vmm_map(p->space, args, &at);
+	if (status == MEM_ENOMEM && !fixed) { /* above the usual place there may be room */
+		args->limit = 0;
+		status = vmm_map(p->space, args, &at);
+	}
+	return status == MEM_OK ? (long)at : errno_from(status);
+}
+
+long sys_mmap(uint64_t at, uint64_t bytes, uint64_t prot, uint64_t flags, uint64_t fd,
+	      uint64_t offset)
+{
+	struct process *p = current_process();
+	struct vm_map_args args = {
+	    .prot = vm_prot(prot),
+	    .maxprot = VM_READ | VM_WRITE | VM_EXEC,
+	};
+	struct file *file = NULL;
+	uint64_t rounded, end;
+	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
+	if (offset & PAGE_MASK)
+		return -EINVAL;
+	if (bytes == 0)
+		return -EINVAL;
+	if (!align_up_checked(bytes, PAGE_SIZE, &rounded) || rounded == 0 || rounded > USER_TOP)
+		return -ENOMEM;
+	if (__builtin_add_overflow(offset, rounded, &end) || end > INT64_MAX)
+		return -EOVERFLOW;
+	if (fixed && (at & PAGE_MASK))
+		return -EINVAL;
+	if (fixed && !page_range(at, rounded, &end))
+		return -ENOMEM;
+	if (flags & MAP_HUGETLB)
+		return -EINVAL; /* as a Linux without huge page pools */
+	if (!fixed) {
+		at = align_down(at, PAGE_SIZE);
+		if (at && at < MMAP_MIN_HINT)
+			at = MMAP_MIN_HINT;
+		if (at && !page_range(at, rounded, &end))
+			at = 0;
+	}
+	long error = map_flags(flags, &args);
+	if (!error && !(flags & MAP_ANONYMOUS)) {
+		args.offset = offset;
+		error = map_file_args((int)fd, flags, &args, &file);
+	}
+	if (error)
+		return error;
+	args.hint = at;
+	args.bytes = rounded;
+	if (p->mm->lock_future)
+		args.flags |= VM_LOCKED;
+	long result = do_map(p, &args);
+	if (file)
+		file_put(file);
+	return result;
+}
+
+long sys_munmap(uint64_t at, uint64_t bytes)
+{
+	uint64_t rounded;
+	if ((at & PAGE_MASK) || !page_range(at, bytes, &rounded) || rounded == 0)
+		return -EINVAL;
+	return status_result(vmm_unmap(current_process()->space, at, rounded));
+}
+
+/* ---- mprotect ---- */
+
+/* PROT_GROWSDOWN: down to the start of the stack mapping that holds `at`. */
+static long extend_down(struct space *space, uint64_t *at, uint64_t *bytes)
+{
+	struct vm_area area;
+	if (!vmm_next_area(space, *at, &area))
+		return -ENOMEM;
+	bool inside = area.start <= *at;
+	bool stack = area.flags & VM_GROWSDOWN;
+	vaddr_t start = area.start;
+	vm_area_done(&area);
+	if (!inside)
+		return -ENOMEM;
+	if (!stack)
+		return -EINVAL;
+	*bytes += *at - start;
+	*at = start;
+	return 0;
+}
+
+static long do_protect(uint64_t at, uint64_t bytes, uint64_t prot)
+{
+	struct space *space = current_process()->space;
+	uint64_t grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
+	uint64_t rounded;
+	prot &= ~(uint64_t)(PROT_GROWSDOWN | PROT_GROWSUP);
+	if (grows == (PROT_GROWSDOWN | PROT_GROWSUP) || (at & PAGE_MASK))
+		return -EINVAL;
+	if (bytes == 0)
+		return 0;
+	if (!align_up_checked(bytes, PAGE_SIZE, &rounded) || rounded == 0)
+		return -ENOMEM;
+	if (prot & ~(uint64_t)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM))
+		return -EINVAL;
+	if (!page_range(at, rounded, &rounded))
+		return -ENOMEM;
+	if (grows & PROT_GROWSUP)
+		return -EINVAL; /* no such mappings on this machine */
+	if (grows & PROT_GROWSDOWN) {
+		long error = extend_down(space, &at, &rounded);
+		if (error)
+			return error;
+	}
+	return status_result(vmm_protect(space, at, rounded, vm_prot(prot)));
+}
+
+long sys_mprotect(uint64_t at, uint64_t bytes, uint64_t prot)
+{
+	return do_protect(at, bytes, prot);
+}
+
+long sys_pkey_mprotect(uint64_t at, uint64_t bytes, uint64_t prot, uint64_t key)
+{
+	return (int)key == -1 ? do_protect(at, bytes, prot) : -EINVAL;
+}
+
+/* ---- mremap ---- */
+
+#define MREMAP_MAYMOVE   1u
+#define MREMAP_FIXED     2u
+#define MREMAP_DONTUNMAP 4u
+
+long sys_mremap(uint64_t at, uint64_t old_bytes, uint64_t new_bytes, uint64_t flags,
+		uint64_t new_at)
+{
+	uint64_t old_rounded, new_rounded, end;
+	if ((flags & ~(uint64_t)(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) ||
+	    (at & PAGE_MASK))
+		return -EINVAL;
+	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
+		return -EINVAL;
+	if (!align_up_checked(old_bytes, PAGE_SIZE, &old_rounded) ||
+	    !align_up_checked(new_bytes, PAGE_SIZE, &new_rounded) || new_rounded == 0)
+		return -EINVAL;
+	if ((flags & MREMAP_DONTUNMAP) && old_rounded != new_rounded)
+		return -EINVAL;
+	if (new_rounded > USER_TOP)
+		return (flags & MREMAP_FIXED) ? -EINVAL : -ENOMEM;
+	if (!page_range(at, old_rounded, &end))
+		return -EFAULT;
+	if (flags & MREMAP_FIXED) {
+		if ((new_at & PAGE_MASK) || !page_range(new_at, new_rounded, &end))
+			return -EINVAL;
+		if (at < new_at + new_rounded && new_at < at + old_rounded)
+			return -EINVAL;
+	}
+	unsigned vm = ((flags & MREMAP_MAYMOVE) ? VM_MOVE_MAY : 0u) |
+		      ((flags & MREMAP_FIXED) ? VM_MOVE_FIXED : 0u) |
+		      ((flags & MREMAP_DONTUNMAP) ? VM_MOVE_DONTUNMAP : 0u);
+	vaddr_t out;
+	mem_status status =
+	    vmm_move(current_process()->space, at, old_rounded, new_rounded, vm, new_at, &out);
+	return status == MEM_OK ? (long)out : errno_from(status);
+}
+
+/* ---- brk ---- */
+
+static mem_status grow_break(struct process *p, uint64_t from, uint64_t to)
+{
+	struct vm_map_args args = {
+	    .hint = from,
+	    .bytes = to - from,
+	    .prot = VM_READ | VM_WRITE,
+	    .maxprot = VM_READ | VM_WRITE | VM_EXEC,
+	    .flags = VM_FIXED_NOREPLACE | (p->mm->lock_future ? VM_LOCKED : 0u),
+	    .name = "[heap]",
+	};
+	vaddr_t at;
+	return vmm_map(p->space, &args, &at);
+}
+
+/* Data, bss and heap together are bounded by RLIMIT_DATA. */
+static bool break_within_limit(const struct process *p, uint64_t new)
+{
+	uint64_t limit = rlimit_soft(p, RLIMIT_DATA);
+	uint64_t data = p->mm->data_end - p->mm->data_start;
+	return limit == RLIM_INFINITY || (new - p->mm->brk_start) + data <= limit;
+}
+
+long sys_brk(uint64_t new)
+{
+	struct process *p = current_process();
+	struct mm_layout *mm = p->mm;
+	mutex_lock(&mm->lock);
+	uint64_t result = mm->brk;
+	if (new >= mm->brk_start &&new < USER_TOP && break_within_limit(p, new)) {
+		uint64_t old_end = align_up(mm->brk, PAGE_SIZE);
+		uint64_t new_end = align_up(new, PAGE_SIZE);
+		mem_status status = MEM_OK;
+		if (new_end > old_end)
+			status = grow_break(p, old_end, new_end);
+		else if (new_end < old_end)
+			status = vmm_unmap(p->space, new_end, old_end - new_end);
+		if (status == MEM_OK)
+			result = mm->brk = new;
+	}
+	mutex_unlock(&mm->lock);
+	return (long)result;
+}
+
+/* ---- madvise and friends ---- */
+
+static int advice_of(int linux_advice)
+{
+	switch (linux_advice) {
+	case 0: /* NORMAL, RANDOM, SEQUENTIAL, WILLNEED */
+	case 1:
+	case 2:
+	case 3:
+		return VM_ADVICE_NONE;
+	case 4:
+		return VM_ADVICE_DONTNEED;
+	case 8:
+		return VM_ADVICE_FREE;
+	case 9:
+		return VM_ADVICE_REMOVE;
+	case 10:
+		return VM_ADVICE_DONTFORK;
+	case 11:
+		return VM_ADVICE_DOFORK;
+	case 14: /* HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP, COLD, PAGEOUT: hints */
+	case 15:
+	case 16:
+	case 17:
+	case 20:
+	case 21:
+		return VM_ADVICE_NONE;
+	case 18:
+		return VM_ADVICE_WIPEONFORK;
+	case 19:
+		return VM_ADVICE_KEEPONFORK;
+	case 22:
+		return VM_ADVICE_POPULATE_READ;
+	case 23:
+		return VM_ADVICE_POPULATE_WRITE;
+	default:
+		return -1;
+	}
+}
+
+static long do_madvise(struct space *space, uint64_t at, uint64_t bytes, int linux_advice)
+{
+	uint64_t rounded;
+	int advice = advice_of(linux_advice);
+	if (advice < 0 || (at & PAGE_MASK) || !align_up_checked(bytes, PAGE_SIZE, &rounded) ||
+	    (bytes && !rounded) || at + rounded < at)
+		return -EINVAL;
+	if (rounded == 0)
+		return 0;
+	if (!page_range(at, rounded, &rounded))
+		return -ENOMEM;
+	return status_result(vmm_advise(space, at, rounded, (enum vm_advice)advice));
+}
+
+long sys_madvise(uint64_t at, uint64_t bytes, uint64_t advice)
+{
+	return do_madvise(current_process()->space, at, bytes, (int)advice);
+}
+
+/* Names a process by a pidfd, and there are none. */
+long sys_process_madvise(uint64_t pidfd, uint64_t vec, uint64_t count, uint64_t advice,
+			 uint64_t flags)
+{
+	return flags ? -EINVAL : -EBADF;
+}
+
+/* Is every page of [at, at + bytes) promised? */
+static bool all_mapped(struct space *space, uint64_t at, uint64_t bytes)
+{
+	uint64_t end = at + bytes;
+	while (at < end) {
+		struct vm_area area;
+		if (!vmm_next_area(space, at, &area))
+			return false;
+		bool covers = area.start <= at;
+		at = area.end;
+		vm_area_done(&area);
+		if (!covers)
+			return false;
+	}
+	return true;
+}
+
+#define MS_ASYNC      1u
+#define MS_INVALIDATE 2u
+#define MS_SYNC       4u
+
+/* Files live in memory and nowhere else: what is written is where it belongs. */
+long sys_msync(uint64_t at, uint64_t bytes, uint64_t flags)
+{
+	uint64_t rounded;
+	if ((flags & ~(uint64_t)(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) || (at & PAGE_MASK) ||
+	    (flags & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC))
+		return -EINVAL;
+	if (!page_range(at, bytes, &rounded))
+		return -ENOMEM;
+	return all_mapped(current_process()->space, at, rounded) ? 0 : -ENOMEM;
+}
+
+long sys_mincore(uint64_t at, uint64_t bytes, uint64_t vec)
+{
+	struct space *space = current_process()->space;
+	uint64_t rounded;
+	uint8_t chunk[256];
+	if (at & PAGE_MASK)
+		return -EINVAL;
+	if (!page_range(at, bytes, &rounded))
+		return -ENOMEM;
+	uint64_t npages = rounded / PAGE_SIZE;
+	if (!user_range_ok(vec, npages))
+		return -EFAULT;
+	if (!all_mapped(space, at, rounded))
+		return -ENOMEM;
+	for (uint64_t done = 0; done < npages;) {
+		uint64_t now = mem_min((uint64_t)sizeof(chunk), npages - done);
+		for (uint64_t i = 0; i < now; i++)
+			chunk[i] =
+			    vmm_page_info(space, at + (done + i) * PAGE_SIZE, NULL, NULL, NULL);
+		if (copy_to_user(vec + done, chunk, now))
+			return -EFAULT;
+		done += now;
+	}
+	return 0;
+}
+
+/* ---- locking ---- */
+
+#define MCL_CURRENT 1u
+#define MCL_FUTURE  2u
+#define MCL_ONFAULT 4u
+
+static long do_lock(uint64_t at, uint64_t bytes, enum vm_advice advice)
+{
+	uint64_t rounded, end;
+	if (__builtin_add_overflow(bytes, at & PAGE_MASK, &end))
+		return -ENOMEM;
+	at = align_down(at, PAGE_SIZE);
+	if (!page_range(at, end, &rounded))
+		return end > USER_TOP ? -EINVAL : -ENOMEM;
+	if (rounded == 0)
+		return 0;
+	struct process *p = current_process();
+	if (advice == VM_ADVICE_LOCK && p->euid != 0 && rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
+		return -EPERM;
+	mem_status status = vmm_advise(p->space, at, rounded, advice);
+	return status == MEM_EAGAIN ? -ENOMEM : status_result(status);
+}
+
+long sys_mlock(uint64_t at, uint64_t bytes)
+{
+	return do_lock(at, bytes, VM_ADVICE_LOCK);
+}
+
+long sys_mlock2(uint64_t at, uint64_t bytes, uint64_t flags)
+{
+	return flags & ~1ull ? -EINVAL : do_lock(at, bytes, VM_ADVICE_LOCK);
+}
+
+long sys_munlock(uint64_t at, uint64_t bytes)
+{
+	return do_lock(at, bytes, VM_ADVICE_UNLOCK);
+}
+
+static long advise_all(enum vm_advice advice)
+{
+	struct space *space = current_process()->space;
+	struct vm_area area;
+	long result = 0;
+	for (vaddr_t at = 0; vmm_next_area(space, at, &area);) {
+		mem_status status = vmm_advise(space, area.start, area.end - area.start, advice);
+		if (status != MEM_OK && status != MEM_EFAULT)
+			result = status_result(status);
+		at = area.end;
+		vm_area_done(&area);
+	}
+	return result;
+}
+
+long sys_mlockall(uint64_t flags)
+{
+	struct process *p = current_process();
+	if (!flags || (flags & ~(uint64_t)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) ||
+	    flags == MCL_ONFAULT)
+		return -EINVAL;
+	if (p->euid != 0 && rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
+		return -EPERM;
+	p->mm->lock_future = flags & MCL_FUTURE;
+	/* Pages that cannot be had are not an error here (PROT_NONE reservations). */
+	if (flags & MCL_CURRENT)
+		return advise_all(VM_ADVICE_LOCK) == -EAGAIN ? -ENOMEM : 0;
+	return 0;
+}
+
+long sys_munlockall(void)
+{
+	current_process()->mm->lock_future = false;
+	return advise_all(VM_ADVICE_UNLOCK);
+}
