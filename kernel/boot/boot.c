@@ -16,6 +16,7 @@
  * the RSDP may be a physical address (acpi_init looks).
  */
 #include <kernel/boot.h>
+#include <kernel/console.h>
 #include <kernel/fs.h>
 #include <kernel/log.h>
 #include <kernel/proc.h>
@@ -185,6 +186,18 @@ static void copy_answers(void)
 #define CMDLINE_BYTES 4096
 static char cmdline[CMDLINE_BYTES];
 
+/* Loaders before the command line request keep it as the kernel file's string. */
+static void copy_cmdline(void)
+{
+	const char *from = "";
+	if (ask_cmdline.response)
+		from = ask_cmdline.response->text;
+	else if (ask_executable_file.response)
+		from = ask_executable_file.response->file->string;
+	if (from && kstrlcpy(cmdline, from, sizeof(cmdline)) >= sizeof(cmdline))
+		klog(LOG_WARN, "the command line is cut after %u bytes", CMDLINE_BYTES - 1);
+}
+
 const char *boot_cmdline(void)
 {
 	return cmdline;
@@ -304,6 +317,10 @@ static void init_thread(void *unused)
 	int r = fs_init();
 	if (r)
 		panic("no file system: %d", r);
+	uart_init();
+	r = dev_init();
+	if (r)
+		klog(LOG_ERROR, "devices: %d", r);
 	unpack_modules();
 	static const char *const argv[] = {"/init", NULL};
 	static const char *const envp[] = {"HOME=/", "TERM=linux", NULL};
@@ -323,8 +340,7 @@ void boot_main(void)
 	log_init();
 	check_answers();
 	mem_direct_map_base = ask_hhdm.response->offset;
-	if (ask_cmdline.response)
-		kstrlcpy(cmdline, ask_cmdline.response->text, sizeof(cmdline));
+	copy_cmdline();
 	cpu_detect();
 	cpu_patch_smap(mem_direct_map_base + ask_address.response->physical -
 		       ask_address.response->virtual_address);

@@ -59,6 +59,18 @@ static bool reached(const struct cpu_private *c, uint32_t number)
 	return (int32_t)(__atomic_load_n(&c->flush_done, __ATOMIC_SEQ_CST) - number) >= 0;
 }
 
+/* Answering is an interrupt, and an interrupt orders memory. */
+void host_barrier_all(void)
+{
+	preempt_disable();
+	struct cpumask others = cpu_online_mask;
+	cpumask_clear(&others, this_cpu()->id);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!cpumask_empty(&others))
+		host_flush_wait(&others);
+	preempt_enable();
+}
+
 void host_flush_wait(const struct cpumask *cpus)
 {
 	kassert(irq_enabled() && this_cpu()->preempt_count > 0);
