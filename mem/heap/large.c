@@ -71,7 +71,7 @@ static void account(struct heap *heap, struct large *large, size_t bytes, const 
 	large->bytes = bytes;
 	large->site = site;
 	large->state = LARGE_LIVE;
-	heap->large_npages += large->npages;
+	count_add(&heap->large_npages, large->npages);
 	heap->large_blocks++;
 	heap->large_bytes += bytes;
 	heap->large_allocs++;
@@ -99,7 +99,7 @@ static void *take_queued(struct heap *heap, uint64_t npages, uint64_t most, size
 	struct large *large = best_queued(heap, npages, most, align);
 	if (large) {
 		list_remove(&large->queue);
-		heap->queued_npages -= large->npages;
+		count_add(&heap->queued_npages, -large->npages);
 		account(heap, large, bytes, site);
 	}
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
@@ -165,11 +165,11 @@ void heap_free_large(struct heap *heap, void *block, const void *site)
 	if (unlikely(!large || large->state != LARGE_LIVE))
 		bad_block(block, large);
 	check_canary(heap, large);
-	heap->large_npages -= large->npages;
+	count_add(&heap->large_npages, -large->npages);
 	heap->large_blocks--;
 	heap->large_bytes -= large->bytes;
 	heap->large_frees++;
-	heap->queued_npages += large->npages;
+	count_add(&heap->queued_npages, large->npages);
 	large->state = LARGE_QUEUED;
 	large->site = site;
 	list_push_front(&heap->large_queue, &large->queue);
@@ -219,7 +219,7 @@ uint64_t heap_reap_large(struct heap *heap)
 		list_push_back(&out, &large->queue);
 		npages += large->npages;
 	}
-	heap->queued_npages = 0;
+	atomic_write_relaxed(&heap->queued_npages, 0);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	list_for_each_safe (node, &out) {
 		struct large *large = list_entry(node, struct large, queue);

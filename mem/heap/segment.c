@@ -83,7 +83,7 @@ static void set_used(struct segment *segment, unsigned page, unsigned n, bool us
 		segment->used[i / 64] ^= bit;
 	}
 	segment->nfree = (uint16_t)(used ? segment->nfree - n : segment->nfree + n);
-	segment->heap->free_npages += used ? -(uint64_t)n : n;
+	count_add(&segment->heap->free_npages, used ? -(uint64_t)n : n);
 }
 
 /* ---- descriptor units -------------------------------------------------------------- */
@@ -220,8 +220,8 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	list_push_front(&heap->segments, &segment->node);
 	list_push_front(segment_chain(heap, (uintptr_t)segment), &segment->hash);
 	atomic_write_release(&heap->known[segment_slot((uintptr_t)segment)], (uintptr_t)segment);
-	heap->segment_npages += npages;
-	heap->free_npages += npages - 1;
+	count_add(&heap->segment_npages, npages);
+	count_add(&heap->free_npages, npages - 1);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
@@ -322,8 +322,8 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 		list_remove(&segment->hash);
 		list_remove(&segment->node);
 		list_push_back(&out, &segment->node);
-		heap->segment_npages -= segment->npages;
-		heap->free_npages -= segment->nfree;
+		count_add(&heap->segment_npages, -(uint64_t)segment->npages);
+		count_add(&heap->free_npages, -(uint64_t)segment->nfree);
 		npages += segment->npages;
 	}
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);

@@ -172,6 +172,10 @@ static inline unsigned bits_set(uint64_t x)
 	return (unsigned)((x * 0x0101010101010101) >> 56);
 }
 
+/* Add to a count that one CPU writes at a time (its own part, or a lock held)
+ * and that others read without the lock, for statistics and as a hint. */
+#define count_add(p, v) __atomic_store_n((p), *(p) + (v), __ATOMIC_RELAXED)
+
 /* ---- engine -------------------------------------------------------------- */
 
 /* Fill in a cache whose name, home, object_bytes, align, construct, slab_npages

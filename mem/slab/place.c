@@ -266,7 +266,7 @@ static void take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned
 			continue;
 		}
 		atomic_write_seq(&slab->announced, 0);
-		c->frees += slab_fold(slab);
+		count_add(&c->frees, slab_fold(slab));
 		if (slab->nfree >= slab->threshold || slab->place == SLAB_EMPTY)
 			slab_settle(cache, c, slab);
 	}
@@ -304,7 +304,7 @@ bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 	if (select_word(c))
 		return true;
 	if (c->current != &none.slab) {
-		c->frees += slab_fold(c->current);
+		count_add(&c->frees, slab_fold(c->current));
 		if (select_word(c))
 			return true;
 	}
@@ -386,7 +386,7 @@ void slab_sweep(struct slab_cache *cache)
 		bool mine = inside && owner == cpu + 1;
 		if ((owner && !mine) || slab->place == SLAB_CURRENT)
 			continue;
-		*(mine ? &c->frees : &cache->frees) += slab_fold(slab);
+		count_add(mine ? &c->frees : &cache->frees, slab_fold(slab));
 		if (slab->place != SLAB_FULL || !slab->nfree)
 			continue;
 		enum slab_place place = slab_place_for(slab);

@@ -97,7 +97,7 @@ static inline void *take_bit(struct slab_cpu *c)
 	if (unlikely(!word))
 		return NULL;
 	__atomic_store_n(c->word, word & (word - 1), __ATOMIC_RELAXED);
-	c->allocs++;
+	count_add(&c->allocs, 1);
 	return c->word_base + (size_t)bit_lowest(word) * c->stride;
 }
 
@@ -219,7 +219,7 @@ static inline void give_index(struct slab *slab, unsigned index)
 		/* Entered: nobody but us changes the owner now. The reaper may have
 		 * come in between; it takes no slab with a live block from us. */
 		give_local(slab, index);
-		c->frees++;
+		count_add(&c->frees, 1);
 		if (unlikely(slab->nfree >= slab->threshold))
 			slab_settle(cache, c, slab);
 		slab_leave(c);

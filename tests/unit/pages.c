@@ -13,7 +13,7 @@
 
 #include "base/util.h"
 
-#define RESERVED ((size_t)1 << 40)
+#define RESERVED ((size_t)1 << 37)
 
 static _Atomic uintptr_t next_address;
 static uintptr_t end_address;

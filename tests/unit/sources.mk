@@ -11,3 +11,12 @@ test_pmm_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm.c
 HOSTED_TEST_LIST += test_heap_threads:plain test_heap_races:threads
 test_heap_threads_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/unit/heap_threads.c
 test_heap_races_SRC := $(test_heap_threads_SRC)
+HOSTED_TEST_LIST += test_pmm_threads:plain test_pmm_races:threads test_pmm_machine:hosted
+test_pmm_threads_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm_stress.c tests/unit/pmm_threads.c
+test_pmm_races_SRC := $(test_pmm_threads_SRC)
+test_pmm_machine_SRC = tests/runner.c $(MACHINE_SRC) tests/unit/pmm_stress.c tests/unit/pmm_machine.c
+# The same as they are released: without MEM_DEBUG and sanitizers.
+HOSTED_TEST_LIST += test_slab_released:bench test_heap_released:bench test_heap_threads_released:bench
+test_slab_released_SRC := $(test_slab_SRC)
+test_heap_released_SRC := $(test_heap_SRC)
+test_heap_threads_released_SRC := $(test_heap_threads_SRC)
