@@ -153,11 +153,35 @@ static int exec_read_file(struct exec *e)
 
 /* ---- step 3: the new space ---- */
 
+#define S_ISUID 04000u
+#define S_ISGID 02000u
+#define S_IXGRP 00010u
+
+/* Set-user-id and set-group-id bits count for programs, not for scripts: e->file is
+ * the program by now. */
+static void choose_identity(struct exec *e)
+{
+	struct process *p = current_process();
+	struct image *image = &e->image;
+	uint32_t mode, uid, gid;
+	image->euid = p->euid;
+	image->egid = p->egid;
+	file_owner(e->file, &mode, &uid, &gid);
+	if (p->no_new_privs)
+		return;
+	if (mode & S_ISUID)
+		image->euid = uid;
+	if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		image->egid = gid;
+	image->secure = image->euid != p->uid || image->egid != p->gid;
+}
+
 static int exec_build(struct exec *e)
 {
 	struct process *p = current_process();
 	struct image *image = &e->image;
 	image->random = !(p->personality & ADDR_NO_RANDOMIZE);
+	choose_identity(e);
 	image->mm = mm_layout_create(NULL);
 	if (!image->mm)
 		return -ENOMEM;
@@ -274,9 +298,10 @@ static void exec_commit(struct exec *e, struct signal_handlers *fresh)
 {
 	struct task *t = current_task();
 	struct process *p = t->process;
-	uint64_t entry = e->image.entry, sp = e->image.stack_pointer;
 	task_release_memory(t); /* clear_child_tid, robust list; lets a vfork parent go on */
 	posix_timers_exec(p);
+	p->euid = p->suid = p->fsuid = e->image.euid;
+	p->egid = p->sgid = p->fsgid = e->image.egid;
 	swap_memory(p, &e->image);
 	fs_exec(t);
 	reset_handlers(p, fresh);
@@ -289,8 +314,6 @@ static void exec_commit(struct exec *e, struct signal_handlers *fresh)
 	p->execed = true;
 	p->exit_signal = SIGCHLD;
 	thread_reset_user_state(&t->thread);
-	e->image.entry = entry;
-	e->image.stack_pointer = sp;
 	set_registers(thread_user_frame(&t->thread), &e->image);
 }
 

@@ -50,6 +50,8 @@ struct image { /* a program being built in a space that nobody runs yet */
 	uint64_t header_address, header_count; /* AT_PHDR, AT_PHNUM */
 	uint64_t base;                         /* AT_BASE: the interpreter's */
 	uint64_t stack_pointer;
+	uint32_t euid, egid; /* what the program will run as */
+	bool secure;         /* that differs from who started it: AT_SECURE */
 };
 
 /* Read and check everything in the file that does not need a space: -ENOEXEC etc. */

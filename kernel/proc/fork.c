@@ -111,6 +111,8 @@ static int copy_memory(struct process *child, struct process *parent, uint64_t f
 	child->exe = parent->exe;
 	if (child->exe)
 		vm_object_get(child->exe);
+	if (!(flags & CLONE_VM))
+		process_apply_limits(child);
 	return 0;
 }
 

@@ -135,10 +135,10 @@ static void make_auxv(const struct image *image, const struct process *p, uint64
 	add_aux(mm, AT_FLAGS, 0);
 	add_aux(mm, AT_ENTRY, image->program_entry);
 	add_aux(mm, AT_UID, p->uid);
-	add_aux(mm, AT_EUID, p->euid);
+	add_aux(mm, AT_EUID, image->euid);
 	add_aux(mm, AT_GID, p->gid);
-	add_aux(mm, AT_EGID, p->egid);
-	add_aux(mm, AT_SECURE, 0);
+	add_aux(mm, AT_EGID, image->egid);
+	add_aux(mm, AT_SECURE, image->secure);
 	add_aux(mm, AT_RANDOM, random);
 	add_aux(mm, AT_HWCAP2, cpu_features.fsgsbase ? HWCAP2_FSGSBASE : 0);
 	add_aux(mm, AT_EXECFN, name);
