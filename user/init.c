@@ -30,6 +30,7 @@
  * signals. When the command is over, what its pipes still hold is sent before
  * S, but pipes that its own children keep open are not waited for.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -1,0 +1,4 @@
+# What the tools ask the makefile.
+.PHONY: list-hosted
+list-hosted:
+	@echo $(HOSTED_TESTS)
