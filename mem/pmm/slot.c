@@ -425,8 +425,8 @@ bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq)
 {
 	if (wait) {
 		mem_lock_flushable(&pmm->rare, MEM_RANK_PMM);
-	} else if (!mem_trylock(&pmm->rare, MEM_RANK_PMM)) {
-		return false;
+	} else if (host_in_interrupt() || !mem_trylock(&pmm->rare, MEM_RANK_PMM)) {
+		return false; /* a handler may have interrupted who holds it */
 	}
 	unsigned cpu = host_cpu();
 	/* Somebody who may not wait can still do it alone, unless it is his own

@@ -20,3 +20,5 @@ HOSTED_TEST_LIST += test_slab_released:bench test_heap_released:bench test_heap_
 test_slab_released_SRC := $(test_slab_SRC)
 test_heap_released_SRC := $(test_heap_SRC)
 test_heap_threads_released_SRC := $(test_heap_threads_SRC)
+HOSTED_TEST_LIST += test_heap_machine:hosted
+test_heap_machine_SRC = tests/runner.c $(MACHINE_SRC) tests/unit/pages.c tests/unit/heap_machine.c
