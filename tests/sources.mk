@@ -2,3 +2,4 @@
 -include tests/unit/sources.mk
 -include tests/machine/sources.mk
 -include tests/model/sources.mk
+-include tests/pitfalls/sources.mk

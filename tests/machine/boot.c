@@ -2,8 +2,15 @@
 /* mem/ on the machine: see boot.h. */
 #include "tests/machine/boot.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "arch/x86_64/pte.h"
 #include "tests/machine/inside.h"
+#include "tests/test.h"
 
 struct pmm *machine_pmm;
 struct vmm *machine_vmm;
@@ -149,4 +156,29 @@ uint64_t machine_free_frames(void)
 	pmm_drain(machine_pmm);
 	pmm_get_stats(machine_pmm, &stats);
 	return stats.free;
+}
+
+uint64_t *machine_totals;
+
+void machine_each(uint64_t count, void (*body)(uint64_t i))
+{
+	machine_totals = mmap(NULL, MACHINE_TOTALS * sizeof(*machine_totals),
+			      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (machine_totals == MAP_FAILED)
+		abort();
+	for (uint64_t i = 0; i < count; i++) {
+		int status = -1;
+		(void)test_random(); /* the next process draws other numbers */
+		fflush(NULL);
+		pid_t pid = fork();
+		if (pid == 0) {
+			body(i);
+			fflush(NULL);
+			_exit(0);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+			test_fail(__FILE__, __LINE__, "run %llu of %llu failed (status %#x)",
+				  (unsigned long long)i, (unsigned long long)count,
+				  (unsigned)status);
+	}
 }

@@ -18,6 +18,15 @@ extern struct vmm *machine_vmm;
 void machine_boot(const struct machine_config *config);
 /* machine_boot with the defaults of the tests: 64 MiB, `ncpus` CPUs. */
 void machine_boot_default(unsigned ncpus, uint64_t seed);
+/*
+ * Run body(i) for i = 0 .. count - 1, each in a process of its own: mem/ is not
+ * made to be started twice. The first that fails ends the test. What bodies add
+ * to machine_totals is seen by the caller.
+ */
+void machine_each(uint64_t count, void (*body)(uint64_t i));
+extern uint64_t *machine_totals; /* MACHINE_TOTALS counters, shared with the processes */
+#define MACHINE_TOTALS 16
+
 /* Everything is drained: exact free frames (I7). */
 uint64_t machine_free_frames(void);
 /* The one frame that stands for untouched pages that were read. */

@@ -345,6 +345,9 @@ static void idle_body(void *arg)
 			machine_die("a thread left its CPU with preemption or interrupts off");
 		cpu->halted = false;
 		machine_take_interrupts();
+		/* Somebody else may be faster: this is how threads move. */
+		if (machine.config.ncpus > 1 && any_ready() && machine_random_below(2))
+			run_cpu(pick_cpu());
 		struct thread *t = pick_thread();
 		if (t) {
 			t->state = THREAD_RUNNING;

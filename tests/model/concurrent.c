@@ -167,29 +167,34 @@ static void body(void *arg)
 	machine_set_space(NULL);
 }
 
-static void run(uint64_t seeds, unsigned steps, unsigned forks, unsigned ncpus)
+static unsigned ncpus;
+
+static void one_run(uint64_t i)
 {
-	uint64_t operations = 0, touches = 0, switches = 0;
+	machine_boot_default(ncpus, test_random());
+	model_begin();
+	model_create(0);
+	model_make_file(0, OBJECT_PAGES * PAGE_SIZE);
+	for (unsigned t = 0; t < THREADS; t++)
+		machine_spawn(body, (void *)(uintptr_t)t, model.space[0].space);
+	machine_join();
+	model_check_all();
+	machine_totals[0] += model.operations;
+	machine_totals[1] += model.touches;
+	machine_totals[2] += machine_switches();
+	model_end();
+	machine_end();
+}
+
+static void run(uint64_t seeds, unsigned steps, unsigned forks, unsigned cpus)
+{
 	steps_each = steps;
 	fork_one_in = forks;
-	for (uint64_t i = 0; i < seeds; i++) {
-		machine_boot_default(ncpus, test_random());
-		model_begin();
-		model_create(0);
-		model_make_file(0, OBJECT_PAGES * PAGE_SIZE);
-		for (unsigned t = 0; t < THREADS; t++)
-			machine_spawn(body, (void *)(uintptr_t)t, model.space[0].space);
-		machine_join();
-		model_check_all();
-		operations += model.operations;
-		touches += model.touches;
-		switches += machine_switches();
-		model_end();
-		machine_end();
-	}
+	ncpus = cpus;
+	machine_each(seeds, one_run);
 	test_note("%llu seeds, %llu operations (%llu touches), %llu switches",
-		  (unsigned long long)seeds, (unsigned long long)operations,
-		  (unsigned long long)touches, (unsigned long long)switches);
+		  (unsigned long long)seeds, (unsigned long long)machine_totals[0],
+		  (unsigned long long)machine_totals[1], (unsigned long long)machine_totals[2]);
 }
 
 TEST_TIMED(model_concurrent, 300)

@@ -317,7 +317,7 @@ static void fork_and_look(void)
 }
 
 static unsigned steps_each;
-static bool with_forks;
+static bool with_forks, with_resize, with_punch;
 
 static void private_body(void *arg)
 {
@@ -352,12 +352,12 @@ static void object_body(void *arg)
 {
 	unsigned thread = (unsigned)(uintptr_t)arg, pages = PAGES;
 	for (unsigned i = 0; i < steps_each; i++) {
-		if (thread == 0) {
+		if (thread == 0 && with_resize) {
 			unsigned to = machine_random_below(PAGES + 1);
 			if (to != pages)
 				resize_to(to, pages);
 			pages = to;
-		} else if (thread == 1 && machine_random_below(3) == 0) {
+		} else if (thread == 1 && with_punch && machine_random_below(3) == 0) {
 			struct event *drop[PAGES];
 			unsigned from = machine_random_below(PAGES);
 			begin_all(drop, from, from + 1, EVENT_VALUE);
@@ -371,9 +371,9 @@ static void object_body(void *arg)
 /* ---- runs
  * -------------------------------------------------------------------------------------------- */
 
-static void begin(unsigned ncpus)
+static void begin(unsigned cpus)
 {
-	machine_boot_default(ncpus, test_random());
+	machine_boot_default(cpus, test_random());
 	memset(history, 0, sizeof(history));
 	for (unsigned p = 0; p < PAGES; p++)
 		event_end(event_begin(p, EVENT_VALUE, 0));
@@ -406,23 +406,43 @@ static uint64_t frames_now(void)
 	return now + stats.records;
 }
 
-static void run_private(unsigned seeds, bool forks, unsigned ncpus)
+static void account(void)
 {
-	for (unsigned i = 0; i < seeds; i++) {
-		begin(ncpus);
-		vmm_space_put(space);
-		uint64_t frames = frames_now();
-		must("create", vmm_space_create(machine_vmm, &space));
-		must("map", map_pages(0, PAGES));
-		steps_each = 60;
-		with_forks = forks;
-		for (unsigned t = 0; t < THREADS; t++)
-			machine_spawn(private_body, (void *)(uintptr_t)t, space);
-		machine_join();
-		end(frames);
-	}
-	test_note("%u seeds, %llu changes, %llu checked reads", seeds,
-		  (unsigned long long)operations, (unsigned long long)reads);
+	machine_totals[0] += operations;
+	machine_totals[1] += reads;
+	machine_totals[2] += machine_switches();
+}
+
+static void print_totals(uint64_t seeds)
+{
+	test_note("%llu seeds, %llu changes, %llu checked reads, %llu switches",
+		  (unsigned long long)seeds, (unsigned long long)machine_totals[0],
+		  (unsigned long long)machine_totals[1], (unsigned long long)machine_totals[2]);
+}
+
+static unsigned ncpus;
+
+static void private_run(uint64_t i)
+{
+	begin(ncpus);
+	vmm_space_put(space);
+	uint64_t frames = frames_now();
+	must("create", vmm_space_create(machine_vmm, &space));
+	must("map", map_pages(0, PAGES));
+	for (unsigned t = 0; t < THREADS; t++)
+		machine_spawn(private_body, (void *)(uintptr_t)t, space);
+	machine_join();
+	account();
+	end(frames);
+}
+
+static void run_private(unsigned seeds, bool forks, unsigned cpus)
+{
+	steps_each = 60;
+	with_forks = forks;
+	ncpus = cpus;
+	machine_each(seeds, private_run);
+	print_totals(seeds);
 }
 
 TEST_TIMED(racing_private_pages, 300)
@@ -440,33 +460,53 @@ TEST_TIMED(racing_crowded, 300)
 	run_private(60, true, 2);
 }
 
-TEST_TIMED(racing_object_pages, 300)
+static void object_run(uint64_t i)
 {
-	for (unsigned i = 0; i < 120; i++) {
-		begin(4);
-		vmm_space_put(space);
-		uint64_t frames = frames_now();
-		must("create", vmm_space_create(machine_vmm, &space));
-		must("object",
-		     vm_object_create(machine_vmm, NULL, NULL, PAGES * PAGE_SIZE, &object));
-		place[1] = 0x80000000 - 2 * PAGE_SIZE;
-		for (int w = 0; w < 2; w++) {
-			vaddr_t out;
-			struct vm_map_args args = {.hint = place[w],
-						   .bytes = PAGES * PAGE_SIZE,
-						   .prot = VM_READ | VM_WRITE,
-						   .maxprot = 7,
-						   .flags = VM_FIXED | VM_SHARED,
-						   .object = object};
-			must("map", vmm_map(space, &args, &out));
-		}
-		steps_each = 60;
-		for (unsigned t = 0; t < THREADS; t++)
-			machine_spawn(object_body, (void *)(uintptr_t)t, space);
-		machine_join();
-		vm_object_put(object);
-		end(frames);
+	begin(ncpus);
+	vmm_space_put(space);
+	uint64_t frames = frames_now();
+	must("create", vmm_space_create(machine_vmm, &space));
+	must("object", vm_object_create(machine_vmm, NULL, NULL, PAGES * PAGE_SIZE, &object));
+	place[1] = 0x80000000 - 2 * PAGE_SIZE;
+	for (int w = 0; w < 2; w++) {
+		vaddr_t out;
+		struct vm_map_args args = {.hint = place[w],
+					   .bytes = PAGES * PAGE_SIZE,
+					   .prot = VM_READ | VM_WRITE,
+					   .maxprot = 7,
+					   .flags = VM_FIXED | VM_SHARED,
+					   .object = object};
+		must("map", vmm_map(space, &args, &out));
 	}
-	test_note("%llu changes, %llu checked reads", (unsigned long long)operations,
-		  (unsigned long long)reads);
+	for (unsigned t = 0; t < THREADS; t++)
+		machine_spawn(object_body, (void *)(uintptr_t)t, space);
+	machine_join();
+	vm_object_put(object);
+	account();
+	end(frames);
+}
+
+static void run_object(bool resizing, bool punching)
+{
+	steps_each = 60;
+	with_resize = resizing;
+	with_punch = punching;
+	ncpus = 4;
+	machine_each(120, object_run);
+	print_totals(120);
+}
+
+TEST_TIMED(racing_object_resize, 300)
+{
+	run_object(true, false);
+}
+
+TEST_TIMED(racing_object_punch, 300)
+{
+	run_object(false, true);
+}
+
+TEST_TIMED(racing_object_both, 300)
+{
+	run_object(true, true);
 }

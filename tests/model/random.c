@@ -14,12 +14,16 @@ static bool one_in(unsigned n)
 	return below(n) == 0;
 }
 
+/* Mostly one of a few cells that are in fashion for a while, so that what a CPU
+ * remembers of them is worth something. */
 unsigned model_random_cell(void)
 {
+	static unsigned fashion;
 	unsigned c;
+	if (one_in(300))
+		fashion = one_in(2) ? below(CELLS) : below(3 * (ZONE_PAGES + 1));
 	do {
-		/* Short zones are as likely as the long one. */
-		c = one_in(4) ? below(CELLS) : below(3 * (ZONE_PAGES + 1));
+		c = one_in(3) ? below(CELLS) : (fashion + below(20)) % CELLS;
 	} while (model_is_gap(c) && !one_in(4));
 	return c;
 }
@@ -54,10 +58,13 @@ static unsigned random_prot(void)
 	return prots[below(8)];
 }
 
+/* Mostly the space that was used last: a switch forgets what a CPU has cached. */
 static int random_space(void)
 {
-	int s = (int)below(MODEL_SPACES);
-	return model.space[s].space ? s : -1;
+	static unsigned last;
+	if (one_in(20))
+		last = below(MODEL_SPACES);
+	return model.space[last].space ? (int)last : -1;
 }
 
 static int random_file(void)
@@ -198,7 +205,9 @@ static void step_advise(unsigned s)
 
 static void step_touch(unsigned s)
 {
-	unsigned c = model_random_cell(), n = 1 + below(4);
+	unsigned c = model_random_cell(), n = 1 + below(6);
+	for (int again = 0; again < 6 && !model.space[s].page[c].mapped; again++)
+		c = model_random_cell();
 	for (unsigned i = 0; i < n && c + i < CELLS; i++) {
 		unsigned how = below(16);
 		model_touch(s, c + i,
@@ -261,21 +270,21 @@ void model_step(void)
 	int s = random_space();
 	if (s < 0 || kind < 2)
 		step_spaces();
-	else if (kind < 14)
+	else if (kind < 13)
 		step_map((unsigned)s);
-	else if (kind < 22) {
+	else if (kind < 18) {
 		unsigned from, to;
 		random_range(&from, &to);
 		(void)model_unmap((unsigned)s, from, to);
-	} else if (kind < 32) {
+	} else if (kind < 26) {
 		unsigned from, to;
 		random_range(&from, &to);
 		(void)model_protect((unsigned)s, from, to, random_prot());
-	} else if (kind < 39)
+	} else if (kind < 32)
 		step_move((unsigned)s);
-	else if (kind < 48)
+	else if (kind < 39)
 		step_advise((unsigned)s);
-	else if (kind < 55)
+	else if (kind < 45)
 		step_file();
 	else
 		step_touch((unsigned)s);
