@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* Slab and heap on the coroutine machine: seeded interleavings at every atomic
+ * operation, threads that migrate, interrupts that allocate and free wherever
+ * they strike, a reaper meanwhile; the validators after each run. */
+#include <mem/heap.h>
+#include <mem/host.h>
+#include <string.h>
+
+#include "tests/machine/machine.h"
+#include "tests/test.h"
+#include "tests/unit/pages.h"
+
+enum { THREADS = 5, SLOTS = 64, CACHE_BYTES = 64 };
+
+static struct test_pages pages;
+static struct heap *heap;
+static struct slab_cache *cache;
+static unsigned char *slots[SLOTS]; /* exchanged at points: never torn */
+static unsigned ops_per_thread, interrupts, failures, reaps;
+static uint64_t allocs;
+static bool running;
+
+/* First byte: 1 for the cache's, then sealed with a pattern. */
+static unsigned char *get(void)
+{
+	unsigned r = machine_random_below(100);
+	bool of_cache = r < 60;
+	size_t bytes = of_cache ? CACHE_BYTES : 32 + machine_random_below(r < 95 ? 300 : 20000);
+	unsigned char *p = of_cache ? slab_alloc(cache) : heap_alloc(heap, bytes);
+	if (!p) {
+		failures++;
+		return NULL;
+	}
+	allocs++;
+	if (of_cache)
+		bytes = CACHE_BYTES;
+	memset(p, (int)((uintptr_t)p >> 4) | 1, 32);
+	p[0] = of_cache;
+	return p;
+}
+
+static void put(unsigned char *p)
+{
+	for (unsigned i = 1; i < 32; i++)
+		if (p[i] != (unsigned char)((int)((uintptr_t)p >> 4) | 1))
+			machine_die("a block's contents were overwritten");
+	memset(p + 1, 0, 31);
+	if (p[0])
+		slab_free(cache, p);
+	else
+		heap_free(heap, p);
+}
+
+static void step(void)
+{
+	unsigned slot = machine_random_below(SLOTS);
+	unsigned char *p = machine_random_below(100) < 60 ? get() : NULL, *old = slots[slot];
+	slots[slot] = p;
+	if (old)
+		put(old);
+}
+
+static void worker(void *arg)
+{
+	for (unsigned i = 0; i < ops_per_thread; i++) {
+		step();
+		machine_progress();
+	}
+}
+
+static void interrupt(void)
+{
+	if (!running)
+		return;
+	interrupts++;
+	step();
+	step();
+}
+
+static void run(unsigned ncpus, uint64_t seed, bool reap, uint64_t limit)
+{
+	struct machine_config config = {
+	    .bytes = 1 << 20,
+	    .ncpus = ncpus,
+	    .seed = seed,
+	    .switch_mean = 1 + (unsigned)(seed % 40),
+	    .stall_mean = seed % 3 ? 20 : 0,
+	    .interrupt_mean = seed % 2 ? 30 : 0,
+	};
+	machine_init(&config);
+	machine_hooks.interrupt = interrupt;
+	test_pages_init(&pages);
+	CHECK_OK(heap_create(&heap, &pages.area));
+	struct slab_cache_spec spec = {
+	    .name = "cache", .object_bytes = CACHE_BYTES, .source = &pages.source};
+	CHECK_OK(slab_cache_create(&cache, &spec));
+	pages.limit = limit ? pages.held_npages + limit : 0;
+	running = true;
+	for (unsigned i = 0; i < THREADS; i++)
+		machine_spawn(worker, NULL, NULL);
+	/* The caller reaps while the others work. */
+	for (unsigned i = 0; reap && i < 30; i++) {
+		if (i % 3 == 0)
+			heap_reap(heap, machine_random_below(2));
+		else if (i % 3 == 1)
+			slab_reap(cache);
+		else
+			slab_reap_all();
+		reaps++;
+		machine_progress();
+		machine_yield();
+	}
+	machine_join();
+	running = false;
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (slots[i])
+			put(slots[i]);
+		slots[i] = NULL;
+	}
+	CHECK(heap_is_valid(heap));
+	CHECK(slab_is_valid(cache));
+	heap_destroy(heap);
+	slab_cache_destroy(cache);
+	CHECK_EQ(pages.held_npages, 0);
+	machine_end();
+}
+
+static void runs(unsigned n, bool reap, uint64_t limit)
+{
+	ops_per_thread = 120;
+	for (unsigned i = 0; i < n; i++)
+		run(1 + (unsigned)test_random_below(4), test_random(), reap, limit);
+	test_note("%u runs, %lu allocations, %u interrupts, %u reaps, %u failures", n,
+		  (unsigned long)allocs, interrupts, reaps, failures);
+}
+
+TEST_TIMED(heap_machine_exchange, 120)
+{
+	runs(100, false, 0);
+	CHECK_EQ(failures, 0);
+	CHECK(interrupts > 0);
+}
+
+TEST_TIMED(heap_machine_and_reaper, 120)
+{
+	runs(100, true, 0);
+	CHECK_EQ(failures, 0);
+	CHECK(reaps > 0);
+}
+
+TEST_TIMED(heap_machine_running_out, 120)
+{
+	runs(100, true, 72);
+	CHECK(failures > 0);
+}
