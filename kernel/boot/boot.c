@@ -281,6 +281,10 @@ static void reclaim_bootloader(void)
 			break;
 		pfn_t first = r->first, end = r->end;
 		at = end;
+		/* Nothing of the loader's is left to be read; and an emulator that watches
+		 * pages it once ran code from sees that the code is gone. */
+		for (pfn_t pfn = first; pfn < end; pfn++)
+			arch_clear_page(paddr_to_ptr(pfn_to_paddr(pfn)));
 		npages += give_back(first, end, MEMMAP_BOOTLOADER_RECLAIMABLE);
 	}
 	struct pmm_stats s;
