@@ -718,6 +718,7 @@ static unsigned bad_order;
 static void free_bad(void)
 {
 	pmm_free(pmm, bad, bad_order);
+	plain_set_interrupt(false);
 	pmm_drain(pmm); /* no later than at the flush */
 }
 
