@@ -51,8 +51,8 @@
 enum { WINDOW = 2048, FRAME = 1024, COMMAND_MAX = 4 << 20 };
 
 static int channel = -1;
-static char *start_environment[] = {"PATH=/usr/local/bin:/bin", "HOME=/root", "USER=root",
-				    "SHELL=/bin/sh", "TERM=linux", NULL};
+static char *start_environment[] = {
+    "PATH=/usr/local/bin:/bin", "HOME=/root", "USER=root", "SHELL=/bin/sh", "TERM=linux", NULL};
 
 /* ---- the channel ------------------------------------------------------------ */
 
@@ -111,8 +111,8 @@ static int open_raw(const char *path)
 struct command {
 	bool running;
 	int in, out, err; /* our ends of its pipes, -1 when closed */
-	int done;	  /* struct outcome arrives here */
-	pid_t pid;	  /* the command itself, also its process group */
+	int done;         /* struct outcome arrives here */
+	pid_t pid;        /* the command itself, also its process group */
 	char waiting[WINDOW];
 	size_t waiting_count; /* stdin not yet written */
 	bool end_of_input;
@@ -453,9 +453,9 @@ static void shell(bool announced, unsigned rows, unsigned columns)
 			break;
 	}
 	if (channel >= 0) {
-		unsigned char s[2] = {WIFSIGNALED(status),
-				      (unsigned char)(WIFSIGNALED(status) ? WTERMSIG(status)
-									  : WEXITSTATUS(status))};
+		unsigned char s[2] = {
+		    WIFSIGNALED(status),
+		    (unsigned char)(WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status))};
 		send_frame('S', s, 2);
 	}
 	power_off();
