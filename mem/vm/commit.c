@@ -57,6 +57,12 @@ void vm_account_sub(struct space *space, promise_t p, uint64_t npages)
 		vm_commit_uncharge(space->vmm, npages);
 }
 
+void vm_account_change(struct space *space, promise_t was, promise_t now, uint64_t npages)
+{
+	account(space, was, -npages);
+	account(space, now, npages);
+}
+
 void vm_resident_add(struct space *space, pte_t pte)
 {
 	if (pte & PTE_UNCOUNTED)

@@ -44,7 +44,7 @@ static void lock_edges(struct edit *e, struct table *t, vpn_t first, vpn_t end)
 	}
 }
 
-void vm_edit_begin(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level)
+void vm_edit_cover(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level)
 {
 	e->space = space;
 	e->held = NULL;
@@ -53,12 +53,46 @@ void vm_edit_begin(struct edit *e, struct space *space, vpn_t first, vpn_t end, 
 	e->top = vm_lock_covering(space, first, end, min_level);
 	e->locked[0] = e->top;
 	e->count = 1;
+}
+
+void vm_edit_begin(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level)
+{
+	vm_edit_cover(e, space, first, end, min_level);
 	lock_edges(e, e->top, first, end);
 }
 
 void vm_edit_also(struct edit *e, vpn_t first, vpn_t end)
 {
 	lock_edges(e, e->top, first, end);
+}
+
+void vm_edit_hold(struct edit *e, struct table *t, bool locked)
+{
+	if (!locked && mem_lock_held(&t->lock))
+		return;
+	if (!locked)
+		table_lock(t);
+	t->held = e->held;
+	e->held = t;
+}
+
+static void lock_inner(struct edit *e, struct table *t, vpn_t first, vpn_t end)
+{
+	if (t->level == 1)
+		return;
+	first = mem_max(first, t->first);
+	end = mem_min(end, table_end(t));
+	table_for_each(k, t, vpn_index(first, t->level), vpn_index(end - 1, t->level) + 1)
+	{
+		struct table *child = vm_table_child(t, k);
+		vm_edit_hold(e, child, false);
+		lock_inner(e, child, first, end);
+	}
+}
+
+void vm_edit_lock_inner(struct edit *e, vpn_t first, vpn_t end)
+{
+	lock_inner(e, e->top, first, end);
 }
 
 bool vm_edit_reserve(struct edit *e, vpn_t first, vpn_t end, unsigned inserts)
@@ -273,7 +307,7 @@ static void unlock_all(struct edit *e)
 {
 	while (e->held) {
 		struct table *t = e->held;
-		e->held = t->next;
+		e->held = t->held;
 		table_unlock(t);
 	}
 	while (e->count)

@@ -34,7 +34,7 @@ struct edit {
 	struct table *top;
 	unsigned count;
 	struct table *locked[EDIT_LOCKS]; /* top first */
-	struct table *held;               /* further tables to unlock at the end, through `next` */
+	struct table *held;               /* inner tables locked until the end, through `held` */
 	vpn_t cut_first, cut_end;         /* removed, and not settled yet */
 	struct gather gather;
 };
@@ -42,8 +42,16 @@ struct edit {
 /* Lock the covering table of [first, end), of `min_level` or above, and the edge
  * tables of the range. Preemption is off from here to vm_edit_end. */
 void vm_edit_begin(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level);
+/* Lock only the covering table. */
+void vm_edit_cover(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level);
+/* Keep t locked until the end; `locked`: it is locked already, else it is now if it
+ * was not. */
+void vm_edit_hold(struct edit *e, struct table *t, bool locked);
 /* A second range inside the covering table (mremap): lock its edge tables too. */
 void vm_edit_also(struct edit *e, vpn_t first, vpn_t end);
+
+/* Lock every existing table of [first, end) that is not locked yet. */
+void vm_edit_lock_inner(struct edit *e, vpn_t first, vpn_t end);
 
 /* Room to cut [first, end) out and to insert `inserts` runs, in every table that
  * is locked. False: no memory; nothing has changed. */

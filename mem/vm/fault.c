@@ -186,7 +186,7 @@ static enum step install_object(struct page_fault *f, struct table *t, unsigned 
 
 /* ---- the entry is in use ----------------------------------------------------------- */
 
-static bool is_exclusive(struct space *space, pte_t pte)
+bool vm_is_exclusive(struct space *space, pte_t pte)
 {
 	struct pmm *pmm = space->vmm->pmm;
 	if (pte & (PTE_UNCOUNTED | PTE_OBJECT))
@@ -243,7 +243,7 @@ static enum step serve_used(struct page_fault *f, struct table *t, unsigned inde
 		if (pte & PTE_UNCOUNTED && !f->write &&
 		    (pte & PTE_ADDR) != f->space->vmm->zero_frame)
 			; /* device memory is never copied for a read */
-		else if (!is_exclusive(f->space, pte)) {
+		else if (!vm_is_exclusive(f->space, pte)) {
 			if (atomic_read_acquire(&f->space->forking)) {
 				table_unlock(t);
 				*unlocked = true;

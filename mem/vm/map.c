@@ -9,6 +9,7 @@
 #include "vm/area_walk.h"
 #include "vm/edit.h"
 #include "vm/objects.h"
+#include "vm/place.h"
 
 static promise_t promise_of(struct vmm *vmm, const struct vm_map_args *args)
 {
@@ -24,7 +25,7 @@ static promise_t promise_of(struct vmm *vmm, const struct vm_map_args *args)
 
 /* Are the totals within the limits of the space with `npages` more of this kind
  * (of which `replaced` are there already)? */
-static bool within_limits(struct space *space, promise_t p, uint64_t npages, uint64_t replaced)
+bool vm_within_limits(struct space *space, promise_t p, uint64_t npages, uint64_t replaced)
 {
 	const struct vmm_space_limits *limit = &space->limits;
 	const struct space_totals *now = &space->totals;
@@ -39,7 +40,7 @@ static bool within_limits(struct space *space, promise_t p, uint64_t npages, uin
 }
 
 /* One try at [first, end): MEM_EEXIST if it is taken and may not be replaced. */
-static mem_status place(struct space *space, vpn_t first, vpn_t end, promise_t p, bool replace)
+mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bool replace)
 {
 	for (unsigned attempt = 0;; attempt++) {
 		struct edit e;
@@ -48,7 +49,7 @@ static mem_status place(struct space *space, vpn_t first, vpn_t end, promise_t p
 		uint64_t there = vm_edit_pages(&e, first, end, !replace);
 		if (there && !replace)
 			status = MEM_EEXIST;
-		else if (!within_limits(space, p, end - first, there))
+		else if (!vm_within_limits(space, p, end - first, there))
 			status = MEM_EAGAIN;
 		else if (!vm_edit_reserve(&e, first, end, 1))
 			status = MEM_ENOMEM;
@@ -70,16 +71,16 @@ static mem_status place(struct space *space, vpn_t first, vpn_t end, promise_t p
 	}
 }
 
-/* place(), with the backing that fits the address. */
+/* vm_place(), with the backing that fits the address. */
 static mem_status place_object(struct space *space, vpn_t first, vpn_t end, promise_t p,
 			       struct vm_object *object, uint64_t page, bool replace)
 {
 	if (!object)
-		return place(space, first, end, p, replace);
+		return vm_place(space, first, end, p, replace);
 	struct backing *b = vm_backing_get(space, object, (int64_t)(page - first));
 	if (!b)
 		return MEM_ENOMEM;
-	mem_status status = place(space, first, end, promise_with_backing(p, b), replace);
+	mem_status status = vm_place(space, first, end, promise_with_backing(p, b), replace);
 	vm_backing_put(b);
 	return status;
 }
@@ -210,7 +211,7 @@ mem_status vm_grow_stack(struct space *space, vpn_t vpn)
 		promise_t p = above.promise;
 		if (top - vpn > space->limits.stack_npages || vpn < MMAP_MIN_VPN)
 			return MEM_EACCES;
-		if (!within_limits(space, p, npages, 0))
+		if (!vm_within_limits(space, p, npages, 0))
 			return MEM_EACCES;
 		if ((p & PROMISE_CHARGED) && !vm_commit_charge(vmm, npages))
 			return MEM_ENOMEM;

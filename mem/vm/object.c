@@ -46,10 +46,12 @@ mem_status vm_object_create_shared(struct vmm *vmm, uint64_t bytes, bool charge,
 	if (charge && !vm_commit_charge(vmm, npages))
 		return MEM_ENOMEM;
 	mem_status status = vm_object_create(vmm, NULL, NULL, bytes, out);
-	if (status == MEM_OK)
-		(*out)->charged = charge ? npages : 0;
-	else if (charge)
+	if (status == MEM_OK && charge) {
+		(*out)->charged = npages;
+		atomic_count(&vmm->object_charged, npages);
+	} else if (charge) {
 		vm_commit_uncharge(vmm, npages);
+	}
 	return status;
 }
 
@@ -87,8 +89,10 @@ void vm_object_put(struct vm_object *object)
 	mem_assert(list_empty(&object->maps));
 	drop_pages(object, 0, UINT64_MAX);
 	mem_assert(!object->npages && !object->height);
-	if (object->charged)
+	if (object->charged) {
+		atomic_count(&object->vmm->object_charged, -object->charged);
 		vm_commit_uncharge(object->vmm, object->charged);
+	}
 	if (object->ops->release)
 		object->ops->release(object);
 	slab_free(object->vmm->objects, object);

@@ -79,13 +79,12 @@ static bool entry_goes(const struct table *t, unsigned index, pte_t pte, const s
 		       bool copies)
 {
 	const struct run *run = vm_runs_find(t, t->first + index);
-	return run && promise_backing(run->promise) == b &&
+	return run && (!b || promise_backing(run->promise) == b) &&
 	       (copies || (pte & (PTE_OBJECT | PTE_UNCOUNTED)));
 }
 
-/* Take down the entries of b in [first, end) of one locked leaf. */
-static void zap_leaf(struct space *space, struct table *t, const struct backing *b, vpn_t first,
-		     vpn_t end, bool copies)
+void vm_zap_leaf(struct space *space, struct table *t, const struct backing *b, vpn_t first,
+		 vpn_t end, bool copies)
 {
 	unsigned from = (unsigned)(mem_max(first, t->first) - t->first);
 	unsigned until = (unsigned)(mem_min(end, table_end(t)) - t->first);
@@ -110,9 +109,7 @@ static void zap_leaf(struct space *space, struct table *t, const struct backing 
 	}
 }
 
-/* Lock the first leaf that has pages in [*vpn, end) and set *vpn to where it
- * begins in the range; NULL: none is left. */
-static struct table *next_leaf(struct space *space, vpn_t *vpn, vpn_t end)
+struct table *vm_next_leaf(struct space *space, vpn_t *vpn, vpn_t end)
 {
 	while (*vpn < end) {
 		struct table *t = vm_lock_deepest(space, *vpn);
@@ -137,8 +134,8 @@ static void zap_backing(struct space *space, const struct backing *b, uint64_t f
 		return;
 	vpn_t vpn = (vpn_t)mem_max(from, (int64_t)0), last = (vpn_t)mem_min(until, top);
 	struct table *t;
-	while ((t = next_leaf(space, &vpn, last)) != NULL) {
-		zap_leaf(space, t, b, vpn, last, copies);
+	while ((t = vm_next_leaf(space, &vpn, last)) != NULL) {
+		vm_zap_leaf(space, t, b, vpn, last, copies);
 		vpn = table_end(t);
 		table_unlock(t);
 	}

@@ -66,6 +66,14 @@ mem_status vm_pages_insert(struct vm_object *object, uint64_t page, paddr_t pa);
  * number, or PADDR_NONE. Frees nodes left empty. */
 paddr_t vm_pages_take(struct vm_object *object, uint64_t from, uint64_t end, uint64_t *page);
 
+/* Lock the first leaf that has pages in [*vpn, end) and set *vpn to where it begins
+ * in the range; NULL: none is left. */
+struct table *vm_next_leaf(struct space *space, vpn_t *vpn, vpn_t end);
+/* Take down the entries of [first, end) in one locked leaf, flush, drop them: those of
+ * backing b (NULL: all), private copies too if `copies`. */
+void vm_zap_leaf(struct space *space, struct table *t, const struct backing *b, vpn_t first,
+		 vpn_t end, bool copies);
+
 /* Take down every mapping of pages [first, end) in every space; private copies
  * too if `copies`. No lock. */
 void vm_object_zap(struct vm_object *object, uint64_t first, uint64_t end, bool copies);

@@ -51,10 +51,10 @@ struct backing {
 	struct vm_object *object; /* holds a reference; constant */
 	struct space *space;      /* whose promises name it; constant, no reference */
 	struct list link;         /* object->maps, under the object's maps lock */
-	union {
-		struct backing *dead; /* refs 0: the gather's list */
-		struct backing *twin; /* fork: the child's; under the space lock, exclusive */
-	};
+	struct backing *dead;     /* refs 0: the gather's list */
+	/* While its space forks (exclusive space lock): the child's, and the list. */
+	struct backing *twin, *fork_next;
+	bool forking;
 } __attribute__((aligned(16)));
 
 static inline struct backing *promise_backing(promise_t p)

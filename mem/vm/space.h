@@ -77,6 +77,7 @@ struct vmm {
 	struct slab_cache *ranges; /* kernel address ranges */
 
 	uint64_t commit, commit_limit; /* pages; commit is atomic */
+	uint64_t object_charged;       /* part of commit that is objects'; atomic */
 	uint64_t object_npages;        /* atomic */
 	uint64_t user_tables;          /* atomic */
 	uint64_t kernel_tables;        /* atomic */
@@ -157,6 +158,8 @@ void vm_commit_uncharge(struct vmm *vmm, uint64_t npages);
  * way in). */
 void vm_account_add(struct space *space, promise_t promise, uint64_t npages);
 void vm_account_sub(struct space *space, promise_t promise, uint64_t npages);
+/* A run's promise changed; charges are the caller's. */
+void vm_account_change(struct space *space, promise_t was, promise_t now, uint64_t npages);
 void vm_resident_add(struct space *space, pte_t pte);
 
 /* Give memory back after an allocation failed, holding no lock: false if nothing
@@ -172,6 +175,10 @@ bool vm_relieve(struct vmm *vmm, unsigned attempt);
 
 mem_status vm_fault_page(struct space *space, vaddr_t va, unsigned access, struct vmm_fault *fault,
 			 bool *spurious);
+
+/* Is the frame of this entry of a private mapping nobody else's? Under the table's
+ * lock. */
+bool vm_is_exclusive(struct space *space, pte_t pte);
 
 /* Entry bits that a promise allows; never PTE_WRITE for private pages that may be
  * shared: the caller adds it. Not present for no access. */

@@ -66,6 +66,7 @@ struct table {
 	struct run own;             /* the place of one run */
 	uint64_t bits[TABLE_WORDS]; /* entries that are not zero */
 	struct table *next;         /* in a gather, or in limbo */
+	struct table *held;         /* locked by an edit: its list */
 	uint64_t retired;           /* in limbo: the epoch after which no walk can see it */
 };
 

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mremap: one mapping shrinks, grows, or goes elsewhere with its pages.
+ *
+ * A move is one edit over the lowest table that spans both ranges. First the
+ * target is promised and all leaf tables that will be needed are made: that can
+ * fail, and is undone by cutting the target out again. Then entries go over one
+ * by one, the source is cut, everything is flushed, and only then is any lock
+ * let go of (pitfall 14). Objects learn of it by their count of moves, raised
+ * while the locks are held (object_maps.c).
+ */
+#include "vm/area_walk.h"
+#include "vm/edit.h"
+#include "vm/objects.h"
+#include "vm/place.h"
+
+struct move {
+	struct space *space;
+	vpn_t from, from_end; /* what is there */
+	vpn_t to, to_end;     /* where it goes; may be longer */
+	promise_t was, now;   /* now: with the backing for the new place */
+	bool keep;            /* MREMAP_DONTUNMAP: the old promise stays, without pages */
+};
+
+/* Is [first, end) one mapping, of promise p? */
+static bool is_one(struct edit *e, vpn_t first, vpn_t end, promise_t p)
+{
+	while (first < end) {
+		struct run run;
+		if (!vm_edit_first_run(e, first, &run) || run.first > first || run.promise != p)
+			return false;
+		first = run.end;
+	}
+	return true;
+}
+
+/* ---- the leaves of the target ------------------------------------------------------- */
+
+/* The locked leaf of vpn below t, made if it is missing. NULL: no memory. */
+static struct table *leaf_below(struct edit *e, struct table *t, vpn_t vpn)
+{
+	while (t->level > 1) {
+		unsigned index = vpn_index(vpn, t->level);
+		struct table *child;
+		if (table_bit(t, index)) {
+			child = vm_table_child(t, index);
+			vm_edit_hold(e, child, false);
+		} else {
+			child = vm_table_make_child(t, vpn);
+			if (!child)
+				return NULL;
+			vm_edit_hold(e, child, true);
+		}
+		t = child;
+	}
+	return t;
+}
+
+typedef bool (*entry_visitor)(struct edit *e, const struct move *m, struct table *t,
+			      unsigned index);
+
+/* Visit every entry in use in the source. */
+static bool each_entry(struct edit *e, const struct move *m, struct table *t, entry_visitor visit)
+{
+	vpn_t first = mem_max(m->from, t->first), end = mem_min(m->from_end, table_end(t));
+	if (t->level == 1) {
+		table_for_each(i, t, (unsigned)(first - t->first),
+			       (unsigned)(end - t->first)) if (!visit(e, m, t, i)) return false;
+		return true;
+	}
+	table_for_each(k, t, vpn_index(first, t->level),
+		       vpn_index(end - 1, t->level) +
+			   1) if (!each_entry(e, m, vm_table_child(t, k), visit)) return false;
+	return true;
+}
+
+static bool make_leaf(struct edit *e, const struct move *m, struct table *t, unsigned index)
+{
+	return leaf_below(e, e->top, t->first + index - m->from + m->to) != NULL;
+}
+
+static bool move_entry(struct edit *e, const struct move *m, struct table *t, unsigned index)
+{
+	vpn_t vpn = t->first + index, target = vpn - m->from + m->to;
+	struct table *leaf = leaf_below(e, e->top, target); /* exists: cannot fail */
+	pte_t pte = atomic_swap(&t->entries[index], (pte_t)0);
+	if (pte & PTE_PRESENT)
+		vm_gather_page(&e->gather, vpn);
+	table_entry_empty(t, index);
+	table_entry_fill(leaf, vpn_index(target, 1), pte);
+	return true;
+}
+
+/* ---- one move -------------------------------------------------------------------------- */
+
+static bool reserve(struct edit *e, const struct move *m)
+{
+	/* Two edits of the runs may meet in one table: room for both. */
+	return vm_edit_reserve(e, m->from, m->from_end, 3) &&
+	       vm_edit_reserve(e, m->to, m->to_end, 3);
+}
+
+static void cancel_target(struct edit *e, const struct move *m)
+{
+	vm_edit_remove(e, m->to, m->to_end);
+	vm_edit_end(e);
+}
+
+/* MEM_EAGAIN: things changed before the locks were taken; look again. MEM_EEXIST:
+ * the target is taken. */
+static mem_status try_move(const struct move *m)
+{
+	struct edit e;
+	vpn_t low = mem_min(m->from, m->to), high = mem_max(m->from_end, m->to_end);
+	mem_status status = MEM_OK;
+	vm_edit_cover(&e, m->space, low, high, 1);
+	vm_edit_also(&e, m->from, m->from_end);
+	vm_edit_also(&e, m->to, m->to_end);
+	vm_edit_lock_inner(&e, m->from, m->from_end);
+	if (!is_one(&e, m->from, m->from_end, m->was))
+		status = MEM_EAGAIN;
+	else if (vm_edit_pages(&e, m->to, m->to_end, true))
+		status = MEM_EEXIST;
+	else if (!reserve(&e, m))
+		status = MEM_ENOMEM;
+	if (status != MEM_OK) {
+		vm_edit_cancel(&e);
+		return status;
+	}
+	vm_edit_insert(&e, m->to, m->to_end, m->now);
+	if (!each_entry(&e, m, e.top, make_leaf)) {
+		/* The edges may have new neighbours; cutting needs no more room than
+		 * before the insertion. */
+		cancel_target(&e, m);
+		return MEM_ENOMEM;
+	}
+	(void)each_entry(&e, m, e.top, move_entry);
+	struct backing *b = promise_backing(m->was);
+	if (b)
+		(void)atomic_add(&b->object->moves, (uint64_t)1);
+	if (!m->keep)
+		vm_edit_remove(&e, m->from, m->from_end);
+	vm_edit_end(&e);
+	return MEM_OK;
+}
+
+/* ---- the call ------------------------------------------------------------------------------ */
+
+/* The promise of the area that holds [first, end); its backing with a reference.
+ * MEM_EFAULT: not one mapping. */
+static mem_status find_mapping(struct space *space, vpn_t first, vpn_t end, struct run *out)
+{
+	if (!vm_find_area(space, first, out))
+		return MEM_EFAULT;
+	if (out->first <= first && end <= out->end)
+		return MEM_OK;
+	if (promise_backing(out->promise))
+		vm_backing_put(promise_backing(out->promise));
+	return MEM_EFAULT;
+}
+
+/* Limits for `more` pages of promise p, and the charge for `npages`. */
+static mem_status charge(struct space *space, promise_t p, uint64_t more, uint64_t npages)
+{
+	if (more && !vm_within_limits(space, p, more, 0))
+		return (p & PROMISE_LOCKED) ? MEM_EAGAIN : MEM_ENOMEM;
+	if ((p & PROMISE_CHARGED) && !vm_commit_charge(space->vmm, npages))
+		return MEM_ENOMEM;
+	return MEM_OK;
+}
+
+static void uncharge(struct space *space, promise_t p, uint64_t more)
+{
+	if (p & PROMISE_CHARGED)
+		vm_commit_uncharge(space->vmm, more);
+}
+
+/* Extend [.., end) to [.., new_end) where it is, if nothing is in the way. */
+static mem_status grow_in_place(struct space *space, promise_t p, vpn_t end, vpn_t new_end)
+{
+	if (new_end < end || new_end > vpn_of(USER_TOP))
+		return MEM_ENOMEM;
+	mem_status status = charge(space, p, new_end - end, new_end - end);
+	if (status != MEM_OK)
+		return status;
+	status = vm_place(space, end, new_end, p, false);
+	if (status != MEM_OK)
+		uncharge(space, p, new_end - end);
+	return status;
+}
+
+/* Move to m->to, or to wherever there is room. */
+static mem_status move_to(struct space *space, struct move *m, bool anywhere)
+{
+	uint64_t npages = m->to_end - m->to;
+	struct backing *b = promise_backing(m->was);
+	for (unsigned attempt = 0;;) {
+		if (anywhere) {
+			if (!vm_find_gap(space, npages, vpn_of(USER_TOP), &m->to))
+				return MEM_ENOMEM;
+			m->to_end = m->to + npages;
+		}
+		struct backing *moved = NULL;
+		m->now = m->was;
+		if (b) {
+			moved =
+			    vm_backing_get(space, b->object, b->delta + (int64_t)(m->from - m->to));
+			m->now = promise_with_backing(m->was, moved);
+		}
+		mem_status status = b && !moved ? MEM_ENOMEM : try_move(m);
+		if (moved)
+			vm_backing_put(moved);
+		if (status == MEM_EEXIST && anywhere) {
+			vm_gap_opened(space);
+			continue;
+		}
+		if (status != MEM_ENOMEM || !vm_relieve(space->vmm, attempt++))
+			return status;
+	}
+}
+
+static mem_status move_elsewhere(struct space *space, const struct run *area, vpn_t from,
+				 uint64_t old_npages, uint64_t new_npages, unsigned flags, vpn_t to,
+				 vpn_t *out)
+{
+	struct move m = {.space = space,
+			 .from = from,
+			 .from_end = from + old_npages,
+			 .to = to,
+			 .to_end = to + new_npages,
+			 .was = area->promise,
+			 .keep = flags & VM_MOVE_DONTUNMAP};
+	/* The target is charged whole, and cutting the source gives its part back. */
+	uint64_t more = m.keep ? new_npages : new_npages - mem_min(old_npages, new_npages);
+	mem_status status = charge(space, m.was, more, new_npages);
+	if (status != MEM_OK)
+		return status;
+	status = move_to(space, &m, !(flags & VM_MOVE_FIXED));
+	if (status != MEM_OK)
+		uncharge(space, m.was, new_npages);
+	*out = m.to;
+	return status;
+}
+
+/* A second mapping of the same object pages: old_bytes 0. */
+static mem_status duplicate(struct space *space, const struct run *area, vpn_t from,
+			    uint64_t npages, unsigned flags, vaddr_t new_va, vaddr_t *out)
+{
+	struct backing *b = promise_backing(area->promise);
+	if (!b || !(area->promise & PROMISE_SHARED))
+		return MEM_EINVAL;
+	struct vm_map_args args = {
+	    .hint = (flags & VM_MOVE_FIXED) ? new_va : 0,
+	    .bytes = npages << PAGE_SHIFT,
+	    .prot = promise_prot(area->promise),
+	    .maxprot = promise_maxprot(area->promise),
+	    .flags = VM_SHARED | ((flags & VM_MOVE_FIXED) ? VM_FIXED : 0),
+	    .object = b->object,
+	    .offset = (uint64_t)((int64_t)from + b->delta) << PAGE_SHIFT,
+	};
+	return vmm_map(space, &args, out);
+}
+
+static mem_status remap(struct space *space, const struct run *area, vpn_t from,
+			uint64_t old_npages, uint64_t new_npages, unsigned flags, vpn_t to,
+			vpn_t *out)
+{
+	*out = from;
+	if (!(flags & (VM_MOVE_FIXED | VM_MOVE_DONTUNMAP))) {
+		if (new_npages == old_npages)
+			return MEM_OK;
+		if (from + old_npages == area->end) {
+			mem_status status =
+			    grow_in_place(space, area->promise, area->end, from + new_npages);
+			if (status != MEM_EEXIST && status != MEM_ENOMEM)
+				return status;
+		}
+		if (!(flags & VM_MOVE_MAY))
+			return MEM_ENOMEM;
+	}
+	return move_elsewhere(space, area, from, old_npages, new_npages, flags, to, out);
+}
+
+mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_t new_bytes,
+		    unsigned flags, vaddr_t new_va, vaddr_t *out)
+{
+	vpn_t from, end, to = 0, to_end = 0;
+	struct run area;
+	bool fixed = flags & VM_MOVE_FIXED;
+	if (!new_bytes || (va & PAGE_MASK) ||
+	    !vm_range(va, old_bytes ? old_bytes : PAGE_SIZE, &from, &end))
+		return (va & PAGE_MASK) || !new_bytes ? MEM_EINVAL : MEM_EFAULT;
+	uint64_t bytes;
+	if (!align_up_checked(new_bytes, PAGE_SIZE, &bytes) || bytes > USER_TOP)
+		return fixed ? MEM_EINVAL : MEM_ENOMEM;
+	uint64_t old_npages = old_bytes ? end - from : 0, new_npages = bytes >> PAGE_SHIFT;
+	if (fixed) {
+		if (!vm_range(new_va, new_bytes, &to, &to_end))
+			return MEM_EINVAL;
+		if (to < from + old_npages && from < to_end)
+			return MEM_EINVAL;
+	}
+	if ((flags & VM_MOVE_DONTUNMAP) && old_npages != new_npages)
+		return MEM_EINVAL;
+	if (find_mapping(space, from, from + mem_max(old_npages, (uint64_t)1), &area) != MEM_OK)
+		return MEM_EFAULT;
+	struct backing *b = promise_backing(area.promise);
+	mem_status status = MEM_OK;
+	vpn_t at = from;
+	if (!old_npages) {
+		status = duplicate(space, &area, from, new_npages, flags, new_va, out);
+	} else {
+		/* As on Linux, the target is cleared and the tail cut off first. */
+		if (fixed)
+			status = vmm_unmap(space, new_va, new_bytes);
+		if (status == MEM_OK && new_npages < old_npages) {
+			status = vmm_unmap(space, vpn_to_va(from + new_npages),
+					   (old_npages - new_npages) << PAGE_SHIFT);
+			old_npages = new_npages;
+			if (area.end == end)
+				area.end = from + new_npages;
+		}
+		if (status == MEM_OK) {
+			mem_rwlock_read(&space->lock);
+			status = !vm_areas_ok(space) ? MEM_ENOMEM
+						     : remap(space, &area, from, old_npages,
+							     new_npages, flags, to, &at);
+			mem_rwlock_read_done(&space->lock);
+			*out = vpn_to_va(at);
+			/* Somebody changed the source meanwhile: it is not what it was. */
+			if (status == MEM_EAGAIN && !(area.promise & PROMISE_LOCKED))
+				status = MEM_EFAULT;
+			vm_gap_opened(space);
+		}
+	}
+	if (b)
+		vm_backing_put(b);
+	return status;
+}
