@@ -17,6 +17,12 @@
 
 enum { PORT_TTY, PORT_LOG, PORT_RUN, PORT_COUNT };
 
+/* Find the ports and set them up, polled, receiving off. The log port was set up
+ * by the log and is left alone. Context: boot, once. */
+void uart_init(void);
+/* Interrupts, terminals, and every device's node. Context: thread, after fs_init.
+ * Errors: -ENOMEM and what irq_attach says. */
+int dev_init(void);
 bool port_present(unsigned port);
 /* Send, waiting for room in the UART. Context: any (polls). */
 void port_write(unsigned port, const void *bytes, size_t count);

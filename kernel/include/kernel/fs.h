@@ -8,6 +8,8 @@
 
 struct file;
 struct inode;
+struct dentry;
+struct task;
 
 struct file_ops {
 	/* Results: bytes or -errno. `at`: position, advanced by the callee. User
@@ -28,37 +30,69 @@ struct file_ops {
 struct file { /* an open file description */
 	uint32_t refs;
 	uint32_t flags; /* O_* */
-	uint32_t mode;  /* bit 0 readable, bit 1 writable */
+	uint32_t mode;  /* FILE_READ | FILE_WRITE | ... */
 	off_t position;
 	struct mutex position_lock;
 	const struct file_ops *ops;
-	struct inode *inode;
+	struct inode *inode;   /* dentry's, with a reference */
+	struct dentry *dentry; /* with a reference; never NULL */
 	void *data;
-	char *path; /* as opened, for /proc/PID/fd, maps; may be NULL */
+	uint64_t number; /* a second word for ops (directory cursor, generation) */
+	pid_t owner;     /* F_SETOWN */
+};
+enum file_mode {
+	FILE_READ = 1,
+	FILE_WRITE = 2,
+	FILE_STREAM = 4, /* no position: lseek and pread say ESPIPE */
+	FILE_PATH = 8,   /* O_PATH: names a place, cannot be read or written */
 };
 
 void file_get(struct file *f);
+/* Drop a reference; the last one releases. Context: thread, no lock. */
 void file_put(struct file *f);
-/* The file behind a descriptor of the running task, with a reference; NULL: EBADF. */
+/* The file behind a descriptor of the running task, with a reference; NULL: EBADF
+ * (O_PATH descriptors included: they cannot be read, written or mapped). */
 struct file *fd_get(int fd);
+/* As fd_get, O_PATH descriptors too. */
+struct file *fd_get_any(int fd);
+/* Put a file at the lowest free descriptor >= `from`; takes over the caller's
+ * reference on success only. -EMFILE, -ENOMEM. */
+int fd_install(struct file *f, bool cloexec, int from);
 
 /* For exec and mmap: open a path (kernel string, relative to the cwd) for
  * reading; -errno in *error. `exec`: must be an executable regular file. */
 struct file *file_open_kernel(const char *path, bool exec, int *error);
 /* Read into a kernel buffer at a position. */
 ssize_t file_read_kernel(struct file *f, void *buffer, size_t bytes, off_t at);
+/* The object that holds a regular file's pages, or the device's; no new reference. */
 struct vm_object *file_object(struct file *f);
+/* The path by which f can be reached now, with " (deleted)" if it cannot. Returns
+ * its length; -ENAMETOOLONG. */
+ssize_t file_path(struct file *f, char *to, size_t bytes);
+/* Set-user-ID and set-group-ID bits and owners, for exec. */
+void file_owner(struct file *f, uint32_t *mode, uint32_t *uid, uint32_t *gid);
+/* execveat and friends: as file_open_kernel, relative to a directory descriptor;
+ * flags: AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW. */
+struct file *file_open_kernel_at(int dirfd, const char *path, unsigned flags, bool exec,
+				 int *error);
 /* The path of the file behind an object ("/bin/busybox"), for maps; false: none. */
 bool object_path(struct vm_object *object, char *to, size_t bytes);
+/* Device and inode number of the file behind an object; zeros if there is none. */
 void object_inode(struct vm_object *object, uint64_t *dev, uint64_t *ino);
 
-/* Boot: mount the in-memory root, unpack a cpio newc archive, make /dev /proc. */
+/* Boot: mount the in-memory root, make /dev /proc. Context: thread. -ENOMEM. */
 int fs_init(void);
+/* Unpack a cpio newc archive (several, concatenated, are fine) into the root.
+ * Untrusted input: -EINVAL with the offending offset in the log; what came
+ * before it stays. */
 int fs_unpack_cpio(const void *archive, size_t bytes);
 /* A fully generic read of a whole small file (e.g. /etc/quire/argv) into kmalloc'd memory. */
 int fs_read_file(const char *path, void **data, size_t *bytes);
 
-/* dev/ registers character devices; fs shows them in /dev. */
+/* What writing to /proc/sys/vm/drop_caches does. Context: thread, no lock. */
+void fs_drop_caches(void);
+
+/* dev/ registers character devices; fs shows them in /dev. `open` may be NULL. */
 int devfs_register(const char *name, unsigned major, unsigned minor, const struct file_ops *ops,
 		   int (*open)(struct file *f));
 #endif

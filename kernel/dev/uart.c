@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * 16550 UARTs (National PC16550D data sheet): three ports, two of which share
+ * IRQ 4.
+ *
+ * Sending polls the line status and puts a FIFO's worth at a time, under a lock
+ * per port with interrupts off; between two FIFO loads interrupts come through.
+ * So the log and a panic can send, and no byte waits for an interrupt.
+ *
+ * Receiving is by interrupt. A byte that its sink refuses is kept in `held`, and
+ * the port's receive interrupt is turned off: the FIFO fills, then the sender
+ * (QEMU) waits. port_resume() offers the byte again and goes on.
+ *
+ * Locks: rx (UART_RANK_RX) is held over the sink, which takes its terminal's
+ * lock; tx (KRANK_DEVICE) is innermost, because echoing sends from a sink.
+ *
+ * ISA interrupts are edges: the handler goes on until no port has anything, so
+ * that a byte that arrives meanwhile on the other port is not forgotten.
+ */
+#include <kernel/console.h>
+#include <kernel/irq.h>
+#include <kernel/rank.h>
+
+#include "base/lock.h"
+#include "kernel/cpu/x86.h"
+#include "kernel/dev/dev.h"
+
+enum { DATA = 0, IER = 1, FCR = 2, LCR = 3, MCR = 4, LSR = 5, SCRATCH = 7 };
+#define IER_RECEIVE 0x01
+#define LSR_DATA    0x01
+#define LSR_EMPTY   0x20
+#define FIFO_BYTES  16
+
+static struct port {
+	uint16_t base;
+	bool present;
+	bool holds;   /* `held` waits for room (rx) */
+	uint8_t held; /* (rx) */
+	struct mem_lock rx, tx;
+	bool (*sink)(unsigned port, uint8_t byte);
+} ports[PORT_COUNT] = {{.base = 0x3f8}, {.base = 0x2f8}, {.base = 0x3e8}};
+
+void uart_init(void)
+{
+	for (unsigned i = 0; i < PORT_COUNT; i++) {
+		struct port *p = &ports[i];
+		out8(p->base + SCRATCH, 0xa5);
+		p->present = in8(p->base + SCRATCH) == 0xa5;
+		if (!p->present || i == PORT_LOG)
+			continue;
+		out8(p->base + IER, 0);
+		out8(p->base + LCR, 0x80); /* divisor 1: 115200 baud */
+		out8(p->base + DATA, 1);
+		out8(p->base + IER, 0);
+		out8(p->base + LCR, 3);    /* 8N1 */
+		out8(p->base + FCR, 0x07); /* FIFOs on and empty, interrupt at one byte */
+		out8(p->base + MCR, 0x0b); /* DTR, RTS, interrupt line on */
+	}
+}
+
+bool port_present(unsigned port)
+{
+	return port < PORT_COUNT && ports[port].present;
+}
+
+static void send_burst(struct port *p, const uint8_t *bytes, size_t count)
+{
+	unsigned long irq = mem_lock_irq(&p->tx, (enum mem_rank)KRANK_DEVICE);
+	/* A port that stops answering costs a bounded wait, not the machine. */
+	for (unsigned spins = 0; spins < 1000000 && !(in8(p->base + LSR) & LSR_EMPTY); spins++)
+		cpu_relax();
+	for (size_t i = 0; i < count; i++)
+		out8(p->base + DATA, bytes[i]);
+	mem_unlock_irq(&p->tx, (enum mem_rank)KRANK_DEVICE, irq);
+}
+
+void port_write(unsigned port, const void *bytes, size_t count)
+{
+	const uint8_t *from = bytes;
+	if (!port_present(port))
+		return;
+	while (count) {
+		size_t burst = mem_min(count, (size_t)FIFO_BYTES);
+		send_burst(&ports[port], from, burst);
+		from += burst;
+		count -= burst;
+	}
+}
+
+/* Hand over what has arrived, until there is no more or no room; true if any.
+ * rx lock held. */
+static bool receive(unsigned port)
+{
+	struct port *p = &ports[port];
+	bool any = false;
+	while (!p->holds && (in8(p->base + LSR) & LSR_DATA)) {
+		uint8_t byte = in8(p->base + DATA);
+		any = true;
+		if (p->sink(port, byte))
+			continue;
+		p->held = byte;
+		p->holds = true;
+		out8(p->base + IER, 0);
+	}
+	return any;
+}
+
+static void uart_interrupt(struct trapframe *frame)
+{
+	bool any;
+	do {
+		any = false;
+		for (unsigned i = 0; i < PORT_COUNT; i++) {
+			struct port *p = &ports[i];
+			if (!p->present || !__atomic_load_n(&p->sink, __ATOMIC_ACQUIRE))
+				continue;
+			unsigned long irq = mem_lock_irq(&p->rx, UART_RANK_RX);
+			any |= receive(i);
+			mem_unlock_irq(&p->rx, UART_RANK_RX, irq);
+		}
+	} while (any);
+}
+
+void port_resume(unsigned port)
+{
+	struct port *p = &ports[port];
+	if (!port_present(port))
+		return;
+	unsigned long irq = mem_lock_irq(&p->rx, UART_RANK_RX);
+	if (p->holds && p->sink(port, p->held)) {
+		p->holds = false;
+		receive(port);
+		if (!p->holds)
+			out8(p->base + IER, IER_RECEIVE);
+	}
+	mem_unlock_irq(&p->rx, UART_RANK_RX, irq);
+}
+
+void port_set_receiver(unsigned port, bool (*sink)(unsigned port, uint8_t byte))
+{
+	struct port *p = &ports[port];
+	if (!port_present(port))
+		return;
+	unsigned long irq = mem_lock_irq(&p->rx, UART_RANK_RX);
+	__atomic_store_n(&p->sink, sink, __ATOMIC_RELEASE);
+	out8(p->base + IER, IER_RECEIVE);
+	receive(port);
+	mem_unlock_irq(&p->rx, UART_RANK_RX, irq);
+}
+
+int uart_attach(void)
+{
+	int r = irq_attach(4, uart_interrupt);
+	/* What arrived before the line was unmasked has had its edge. */
+	for (unsigned i = 0; !r && i < PORT_COUNT; i++) {
+		if (!ports[i].sink)
+			continue;
+		unsigned long irq = mem_lock_irq(&ports[i].rx, UART_RANK_RX);
+		receive(i);
+		mem_unlock_irq(&ports[i].rx, UART_RANK_RX, irq);
+	}
+	return r;
+}

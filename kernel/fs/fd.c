@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Descriptor tables and what is done with descriptors.
+ *
+ * A table is an array of files under a spin lock; growing allocates outside the
+ * lock and tries again. open() and its like reserve a number first, so that a
+ * call that fails for want of one has not created or truncated anything; a
+ * reserved slot holds a marker that every reader takes for empty.
+ *
+ * task->files and task->fs of a task are changed by itself only, under
+ * proc_lock, so that /proc can take a reference on another process's table.
+ */
+#include "kernel/fs/fd.h"
+
+#include <kernel/log.h>
+#include <mem/heap.h>
+
+#include "kernel/fs/vfs.h"
+#include "kernel/syscall/syscalls.h"
+
+#define FIRST_SLOTS 64u
+#define SLOTS_MAX   (1u << 20)
+#define RESERVED    ((struct file *)1)
+
+struct fd_table {
+	uint32_t refs;
+	struct mem_lock lock;
+	uint32_t capacity;
+	uint32_t lowest; /* no free slot below */
+	struct file **file;
+	uint64_t *cloexec; /* one bit per slot */
+};
+
+static void table_lock(struct fd_table *t)
+{
+	mem_lock(&t->lock, FS_RANK_FDS);
+}
+static void table_unlock(struct fd_table *t)
+{
+	mem_unlock(&t->lock, FS_RANK_FDS);
+}
+static bool slot_used(const struct fd_table *t, unsigned fd)
+{
+	return fd < t->capacity && t->file[fd] && t->file[fd] != RESERVED;
+}
+static void set_cloexec(struct fd_table *t, unsigned fd, bool on)
+{
+	if (on)
+		t->cloexec[fd / 64] |= 1ull << (fd % 64);
+	else
+		t->cloexec[fd / 64] &= ~(1ull << (fd % 64));
+}
+static bool get_cloexec(const struct fd_table *t, unsigned fd)
+{
+	return t->cloexec[fd / 64] >> (fd % 64) & 1;
+}
+
+static struct fd_table *table_new(uint32_t capacity)
+{
+	struct fd_table *t = kzalloc(sizeof(*t));
+	struct file **file = kcalloc(capacity, sizeof(*file));
+	uint64_t *cloexec = kcalloc(capacity / 64, sizeof(*cloexec));
+	if (!t || !file || !cloexec) {
+		kfree(t);
+		kfree(file);
+		kfree(cloexec);
+		return NULL;
+	}
+	t->refs = 1;
+	t->capacity = capacity;
+	t->file = file;
+	t->cloexec = cloexec;
+	return t;
+}
+
+/* Make room for slot `fd`. 0, -ENOMEM. */
+static int table_grow(struct fd_table *t, unsigned fd)
+{
+	uint32_t capacity = FIRST_SLOTS;
+	while (capacity <= fd)
+		capacity *= 2;
+	struct fd_table *bigger = table_new(capacity);
+	if (!bigger)
+		return -ENOMEM;
+	table_lock(t);
+	if (t->capacity < capacity) {
+		memcpy(bigger->file, t->file, t->capacity * sizeof(*t->file));
+		memcpy(bigger->cloexec, t->cloexec, t->capacity / 8);
+		struct file **file = t->file;
+		uint64_t *cloexec = t->cloexec;
+		t->file = bigger->file;
+		t->cloexec = bigger->cloexec;
+		t->capacity = capacity;
+		bigger->file = file;
+		bigger->cloexec = cloexec;
+	}
+	table_unlock(t);
+	kfree(bigger->file);
+	kfree(bigger->cloexec);
+	kfree(bigger);
+	return 0;
+}
+
+static unsigned fd_limit(void)
+{
+	uint64_t limit = rlimit_soft(current_process(), RLIMIT_NOFILE);
+	return (unsigned)mem_min(limit, (uint64_t)SLOTS_MAX);
+}
+
+static struct file *lookup(int fd, bool path_too)
+{
+	struct fd_table *t = current_task()->files;
+	struct file *f = NULL;
+	if (fd < 0 || !t)
+		return NULL;
+	table_lock(t);
+	if (slot_used(t, (unsigned)fd)) {
+		f = t->file[fd];
+		if ((f->mode & FILE_PATH) && !path_too)
+			f = NULL;
+		else
+			file_get(f);
+	}
+	table_unlock(t);
+	return f;
+}
+
+struct file *fd_get(int fd)
+{
+	return lookup(fd, false);
+}
+
+struct file *fd_get_any(int fd)
+{
+	return lookup(fd, true);
+}
+
+/* ---- putting in and taking out --------------------------------------------------- */
+
+int fd_reserve(unsigned from)
+{
+	struct fd_table *t = current_task()->files;
+	for (;;) {
+		table_lock(t);
+		unsigned fd = mem_max(from, t->lowest);
+		while (fd < t->capacity && t->file[fd])
+			fd++;
+		if (fd >= fd_limit()) {
+			table_unlock(t);
+			return -EMFILE;
+		}
+		if (fd < t->capacity) {
+			t->file[fd] = RESERVED;
+			if (from <= t->lowest)
+				t->lowest = fd + 1;
+			table_unlock(t);
+			return (int)fd;
+		}
+		table_unlock(t);
+		int r = table_grow(t, fd);
+		if (r)
+			return r;
+	}
+}
+
+void fd_fill(int fd, struct file *f, bool cloexec)
+{
+	struct fd_table *t = current_task()->files;
+	table_lock(t);
+	kassert(t->file[fd] == RESERVED);
+	t->file[fd] = f;
+	set_cloexec(t, (unsigned)fd, cloexec);
+	table_unlock(t);
+}
+
+/* Empty a slot; what was in it, for the caller to put. */
+static struct file *slot_take(struct fd_table *t, unsigned fd)
+{
+	struct file *f = t->file[fd];
+	t->file[fd] = NULL;
+	set_cloexec(t, fd, false);
+	t->lowest = mem_min(t->lowest, fd);
+	return f;
+}
+
+void fd_unreserve(int fd)
+{
+	struct fd_table *t = current_task()->files;
+	table_lock(t);
+	(void)slot_take(t, (unsigned)fd);
+	table_unlock(t);
+}
+
+int fd_install(struct file *f, bool cloexec, int from)
+{
+	int fd = fd_reserve((unsigned)from);
+	if (fd >= 0)
+		fd_fill(fd, f, cloexec);
+	return fd;
+}
+
+/* A descriptor of this process went away: POSIX locks go with it. */
+static void close_file(struct fd_table *t, struct file *f)
+{
+	file_locks_close(f, t);
+	file_put(f);
+}
+
+int fd_close(unsigned fd)
+{
+	struct fd_table *t = current_task()->files;
+	struct file *f = NULL;
+	table_lock(t);
+	if (slot_used(t, fd))
+		f = slot_take(t, fd);
+	table_unlock(t);
+	if (!f)
+		return -EBADF;
+	close_file(t, f);
+	return 0;
+}
+
+long sys_close(uint64_t fd)
+{
+	return fd_close((unsigned)fd);
+}
+
+/* Put f at exactly `fd`, closing what is there; takes over the reference. */
+static int install_at(struct file *f, unsigned fd, bool cloexec)
+{
+	struct fd_table *t = current_task()->files;
+	if (fd >= fd_limit())
+		return -EBADF;
+	if (fd >= t->capacity) {
+		int r = table_grow(t, fd);
+		if (r)
+			return r;
+	}
+	table_lock(t);
+	if (t->file[fd] == RESERVED) {
+		table_unlock(t);
+		return -EBUSY;
+	}
+	struct file *old = t->file[fd];
+	t->file[fd] = f;
+	set_cloexec(t, fd, cloexec);
+	table_unlock(t);
+	if (old)
+		close_file(t, old);
+	return 0;
+}
+
+static long dup_to(uint64_t from, uint64_t to, bool cloexec)
+{
+	struct file *f = fd_get_any((int)from);
+	if (!f)
+		return -EBADF;
+	int r = install_at(f, (unsigned)to, cloexec);
+	if (r) {
+		file_put(f);
+		return r;
+	}
+	return (long)(unsigned)to;
+}
+
+long fd_dup_from(int fd, unsigned from, bool cloexec)
+{
+	if (from >= fd_limit())
+		return -EINVAL;
+	struct file *f = fd_get_any(fd);
+	if (!f)
+		return -EBADF;
+	int r = fd_install(f, cloexec, (int)from);
+	if (r < 0)
+		file_put(f);
+	return r;
+}
+
+long sys_dup(uint64_t fd)
+{
+	return fd_dup_from((int)fd, 0, false);
+}
+
+long sys_dup2(uint64_t from, uint64_t to)
+{
+	if ((unsigned)from == (unsigned)to) {
+		struct file *f = fd_get_any((int)from);
+		if (!f)
+			return -EBADF;
+		file_put(f);
+		return (long)(unsigned)to;
+	}
+	return dup_to(from, to, false);
+}
+
+long sys_dup3(uint64_t from, uint64_t to, uint64_t flags)
+{
+	if ((unsigned)from == (unsigned)to || ((unsigned)flags & ~(unsigned)O_CLOEXEC))
+		return -EINVAL;
+	return dup_to(from, to, flags & O_CLOEXEC);
+}
+
+int fd_flags(int fd)
+{
+	struct fd_table *t = current_task()->files;
+	table_lock(t);
+	int r = fd >= 0 && slot_used(t, (unsigned)fd) ? get_cloexec(t, (unsigned)fd) : -EBADF;
+	table_unlock(t);
+	return r;
+}
+
+int fd_set_flags(int fd, bool cloexec)
+{
+	struct fd_table *t = current_task()->files;
+	int r = -EBADF;
+	table_lock(t);
+	if (fd >= 0 && slot_used(t, (unsigned)fd)) {
+		set_cloexec(t, (unsigned)fd, cloexec);
+		r = 0;
+	}
+	table_unlock(t);
+	return r;
+}
+
+/* ---- whole tables ------------------------------------------------------------------ */
+
+static struct fd_table *table_copy(struct fd_table *from)
+{
+	for (;;) {
+		uint32_t capacity = atomic_read_relaxed(&from->capacity);
+		struct fd_table *t = table_new(capacity);
+		if (!t)
+			return NULL;
+		table_lock(from);
+		if (from->capacity == capacity) {
+			for (uint32_t fd = 0; fd < capacity; fd++) {
+				if (!slot_used(from, fd))
+					continue;
+				t->file[fd] = from->file[fd];
+				file_get(t->file[fd]);
+			}
+			memcpy(t->cloexec, from->cloexec, capacity / 8);
+			table_unlock(from);
+			return t;
+		}
+		table_unlock(from);
+		kfree(t->file);
+		kfree(t->cloexec);
+		kfree(t);
+	}
+}
+
+void fd_table_put(struct fd_table *t)
+{
+	if (!t || atomic_sub(&t->refs, 1))
+		return;
+	for (uint32_t fd = 0; fd < t->capacity; fd++)
+		if (slot_used(t, fd))
+			close_file(t, t->file[fd]);
+	kfree(t->file);
+	kfree(t->cloexec);
+	kfree(t);
+}
+
+static void set_files(struct task *task, struct fd_table *t, struct fs_context *fs)
+{
+	unsigned long irq = proc_lock();
+	task->files = t;
+	task->fs = fs;
+	proc_unlock(irq);
+}
+
+/* This task alone uses its table from now on. 0, -ENOMEM. */
+static int unshare_files(struct task *task)
+{
+	struct fd_table *old = task->files;
+	if (atomic_read_acquire(&old->refs) == 1)
+		return 0;
+	struct fd_table *t = table_copy(old);
+	if (!t)
+		return -ENOMEM;
+	set_files(task, t, task->fs);
+	fd_table_put(old);
+	return 0;
+}
+
+int fd_close_range(unsigned first, unsigned last, bool unshare, bool cloexec)
+{
+	if (unshare) {
+		int r = unshare_files(current_task());
+		if (r)
+			return r;
+	}
+	struct fd_table *t = current_task()->files;
+	for (unsigned fd = first; fd <= last; fd++) {
+		if (fd >= atomic_read_relaxed(&t->capacity))
+			break;
+		if (cloexec)
+			(void)fd_set_flags((int)fd, true);
+		else
+			(void)fd_close(fd);
+	}
+	return 0;
+}
+
+long sys_close_range(uint64_t first, uint64_t last, uint64_t flags)
+{
+	if (((unsigned)flags & ~6u) || (unsigned)first > (unsigned)last)
+		return -EINVAL;
+	return fd_close_range((unsigned)first, (unsigned)last, flags & 2, flags & 4);
+}
+
+/* ---- tasks ----------------------------------------------------------------------------- */
+
+static struct fs_context *context_copy(struct fs_context *from)
+{
+	struct fs_context *c = kzalloc(sizeof(*c));
+	if (!c)
+		return NULL;
+	c->refs = 1;
+	c->umask = from ? from->umask : 022;
+	if (from) {
+		context_places(from, &c->cwd, &c->root);
+	} else {
+		c->cwd = dentry_get(root_dentry);
+		c->root = dentry_get(root_dentry);
+	}
+	return c;
+}
+
+void context_places(struct fs_context *c, struct dentry **cwd, struct dentry **root)
+{
+	mem_lock(&c->lock, FS_RANK_CONTEXT);
+	*cwd = dentry_get(c->cwd);
+	*root = dentry_get(c->root);
+	mem_unlock(&c->lock, FS_RANK_CONTEXT);
+}
+
+void context_put(struct fs_context *c)
+{
+	if (!c || atomic_sub(&c->refs, 1))
+		return;
+	dentry_put(c->cwd);
+	dentry_put(c->root);
+	kfree(c);
+}
+
+int fs_fork(struct task *child, struct task *parent, bool share_files, bool share_fs)
+{
+	struct fd_table *files = parent->files;
+	struct fs_context *fs = parent->fs;
+	if (share_files)
+		atomic_add(&files->refs, 1);
+	else if (!(files = table_copy(files)))
+		return -ENOMEM;
+	if (share_fs) {
+		atomic_add(&fs->refs, 1);
+	} else if (!(fs = context_copy(fs))) {
+		fd_table_put(files);
+		return -ENOMEM;
+	}
+	child->files = files;
+	child->fs = fs;
+	return 0;
+}
+
+int fs_unshare(struct task *task, bool files, bool fs)
+{
+	if (files) {
+		int r = unshare_files(task);
+		if (r)
+			return r;
+	}
+	if (fs && atomic_read_acquire(&task->fs->refs) > 1) {
+		struct fs_context *old = task->fs, *c = context_copy(old);
+		if (!c)
+			return -ENOMEM;
+		set_files(task, task->files, c);
+		context_put(old);
+	}
+	return 0;
+}
+
+void fs_exec(struct task *task)
+{
+	/* Without memory for a table of its own the task keeps the shared one: only
+	 * CLONE_FILES without CLONE_THREAD can come to this. */
+	bool alone = unshare_files(task) == 0;
+	struct fd_table *t = task->files;
+	for (uint32_t fd = 0; alone && fd < t->capacity; fd++)
+		if (get_cloexec(t, fd) && slot_used(t, fd))
+			(void)fd_close(fd);
+}
+
+void fs_exit(struct task *task)
+{
+	struct fd_table *files = task->files;
+	struct fs_context *fs = task->fs;
+	set_files(task, NULL, NULL);
+	fd_table_put(files);
+	context_put(fs);
+}
+
+int fs_init_task(struct task *task)
+{
+	struct dentry *d = NULL;
+	struct file *f = NULL;
+	struct fd_table *t = table_new(FIRST_SLOTS);
+	struct fs_context *c = context_copy(NULL);
+	int r = t && c ? path_lookup(AT_FDCWD, "/dev/console", WALK_FOLLOW, &d) : -ENOMEM;
+	if (!r)
+		f = file_open_dentry(d, O_RDWR | O_NOCTTY, &r);
+	dentry_put(d);
+	for (int fd = 0; f && fd < 3; fd++) {
+		file_get(f);
+		t->file[fd] = f;
+	}
+	file_put(f);
+	if (r) {
+		fd_table_put(t);
+		context_put(c);
+		return r;
+	}
+	t->lowest = 3;
+	task->files = t;
+	task->fs = c;
+	return 0;
+}
+
+/* ---- for /proc ---------------------------------------------------------------------------- */
+
+struct fd_table *fd_table_of(struct process *p)
+{
+	struct fd_table *t = NULL;
+	unsigned long irq = proc_lock();
+	if (!list_empty(&p->tasks)) {
+		t = list_entry(p->tasks.next, struct task, process_link)->files;
+		if (t)
+			atomic_add(&t->refs, 1);
+	}
+	proc_unlock(irq);
+	return t;
+}
+
+struct fs_context *context_of(struct process *p)
+{
+	struct fs_context *c = NULL;
+	unsigned long irq = proc_lock();
+	if (!list_empty(&p->tasks)) {
+		c = list_entry(p->tasks.next, struct task, process_link)->fs;
+		if (c)
+			atomic_add(&c->refs, 1);
+	}
+	proc_unlock(irq);
+	return c;
+}
+
+struct file *fd_table_file(struct fd_table *t, unsigned fd, bool *cloexec)
+{
+	struct file *f = NULL;
+	table_lock(t);
+	if (slot_used(t, fd)) {
+		f = t->file[fd];
+		file_get(f);
+		if (cloexec)
+			*cloexec = get_cloexec(t, fd);
+	}
+	table_unlock(t);
+	return f;
+}
+
+int fd_table_next(struct fd_table *t, unsigned from)
+{
+	int found = -1;
+	table_lock(t);
+	for (unsigned fd = from; fd < t->capacity && found < 0; fd++)
+		if (slot_used(t, fd))
+			found = (int)fd;
+	table_unlock(t);
+	return found;
+}
+
+uint32_t fd_table_slots(struct fd_table *t)
+{
+	return atomic_read_relaxed(&t->capacity);
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /proc/PID/maps, smaps, pagemap and mem: a process's memory, seen from outside.
+ *
+ * maps is a walk over the areas, one at a time, with nothing locked in between:
+ * a process that changes its mappings meanwhile may show up half old and half
+ * new, but each line was true when it was taken.
+ */
+#include <kernel/boot.h>
+#include <kernel/log.h>
+#include <kernel/uaccess.h>
+#include <mem/heap.h>
+#include <mem/vmm.h>
+
+#include "kernel/fs/proc_pid.h"
+
+#define PATH_COLUMN 73
+
+static const char *area_name(const struct vm_area *a, const struct mm_layout *mm, char *path,
+			     size_t bytes)
+{
+	if (a->object && object_path(a->object, path, bytes))
+		return path;
+	if (a->name)
+		return a->name;
+	if (a->object)
+		return (a->flags & VM_SHARED) ? "/dev/zero (deleted)" : "";
+	if (mm->brk > mm->brk_start && a->start < mm->brk && a->end > mm->brk_start)
+		return "[heap]";
+	if (a->start < mm->stack_top && a->end >= mm->stack_top)
+		return "[stack]";
+	return "";
+}
+
+static void print_area(struct text *t, const struct vm_area *a, const struct mm_layout *mm,
+		       char *path)
+{
+	uint64_t dev = 0, ino = 0;
+	if (a->object)
+		object_inode(a->object, &dev, &ino);
+	size_t start = t->used;
+	text_print(t, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", (unsigned long)a->start,
+		   (unsigned long)a->end, (a->prot & VM_READ) ? 'r' : '-',
+		   (a->prot & VM_WRITE) ? 'w' : '-', (a->prot & VM_EXEC) ? 'x' : '-',
+		   (a->flags & VM_SHARED) ? 's' : 'p', (unsigned long)(a->object ? a->offset : 0),
+		   dev_major(dev), dev_minor(dev), (unsigned long)ino);
+	const char *name = area_name(a, mm, path, PATH_MAX);
+	if (*name) {
+		while (!t->failed && t->used - start < PATH_COLUMN)
+			text_add(t, " ", 1);
+		text_add(t, name, kstrlen(name));
+	}
+	text_add(t, "\n", 1);
+}
+
+struct rss {
+	uint64_t resident, dirty;
+};
+
+static struct rss count_resident(struct space *space, const struct vm_area *a)
+{
+	struct rss r = {0, 0};
+	for (vaddr_t va = a->start; va < a->end; va += PAGE_SIZE) {
+		bool dirty = false;
+		if (vmm_page_info(space, va, NULL, NULL, &dirty)) {
+			r.resident++;
+			r.dirty += dirty;
+		}
+		if (!(va & (HUGE_SIZE - 1)) && thread_interrupted())
+			break;
+	}
+	return r;
+}
+
+static void print_smaps(struct text *t, struct space *space, const struct vm_area *a)
+{
+	struct rss r = count_resident(space, a);
+	bool shared = a->flags & VM_SHARED;
+	unsigned long rss = r.resident * 4, dirty = r.dirty * 4, clean = rss - dirty;
+	text_print(t, "Size:           %8lu kB\n", (unsigned long)(a->end - a->start) >> 10);
+	text_print(t, "KernelPageSize: %8d kB\nMMUPageSize:    %8d kB\n", 4, 4);
+	text_print(t, "Rss:            %8lu kB\n", rss);
+	text_print(t, "Shared_Clean:   %8lu kB\n", shared ? clean : 0);
+	text_print(t, "Shared_Dirty:   %8lu kB\n", shared ? dirty : 0);
+	text_print(t, "Private_Clean:  %8lu kB\n", shared ? 0 : clean);
+	text_print(t, "Private_Dirty:  %8lu kB\n", shared ? 0 : dirty);
+	text_print(t, "Anonymous:      %8lu kB\n", a->object ? 0 : rss);
+	text_print(t, "Swap:           %8d kB\n", 0);
+	text_print(t, "Locked:         %8lu kB\n", (a->flags & VM_LOCKED) ? rss : 0);
+	text_print(t, "VmFlags:%s%s%s%s%s%s%s\n", (a->prot & VM_READ) ? " rd" : "",
+		   (a->prot & VM_WRITE) ? " wr" : "", (a->prot & VM_EXEC) ? " ex" : "",
+		   shared ? " sh" : "", (a->flags & VM_GROWSDOWN) ? " gd" : "",
+		   (a->flags & VM_LOCKED) ? " lo" : "", (a->flags & VM_NORESERVE) ? " nr" : "");
+}
+
+static int show_areas(struct text *t, struct process *p, bool detailed)
+{
+	struct space *space = process_space_get(p);
+	if (!space)
+		return 0; /* it has ended: no memory */
+	struct mm_layout *mm = kmalloc(sizeof(*mm));
+	char *path = kmalloc(PATH_MAX);
+	int r = mm && path ? 0 : -ENOMEM;
+	if (!r)
+		process_layout(p, mm);
+	struct vm_area a;
+	for (vaddr_t va = 0; !r && !t->failed && vmm_next_area(space, va, &a);) {
+		print_area(t, &a, mm, path);
+		if (detailed)
+			print_smaps(t, space, &a);
+		va = a.end;
+		vm_area_done(&a);
+		if (thread_interrupted())
+			r = -EINTR;
+	}
+	kfree(path);
+	kfree(mm);
+	vmm_space_put(space);
+	return r;
+}
+
+int proc_show_maps(struct text *t, struct process *p, struct inode *inode)
+{
+	return show_areas(t, p, false);
+}
+
+int proc_show_smaps(struct text *t, struct process *p, struct inode *inode)
+{
+	return show_areas(t, p, true);
+}
+
+/* ---- mem: the bytes themselves --------------------------------------------------------------- */
+
+static bool may_look(struct process *p)
+{
+	uint32_t uid, gid;
+	current_owner(&uid, &gid);
+	return !uid || (uid == p->euid && uid == p->uid);
+}
+
+static ssize_t mem_copy(struct file *f, uint64_t buffer, size_t bytes, off_t *at, bool write)
+{
+	struct process *p = proc_of(f->inode);
+	if (!p)
+		return -ESRCH;
+	struct space *space = may_look(p) ? process_space_get(p) : NULL;
+	process_put(p);
+	if (!space)
+		return 0;
+	char *page = kmalloc(PAGE_SIZE);
+	size_t done = 0;
+	long error = page ? 0 : -ENOMEM;
+	while (done < bytes && !error) {
+		vaddr_t va = (vaddr_t)*at;
+		uint64_t moved = 0, chunk = mem_min(bytes - done, PAGE_SIZE - (va & PAGE_MASK));
+		if (write && copy_from_user(page, buffer + done, chunk)) {
+			error = -EFAULT;
+			break;
+		}
+		if (vmm_access(space, va, page, chunk, write, true, &moved) != MEM_OK)
+			error = -EIO;
+		if (!write && moved && copy_to_user(buffer + done, page, moved)) {
+			error = -EFAULT;
+			break;
+		}
+		done += moved;
+		*at += (off_t)moved;
+		if (thread_interrupted())
+			break;
+	}
+	kfree(page);
+	vmm_space_put(space);
+	return done ? (ssize_t)done : error;
+}
+
+static ssize_t mem_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
+{
+	return mem_copy(f, buffer, bytes, at, false);
+}
+
+static ssize_t mem_write(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
+{
+	return mem_copy(f, buffer, bytes, at, true);
+}
+
+const struct file_ops proc_mem_ops = {.read = mem_read, .write = mem_write};
+
+/* ---- pagemap: 8 bytes per page ------------------------------------------------------------------
+ */
+
+static ssize_t pagemap_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
+{
+	if ((*at | bytes) & 7)
+		return -EINVAL;
+	struct process *p = proc_of(f->inode);
+	if (!p)
+		return -ESRCH;
+	uint32_t uid, gid;
+	current_owner(&uid, &gid);
+	struct space *space = may_look(p) ? process_space_get(p) : NULL;
+	process_put(p);
+	if (!space)
+		return 0;
+	size_t done = 0;
+	long error = 0;
+	while (done < bytes && (uint64_t)*at >> 3 < (uint64_t)1 << 35) {
+		vaddr_t va = ((uint64_t)*at >> 3) << PAGE_SHIFT;
+		paddr_t pa = 0;
+		uint64_t entry = 0;
+		if (vmm_page_info(space, va, &pa, NULL, NULL))
+			entry = (uint64_t)1 << 63 | (uid ? 0 : paddr_to_pfn(pa));
+		if (copy_to_user(buffer + done, &entry, 8)) {
+			error = -EFAULT;
+			break;
+		}
+		done += 8;
+		*at += 8;
+		if (thread_interrupted())
+			break;
+	}
+	vmm_space_put(space);
+	return done ? (ssize_t)done : error;
+}
+
+const struct file_ops proc_pagemap_ops = {.read = pagemap_read};

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_FS_PROCFS_H
+#define KERNEL_FS_PROCFS_H
+/*
+ * /proc: a table of nodes. A node is a file that is written out when it is read
+ * from its beginning, a link, or a directory with a table of its own. A node
+ * below /proc/PID is the same for every process; the inode says which.
+ */
+#include "kernel/fs/vfs.h"
+
+struct text { /* grows as it is printed to */
+	char *buffer;
+	size_t used, room;
+	bool failed; /* no memory */
+};
+void text_add(struct text *t, const char *bytes, size_t count);
+void text_print(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+struct proc_node {
+	const char *name;
+	uint32_t mode; /* with type */
+	/* Files: write it out. `p` is the process (a reference is held), NULL elsewhere. */
+	int (*show)(struct text *t, struct process *p, struct inode *inode);
+	/* Files that can be written: the whole text, with a NUL behind. */
+	int (*store)(struct process *p, struct inode *inode, const char *text, size_t bytes);
+	/* Links and directories of their own kind; files with their own reading. */
+	const struct inode_ops *ops;
+	const struct proc_node *children; /* directories: ended by a NULL name */
+	const struct file_ops *fops;      /* files with positions of their own */
+	const void *arg;
+};
+
+#define PROC_FILE(n, m, s)                                                                         \
+	{                                                                                          \
+		.name = (n), .mode = S_IFREG | (m), .show = (s)                                    \
+	}
+#define PROC_DIR(n, c)                                                                             \
+	{                                                                                          \
+		.name = (n), .mode = S_IFDIR | 0555, .children = (c)                               \
+	}
+
+/* A dentry for `node` in dir; number and number2 as in struct inode. */
+int proc_make(struct dentry *dir, const char *name, unsigned length, const struct proc_node *node,
+	      uint64_t number, uint64_t number2, struct dentry **out);
+uint64_t proc_ino(const struct proc_node *node, uint64_t number, uint64_t number2);
+bool proc_parse_number(const char *name, unsigned length, uint64_t *out);
+int proc_lookup(struct dentry *dir, const char *name, unsigned length, struct dentry **out);
+int proc_iterate(struct dentry *dir, uint64_t from, dir_emit emit, void *arg);
+/* The process of an inode with a reference; NULL: gone. */
+struct process *proc_of(const struct inode *inode);
+extern const struct inode_ops proc_dir_ops, proc_file_inode_ops;
+
+extern const struct proc_node proc_root_nodes[]; /* proc_system.c */
+extern const struct proc_node proc_sys_nodes[];  /* proc_sys.c */
+extern const struct proc_node proc_pid_node;     /* proc_pid.c: the directory */
+void proc_show_mounts(struct text *t);
+void proc_show_mountinfo(struct text *t);
+#endif
