@@ -36,6 +36,7 @@ HOSTED_TESTS :=
 include mem/sources.mk
 include kernel/sources.mk
 -include tests/sources.mk
+-include tests/kernel/sources.mk
 -include loader/sources.mk
 -include user/sources.mk
 -include bench/sources.mk
@@ -76,6 +77,26 @@ $(KERNEL_DIR)/%.S.o: %.S
 # Hidden symbols (all that no public header declares) become local in it.
 $(KERNEL_DIR)/libmem.o: $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC))
 	$(call say,LD,$@) $(LD) -r -o $@ $^ && objcopy --localize-hidden $@
+
+# The same kernel with the test bodies in it, and every check on.
+KTESTS_DIR := $(BUILD)/kernel-tests
+KTESTS     := $(KTESTS_DIR)/quire
+KTESTS_OBJ := $(patsubst %,$(KTESTS_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC) kernel/tests.c $(KERNEL_TEST_SRC))
+
+.PHONY: kernel-tests
+kernel-tests: $(KTESTS)
+
+$(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds
+	$(call say,LD,$@) $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none \
+		-T kernel/kernel.lds -o $@ $(KTESTS_OBJ)
+
+$(KTESTS_DIR)/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC [tests],$<) $(CC) $(KERNEL_CFLAGS) -DMEM_DEBUG -c -o $@ $<
+
+$(KTESTS_DIR)/%.S.o: %.S
+	@mkdir -p $(@D)
+	$(call say,AS [tests],$<) $(CC) $(KERNEL_CFLAGS) -c -o $@ $<
 
 # ---- mem/, hosted -------------------------------------------------------------
 # Three flavours of the same sources: `hosted` (coroutine machine, ASan+UBSan,

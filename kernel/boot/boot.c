@@ -308,20 +308,17 @@ static void unpack_modules(void)
 /* ---- the first thread ------------------------------------------------------------------ */
 
 /* In a kernel built with tests (kernel/tests.c). */
-extern void kernel_tests_run(const char *filter) __attribute__((weak));
+extern MEM_NORETURN void kernel_tests_run(const char *filter) __attribute__((weak));
 
 static void init_thread(void *unused)
 {
 	(void)unused;
-	char option[128];
-	if (kernel_tests_run && boot_option("test", option, sizeof(option))) {
+	char option[256];
+	if (kernel_tests_run && boot_option("tests", option, sizeof(option)))
 		kernel_tests_run(option);
-		machine_exit(0);
-	}
 	int r = fs_init();
 	if (r)
 		panic("no file system: %d", r);
-	uart_init();
 	r = dev_init();
 	if (r)
 		klog(LOG_ERROR, "devices: %d", r);
@@ -342,6 +339,7 @@ void boot_main(void)
 	cpu_init_tables(&boot_cpu);
 	cpu_table[0] = &boot_cpu;
 	log_init();
+	uart_init();
 	check_answers();
 	mem_direct_map_base = ask_hhdm.response->offset;
 	copy_cmdline();

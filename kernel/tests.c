@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runs test bodies inside the kernel. Linked into a flavour of its own
+ * (`make kernel-tests`), which boots like any other kernel and, when its command
+ * line has the word `tests`, runs them in place of /init:
+ *
+ *     tests            all            tests=a,b     those whose name contains a or b
+ *     tests=list       their names    seed=N        repeats the random ones
+ *
+ * One line each on the log: `ok NAME (secs s)`, `FAIL NAME: why`, `skip NAME:
+ * why`, details before it, indented. A test that does not end within its time
+ * ends the machine, since it may hold anything. The machine's status is the
+ * number of failures, at most 1.
+ */
+#include <kernel/boot.h>
+#include <kernel/log.h>
+#include <kernel/sched.h>
+
+#include "kernel/cpu/x86.h"
+#include "tests/test.h"
+
+extern const struct test __start_quire_tests[], __stop_quire_tests[];
+MEM_NORETURN void kernel_tests_run(const char *filter);
+
+enum outcome { RUNNING, PASSED, FAILED, SKIPPED };
+static uint32_t outcome;
+static char reason[200];
+static struct waitq finished;
+static uint64_t random_state, seed;
+
+uint64_t test_random(void)
+{
+	uint64_t z = __atomic_add_fetch(&random_state, 0x9e3779b97f4a7c15, __ATOMIC_RELAXED);
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+/* The first word stands: a failure in one thread may make others fail. */
+static void end_as(enum outcome how)
+{
+	uint32_t expected = RUNNING;
+	__atomic_compare_exchange_n(&outcome, &expected, how, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
+	waitq_wake_all(&finished);
+}
+
+void test_fail(const char *file, int line, const char *format, ...)
+{
+	char text[160];
+	va_list args;
+	va_start(args, format);
+	kvsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (__atomic_load_n(&outcome, __ATOMIC_SEQ_CST) == RUNNING)
+		ksnprintf(reason, sizeof(reason), "%s:%d: %s", file, line, text);
+	end_as(FAILED);
+	thread_exit();
+}
+
+void test_skip(const char *why)
+{
+	kstrlcpy(reason, why, sizeof(reason));
+	end_as(SKIPPED);
+	thread_exit();
+}
+
+void test_note(const char *format, ...)
+{
+	char text[200];
+	va_list args;
+	va_start(args, format);
+	kvsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	klog(LOG_INFO, "    %s", text);
+}
+
+void test_expect_panic(void (*body)(void), const char *text)
+{
+	(void)body;
+	(void)text;
+	test_skip("a panic would end the machine");
+}
+
+static void run_body(void *arg)
+{
+	((const struct test *)arg)->run();
+	end_as(PASSED);
+}
+
+/* Does one of the comma-separated parts occur in the name? */
+static bool selected(const char *name, const char *filter)
+{
+	if (!*filter)
+		return true;
+	while (*filter) {
+		const char *end = kstrchr(filter, ',');
+		size_t n = end ? (size_t)(end - filter) : kstrlen(filter);
+		for (const char *at = name; n && *at; at++)
+			if (!kstrncmp(at, filter, n))
+				return true;
+		filter += n + (end != NULL);
+	}
+	return false;
+}
+
+static uint64_t parse_number(const char *s)
+{
+	uint64_t v = 0;
+	for (; *s >= '0' && *s <= '9'; s++)
+		v = v * 10 + (uint64_t)(*s - '0');
+	return v;
+}
+
+/* True unless it failed. */
+static bool run_one(const struct test *t)
+{
+	random_state = seed;
+	for (const char *c = t->name; *c; c++)
+		random_state = random_state * 31 + (unsigned char)*c;
+	outcome = RUNNING;
+	nsec_t start = time_monotonic();
+	if (!kthread_create("test", run_body, (void *)(uintptr_t)t)) {
+		klog(LOG_INFO, "FAIL %s: no memory for its thread", t->name);
+		return false;
+	}
+	nsec_t limit = start + t->seconds * NSEC_PER_SEC;
+	wait_event_interruptible(&finished, outcome != RUNNING, limit);
+	unsigned ms = (unsigned)((time_monotonic() - start) / 1000000);
+	switch (outcome) {
+	case PASSED:
+		klog(LOG_INFO, "ok %s (%u.%03u s)", t->name, ms / 1000, ms % 1000);
+		return true;
+	case SKIPPED:
+		klog(LOG_INFO, "skip %s: %s", t->name, reason);
+		return true;
+	case FAILED:
+		klog(LOG_INFO, "FAIL %s: %s (seed=%lu)", t->name, reason, seed);
+		return false;
+	default:
+		klog(LOG_INFO, "FAIL %s: no end within %u s (a hang)", t->name, t->seconds);
+		machine_exit(1);
+	}
+}
+
+void kernel_tests_run(const char *filter)
+{
+	char option[24];
+	seed = boot_option("seed", option, sizeof(option)) ? parse_number(option) : rdtsc();
+	bool list = !kstrcmp(filter, "list");
+	klog(LOG_INFO, "tests on %u CPUs, seed=%lu", cpu_count(), seed);
+	unsigned ran = 0, failed = 0;
+	for (const struct test *t = __start_quire_tests; t < __stop_quire_tests; t++) {
+		if (list) {
+			klog(LOG_INFO, "test %s", t->name);
+		} else if (selected(t->name, filter)) {
+			ran++;
+			failed += !run_one(t);
+		}
+	}
+	if (!list)
+		klog(LOG_INFO, "%u tests, %u failed", ran, failed);
+	machine_exit(failed != 0);
+}
