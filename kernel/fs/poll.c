@@ -314,7 +314,8 @@ static size_t sets_size(const struct select_sets *s)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < s->bytes / 8; i++)
-		n += (size_t)__builtin_popcountll(s->in[0][i] | s->in[1][i] | s->in[2][i]);
+		for (uint64_t w = s->in[0][i] | s->in[1][i] | s->in[2][i]; w; w &= w - 1)
+			n++;
 	return n;
 }
 

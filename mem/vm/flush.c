@@ -138,7 +138,9 @@ static void send(struct vmm *vmm, const struct flush_request *r, const struct cp
 		targets.word[i] = atomic_read_seq(&mask->word[i]);
 		if (i == cpu / 64)
 			targets.word[i] &= ~((uint64_t)1 << (cpu % 64));
-		count += (unsigned)__builtin_popcountll(targets.word[i]);
+		/* Counted by hand: the builtin may call libgcc. */
+		for (uint64_t w = targets.word[i]; w; w &= w - 1)
+			count++;
 	}
 	unsigned long irq = host_irq_save();
 	serve(r);
