@@ -57,6 +57,15 @@ static inline unsigned bit_highest(uint64_t word) /* word != 0 */
 	return 63u - (unsigned)__builtin_clzll(word);
 }
 
+/* libgcc is not there in a kernel, and not every CPU has popcnt. */
+static inline unsigned bit_count(uint64_t x)
+{
+	x -= (x >> 1) & 0x5555555555555555;
+	x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
+	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0f;
+	return (unsigned)((x * 0x0101010101010101) >> 56);
+}
+
 /* Circular doubly linked list; an empty head and an unlinked node point to themselves. */
 struct list {
 	struct list *next, *prev;

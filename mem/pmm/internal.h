@@ -142,15 +142,6 @@ struct pmm {
 
 /* ---- numbers ----------------------------------------------------------------------- */
 
-/* libgcc is not there in a kernel, and not every CPU has popcnt. */
-static inline unsigned bit_count(uint64_t x)
-{
-	x -= (x >> 1) & 0x5555555555555555;
-	x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
-	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0f;
-	return (unsigned)((x * 0x0101010101010101) >> 56);
-}
-
 /* n ones from bit `first` up; n in 1..64. */
 static inline uint64_t bit_run(unsigned first, unsigned n)
 {
