@@ -187,6 +187,46 @@ TEST(heap_gives_back_exactly)
 	finish();
 }
 
+/* A slab stands on one CPU's notify stack, has gone to another CPU since, and
+ * becomes empty there: it may not be released before the first CPU looked. */
+TEST(heap_announced_slab_changes_hands)
+{
+	start(2);
+	enum { N = 6000, MORE = 20000 };
+	static void *got[N], *more[MORE];
+	for (unsigned round = 0; round < 5; round++) {
+		for (unsigned i = 0; i < N; i++)
+			CHECK((got[i] = kmalloc(64)));
+		plain_set_cpu(1); /* announces every slab to CPU 0 */
+		for (unsigned i = 0; i < N; i += 16) {
+			kfree(got[i]);
+			got[i] = NULL;
+		}
+		plain_set_cpu(0); /* makes them sparse: most go to the cache */
+		for (unsigned i = 0; i < N; i++)
+			if (i % 64) {
+				kfree(got[i]);
+				got[i] = NULL;
+			}
+		plain_set_cpu(1); /* takes them up, and empties them */
+		for (unsigned i = 0; i < MORE; i++)
+			CHECK((more[i] = kmalloc(64)));
+		for (unsigned i = 0; i < N; i++)
+			kfree(got[i]);
+		for (unsigned i = 0; i < MORE; i++)
+			kfree(more[i]);
+		CHECK(heap_is_valid(heap));
+		plain_set_cpu(0); /* looks */
+		for (unsigned i = 0; i < N; i++)
+			CHECK((got[i] = kmalloc(64)));
+		CHECK(heap_is_valid(heap));
+		for (unsigned i = 0; i < N; i++)
+			kfree(got[i]);
+		CHECK(heap_is_valid(heap));
+	}
+	finish();
+}
+
 TEST(heap_free_never_unmaps)
 {
 	start(1);

@@ -10,7 +10,7 @@
 #include "tests/test.h"
 #include "tests/unit/pages.h"
 
-enum { THREADS = 5, SLOTS = 64, CACHE_BYTES = 64 };
+enum { THREADS = 5, SLOTS = 24, CACHE_BYTES = 1500 };
 
 static struct test_pages pages;
 static struct heap *heap;
@@ -99,7 +99,7 @@ static void run(unsigned ncpus, uint64_t seed, bool reap, uint64_t limit)
 	for (unsigned i = 0; i < THREADS; i++)
 		machine_spawn(worker, NULL, NULL);
 	/* The caller reaps while the others work. */
-	for (unsigned i = 0; reap && i < 30; i++) {
+	for (unsigned i = 0; reap && i < 60; i++) {
 		if (i % 3 == 0)
 			heap_reap(heap, machine_random_below(2));
 		else if (i % 3 == 1)
