@@ -76,8 +76,8 @@ static void cut_down(struct edit *e, struct table *t, unsigned index, promise_t 
 			now &= ~PTE_WRITE;
 		if (!(allowed & PTE_PRESENT))
 			now &= ~PTE_PRESENT;
-		else
-			now |= allowed & PTE_NX;
+		if (!(p & VM_EXEC))
+			now |= e->space->vmm->nx; /* parked ones too: they come back as they are */
 		if (now == pte)
 			return;
 	} while (!atomic_cas(&t->entries[index], &pte, now));
