@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Signals: masks, queues, frames, stacks, restarts, job control. Each case runs
+ * in a child of its own; the program prints one line per case.
+ */
+#define _GNU_SOURCE
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* cases that need no argument */
+#include "check.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <ucontext.h>
+
+static volatile int count, last_signal, last_code;
+static volatile pid_t last_pid;
+static volatile intptr_t last_value;
+static volatile uintptr_t handler_sp;
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+	(void)context;
+	char here;
+	count++;
+	last_signal = number;
+	last_code = info->si_code;
+	last_pid = info->si_pid;
+	last_value = (intptr_t)info->si_value.sival_ptr;
+	handler_sp = (uintptr_t)&here;
+}
+
+static void handle(int number, int flags)
+{
+	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | flags};
+	CHECK(sigaction(number, &action, NULL) == 0);
+}
+
+static void block(int number)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+}
+
+static void unblock(int number)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+}
+
+static void sleep_ms(int ms)
+{
+	struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
+	while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
+		continue;
+}
+
+static void kill_self(void *unused)
+{
+	handle(SIGUSR1, 0);
+	CHECK(kill(getpid(), SIGUSR1) == 0);
+	CHECK(count == 1 && last_signal == SIGUSR1 && last_code == SI_USER);
+	CHECK(last_pid == getpid());
+	CHECK(raise(SIGUSR1) == 0);
+	CHECK(count == 2 && last_code == SI_TKILL);
+	CHECK(kill(getpid(), 0) == 0);
+	CHECK(kill(getpid(), 65) == -1 && errno == EINVAL);
+	CHECK(kill(99999999, SIGUSR1) == -1 && errno == ESRCH);
+}
+
+static void blocked_pends(void *unused)
+{
+	sigset_t pending;
+	handle(SIGUSR1, 0);
+	block(SIGUSR1);
+	kill(getpid(), SIGUSR1);
+	kill(getpid(), SIGUSR1);
+	CHECK(count == 0);
+	sigpending(&pending);
+	CHECK(sigismember(&pending, SIGUSR1) == 1 && sigismember(&pending, SIGUSR2) == 0);
+	unblock(SIGUSR1);
+	CHECK(count == 1); /* classic signals do not queue */
+}
+
+static void realtime_queues(void *unused)
+{
+	union sigval value;
+	handle(SIGRTMIN + 1, 0);
+	block(SIGRTMIN + 1);
+	for (int i = 0; i < 5; i++) {
+		value.sival_ptr = (void *)(intptr_t)(100 + i);
+		CHECK(sigqueue(getpid(), SIGRTMIN + 1, value) == 0);
+	}
+	unblock(SIGRTMIN + 1);
+	CHECK(count == 5 && last_code == SI_QUEUE);
+	CHECK(last_value == 104); /* in the order they were sent */
+}
+
+static void kill_and_stop_are_not_caught(void *unused)
+{
+	struct sigaction action = {.sa_handler = SIG_IGN};
+	CHECK(sigaction(SIGKILL, &action, NULL) == -1 && errno == EINVAL);
+	CHECK(sigaction(SIGSTOP, &action, NULL) == -1 && errno == EINVAL);
+	CHECK(sigaction(65, &action, NULL) == -1 && errno == EINVAL);
+	CHECK(sigaction(SIGKILL, NULL, &action) == 0);
+	sigset_t all, now;
+	sigfillset(&all);
+	CHECK(sigprocmask(SIG_SETMASK, &all, NULL) == 0);
+	CHECK(sigprocmask(SIG_SETMASK, NULL, &now) == 0);
+	CHECK(!sigismember(&now, SIGKILL) && !sigismember(&now, SIGSTOP));
+}
+
+static void ignored_vanish(void *unused)
+{
+	signal(SIGUSR1, SIG_IGN);
+	CHECK(kill(getpid(), SIGUSR1) == 0);
+	CHECK(kill(getpid(), SIGCHLD) == 0);
+	CHECK(kill(getpid(), SIGWINCH) == 0);
+	handle(SIGUSR1, 0);
+	CHECK(count == 0);
+}
+
+static volatile int nested, deepest;
+static void nesting(int number)
+{
+	nested++;
+	if (nested > deepest)
+		deepest = nested;
+	if (++count < 3)
+		raise(number);
+	nested--;
+}
+
+static void nodefer(void *unused)
+{
+	struct sigaction action = {.sa_handler = nesting, .sa_flags = SA_NODEFER};
+	sigaction(SIGUSR1, &action, NULL);
+	raise(SIGUSR1);
+	CHECK(deepest == 3 && count == 3);
+	deepest = count = 0;
+	action.sa_flags = 0;
+	sigaction(SIGUSR1, &action, NULL);
+	raise(SIGUSR1); /* blocked while it runs: one after the other */
+	CHECK(deepest == 1 && count == 3);
+}
+
+static void resethand(void *unused)
+{
+	struct sigaction now;
+	handle(SIGUSR1, SA_RESETHAND);
+	raise(SIGUSR1);
+	CHECK(count == 1);
+	sigaction(SIGUSR1, NULL, &now);
+	CHECK(now.sa_handler == SIG_DFL);
+}
+
+static void altstack(void *unused)
+{
+	size_t bytes = 65536;
+	char *stack = anonymous(bytes, PROT_READ | PROT_WRITE);
+	stack_t old, now = {.ss_sp = stack, .ss_size = bytes};
+	CHECK(sigaltstack(NULL, &old) == 0 && old.ss_flags == SS_DISABLE);
+	now.ss_size = 100;
+	CHECK(sigaltstack(&now, NULL) == -1 && errno == ENOMEM);
+	now.ss_size = bytes;
+	now.ss_flags = 77;
+	CHECK(sigaltstack(&now, NULL) == -1 && errno == EINVAL);
+	now.ss_flags = 0;
+	CHECK(sigaltstack(&now, NULL) == 0);
+	handle(SIGUSR1, SA_ONSTACK);
+	raise(SIGUSR1);
+	CHECK(handler_sp > (uintptr_t)stack && handler_sp < (uintptr_t)stack + bytes);
+	handle(SIGUSR1, 0);
+	raise(SIGUSR1);
+	CHECK(handler_sp < (uintptr_t)stack || handler_sp >= (uintptr_t)stack + bytes);
+	CHECK(sigaltstack(NULL, &old) == 0 && old.ss_sp == stack && old.ss_size == bytes);
+}
+
+static void set_registers(int number, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	(void)info;
+	(void)number;
+	uc->uc_mcontext.gregs[REG_RAX] = 0x1234;
+	uc->uc_mcontext.gregs[REG_RIP] += 2; /* past the UD2 */
+	count++;
+}
+
+static void context_is_changed(void *unused)
+{
+	struct sigaction action = {.sa_sigaction = set_registers, .sa_flags = SA_SIGINFO};
+	unsigned long rax = 0, rbx = 0x5555, r12 = 0x6666;
+	sigaction(SIGILL, &action, NULL);
+	__asm__ volatile("ud2" : "+a"(rax), "+b"(rbx) : "r"(r12) : "memory");
+	CHECK(count == 1 && rax == 0x1234 && rbx == 0x5555 && r12 == 0x6666);
+}
+
+static void clobber_fpu(int number)
+{
+	(void)number;
+	__asm__ volatile(
+	    "pcmpeqd %%xmm0, %%xmm0; pcmpeqd %%xmm7, %%xmm7; pcmpeqd %%xmm15, %%xmm15" ::
+		: "xmm0", "xmm7", "xmm15");
+	volatile double x = 2.0;
+	x = x * 3.5;
+	count++;
+}
+
+static void fpu_survives(void *unused)
+{
+	struct sigaction action = {.sa_handler = clobber_fpu};
+	uint64_t in[2] = {0x1122334455667788, 0x99aabbccddeeff00}, out[2] = {0, 0};
+	long result;
+	sigaction(SIGUSR1, &action, NULL);
+	__asm__ volatile("movdqu %2, %%xmm15\n\t"
+			 "syscall\n\t"
+			 "movdqu %%xmm15, %1"
+			 : "=a"(result), "=m"(out)
+			 : "m"(in), "a"((long)SYS_kill), "D"((long)getpid()), "S"((long)SIGUSR1)
+			 : "rcx", "r11", "xmm15", "memory");
+	CHECK(result == 0 && count == 1 && out[0] == in[0] && out[1] == in[1]);
+}
+
+static void frame_has_fpu_marks(int number, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	(void)info;
+	(void)number;
+	const uint32_t *fp = (const uint32_t *)(const void *)uc->uc_mcontext.fpregs;
+	count = fp != NULL && ((uintptr_t)fp & 15) == 0;
+	if (uc->uc_flags & 1) {                   /* UC_FP_XSTATE */
+		uint32_t bytes = fp[464 / 4 + 4]; /* xstate_size */
+		uint32_t magic2;
+		memcpy(&magic2, (const char *)fp + bytes, 4);
+		if (fp[464 / 4] != 0x46505853 || magic2 != 0x46505845 || ((uintptr_t)fp & 63))
+			count = 0;
+	}
+	if (((uintptr_t)__builtin_frame_address(0) & 15) != 0)
+		count = 0;
+}
+
+static void frame_layout(void *unused)
+{
+	struct sigaction action = {.sa_sigaction = frame_has_fpu_marks, .sa_flags = SA_SIGINFO};
+	sigaction(SIGUSR1, &action, NULL);
+	raise(SIGUSR1);
+	CHECK(count == 1);
+}
+
+static void in_a_moment(int number, int ms)
+{
+	struct itimerval it = {.it_value = {ms / 1000, ms % 1000 * 1000}};
+	CHECK(number == SIGALRM);
+	CHECK(setitimer(ITIMER_REAL, &it, NULL) == 0);
+}
+
+static void read_is_interrupted(void *unused)
+{
+	int ends[2];
+	char byte;
+	CHECK(pipe(ends) == 0);
+	handle(SIGALRM, 0);
+	in_a_moment(SIGALRM, 30);
+	CHECK(read(ends[0], &byte, 1) == -1 && errno == EINTR && count == 1);
+}
+
+static void read_is_restarted(void *unused)
+{
+	int ends[2];
+	char byte = 0;
+	CHECK(pipe(ends) == 0);
+	handle(SIGALRM, SA_RESTART);
+	in_a_moment(SIGALRM, 30);
+	pid_t pid = fork();
+	if (pid == 0) {
+		sleep_ms(200);
+		_exit(write(ends[1], "x", 1) != 1);
+	}
+	CHECK(read(ends[0], &byte, 1) == 1 && byte == 'x' && count == 1);
+	waitpid(pid, NULL, 0);
+}
+
+static void poll_is_never_restarted(void *unused)
+{
+	handle(SIGALRM, SA_RESTART);
+	in_a_moment(SIGALRM, 30);
+	CHECK(poll(NULL, 0, 5000) == -1 && errno == EINTR && count == 1);
+}
+
+static void nanosleep_says_what_is_left(void *unused)
+{
+	struct timespec ts = {5, 0}, left = {0, 0};
+	handle(SIGALRM, SA_RESTART);
+	in_a_moment(SIGALRM, 50);
+	CHECK(nanosleep(&ts, &left) == -1 && errno == EINTR);
+	CHECK(left.tv_sec == 4 && left.tv_nsec > 0);
+}
+
+static void suspend(void *unused)
+{
+	sigset_t none, before, after;
+	handle(SIGUSR1, 0);
+	block(SIGUSR1);
+	sigprocmask(SIG_SETMASK, NULL, &before);
+	kill(getpid(), SIGUSR1);
+	CHECK(count == 0);
+	sigemptyset(&none);
+	CHECK(sigsuspend(&none) == -1 && errno == EINTR && count == 1);
+	sigprocmask(SIG_SETMASK, NULL, &after);
+	CHECK(!memcmp(&before, &after, 8));
+}
+
+static void timedwait(void *unused)
+{
+	sigset_t set;
+	siginfo_t info;
+	union sigval value = {.sival_int = 7};
+	struct timespec soon = {0, 20000000}, zero = {0, 0};
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	CHECK(sigtimedwait(&set, &info, &zero) == -1 && errno == EAGAIN);
+	CHECK(sigtimedwait(&set, &info, &soon) == -1 && errno == EAGAIN);
+	sigqueue(getpid(), SIGRTMIN, value);
+	CHECK(sigwaitinfo(&set, &info) == SIGRTMIN && info.si_value.sival_int == 7);
+	pid_t pid = fork();
+	if (pid == 0) {
+		sleep_ms(50);
+		_exit(kill(getppid(), SIGUSR1));
+	}
+	CHECK(sigwaitinfo(&set, &info) == SIGUSR1 && info.si_pid == pid);
+	waitpid(pid, NULL, 0);
+	handle(SIGALRM, SA_RESTART);
+	in_a_moment(SIGALRM, 30);
+	CHECK(sigwaitinfo(&set, &info) == -1 && errno == EINTR);
+}
+
+static void child_info(void *unused)
+{
+	handle(SIGCHLD, SA_RESTART);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(3);
+	int status;
+	CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 3);
+	CHECK(count == 1 && last_code == CLD_EXITED && last_pid == pid);
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGTERM, SIG_DFL);
+		raise(SIGTERM);
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+	      WTERMSIG(status) == SIGTERM);
+	CHECK(count == 2 && last_code == CLD_KILLED);
+}
+
+static void stop_and_continue(void *unused)
+{
+	int status;
+	handle(SIGCHLD, SA_RESTART);
+	pid_t pid = fork();
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	kill(pid, SIGSTOP);
+	CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status) &&
+	      WSTOPSIG(status) == SIGSTOP);
+	CHECK(last_code == CLD_STOPPED);
+	CHECK(waitpid(pid, &status, WUNTRACED | WNOHANG) == 0);
+	kill(pid, SIGUSR1); /* waits with it */
+	CHECK(waitpid(pid, &status, WNOHANG) == 0);
+	kill(pid, SIGCONT);
+	pid_t got = waitpid(pid, &status, WCONTINUED);
+	CHECK(got == pid && (WIFCONTINUED(status) || WIFSIGNALED(status)));
+	if (WIFCONTINUED(status))
+		CHECK(waitpid(pid, &status, 0) == pid);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
+	pid = fork();
+	if (pid == 0)
+		for (;;)
+			pause();
+	kill(pid, SIGSTOP);
+	CHECK(waitpid(pid, &status, WUNTRACED) == pid);
+	kill(pid, SIGKILL); /* ends what is stopped */
+	CHECK(waitpid(pid, &status, 0) == pid && WTERMSIG(status) == SIGKILL);
+}
+
+static void group_kill(void *unused)
+{
+	int status, ready[2];
+	char byte;
+	CHECK(pipe(ready) == 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		setpgid(0, 0);
+		pid_t inner = fork();
+		if (inner == 0) {
+			if (write(ready[1], "x", 1) != 1)
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		waitpid(inner, &status, 0);
+		_exit(9);
+	}
+	CHECK(read(ready[0], &byte, 1) == 1);
+	CHECK(kill(-pid, SIGINT) == 0);
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+	CHECK(kill(-pid, SIGINT) == 0 || errno == ESRCH); /* the inner one may still be a zombie */
+}
+
+static void no_zombies(void *unused)
+{
+	signal(SIGCHLD, SIG_IGN);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(0);
+	CHECK(waitpid(pid, NULL, 0) == -1 && errno == ECHILD);
+}
+
+static void bad_stack_is_fatal(void *unused)
+{
+	handle(SIGUSR1, 0);
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		long number = SYS_kill, self = getpid();
+		__asm__ volatile("mov $8, %%rsp; syscall"
+				 : "+a"(number)
+				 : "D"(self), "S"((long)SIGUSR1)
+				 : "rcx", "r11", "memory");
+		_exit(0);
+	}
+	int status;
+	waitpid(pid, &status, 0);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+}
+
+static void hostile_sigreturn(void *unused)
+{
+	int status;
+	pid_t pid = fork();
+	if (pid == 0) {
+		long number = SYS_rt_sigreturn;
+		__asm__ volatile("mov $8, %%rsp; syscall" : "+a"(number)::"rcx", "r11", "memory");
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	/* A frame of zeros: RIP 0, flags without IF, kernel segments refused. */
+	pid = fork();
+	if (pid == 0) {
+		static uint64_t frame[256] __attribute__((aligned(64)));
+		__asm__ volatile("mov %0, %%rsp; mov $15, %%eax; syscall" ::"r"(frame + 1)
+				 : "memory");
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	pid = fork();
+	if (pid == 0) {
+		static uint64_t frame[256] __attribute__((aligned(64)));
+		memset(frame, 0xff, sizeof(frame));
+		__asm__ volatile("mov %0, %%rsp; mov $15, %%eax; syscall" ::"r"(frame + 1)
+				 : "memory");
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+}
+
+static void bad_pointers(void *unused)
+{
+	void *bad = (void *)8;
+	CHECK(syscall(SYS_rt_sigaction, SIGUSR1, bad, NULL, 8) == -1 && errno == EFAULT);
+	CHECK(syscall(SYS_rt_sigaction, SIGUSR1, NULL, NULL, 4) == -1 && errno == EINVAL);
+	CHECK(syscall(SYS_rt_sigprocmask, SIG_BLOCK, bad, NULL, 8) == -1 && errno == EFAULT);
+	CHECK(syscall(SYS_rt_sigprocmask, 9, &bad, NULL, 8) == -1 && errno == EINVAL);
+	CHECK(syscall(SYS_rt_sigpending, bad, 8) == -1 && errno == EFAULT);
+	CHECK(syscall(SYS_rt_sigpending, &bad, 16) == -1 && errno == EINVAL);
+	CHECK(syscall(SYS_rt_sigsuspend, bad, 8) == -1 && errno == EFAULT);
+	CHECK(syscall(SYS_sigaltstack, bad, NULL) == -1 && errno == EFAULT);
+	CHECK(syscall(SYS_rt_sigqueueinfo, getpid(), SIGUSR1, bad) == -1 && errno == EFAULT);
+	CHECK(syscall(SYS_rt_sigtimedwait, bad, NULL, NULL, 8) == -1 && errno == EFAULT);
+	CHECK(syscall(SYS_tgkill, 0, getpid(), SIGUSR1) == -1 && errno == EINVAL);
+	CHECK(syscall(SYS_tkill, 99999999, SIGUSR1) == -1 && errno == ESRCH);
+}
+
+static int divide(int a, int b) /* by the instruction: the compiler knows a way around it */
+{
+	int rest;
+	__asm__ volatile("cltd; idivl %2" : "+a"(a), "=&d"(rest) : "r"(b));
+	return a;
+}
+
+static void divide_by_zero(void *unused)
+{
+	int status;
+	pid_t pid = fork();
+	if (pid == 0) {
+		_exit(divide(1, 0));
+	}
+	waitpid(pid, &status, 0);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGFPE);
+	/* Blocked or ignored it cannot be. */
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGFPE, SIG_IGN);
+		block(SIGFPE);
+		_exit(divide(1, 0));
+	}
+	waitpid(pid, &status, 0);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGFPE);
+}
+
+static sigjmp_buf back;
+static void jump(int number)
+{
+	(void)number;
+	siglongjmp(back, 1);
+}
+
+static void stack_overflow_on_altstack(void *unused)
+{
+	stack_t stack = {.ss_sp = anonymous(65536, PROT_READ | PROT_WRITE), .ss_size = 65536};
+	struct sigaction action = {.sa_handler = jump, .sa_flags = SA_ONSTACK};
+	sigaltstack(&stack, NULL);
+	sigaction(SIGSEGV, &action, NULL);
+	for (volatile int i = 0; i < 3; i++)
+		if (sigsetjmp(back, 1) == 0) {
+			__asm__ volatile("1: push %%rax; jmp 1b" ::: "memory");
+		}
+	CHECK(1);
+}
+
+static void timers_repeat(void *unused)
+{
+	struct itimerval it = {{0, 10000}, {0, 10000}}, now;
+	handle(SIGALRM, SA_RESTART);
+	CHECK(setitimer(ITIMER_REAL, &it, NULL) == 0);
+	while (count < 5)
+		pause();
+	CHECK(getitimer(ITIMER_REAL, &now) == 0 && now.it_interval.tv_usec == 10000);
+	memset(&it, 0, sizeof(it));
+	CHECK(setitimer(ITIMER_REAL, &it, NULL) == 0);
+	handle(SIGPROF, SA_RESTART);
+	it.it_value.tv_usec = it.it_interval.tv_usec = 20000;
+	count = 0;
+	CHECK(setitimer(ITIMER_PROF, &it, NULL) == 0);
+	for (volatile long i = 0; count < 2 && i < 4000000000; i++)
+		continue;
+	CHECK(count >= 2 && last_signal == SIGPROF);
+}
+
+static void posix_timers(void *unused)
+{
+	timer_t timer;
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 2};
+	struct itimerspec it = {{0, 0}, {0, 20000000}}, old;
+	event.sigev_value.sival_int = 77;
+	handle(SIGRTMIN + 2, SA_RESTART);
+	CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+	CHECK(timer_settime(timer, 0, &it, NULL) == 0);
+	CHECK(timer_gettime(timer, &old) == 0 && old.it_value.tv_nsec > 0);
+	while (!count)
+		pause();
+	CHECK(last_code == SI_TIMER && (int)last_value == 77);
+	it.it_interval.tv_nsec = 1000000;
+	block(SIGRTMIN + 2);
+	count = 0;
+	CHECK(timer_settime(timer, 0, &it, NULL) == 0);
+	sleep_ms(100);
+	unblock(SIGRTMIN + 2);
+	CHECK(count >= 1);
+	CHECK(timer_delete(timer) == 0);
+	CHECK(timer_gettime(timer, &old) == -1 && errno == EINVAL);
+	event.sigev_signo = 99;
+	CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == -1 && errno == EINVAL);
+	CHECK(timer_create(99, NULL, &timer) == -1 && errno == EINVAL);
+}
+
+int main(void)
+{
+	run_case("kill_self", kill_self);
+	run_case("blocked_pends", blocked_pends);
+	run_case("realtime_queues", realtime_queues);
+	run_case("kill_and_stop_are_not_caught", kill_and_stop_are_not_caught);
+	run_case("ignored_vanish", ignored_vanish);
+	run_case("nodefer", nodefer);
+	run_case("resethand", resethand);
+	run_case("altstack", altstack);
+	run_case("context_is_changed", context_is_changed);
+	run_case("fpu_survives", fpu_survives);
+	run_case("frame_layout", frame_layout);
+	run_case("read_is_interrupted", read_is_interrupted);
+	run_case("read_is_restarted", read_is_restarted);
+	run_case("poll_is_never_restarted", poll_is_never_restarted);
+	run_case("nanosleep_says_what_is_left", nanosleep_says_what_is_left);
+	run_case("suspend", suspend);
+	run_case("timedwait", timedwait);
+	run_case("child_info", child_info);
+	run_case("stop_and_continue", stop_and_continue);
+	run_case("group_kill", group_kill);
+	run_case("no_zombies", no_zombies);
+	run_case("bad_stack_is_fatal", bad_stack_is_fatal);
+	run_case("hostile_sigreturn", hostile_sigreturn);
+	run_case("bad_pointers", bad_pointers);
+	run_case("divide_by_zero", divide_by_zero);
+	run_case("stack_overflow_on_altstack", stack_overflow_on_altstack);
+	run_case("timers_repeat", timers_repeat);
+	run_case("posix_timers", posix_timers);
+	return failures != 0;
+}
