@@ -2,10 +2,6 @@
 /*
  * Making and ending threads.
  *
- * A thread's kernel stack has guard pages, so making one changes kernel page
- * tables and freeing one costs a flush on every CPU. Stacks of threads that
- * ended are therefore kept (up to STACK_CACHE) and used again.
- *
  * A thread cannot free the stack it runs on. Its CPU, on the next thread's
  * stack, hands it to the reaper, a kernel thread, which calls `released` where
  * sleeping is allowed. sched_drain() waits until the reaper has nothing left, so
@@ -19,40 +15,12 @@
 #include "kernel/sched/sched.h"
 
 #define STACK_BYTES  (THREAD_STACK_PAGES * PAGE_SIZE)
-#define STACK_CACHE  32
 #define FPU_CPU_NONE UINT32_MAX
 
 static struct mem_lock lock; /* KRANK_THREADS: all below */
-static void *stacks[STACK_CACHE];
-static unsigned stack_count;
 static struct list dead = {&dead, &dead};
 static uint32_t unreaped; /* ending, dead, or in the reaper's hands */
 static struct waitq reaper_wait, drain_wait;
-
-/* ---- stacks ---------------------------------------------------------------- */
-
-static void *stack_take(void)
-{
-	void *stack = NULL;
-	unsigned long irq = mem_lock_irq(&lock, KRANK_THREADS);
-	if (stack_count)
-		stack = stacks[--stack_count];
-	mem_unlock_irq(&lock, KRANK_THREADS, irq);
-	if (!stack && vmm_alloc_stack(kernel_vmm, THREAD_STACK_PAGES, &stack) != MEM_OK)
-		return NULL;
-	return stack;
-}
-
-static void stack_give(void *stack)
-{
-	unsigned long irq = mem_lock_irq(&lock, KRANK_THREADS);
-	bool kept = stack_count < STACK_CACHE;
-	if (kept)
-		stacks[stack_count++] = stack;
-	mem_unlock_irq(&lock, KRANK_THREADS, irq);
-	if (!kept)
-		vmm_free_stack(kernel_vmm, stack, THREAD_STACK_PAGES);
-}
 
 /* ---- making ---------------------------------------------------------------- */
 
@@ -63,13 +31,12 @@ struct trapframe *thread_user_frame(struct thread *t)
 
 int thread_init(struct thread *t, const char *name, bool user, void (*entry)(void *), void *arg)
 {
-	t->stack = stack_take();
-	if (!t->stack)
+	if (vmm_alloc_stack(kernel_vmm, THREAD_STACK_PAGES, &t->stack) != MEM_OK)
 		return -ENOMEM;
 	if (user) {
 		t->fpu = fpu_alloc();
 		if (!t->fpu) {
-			stack_give(t->stack);
+			vmm_free_stack(kernel_vmm, t->stack, THREAD_STACK_PAGES);
 			t->stack = NULL;
 			return -ENOMEM;
 		}
@@ -96,7 +63,7 @@ int thread_init(struct thread *t, const char *name, bool user, void (*entry)(voi
 void thread_destroy(struct thread *t)
 {
 	kassert(t->state == THREAD_NEW || t->state == THREAD_DEAD);
-	stack_give(t->stack);
+	vmm_free_stack(kernel_vmm, t->stack, THREAD_STACK_PAGES);
 	fpu_free(t->fpu);
 	t->stack = t->fpu = NULL;
 }
@@ -205,16 +172,6 @@ void sched_init(void)
 void sched_drain(void)
 {
 	wait_event(&drain_wait, __atomic_load_n(&unreaped, __ATOMIC_SEQ_CST) == 0);
-	for (;;) {
-		void *stack = NULL;
-		unsigned long irq = mem_lock_irq(&lock, KRANK_THREADS);
-		if (stack_count)
-			stack = stacks[--stack_count];
-		mem_unlock_irq(&lock, KRANK_THREADS, irq);
-		if (!stack)
-			return;
-		vmm_free_stack(kernel_vmm, stack, THREAD_STACK_PAGES);
-	}
 }
 
 /* ---- user state ------------------------------------------------------------- */

@@ -106,8 +106,8 @@ void sched_yield(void);
 int thread_set_affinity(struct thread *thread, const struct cpumask *mask);
 /* Sleep until a monotonic deadline; 0, or -ERESTARTSYS if interruptible. */
 int sched_sleep_until(nsec_t deadline, bool interruptible);
-/* For drop_caches: wait until every exited thread's memory is freed, and free
- * cached kernel stacks. Context: thread. */
+/* For drop_caches: wait until the memory of every thread that ended is freed.
+ * Context: thread. */
 void sched_drain(void);
 /* Make a sleeping thread runnable. Any context. True if it was asleep. */
 bool thread_wake(struct thread *thread);
