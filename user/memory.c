@@ -123,11 +123,11 @@ static void fixed_and_hints(void *unused)
 	(void)unused;
 	char *p = anonymous(8 * PAGE, PROT_READ | PROT_WRITE);
 	memset(p, 1, 8 * PAGE);
-	char *q = mmap(p + 2 * PAGE, 2 * PAGE, PROT_READ,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	char *q =
+	    mmap(p + 2 * PAGE, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	CHECK(q == p + 2 * PAGE && p[PAGE] == 1 && p[2 * PAGE] == 0 && p[4 * PAGE] == 1);
-	CHECK(mmap(p + PAGE, PAGE, PROT_READ,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED);
+	CHECK(mmap(p + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+		   0) == MAP_FAILED);
 	CHECK(errno == EEXIST && p[PAGE] == 1);
 	CHECK(mappings(p, p + 8 * PAGE) >= 3);
 	munmap(p, 8 * PAGE);
@@ -354,7 +354,7 @@ static void advice_child(void *memory)
 {
 	char **m = memory;
 	CHECK(touch(m[0], false) == SIGSEGV); /* MADV_DONTFORK */
-	CHECK(m[1][0] == 0);		      /* MADV_WIPEONFORK */
+	CHECK(m[1][0] == 0);                  /* MADV_WIPEONFORK */
 	CHECK(m[2][0] == 3);
 }
 
@@ -444,7 +444,7 @@ static void program_break(void *unused)
 	char *again = (char *)syscall(SYS_brk, start + 10 * PAGE);
 	CHECK(again == start + 10 * PAGE);
 	char *page = (char *)(((uintptr_t)start + 4 * PAGE) & ~(PAGE - 1));
-	CHECK(page[0] == 0); /* given back and taken again: zero */
+	CHECK(page[0] == 0);                          /* given back and taken again: zero */
 	CHECK((char *)syscall(SYS_brk, 16) == again); /* nonsense changes nothing */
 	CHECK((char *)syscall(SYS_brk, -1l) == again);
 	CHECK((char *)syscall(SYS_brk, start) == start);
