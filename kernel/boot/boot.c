@@ -27,6 +27,7 @@
 #include "kernel/boot/limine.h"
 #include "kernel/boot/smp.h"
 #include "kernel/cpu/priv.h"
+#include "kernel/cpu/x86.h"
 #include "kernel/host/flush.h"
 #include "kernel/lib/log.h"
 
@@ -111,6 +112,34 @@ const struct memmap *boot_memmap(void)
 	return &map;
 }
 
+/* ---- how long it took --------------------------------------------------------- */
+
+/* Time-stamps of the steps; told once the clock is known. */
+static struct {
+	const char *step;
+	uint64_t tsc;
+} steps[12];
+static unsigned step_count;
+
+static void step_done(const char *step)
+{
+	if (step_count < ARRAY_COUNT(steps)) {
+		steps[step_count].step = step;
+		steps[step_count++].tsc = rdtsc();
+	}
+}
+
+static void log_steps(void)
+{
+	char line[200];
+	int n = 0;
+	for (unsigned i = 1; i < step_count && n < (int)sizeof(line); i++)
+		n += ksnprintf(line + n, sizeof(line) - (size_t)n, "%s%s %lu", i > 1 ? ", " : "",
+			       steps[i].step,
+			       clock_ns_from_tsc(steps[i].tsc - steps[i - 1].tsc) / 1000);
+	klog(LOG_INFO, "boot steps in us: %s", line);
+}
+
 /* ---- steps ---------------------------------------------------------------------- */
 
 static void check_answers(void)
@@ -158,14 +187,17 @@ static void start_memory(unsigned ncpus)
 	    .has_giga_pages = cpu_features.giga_pages,
 	    .has_nx = cpu_features.nx,
 	};
+	step_done("frames");
 	if (vmm_init(&kernel_vmm, &config) != MEM_OK)
 		panic("no memory for page tables");
 	vmm_cpu_online(kernel_vmm);
 	arch_flush_global(); /* whatever the loader's tables had */
-	irq_enable();        /* nothing interrupts yet; mem/ wants it so */
+	step_done("tables");
+	irq_enable(); /* nothing interrupts yet; mem/ wants it so */
 	if (heap_create(&kernel_heap, vmm_heap_area(kernel_vmm)) != MEM_OK)
 		panic("no memory for the heap");
 	heap_set_default(kernel_heap);
+	step_done("heap");
 }
 
 static void copy_answers(void)
@@ -334,6 +366,7 @@ static void init_thread(void *unused)
 void boot_main(void)
 {
 	clock_early_init();
+	step_done("entry");
 	trap_init();
 	boot_cpu.cpu.preempt_count = 1; /* until the scheduler starts */
 	cpu_init_tables(&boot_cpu);
@@ -349,7 +382,9 @@ void boot_main(void)
 	cpu_init_registers();
 	fpu_init();
 	host_flush_init();
+	step_done("processor");
 	read_memory_map();
+	step_done("map");
 	start_memory(smp_count(ask_mp.response));
 
 	if (cpu_alloc_stacks(&boot_cpu) || sched_init_cpu(&boot_cpu))
@@ -361,16 +396,21 @@ void boot_main(void)
 	apic_init_cpu();
 	boot_cpu.apic_id = apic_id();
 	ioapic_init();
+	step_done("ACPI");
 	clock_init();
+	step_done("clock");
 	cpumask_set_atomic(&cpu_online_mask, 0);
 	boot_cpu.online = 1;
 
 	copy_answers();
 	copy_modules();
+	step_done("symbols");
 	sched_init();
 	bool all_left = smp_start(ask_mp.response);
 	if (all_left)
 		reclaim_bootloader();
+	step_done("CPUs, reclaim");
+	log_steps();
 	if (!kthread_create("init", init_thread, NULL))
 		panic("no memory for the init thread");
 	sched_start();

@@ -202,12 +202,17 @@ void clock_early_init(void)
 	tsc_start = rdtsc();
 }
 
+nsec_t clock_ns_from_tsc(uint64_t cycles)
+{
+	return (nsec_t)(((unsigned __int128)cycles * ns_per_tsc) >> 32);
+}
+
 nsec_t time_monotonic(void)
 {
 	uint64_t tsc = rdtsc();
 	if (unlikely(tsc < tsc_start))
 		return 0;
-	return (nsec_t)(((unsigned __int128)(tsc - tsc_start) * ns_per_tsc) >> 32);
+	return clock_ns_from_tsc(tsc - tsc_start);
 }
 
 nsec_t time_realtime(void)

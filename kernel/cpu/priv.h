@@ -111,6 +111,7 @@ void ioapic_init(void);
 void clock_early_init(void);
 /* Calibrate the TSC and the APIC timer; the clock starts to show time. */
 void clock_init(void);
+nsec_t clock_ns_from_tsc(uint64_t cycles);
 /* Interrupt this CPU `delta` ns from now (at least, and soon after). */
 void clock_interrupt_in(nsec_t delta);
 
