@@ -215,12 +215,13 @@ void model_map_anywhere(unsigned s, const struct model_map *m)
 	if (out & PAGE_MASK || out < 0x10000 || out + bytes > args.limit)
 		model_fail("a mapping went to %#llx, its limit is %#llx", (unsigned long long)out,
 			   (unsigned long long)args.limit);
-	for (unsigned i = 0; i < CELLS; i++)
-		if ((model.space[s].page[i].flags & VM_GROWSDOWN) && out < model.cell[i].va &&
-		    out + bytes > model.cell[i].va - GUARD_GAP * PAGE_SIZE && out != args.hint)
-			model_fail(
-			    "a mapping went to %#llx, into the guard gap of the stack at cell %u",
-			    (unsigned long long)out, i);
+	unsigned next = 0;
+	while (next < CELLS && (!model.space[s].page[next].mapped || model.cell[next].va < out))
+		next++;
+	if (next < CELLS && (model.space[s].page[next].flags & VM_GROWSDOWN) && out != args.hint &&
+	    out + bytes > model.cell[next].va - GUARD_GAP * PAGE_SIZE)
+		model_fail("a mapping went to %#llx, into the guard gap of the stack at cell %u",
+			   (unsigned long long)out, next);
 	unsigned c = cell_at(out), count = m->to - m->from;
 	if (c < CELLS && c + count <= CELLS && cells_bytes(c, c + count) == bytes) {
 		if (any_mapped(s, c, c + count))
@@ -299,14 +300,28 @@ static struct page moved_page(const struct page *first, const struct page *old, 
 	return p;
 }
 
-/* A mapping that grew past its end and found no room in place went somewhere:
- * bring it to cells that the array knows. */
-static mem_status bring_back(unsigned s, vaddr_t from, unsigned at, unsigned count)
+/* A mapping that grew found no room in place and went somewhere the array does
+ * not know: look at what it holds there, and take it away. */
+static void look_and_unmap(unsigned s, vaddr_t va, const struct page *moved, unsigned count)
 {
-	vaddr_t out;
-	uint64_t bytes = cells_bytes(at, at + count);
-	return vmm_move(model.space[s].space, from, bytes, bytes, VM_MOVE_MAY | VM_MOVE_FIXED,
-			model.cell[at].va, &out);
+	struct space *space = model.space[s].space;
+	if (host_current_space() != space)
+		machine_set_space(space);
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t value = 0;
+		bool works = verdict(&moved[i], MACHINE_READ) == VERDICT_OK;
+		struct machine_result r = machine_access(va + i * PAGE_SIZE, MACHINE_READ, &value);
+		if (r.ok != works && !(model.may_fail && r.signal == SIGKILL))
+			model_fail("page %u of a moved mapping: signal %d", i, r.signal);
+		if (r.ok && value != expected_word(&moved[i], 0))
+			model_fail("page %u of a moved mapping reads %#llx", i,
+				   (unsigned long long)value);
+	}
+	if (model.may_fail)
+		inject_arm(INJECT_ALL, 0, false);
+	mem_status status = vmm_unmap(space, va, count * PAGE_SIZE);
+	if (status != MEM_OK)
+		model_fail("unmap of a moved mapping says %s", mem_status_name(status));
 }
 
 mem_status model_move(unsigned s, unsigned from, unsigned to, unsigned at, unsigned count,
@@ -337,14 +352,16 @@ mem_status model_move(unsigned s, unsigned from, unsigned to, unsigned at, unsig
 		return status;
 	for (unsigned i = 0; i < count; i++)
 		moved[i] = moved_page(&ms->page[from], i < old ? &ms->page[from + i] : NULL, i);
-	if (!fixed && out == va) {
+	/* It may have grown in place into a part of a gap, which is no cell. */
+	bool into_gap = from + count > CELLS || range_has_gap(from, from + count);
+	bool elsewhere = !fixed && (out != va || into_gap);
+	if (!fixed && !elsewhere) {
 		if (count > old && !room)
 			model_fail("a mapping grew over its neighbour");
 		at = from;
 	} else if (fixed && out != new_va) {
 		model_fail("a fixed move went to %#llx", (unsigned long long)out);
 	}
-	bool elsewhere = !fixed && out != va;
 	if (!stays)
 		for (unsigned c = from; c < to; c++)
 			ms->page[c] = (struct page){.object = -1};
@@ -354,12 +371,8 @@ mem_status model_move(unsigned s, unsigned from, unsigned to, unsigned at, unsig
 			ms->page[c].flags &= ~VM_LOCKED;
 		}
 	if (elsewhere) {
-		bool failing = model.may_fail;
-		if (failing)
-			inject_arm(INJECT_ALL, 0, false);
-		status = bring_back(s, out, at, count);
-		if (status != MEM_OK)
-			model_fail("moving it to known cells says %s", mem_status_name(status));
+		look_and_unmap(s, out, moved, count);
+		return MEM_OK;
 	}
 	for (unsigned i = 0; i < count; i++)
 		ms->page[at + i] = moved[i];
@@ -508,8 +521,11 @@ void model_kernel_touch(unsigned s, unsigned c, bool write, bool force, unsigned
 	if (!p->mapped && stack_growth(&model.space[s], c, &above) != GROWTH_NONE)
 		return;
 	uint64_t value = write ? model.next_token++ : 0, done = 0;
-	if (force) /* as a debugger: what mprotect could allow, but no write to what others share */
-		as.prot = write && (as.flags & VM_SHARED) ? as.prot : as.maxprot;
+	if (force) { /* as a debugger: a private page can always be written, by a copy */
+		as.prot = as.maxprot;
+		if (as.maxprot && !(as.flags & VM_SHARED))
+			as.prot |= VM_WRITE;
+	}
 	enum verdict v = verdict(&as, write ? MACHINE_WRITE : MACHINE_READ);
 	model_note("kernel %s%s space %u cell %u word %u", write ? "write" : "read",
 		   force ? " by force" : "", s, c, word);

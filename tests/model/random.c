@@ -131,7 +131,8 @@ static void step_move(unsigned s)
 			return;
 	} else if (one_in(6)) {
 		for (unsigned c = from; c < to; c++)
-			if (model.space[s].page[c].object >= 0)
+			if (model.space[s].page[c].object >= 0 ||
+			    (model.space[s].page[c].flags & VM_LOCKED))
 				return;
 		flags |= VM_MOVE_DONTUNMAP;
 		count = old;

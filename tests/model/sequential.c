@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The oracle, one operation at a time. QUIRE_MODEL_OPERATIONS sets how many
- * (`make model`: 10^8).
+ * (`make model`: 10^8); QUIRE_MODEL_CHECK=1 compares everything after each, to find
+ * the one that went wrong.
  */
 #include <stdlib.h>
 
 #include "tests/model/model.h"
 #include "tests/test.h"
 
-static uint64_t wanted(uint64_t otherwise)
+static uint64_t wanted(const char *name, uint64_t otherwise)
 {
-	const char *text = getenv("QUIRE_MODEL_OPERATIONS");
+	const char *text = getenv(name);
 	return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
 static void run(unsigned ncpus, uint64_t operations, unsigned check_every)
 {
+	check_every = (unsigned)wanted("QUIRE_MODEL_CHECK", check_every);
 	machine_boot_default(ncpus, test_random());
 	model_begin();
 	model_create(0);
@@ -50,11 +52,11 @@ TEST(model_every_step_checked)
 
 TEST_TIMED(model_one_cpu, 3600 * 24)
 {
-	run(1, wanted(400000), 200);
+	run(1, wanted("QUIRE_MODEL_OPERATIONS", 400000), 200);
 }
 
 /* The same one thread, wandering between CPUs that keep its spaces loaded. */
 TEST_TIMED(model_wandering, 3600 * 24)
 {
-	run(4, wanted(400000), 200);
+	run(4, wanted("QUIRE_MODEL_OPERATIONS", 400000), 200);
 }
