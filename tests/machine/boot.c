@@ -149,13 +149,15 @@ void machine_boot_default(unsigned ncpus, uint64_t seed)
 	machine_boot(&config);
 }
 
-uint64_t machine_free_frames(void)
+uint64_t machine_frames_at_rest(void)
 {
-	struct pmm_stats stats;
+	struct pmm_stats frames;
+	struct vmm_stats vmm;
 	vmm_drain(machine_vmm);
 	pmm_drain(machine_pmm);
-	pmm_get_stats(machine_pmm, &stats);
-	return stats.free;
+	pmm_get_stats(machine_pmm, &frames);
+	vmm_get_stats(machine_vmm, &vmm);
+	return frames.free + frames.records + vmm.kernel_table_npages;
 }
 
 uint64_t *machine_totals;

@@ -27,8 +27,11 @@ void machine_each(uint64_t count, void (*body)(uint64_t i));
 extern uint64_t *machine_totals; /* MACHINE_TOTALS counters, shared with the processes */
 #define MACHINE_TOTALS 16
 
-/* Everything is drained: exact free frames (I7). */
-uint64_t machine_free_frames(void);
+/* Drain everything and count the frames that are free (I7), together with those
+ * that mem/ keeps for good once they were needed: frame records and the page
+ * tables of kernel areas, which are never unlinked. Constant when nobody holds
+ * anything. */
+uint64_t machine_frames_at_rest(void);
 /* The one frame that stands for untouched pages that were read. */
 paddr_t machine_zero_frame(void);
 

@@ -326,14 +326,6 @@ void model_check_all(void)
 
 /* ---- begin and end --------------------------------------------------------------------------- */
 
-static uint64_t frames_at_rest(void)
-{
-	struct pmm_stats stats;
-	uint64_t free = machine_free_frames();
-	pmm_get_stats(machine_pmm, &stats);
-	return free + stats.records;
-}
-
 void model_begin(void)
 {
 	memset(&model, 0, sizeof(model));
@@ -341,7 +333,7 @@ void model_begin(void)
 	machine_hooks.report = report;
 	lay_out_cells();
 	model.next_token = 1;
-	model.free_frames = frames_at_rest();
+	model.free_frames = machine_frames_at_rest();
 }
 
 void model_end(void)
@@ -355,7 +347,7 @@ void model_end(void)
 			model_drop_file(o);
 	if (!vmm_is_valid(machine_vmm))
 		model_fail("the vmm is not valid at the end");
-	uint64_t now = frames_at_rest();
+	uint64_t now = machine_frames_at_rest();
 	if (now != model.free_frames)
 		model_fail("%llu frames were free before, %llu are at the end",
 			   (unsigned long long)model.free_frames, (unsigned long long)now);

@@ -388,22 +388,11 @@ static void end(uint64_t free_frames)
 	if (!vmm_space_is_valid(space))
 		machine_die("racing: the space is not valid");
 	vmm_space_put(space);
-	struct pmm_stats stats;
-	uint64_t now = machine_free_frames();
-	pmm_get_stats(machine_pmm, &stats);
-	if (now + stats.records != free_frames)
+	uint64_t now = machine_frames_at_rest();
+	if (now != free_frames)
 		machine_die("racing: %llu frames were free, %llu are",
-			    (unsigned long long)free_frames,
-			    (unsigned long long)(now + stats.records));
+			    (unsigned long long)free_frames, (unsigned long long)now);
 	machine_end();
-}
-
-static uint64_t frames_now(void)
-{
-	struct pmm_stats stats;
-	uint64_t now = machine_free_frames();
-	pmm_get_stats(machine_pmm, &stats);
-	return now + stats.records;
 }
 
 static void account(void)
@@ -426,7 +415,7 @@ static void private_run(uint64_t i)
 {
 	begin(ncpus);
 	vmm_space_put(space);
-	uint64_t frames = frames_now();
+	uint64_t frames = machine_frames_at_rest();
 	must("create", vmm_space_create(machine_vmm, &space));
 	must("map", map_pages(0, PAGES));
 	for (unsigned t = 0; t < THREADS; t++)
@@ -464,7 +453,7 @@ static void object_run(uint64_t i)
 {
 	begin(ncpus);
 	vmm_space_put(space);
-	uint64_t frames = frames_now();
+	uint64_t frames = machine_frames_at_rest();
 	must("create", vmm_space_create(machine_vmm, &space));
 	must("object", vm_object_create(machine_vmm, NULL, NULL, PAGES * PAGE_SIZE, &object));
 	place[1] = 0x80000000 - 2 * PAGE_SIZE;

@@ -4,19 +4,11 @@
 
 static uint64_t frames_before;
 
-static uint64_t frames_at_rest(void)
-{
-	struct pmm_stats stats;
-	uint64_t free = machine_free_frames();
-	pmm_get_stats(machine_pmm, &stats);
-	return free + stats.records;
-}
-
 struct space *pitfall_begin(unsigned ncpus, uint64_t i)
 {
 	struct space *space;
 	machine_boot_default(ncpus, test_random() ^ i);
-	frames_before = frames_at_rest();
+	frames_before = machine_frames_at_rest();
 	CHECK_OK(vmm_space_create(machine_vmm, &space));
 	machine_set_space(space);
 	return space;
@@ -28,7 +20,7 @@ void pitfall_end(struct space *space)
 	CHECK(vmm_space_is_valid(space));
 	vmm_space_put(space);
 	CHECK(vmm_is_valid(machine_vmm));
-	CHECK_EQ(frames_at_rest(), frames_before);
+	CHECK_EQ(machine_frames_at_rest(), frames_before);
 	machine_end();
 }
 
