@@ -49,6 +49,7 @@ __attribute__((unused)) static int in_child(void (*body)(void *), void *argument
 	fflush(stdout);
 	pid_t pid = fork();
 	if (pid == 0) {
+		failures = 0; /* its own */
 		body(argument);
 		fflush(stdout);
 		_exit(failures != 0);
