@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* /dev/null, zero, full and kmsg. */
+#include <kernel/iobuf.h>
 #include <kernel/log.h>
 #include <kernel/sched.h>
 #include <kernel/uaccess.h>
@@ -23,7 +24,7 @@ static ssize_t zero_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 	size_t done = 0;
 	while (done < bytes) {
 		size_t chunk = mem_min(bytes - done, (size_t)PAGE_SIZE);
-		if (clear_user(buffer + done, chunk))
+		if (buffer_clear(buffer + done, chunk))
 			break;
 		done += chunk;
 		if (thread_interrupted())
@@ -53,7 +54,7 @@ static ssize_t kmsg_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 	ssize_t r = (ssize_t)got;
 	if (!got)
 		r = -EAGAIN; /* nothing new: a log is not worth sleeping for */
-	else if (copy_to_user(buffer, text, got))
+	else if (buffer_out(buffer, text, got))
 		r = -EFAULT;
 	else
 		f->number = position;
@@ -65,7 +66,7 @@ static ssize_t kmsg_write(struct file *f, uint64_t buffer, size_t bytes, off_t *
 {
 	char line[256];
 	size_t take = mem_min(bytes, sizeof(line) - 1);
-	if (copy_from_user(line, buffer, take))
+	if (buffer_in(line, buffer, take))
 		return -EFAULT;
 	line[take] = 0;
 	char *text = line;

@@ -10,6 +10,7 @@
  *
  * One lock, interrupts off, over the key; at most a few blocks are made under it.
  */
+#include <kernel/iobuf.h>
 #include <kernel/random.h>
 #include <kernel/sched.h>
 #include <kernel/uaccess.h>
@@ -131,7 +132,7 @@ static ssize_t give_random(uint64_t buffer, size_t bytes)
 	while (done < bytes) {
 		size_t n = mem_min(bytes - done, sizeof(chunk));
 		random_bytes(chunk, n);
-		size_t left = copy_to_user_partial(buffer + done, chunk, n);
+		size_t left = buffer_out(buffer + done, chunk, n);
 		done += n - left;
 		if (left || (done < bytes && thread_interrupted()))
 			break;
@@ -150,7 +151,7 @@ static ssize_t random_write(struct file *f, uint64_t buffer, size_t bytes, off_t
 	while (done < bytes) {
 		uint64_t value = 0;
 		size_t n = mem_min(bytes - done, sizeof(value));
-		if (copy_from_user(&value, buffer + done, n))
+		if (buffer_in(&value, buffer + done, n))
 			return done ? (ssize_t)done : -EFAULT;
 		random_feed(value);
 		done += n;

@@ -10,6 +10,7 @@
 #include "kernel/dev/tty.h"
 
 #include <kernel/console.h>
+#include <kernel/iobuf.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 
@@ -115,7 +116,7 @@ static ssize_t move_readable(struct tty *t, uint64_t buffer, size_t bytes, bool 
 			t->resume(t);
 		if (!any)
 			break;
-		if (n && copy_to_user(buffer + done, chunk, n))
+		if (n && buffer_out(buffer + done, chunk, n))
 			return done ? (ssize_t)done : -EFAULT;
 		done += n;
 	}
@@ -204,7 +205,7 @@ static ssize_t write_some(struct file *f, struct tty *t, uint64_t buffer, size_t
 	size_t done = 0;
 	while (done < bytes) {
 		size_t want = mem_min(bytes - done, sizeof(in)), used = 0;
-		if (copy_from_user(in, buffer + done, want))
+		if (buffer_in(in, buffer + done, want))
 			return done ? (ssize_t)done : -EFAULT;
 		while (used < want) {
 			size_t made;

@@ -33,7 +33,14 @@ struct hard_link {
 	char *path;
 };
 
+struct late_time { /* unpacking into a directory changes its time: set it at the end */
+	struct late_time *next;
+	uint32_t mtime;
+	struct dentry *dir; /* with a reference */
+};
+
 struct unpack {
+	struct late_time *late;
 	const uint8_t *base;
 	size_t bytes, at;
 	struct hard_link *links[LINK_BUCKETS];
@@ -115,20 +122,41 @@ static void links_free(struct unpack *u)
 /* ---- entries -----------------------------------------------------------------------------------
  */
 
-static int set_attributes(const char *path, const struct entry *e)
+static int set_attributes(struct unpack *u, const char *path, const struct entry *e)
 {
 	struct dentry *d;
 	int r = path_lookup(AT_FDCWD, path, 0, &d);
 	if (r)
 		return r;
 	struct inode *i = d->inode;
+	if (d->parent == d && d != root_dentry) { /* /dev, /proc: mounted already */
+		dentry_put(d);
+		return 0;
+	}
 	i->uid = e->uid;
 	i->gid = e->gid;
 	if (!inode_is(i, S_IFLNK))
 		i->mode = (i->mode & S_IFMT) | (e->mode & 07777);
 	i->mtime = i->atime = i->ctime = (nsec_t)e->mtime * NSEC_PER_SEC;
-	dentry_put(d);
+	struct late_time *late = inode_is(i, S_IFDIR) ? kmalloc(sizeof(*late)) : NULL;
+	if (late) {
+		*late = (struct late_time){u->late, e->mtime, d};
+		u->late = late;
+	} else {
+		dentry_put(d);
+	}
 	return 0;
+}
+
+static void set_late_times(struct unpack *u)
+{
+	while (u->late) {
+		struct late_time *l = u->late;
+		u->late = l->next;
+		l->dir->inode->mtime = (nsec_t)l->mtime * NSEC_PER_SEC;
+		dentry_put(l->dir);
+		kfree(l);
+	}
 }
 
 static int write_data(const char *path, const uint8_t *data, size_t bytes)
@@ -207,7 +235,7 @@ static int unpack_entry(struct unpack *u, const struct entry *e, const char *pat
 	}
 	if (r == -EEXIST)
 		r = 0; /* "." , or a name that the kernel made before */
-	return r ? r : set_attributes(path, e);
+	return r ? r : set_attributes(u, path, e);
 }
 
 /* One header, name and data. 1: the trailer. */
@@ -261,6 +289,7 @@ int fs_unpack_cpio(const void *archive, size_t bytes)
 			links_free(u);
 	}
 	links_free(u);
+	set_late_times(u);
 	klog(LOG_INFO, "initramfs: %u entries, %zu KiB", u->files, bytes >> 10);
 	kfree(u);
 	return r < 0 ? r : 0;

@@ -22,6 +22,7 @@
  * means EPIPE and SIGPIPE. A FIFO's pipe hangs off its inode while it is open;
  * opening one end waits for the other.
  */
+#include <kernel/iobuf.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
@@ -103,7 +104,7 @@ static size_t pipe_take(struct pipe *p, uint64_t buffer, size_t bytes, long *err
 		size_t chunk = mem_min(bytes - done, PAGE_SIZE - offset);
 		chunk = mem_min(chunk, pipe_used(p));
 		char **slot = slot_of(p, p->tail);
-		size_t left = copy_to_user_partial(buffer + done, *slot + offset, chunk);
+		size_t left = buffer_out(buffer + done, *slot + offset, chunk);
 		chunk -= left;
 		atomic_write_release(&p->tail, p->tail + chunk);
 		done += chunk;
@@ -157,7 +158,7 @@ static size_t pipe_give(struct pipe *p, uint64_t buffer, size_t bytes, long *err
 			*error = -ENOMEM;
 			break;
 		}
-		size_t left = copy_from_user_partial(*slot + offset, buffer + done, chunk);
+		size_t left = buffer_in(*slot + offset, buffer + done, chunk);
 		chunk -= left;
 		atomic_write_release(&p->head, p->head + chunk);
 		done += chunk;

@@ -7,6 +7,7 @@
  * new, but each line was true when it was taken.
  */
 #include <kernel/boot.h>
+#include <kernel/iobuf.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
@@ -153,13 +154,13 @@ static ssize_t mem_copy(struct file *f, uint64_t buffer, size_t bytes, off_t *at
 	while (done < bytes && !error) {
 		vaddr_t va = (vaddr_t)*at;
 		uint64_t moved = 0, chunk = mem_min(bytes - done, PAGE_SIZE - (va & PAGE_MASK));
-		if (write && copy_from_user(page, buffer + done, chunk)) {
+		if (write && buffer_in(page, buffer + done, chunk)) {
 			error = -EFAULT;
 			break;
 		}
 		if (vmm_access(space, va, page, chunk, write, true, &moved) != MEM_OK)
 			error = -EIO;
-		if (!write && moved && copy_to_user(buffer + done, page, moved)) {
+		if (!write && moved && buffer_out(buffer + done, page, moved)) {
 			error = -EFAULT;
 			break;
 		}
@@ -209,7 +210,7 @@ static ssize_t pagemap_read(struct file *f, uint64_t buffer, size_t bytes, off_t
 		uint64_t entry = 0;
 		if (vmm_page_info(space, va, &pa, NULL, NULL))
 			entry = (uint64_t)1 << 63 | (uid ? 0 : paddr_to_pfn(pa));
-		if (copy_to_user(buffer + done, &entry, 8)) {
+		if (buffer_out(buffer + done, &entry, 8)) {
 			error = -EFAULT;
 			break;
 		}

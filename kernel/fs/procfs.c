@@ -13,6 +13,7 @@
  */
 #include "kernel/fs/procfs.h"
 
+#include <kernel/iobuf.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
@@ -116,7 +117,7 @@ static ssize_t proc_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 	struct text *t = f->data;
 	if (!r && (uint64_t)*at < t->used) {
 		bytes = mem_min(bytes, t->used - (size_t)*at);
-		size_t left = copy_to_user_partial(buffer, t->buffer + *at, bytes);
+		size_t left = buffer_out(buffer, t->buffer + *at, bytes);
 		r = left == bytes && bytes ? -EFAULT : (ssize_t)(bytes - left);
 		if (r > 0)
 			*at += r;
@@ -140,7 +141,7 @@ static ssize_t proc_write(struct file *f, uint64_t buffer, size_t bytes, off_t *
 	if (f->inode->number && !(p = proc_of(f->inode)))
 		return -ESRCH;
 	char *text = kmalloc(bytes + 1);
-	int r = !text ? -ENOMEM : copy_from_user(text, buffer, bytes) ? -EFAULT : 0;
+	int r = !text ? -ENOMEM : buffer_in(text, buffer, bytes) ? -EFAULT : 0;
 	if (!r) {
 		text[bytes] = 0;
 		r = node->store(p, f->inode, text, bytes);

@@ -22,6 +22,7 @@
 #include "kernel/fs/vfs.h"
 
 #include <kernel/boot.h>
+#include <kernel/iobuf.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
@@ -121,7 +122,7 @@ static size_t read_page(struct vm_object *object, uint64_t at, uint64_t buffer, 
 	paddr_t pa;
 	mem_status s = vm_object_page(object, at >> PAGE_SHIFT, false, &pa);
 	if (s == MEM_ENOENT) {
-		if (!clear_user(buffer, bytes))
+		if (!buffer_clear(buffer, bytes))
 			return bytes;
 		*status = -EFAULT;
 		return 0;
@@ -131,7 +132,7 @@ static size_t read_page(struct vm_object *object, uint64_t at, uint64_t buffer, 
 		return 0;
 	}
 	const char *page = paddr_to_ptr(pa);
-	size_t left = copy_to_user_partial(buffer, page + (at & PAGE_MASK), bytes);
+	size_t left = buffer_out(buffer, page + (at & PAGE_MASK), bytes);
 	vm_object_page_done(object, pa);
 	if (left)
 		*status = -EFAULT;
@@ -171,7 +172,7 @@ static size_t write_in_place(struct vm_object *object, uint64_t at, uint64_t buf
 		return 0;
 	}
 	char *page = paddr_to_ptr(pa);
-	size_t left = copy_from_user_partial(page + (at & PAGE_MASK), buffer, bytes);
+	size_t left = buffer_in(page + (at & PAGE_MASK), buffer, bytes);
 	vm_object_page_done(object, pa);
 	if (left)
 		*status = -EFAULT;
@@ -181,7 +182,7 @@ static size_t write_in_place(struct vm_object *object, uint64_t at, uint64_t buf
 static size_t write_at_end(struct vm_object *object, uint64_t at, uint64_t buffer, size_t bytes,
 			   char *bounce, long *status)
 {
-	size_t got = bytes - copy_from_user_partial(bounce, buffer, bytes);
+	size_t got = bytes - buffer_in(bounce, buffer, bytes);
 	if (got < bytes)
 		*status = -EFAULT;
 	uint64_t done = 0;
