@@ -44,6 +44,14 @@ static mem_status check_droppable(struct space *space, vpn_t first, vpn_t end, b
 	return MEM_OK;
 }
 
+static bool is_hole_free(struct space *space, vpn_t first, vpn_t end)
+{
+	struct run run;
+	while (first < end && vm_find_run(space, first, &run) && run.first <= first)
+		first = run.end;
+	return first >= end;
+}
+
 static mem_status drop(struct space *space, vpn_t first, vpn_t end, bool anonymous)
 {
 	bool hole;
@@ -131,7 +139,7 @@ mem_status vmm_advise(struct space *space, vaddr_t va, uint64_t bytes, enum vm_a
 		return (va & PAGE_MASK) ? MEM_EINVAL : MEM_ENOMEM;
 	switch (advice) {
 	case VM_ADVICE_NONE:
-		return MEM_OK;
+		return is_hole_free(space, first, end) ? MEM_OK : MEM_ENOMEM;
 	case VM_ADVICE_DONTNEED:
 		return drop(space, first, end, false);
 	case VM_ADVICE_FREE:

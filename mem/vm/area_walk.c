@@ -188,6 +188,13 @@ static bool scan_down(struct gap_scan *s, struct table *t)
 	return false;
 }
 
+bool vm_near_stack(struct space *space, vpn_t end)
+{
+	struct run above;
+	return vm_find_run(space, end, &above) && above.first >= end &&
+	       start_with_guard(&above) < end;
+}
+
 bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 {
 	vpn_t from = limit;
@@ -196,6 +203,11 @@ bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 		from = mem_min(from, space->gap_from);
 	uint64_t changes = space->gap_changes;
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
+
+	/* A stack just above `from` keeps its guard gap, too. */
+	struct run above;
+	if (vm_find_run(space, from, &above) && above.first >= from)
+		from = mem_min(from, start_with_guard(&above));
 
 	struct gap_scan s = {npages, from};
 	table_lock(space->root);

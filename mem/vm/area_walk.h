@@ -12,6 +12,8 @@
 /* The highest gap of npages that ends at or below `limit`: where a mapping would
  * go. Outdated when it returns. */
 bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out);
+/* Would a mapping that ends at `end` reach into the guard gap of a stack? */
+bool vm_near_stack(struct space *space, vpn_t end);
 /* Something was unmapped: the hint for the next search is void. */
 void vm_gap_opened(struct space *space);
 

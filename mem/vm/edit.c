@@ -212,7 +212,7 @@ static void take_down(struct edit *e, struct table *t, vpn_t first, vpn_t end)
 	}
 }
 
-static void remove_from(struct edit *e, struct table *t, vpn_t first, vpn_t end)
+static void remove_from(struct edit *e, struct table *t, vpn_t first, vpn_t end, bool keep)
 {
 	first = mem_max(first, t->first);
 	end = mem_min(end, table_end(t));
@@ -224,14 +224,10 @@ static void remove_from(struct edit *e, struct table *t, vpn_t first, vpn_t end)
 	table_for_each(i, t, vpn_index(first, t->level), vpn_index(end - 1, t->level) + 1)
 	{
 		struct table *child = vm_table_child(t, i);
-		if (is_partial(child, first, end)) {
-			bool goes = would_empty(child, first, end);
-			if (!goes) {
-				remove_from(e, child, first, end);
-				continue;
-			}
-		}
-		vm_detach(&e->gather, t, i);
+		if (keep || (is_partial(child, first, end) && !would_empty(child, first, end)))
+			remove_from(e, child, first, end, keep);
+		else
+			vm_detach(&e->gather, t, i);
 	}
 }
 
@@ -240,14 +236,30 @@ void vm_edit_remove(struct edit *e, vpn_t first, vpn_t end)
 	mem_assert(e->cut_first == e->cut_end);
 	e->cut_first = first;
 	e->cut_end = end;
-	remove_from(e, e->top, first, end);
+	remove_from(e, e->top, first, end, false);
+}
+
+void vm_edit_clear(struct edit *e, vpn_t first, vpn_t end)
+{
+	mem_assert(e->cut_first == e->cut_end);
+	e->cut_first = first;
+	e->cut_end = end;
+	remove_from(e, e->top, first, end, true);
+}
+
+void vm_edit_prune(struct edit *e)
+{
+	/* Held last is lowest: a parent is looked at after its children. */
+	for (struct table *t = e->held; t; t = t->held)
+		if (t->state == TABLE_LIVE && t->parent && table_is_empty(t))
+			vm_detach(&e->gather, t->parent, vpn_index(t->first, t->level + 1u));
 }
 
 /* Drop what take_down left: the entries of the cut that are still in use. */
 static void settle(struct edit *e, struct table *t)
 {
 	vpn_t first = mem_max(e->cut_first, t->first), end = mem_min(e->cut_end, table_end(t));
-	if (first >= end)
+	if (first >= end || t->level > 1 || t->state == TABLE_STALE)
 		return;
 	table_for_each(i, t, (unsigned)(first - t->first), (unsigned)(end - t->first))
 	{
@@ -261,41 +273,39 @@ static void settle(struct edit *e, struct table *t)
 void vm_edit_flush(struct edit *e)
 {
 	vm_gather_flush(&e->gather);
-	if (e->cut_first != e->cut_end)
+	if (e->cut_first != e->cut_end) {
 		for (unsigned i = 0; i < e->count; i++)
-			if (e->locked[i]->level == 1 && e->locked[i]->state == TABLE_LIVE)
-				settle(e, e->locked[i]);
+			settle(e, e->locked[i]);
+		for (struct table *t = e->held; t; t = t->held)
+			settle(e, t);
+	}
 	e->cut_first = e->cut_end;
+}
+
+static void add_run(struct edit *e, struct table *t, vpn_t first, vpn_t end, promise_t promise)
+{
+	if (first >= end)
+		return;
+	if (promise_backing(promise))
+		vm_backing_ref(promise_backing(promise), 1);
+	vm_runs_insert(t, first, end, promise);
+	vm_account_add(e->space, promise, end - first);
 }
 
 static void insert_into(struct edit *e, struct table *t, vpn_t first, vpn_t end, promise_t promise)
 {
 	first = mem_max(first, t->first);
 	end = mem_min(end, table_end(t));
-	if (first >= end)
-		return;
-	struct backing *b = promise_backing(promise);
 	if (t->level > 1) {
-		/* Nothing is described, so only edge tables can exist. */
-		unsigned left = vpn_index(first, t->level);
-		unsigned right = vpn_index(end - 1, t->level);
-		if (table_bit(t, left)) {
-			struct table *child = vm_table_child(t, left);
+		table_for_each(k, t, vpn_index(first, t->level), vpn_index(end - 1, t->level) + 1)
+		{
+			struct table *child = vm_table_child(t, k);
+			add_run(e, t, first, child->first, promise);
 			insert_into(e, child, first, end, promise);
 			first = table_end(child);
 		}
-		if (right != left && table_bit(t, right)) {
-			struct table *child = vm_table_child(t, right);
-			insert_into(e, child, first, end, promise);
-			end = child->first;
-		}
-		if (first >= end)
-			return;
 	}
-	if (b)
-		vm_backing_ref(b, 1);
-	vm_runs_insert(t, first, end, promise);
-	vm_account_add(e->space, promise, end - first);
+	add_run(e, t, first, end, promise);
 }
 
 void vm_edit_insert(struct edit *e, vpn_t first, vpn_t end, promise_t promise)

@@ -67,6 +67,12 @@ uint64_t vm_edit_pages(struct edit *e, vpn_t first, vpn_t end, bool any);
 /* Copy the first run that ends above vpn, as far as the edit's locks reach. */
 bool vm_edit_first_run(struct edit *e, vpn_t vpn, struct run *out);
 
+/* Cut [first, end) out but leave its tables (all locked) where they are, even empty:
+ * runs are inserted next. */
+void vm_edit_clear(struct edit *e, vpn_t first, vpn_t end);
+/* Unlink the tables held since vm_edit_hold that are empty. */
+void vm_edit_prune(struct edit *e);
+
 /* Cut [first, end) out: runs, entries, whole subtrees, tables left empty. */
 void vm_edit_remove(struct edit *e, vpn_t first, vpn_t end);
 

@@ -61,6 +61,7 @@ static enum step refuse(struct page_fault *f, enum vmm_cause cause)
 static bool allowed(const struct page_fault *f, promise_t p)
 {
 	unsigned prot = f->force ? promise_maxprot(p) : promise_prot(p);
+	/* A debugger writes to its own copy of whatever can be read. */
 	if (f->write && !(prot & VM_WRITE) && !(f->force && !(p & PROMISE_SHARED)))
 		return false;
 	if (f->fetch)
@@ -132,7 +133,7 @@ static enum step fill_and_retry(struct page_fault *f, struct table *t, struct ba
 	switch (status) {
 	case MEM_OK:
 		return STEP_AGAIN;
-	case MEM_ENOMEM:
+	case MEM_ENOMEM: /* after everything was drained */
 		return STEP_NO_MEMORY;
 	case MEM_EBEYOND:
 		return refuse(f, VMM_FAULT_BEYOND);
@@ -231,7 +232,8 @@ static enum step serve_used(struct page_fault *f, struct table *t, unsigned inde
 {
 	pte_t pte = atomic_read_relaxed(&t->entries[index]);
 	pte_t base = read_bits(f, p);
-	pte_t set = base & ~pte & (PTE_PRESENT | PTE_USER | PTE_ACCESSED);
+	/* A page that a debugger made under a promise of nothing has no NX yet. */
+	pte_t set = base & ~pte & (PTE_PRESENT | PTE_USER | PTE_ACCESSED | PTE_NX);
 	pte_t clear = (base & PTE_PRESENT) ? pte & ~base & PTE_NX : 0;
 
 	if (p & PROMISE_SHARED) {

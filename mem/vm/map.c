@@ -102,7 +102,8 @@ static mem_status choose_and_place(struct space *space, const struct vm_map_args
 	if (args->flags & VM_BELOW_4G)
 		limit = mem_min(limit, (vaddr_t)1 << 31);
 	vaddr_t hint = align_down(args->hint, PAGE_SIZE);
-	if (hint >= vpn_to_va(MMAP_MIN_VPN) && vm_range(hint, npages << PAGE_SHIFT, &first, &end)) {
+	if (hint >= vpn_to_va(MMAP_MIN_VPN) && vm_range(hint, npages << PAGE_SHIFT, &first, &end) &&
+	    !vm_near_stack(space, end)) {
 		*out = hint;
 		mem_status status = place_object(space, first, end, p, object, page, false);
 		if (status != MEM_EEXIST)

@@ -2,12 +2,13 @@
 /*
  * mremap: one mapping shrinks, grows, or goes elsewhere with its pages.
  *
- * A move is one edit over the lowest table that spans both ranges. First the
- * target is promised and all leaf tables that will be needed are made: that can
- * fail, and is undone by cutting the target out again. Then entries go over one
- * by one, the source is cut, everything is flushed, and only then is any lock
- * let go of (pitfall 14). Objects learn of it by their count of moves, raised
- * while the locks are held (object_maps.c).
+ * A move is one edit over the lowest table that spans both ranges, with every
+ * table of either locked. First what can fail: the leaf tables that the target
+ * will need are made (they take over what is promised there now), and all tables
+ * get room for the new runs. Then the target is cleared and flushed and gets its
+ * promise, entries go over one by one, the source is cut, everything is flushed,
+ * and only then is any lock let go of (pitfall 14). Objects learn of it by their
+ * count of moves, raised while the locks are held (object_maps.c).
  */
 #include "vm/area_walk.h"
 #include "vm/edit.h"
@@ -19,6 +20,7 @@ struct move {
 	vpn_t from, from_end; /* what is there */
 	vpn_t to, to_end;     /* where it goes; may be longer */
 	promise_t was, now;   /* now: with the backing for the new place */
+	bool replace;         /* what is at the target goes */
 	bool keep;            /* MREMAP_DONTUNMAP: the old promise stays, without pages */
 };
 
@@ -74,18 +76,28 @@ static bool each_entry(struct edit *e, const struct move *m, struct table *t, en
 	return true;
 }
 
+/* Where the page that this entry maps goes; false: nowhere, the mapping shrinks. */
+static bool target_of(const struct move *m, const struct table *t, unsigned index, vpn_t *out)
+{
+	*out = t->first + index - m->from + m->to;
+	return *out < m->to_end;
+}
+
 static bool make_leaf(struct edit *e, const struct move *m, struct table *t, unsigned index)
 {
-	return leaf_below(e, e->top, t->first + index - m->from + m->to) != NULL;
+	vpn_t target;
+	return !target_of(m, t, index, &target) || leaf_below(e, e->top, target) != NULL;
 }
 
 static bool move_entry(struct edit *e, const struct move *m, struct table *t, unsigned index)
 {
-	vpn_t vpn = t->first + index, target = vpn - m->from + m->to;
+	vpn_t target;
+	if (!target_of(m, t, index, &target))
+		return true;                                /* goes when the source is cut */
 	struct table *leaf = leaf_below(e, e->top, target); /* exists: cannot fail */
 	pte_t pte = atomic_swap(&t->entries[index], (pte_t)0);
 	if (pte & PTE_PRESENT)
-		vm_gather_page(&e->gather, vpn);
+		vm_gather_page(&e->gather, t->first + index);
 	table_entry_empty(t, index);
 	table_entry_fill(leaf, vpn_index(target, 1), pte);
 	return true;
@@ -93,17 +105,36 @@ static bool move_entry(struct edit *e, const struct move *m, struct table *t, un
 
 /* ---- one move -------------------------------------------------------------------------- */
 
-static bool reserve(struct edit *e, const struct move *m)
+/* Room to clear and promise the target and to cut the source, in one table: each
+ * border may split a run, and the target is promised in the gaps between child
+ * tables. */
+static bool reserve_in(struct table *t)
 {
-	/* Two edits of the runs may meet in one table: room for both. */
-	return vm_edit_reserve(e, m->from, m->from_end, 3) &&
-	       vm_edit_reserve(e, m->to, m->to_end, 3);
+	return vm_runs_reserve(t, t->run_count + 4u + (t->level > 1 ? t->used : 0u));
 }
 
-static void cancel_target(struct edit *e, const struct move *m)
+static bool reserve(struct edit *e)
 {
-	vm_edit_remove(e, m->to, m->to_end);
-	vm_edit_end(e);
+	for (unsigned i = 0; i < e->count; i++)
+		if (!reserve_in(e->locked[i]))
+			return false;
+	for (struct table *t = e->held; t; t = t->held)
+		if (!reserve_in(t))
+			return false;
+	return true;
+}
+
+/* What stays of the source, without pages, is not locked any more. */
+static void unlock_source(struct edit *e, const struct move *m)
+{
+	promise_t p = m->was & ~PROMISE_LOCKED;
+	if (p == m->was)
+		return;
+	vm_edit_clear(e, m->from, m->from_end);
+	/* Cutting gave the charge back, which goes on. */
+	if (p & PROMISE_CHARGED)
+		(void)atomic_add(&m->space->vmm->commit, m->from_end - m->from);
+	vm_edit_insert(e, m->from, m->from_end, p);
 }
 
 /* MEM_EAGAIN: things changed before the locks were taken; look again. MEM_EEXIST:
@@ -117,28 +148,28 @@ static mem_status try_move(const struct move *m)
 	vm_edit_also(&e, m->from, m->from_end);
 	vm_edit_also(&e, m->to, m->to_end);
 	vm_edit_lock_inner(&e, m->from, m->from_end);
+	vm_edit_lock_inner(&e, m->to, m->to_end);
 	if (!is_one(&e, m->from, m->from_end, m->was))
 		status = MEM_EAGAIN;
-	else if (vm_edit_pages(&e, m->to, m->to_end, true))
+	else if (!m->replace && vm_edit_pages(&e, m->to, m->to_end, true))
 		status = MEM_EEXIST;
-	else if (!reserve(&e, m))
+	else if (!each_entry(&e, m, e.top, make_leaf) || !reserve(&e))
 		status = MEM_ENOMEM;
 	if (status != MEM_OK) {
-		vm_edit_cancel(&e);
+		vm_edit_prune(&e);
+		vm_edit_end(&e);
 		return status;
 	}
+	vm_edit_clear(&e, m->to, m->to_end);
+	vm_edit_flush(&e);
 	vm_edit_insert(&e, m->to, m->to_end, m->now);
-	if (!each_entry(&e, m, e.top, make_leaf)) {
-		/* The edges may have new neighbours; cutting needs no more room than
-		 * before the insertion. */
-		cancel_target(&e, m);
-		return MEM_ENOMEM;
-	}
 	(void)each_entry(&e, m, e.top, move_entry);
 	struct backing *b = promise_backing(m->was);
 	if (b)
 		(void)atomic_add(&b->object->moves, (uint64_t)1);
-	if (!m->keep)
+	if (m->keep)
+		unlock_source(&e, m);
+	else
 		vm_edit_remove(&e, m->from, m->from_end);
 	vm_edit_end(&e);
 	return MEM_OK;
@@ -229,6 +260,7 @@ static mem_status move_elsewhere(struct space *space, const struct run *area, vp
 			 .to = to,
 			 .to_end = to + new_npages,
 			 .was = area->promise,
+			 .replace = flags & VM_MOVE_FIXED,
 			 .keep = flags & VM_MOVE_DONTUNMAP};
 	/* The target is charged whole, and cutting the source gives its part back. */
 	uint64_t more = m.keep ? new_npages : new_npages - mem_min(old_npages, new_npages);
@@ -310,10 +342,7 @@ mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_
 	if (!old_npages) {
 		status = duplicate(space, &area, from, new_npages, flags, new_va, out);
 	} else {
-		/* As on Linux, the target is cleared and the tail cut off first. */
-		if (fixed)
-			status = vmm_unmap(space, new_va, new_bytes);
-		if (status == MEM_OK && new_npages < old_npages) {
+		if (!fixed && new_npages < old_npages) {
 			status = vmm_unmap(space, vpn_to_va(from + new_npages),
 					   (old_npages - new_npages) << PAGE_SHIFT);
 			old_npages = new_npages;

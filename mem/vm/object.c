@@ -113,9 +113,15 @@ uint64_t vm_object_npages(const struct vm_object *object)
 	return atomic_read_relaxed(&object->npages);
 }
 
+/* Under pages_lock. */
+static bool is_punched(const struct vm_object *object, uint64_t page)
+{
+	return object->punching && object->punch_first <= page && page < object->punch_end;
+}
+
 /* Enter a filled frame (count 1, the caller's) for `page`: the index takes its
- * own count. MEM_EEXIST: somebody else's is there, *pa is now that one, counted
- * for the caller, and the caller's frame was freed. On failure it was freed too. */
+ * own count. If somebody else's is there *pa is now that one, counted for the
+ * caller, and the caller's frame was freed. On failure it was freed too. */
 static mem_status enter(struct vm_object *object, uint64_t page, paddr_t *pa)
 {
 	struct pmm *pmm = object->vmm->pmm;
@@ -125,14 +131,19 @@ static mem_status enter(struct vm_object *object, uint64_t page, paddr_t *pa)
 	paddr_t there = vm_pages_lookup(object, page);
 	if (page >= object_size_npages(object)) {
 		status = MEM_EBEYOND;
+	} else if (is_punched(object, page)) {
+		status = MEM_EBUSY;
 	} else if (there != PADDR_NONE) {
 		status = frame_get(pmm, there) == MEM_OK ? MEM_EEXIST : MEM_ENOMEM;
 		*pa = there;
 	} else {
-		status = vm_pages_insert(object, page, mine);
+		status = frame_get(pmm, mine) == MEM_OK ? MEM_OK : MEM_ENOMEM;
 		if (status == MEM_OK) {
-			status = frame_get(pmm, mine); /* 1 to 2: cannot overflow */
-			mem_assert(status == MEM_OK);
+			status = vm_pages_insert(object, page, mine);
+			if (status != MEM_OK) {
+				bool last = frame_put(pmm, mine);
+				mem_assert(!last);
+			}
 		}
 	}
 	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
@@ -144,13 +155,15 @@ static mem_status enter(struct vm_object *object, uint64_t page, paddr_t *pa)
 	return status == MEM_EEXIST ? MEM_OK : status;
 }
 
-/* MEM_ENOENT: not in the index. */
+/* MEM_ENOENT: not in the index; MEM_EBUSY: being punched out. */
 static mem_status find(struct vm_object *object, uint64_t page, paddr_t *out)
 {
 	mem_status status = MEM_ENOENT;
 	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
 	if (page >= object_size_npages(object)) {
 		status = MEM_EBEYOND;
+	} else if (is_punched(object, page)) {
+		status = MEM_EBUSY;
 	} else {
 		*out = vm_pages_lookup(object, page);
 		if (*out != PADDR_NONE)
@@ -184,18 +197,21 @@ mem_status vm_object_page_now(struct vm_object *object, uint64_t page, paddr_t *
 		return device_page(object, page, out);
 	mem_status status = find(object, page, out);
 	if (status != MEM_ENOENT)
-		return status;
+		return status == MEM_EBUSY ? MEM_EAGAIN : status;
 	if (object->ops->fill)
 		return MEM_EAGAIN;
 	*out = new_frame(object);
-	return *out == PADDR_NONE ? MEM_ENOMEM : enter(object, page, out);
+	if (*out == PADDR_NONE)
+		return MEM_ENOMEM;
+	status = enter(object, page, out);
+	return status == MEM_EBUSY ? MEM_EAGAIN : status;
 }
 
 mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create, paddr_t *out)
 {
 	if (object_is_device(object))
 		return device_page(object, page, out);
-	for (unsigned attempt = 0;; attempt++) {
+	for (unsigned attempt = 0;;) {
 		mem_status status = find(object, page, out);
 		if (status == MEM_ENOENT) {
 			if (!create)
@@ -211,7 +227,11 @@ mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create, 
 			status = pa == PADDR_NONE ? MEM_ENOMEM : enter(object, page, &pa);
 			*out = pa;
 		}
-		if (status != MEM_ENOMEM || !vm_relieve(object->vmm, attempt))
+		if (status == MEM_EBUSY) {
+			host_wait(&object->punching, 1);
+			continue;
+		}
+		if (status != MEM_ENOMEM || !vm_relieve(object->vmm, attempt++))
 			return status;
 	}
 }
@@ -250,10 +270,19 @@ mem_status vm_object_punch(struct vm_object *object, uint64_t first, uint64_t np
 	if (!npages || __builtin_add_overflow(first, npages, &end))
 		return MEM_EINVAL;
 	mem_rwlock_write(&object->size_lock);
-	/* Out of the index first: a fault that comes between finds a hole. The old
-	 * frames live on in their mappings until the zap. */
-	drop_pages(object, first, end);
+	/* Nobody may find the old page in the index after the zap, nor a new one while
+	 * others still have the old one mapped. */
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	object->punch_first = first;
+	object->punch_end = end;
+	atomic_write_seq(&object->punching, 1);
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
 	vm_object_zap(object, first, end, false);
+	drop_pages(object, first, end);
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	atomic_write_seq(&object->punching, 0);
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	host_wake(&object->punching);
 	mem_rwlock_write_done(&object->size_lock);
 	return MEM_OK;
 }

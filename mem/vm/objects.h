@@ -29,6 +29,10 @@ struct vm_object {
 	struct object_node *root;
 	unsigned height;
 	uint64_t npages;
+	/* Pages that nobody may get while they are being punched out: sleep on
+	 * `punching` (1 meanwhile). Under pages_lock. */
+	uint32_t punching;
+	uint64_t punch_first, punch_end;
 
 	struct mem_lock maps_lock;
 	struct list maps; /* backings, oldest first */
@@ -48,7 +52,8 @@ static inline bool object_is_device(const struct vm_object *object)
 }
 
 /* The frame of `page` with one more count. MEM_EBEYOND; MEM_EAGAIN it has to be
- * filled, which may sleep (vm_object_page does it); MEM_ENOMEM. Any lock up to
+ * filled, or is being punched out: vm_object_page, which may sleep, is to be called;
+ * MEM_ENOMEM. Any lock up to
  * tables may be held. */
 mem_status vm_object_page_now(struct vm_object *object, uint64_t page, paddr_t *out);
 

@@ -53,10 +53,10 @@ static void array_free(struct vmm *vmm, struct run *runs, unsigned capacity)
 	}
 }
 
-void vm_runs_free(struct table *t)
+void vm_runs_free(struct vmm *vmm, struct table *t)
 {
 	if (t->runs != &t->own)
-		array_free(t->space->vmm, t->runs, t->run_capacity);
+		array_free(vmm, t->runs, t->run_capacity);
 	t->runs = &t->own;
 	t->run_capacity = 1;
 }

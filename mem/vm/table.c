@@ -81,7 +81,7 @@ void vm_table_free(struct vmm *vmm, struct table *t)
 {
 	mem_assert(!t->run_count);
 	paddr_t page = ptr_to_paddr(t->entries);
-	vm_runs_free(t);
+	vm_runs_free(vmm, t);
 	bool last = frame_put(vmm->pmm, page);
 	mem_assert(last);
 	pmm_free(vmm->pmm, page, 0);

@@ -179,6 +179,7 @@ void vm_runs_insert(struct table *t, vpn_t first, vpn_t end, promise_t promise);
 void vm_runs_split(struct table *t, vpn_t vpn);
 /* Merge equal neighbours that touch [first, end]. */
 void vm_runs_merge(struct table *t, vpn_t first, vpn_t end);
-/* Give the array back (before the table is freed; it has no runs any more). */
-void vm_runs_free(struct table *t);
+/* Give the array back (before the table is freed; it has no runs any more, and its
+ * space may be gone). */
+void vm_runs_free(struct vmm *vmm, struct table *t);
 #endif
