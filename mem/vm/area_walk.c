@@ -150,7 +150,8 @@ void vm_area_done(struct vm_area *area)
 
 struct gap_scan {
 	uint64_t npages;
-	vpn_t top; /* nothing is known to be free at or above; free below, as far as seen */
+	vpn_t limit;
+	vpn_t top; /* below here it is free, down to the next run that is seen */
 };
 
 /* A grows-down run keeps the guard gap below it free. */
@@ -170,7 +171,8 @@ static bool scan_down(struct gap_scan *s, struct table *t)
 		const struct run *run = i ? &t->runs[i - 1] : NULL;
 		struct table *child = k >= 0 ? vm_table_child(t, (unsigned)k) : NULL;
 		if (child && (!run || child->first > run->first)) {
-			if (child->first < s->top) {
+			/* A stack above the limit keeps its guard gap free, too. */
+			if (child->first < s->limit + STACK_GUARD_NPAGES) {
 				table_lock(child);
 				bool found = scan_down(s, child);
 				table_unlock(child);
@@ -182,7 +184,7 @@ static bool scan_down(struct gap_scan *s, struct table *t)
 		}
 		if (run->end <= s->top && s->top - run->end >= s->npages)
 			return true;
-		s->top = mem_min(s->top, start_with_guard(run));
+		s->top = mem_min(s->limit, start_with_guard(run));
 		i--;
 	}
 	return false;
@@ -204,12 +206,7 @@ bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 	uint64_t changes = space->gap_changes;
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 
-	/* A stack just above `from` keeps its guard gap, too. */
-	struct run above;
-	if (vm_find_run(space, from, &above) && above.first >= from)
-		from = mem_min(from, start_with_guard(&above));
-
-	struct gap_scan s = {npages, from};
+	struct gap_scan s = {npages, from, from};
 	table_lock(space->root);
 	bool found = scan_down(&s, space->root);
 	table_unlock(space->root);
