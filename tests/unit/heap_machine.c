@@ -10,7 +10,7 @@
 #include "tests/test.h"
 #include "tests/unit/pages.h"
 
-enum { THREADS = 5, SLOTS = 24, CACHE_BYTES = 1500 };
+enum { THREADS = 5, SLOTS = 24, CACHE_BYTES = 15000 };
 
 static struct test_pages pages;
 static struct heap *heap;
@@ -150,6 +150,6 @@ TEST_TIMED(heap_machine_and_reaper, 120)
 
 TEST_TIMED(heap_machine_running_out, 120)
 {
-	runs(100, true, 72);
+	runs(100, true, 140);
 	CHECK(failures > 0);
 }
