@@ -18,7 +18,7 @@
 #include "arch/x86_64/ops.h"
 #include "pmm/internal.h"
 
-/* ---- allocation --------------------------------------------------------------------- */
+/* ---- allocation: out of line --------------------------------------------------------- */
 
 static paddr_t take_from(struct pmm *pmm, struct pmm_slot *slot, unsigned order, unsigned flags)
 {
@@ -31,80 +31,145 @@ static paddr_t take_from(struct pmm *pmm, struct pmm_slot *slot, unsigned order,
 				   : dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
 }
 
-/* A cleared frame with records from this CPU's pool. */
-static paddr_t take_from_pool(struct pmm *pmm, struct pmm_slot *slot)
-{
-	paddr_t pa = slot->pool[--slot->npool];
-	uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
-	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
-	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-	atomic_write_relaxed(&block_records(pmm, block, state)[d % BLOCK_PAGES], 0);
-	return pa;
-}
-
 /* Everything else is used up or reserved for somebody: stop the others and look
  * at the whole bitmap. Also the way of PMM_FIRST, which wants just that. */
-static paddr_t alloc_frozen(struct pmm *pmm, unsigned order, unsigned flags)
+static paddr_t alloc_frozen(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags)
 {
 	unsigned long irq;
-	if (!pmm_freeze(pmm, may_wait(flags), &irq)) {
-		if (!(flags & PMM_FIRST))
-			return PADDR_NONE;
-		/* The lowest of what others do not hold. */
-		struct pmm_slot *slot = slot_enter(pmm);
-		if (slot)
-			slot_flush(pmm, slot);
-		slot_leave(slot);
-		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
-		paddr_t pa = range_take_first(pmm, order, !(flags & PMM_KERNEL));
-		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+	bool records = !(flags & PMM_KERNEL);
+	if (pmm_freeze(pmm, may_wait(flags), &irq)) {
+		paddr_t pa = range_take_first(pmm, order, records);
+		pmm_thaw(pmm, irq);
 		return pa;
 	}
-	paddr_t pa = range_take_first(pmm, order, !(flags & PMM_KERNEL));
-	pmm_thaw(pmm, irq);
+	if (!(flags & PMM_FIRST))
+		return PADDR_NONE;
+	/* The lowest of what others do not hold. */
+	struct pmm_slot *slot = slot_enter(pmm, cpu);
+	if (slot)
+		slot_flush(pmm, slot);
+	slot_leave(slot);
+	irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	paddr_t pa = range_take_first(pmm, order, records);
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 	return pa;
 }
 
-paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
+/* Whatever the fast path does not do; nothing is cleared here. */
+static __attribute__((noinline)) paddr_t alloc_slow(struct pmm *pmm, unsigned cpu, unsigned order,
+						    unsigned flags)
 {
 	mem_assert(order <= PMM_ORDER_GIGA);
-	if (unlikely(order > PMM_ORDER_HUGE)) {
-		paddr_t pa;
-		uint64_t npages = (uint64_t)1 << order;
-		return pmm_alloc_range(pmm, npages, npages, PADDR_NONE, flags, &pa) == MEM_OK
-			   ? pa
-			   : PADDR_NONE;
-	}
 	paddr_t pa = PADDR_NONE;
-	if (likely(!(flags & PMM_FIRST))) {
-		struct pmm_slot *slot = slot_enter(pmm);
-		if (likely(slot)) {
-			if ((flags & (PMM_ZERO | PMM_KERNEL)) == PMM_ZERO && order == 0 &&
-			    slot->npool) {
-				pa = take_from_pool(pmm, slot);
-				slot_leave(slot);
-				return pa;
-			}
+	if (order > PMM_ORDER_HUGE) {
+		uint64_t npages = (uint64_t)1 << order;
+		mem_status status = pmm_alloc_range(pmm, npages, npages, PADDR_NONE,
+						    flags & ~(unsigned)PMM_ZERO, &pa);
+		return status == MEM_OK ? pa : PADDR_NONE;
+	}
+	if (!(flags & PMM_FIRST)) {
+		struct pmm_slot *slot = slot_enter(pmm, cpu);
+		if (slot) {
 			pa = take_from(pmm, slot, order, flags);
+			slot_out(slot);
 		} else {
 			unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
 			pa = take_from(pmm, shared_slot(pmm), order, flags);
 			mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 		}
-		slot_leave(slot);
 	}
-	if (unlikely(pa == PADDR_NONE)) {
-		pa = alloc_frozen(pmm, order, flags);
-		if (pa == PADDR_NONE)
-			return pa;
+	return pa != PADDR_NONE ? pa : alloc_frozen(pmm, cpu, order, flags);
+}
+
+/* The private word is used up; the caller is inside the slot, and out of it when
+ * this returns. */
+static __attribute__((noinline)) paddr_t alloc_refill(struct pmm *pmm, struct pmm_slot *slot,
+						      unsigned flags)
+{
+	paddr_t pa = slot_take(pmm, slot, flags & PMM_KERNEL ? KIND_KERNEL : KIND_USER);
+	slot_out(slot);
+	if (likely(pa != PADDR_NONE))
+		return pa;
+	return alloc_frozen(pmm, (unsigned)(slot - pmm->slots), 0, flags);
+}
+
+/* A cleared frame with records from this CPU's pool, or PADDR_NONE. */
+static paddr_t take_from_pool(struct pmm *pmm, struct pmm_slot *slot)
+{
+	paddr_t pa = PADDR_NONE;
+	if (!slot_try(slot))
+		return pa;
+	if (slot->npool) {
+		pa = slot->pool[--slot->npool];
+		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
+		atomic_write_relaxed(frame_record(pa, state), 0);
 	}
-	if (flags & PMM_ZERO)
-		for (uint64_t at = 0; at < PAGE_SIZE << order; at += PAGE_SIZE)
-			arch_clear_page(paddr_to_ptr(pa + at));
+	slot_out(slot);
 	return pa;
 }
 
-/* ---- freeing ------------------------------------------------------------------------- */
+/* ---- allocation: the fast path ------------------------------------------------------------ */
+
+static inline paddr_t alloc_fast(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags)
+{
+	mem_debug_assert(cpu < pmm->ncpus);
+	struct pmm_slot *slot = &pmm->slots[cpu];
+	if (likely(!(order | (flags & PMM_FIRST))) && likely(slot_try(slot))) {
+		_Static_assert(KIND_USER == 0 && KIND_KERNEL == 1, "the flag picks the word");
+		struct private_word *p = &slot->word[flags / PMM_KERNEL % 2];
+		uint64_t mask = p->mask;
+		if (unlikely(!mask))
+			return alloc_refill(pmm, slot, flags);
+		atomic_write_relaxed(&p->mask, mask & (mask - 1));
+		paddr_t pa = p->base + ((paddr_t)bit_lowest(mask) << PAGE_SHIFT);
+		slot_out(slot);
+		return pa;
+	}
+	if (order == PMM_ORDER_HUGE && !(flags & PMM_FIRST) && likely(slot_try(slot))) {
+		if (likely(slot->nhuge)) {
+			struct huge_entry huge = slot->huge[--slot->nhuge];
+			atomic_write_release(&pmm->states[huge.block], STATE_HUGE);
+			slot_out(slot);
+			return (paddr_t)huge.number << HUGE_SHIFT;
+		}
+		slot_out(slot);
+	}
+	return alloc_slow(pmm, cpu, order, flags);
+}
+
+static paddr_t cleared(paddr_t pa, unsigned order)
+{
+	for (uint64_t at = 0; pa != PADDR_NONE && at < PAGE_SIZE << order; at += PAGE_SIZE)
+		arch_clear_page(paddr_to_ptr(pa + at));
+	return pa;
+}
+
+paddr_t pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags)
+{
+	if (likely(!(flags & PMM_ZERO)))
+		return alloc_fast(pmm, cpu, order, flags);
+	paddr_t pa = PADDR_NONE;
+	if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))))
+		pa = take_from_pool(pmm, &pmm->slots[cpu]);
+	return pa != PADDR_NONE ? pa : cleared(alloc_slow(pmm, cpu, order, flags), order);
+}
+
+paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
+{
+	paddr_t pa = PADDR_NONE;
+	host_preempt_disable();
+	unsigned cpu = host_cpu();
+	if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))) && (flags & PMM_ZERO))
+		pa = take_from_pool(pmm, &pmm->slots[cpu]);
+	bool clear = pa == PADDR_NONE && (flags & PMM_ZERO);
+	if (pa == PADDR_NONE)
+		pa = alloc_fast(pmm, cpu, order, flags & ~(unsigned)PMM_ZERO);
+	host_preempt_enable();
+	return unlikely(clear) ? cleared(pa, order) : pa;
+}
+
+/* ---- freeing: the checks -------------------------------------------------------------------- */
 
 /* The frame's dense number, below the frontier; else the caller is wrong. */
 static uint64_t checked_dense(struct pmm *pmm, paddr_t pa)
@@ -163,8 +228,7 @@ static void check_single(struct pmm *pmm, const struct pmm_slot *slot, uint64_t 
 	if (unlikely((state & STATE_KIND) != STATE_NORMAL))
 		bad_state(pmm, d, state);
 	if (state & STATE_REC) {
-		uint64_t *records = block_records(pmm, (uint32_t)(d / BLOCK_PAGES), state);
-		uint64_t record = atomic_read_acquire(&records[d % BLOCK_PAGES]);
+		uint64_t record = atomic_read_acquire(frame_record(dense_to_paddr(pmm, d), state));
 		if (unlikely(record))
 			bad_record(pmm, d, record);
 	}
@@ -172,36 +236,23 @@ static void check_single(struct pmm *pmm, const struct pmm_slot *slot, uint64_t 
 		check_usable(pmm, slot, d);
 }
 
-static void free_single(struct pmm *pmm, paddr_t pa)
+/* ---- freeing: out of line ----------------------------------------------------------------- */
+
+/* Orders 1..8: the record of the first frame says the order. */
+static void free_order(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
 {
 	uint64_t d = checked_dense(pmm, pa);
 	uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
-	struct pmm_slot *slot = slot_enter(pmm);
-	check_single(pmm, slot, d, state);
-	if (likely(slot))
-		slot_buffer(pmm, slot, d / 64, (uint64_t)1 << d % 64);
-	else
-		block_free_bits(pmm, NULL, d / 64, (uint64_t)1 << d % 64);
-	slot_leave(slot);
-}
-
-/* Orders 1..8: the record of the first frame says the order. */
-static void free_order(struct pmm *pmm, paddr_t pa, unsigned order)
-{
-	uint64_t d = checked_dense(pmm, pa);
-	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
-	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	unsigned n = 1u << order;
 	if ((d & (n - 1)) || (state & STATE_KIND) != STATE_NORMAL || !(state & STATE_REC))
 		bad_state(pmm, d, state);
-	uint64_t *record = &block_records(pmm, block, state)[d % BLOCK_PAGES];
 	uint64_t was = RECORD_ORDER(order);
-	if (!atomic_cas(record, &was, 0)) {
+	if (!atomic_cas(frame_record(pa, state), &was, 0)) {
 		if (was == 0 && !(atomic_read_relaxed(&pmm->lines[d / 64]) >> d % 64 & 1))
 			free_panic(pmm, d, "it is already free");
 		bad_record(pmm, d, was);
 	}
-	struct pmm_slot *slot = slot_enter(pmm);
+	struct pmm_slot *slot = slot_enter(pmm, cpu);
 	if (slot && n < 64)
 		slot_buffer(pmm, slot, d / 64, bit_run(d % 64, n));
 	else
@@ -211,13 +262,13 @@ static void free_order(struct pmm *pmm, paddr_t pa, unsigned order)
 	slot_leave(slot);
 }
 
-static void free_huge(struct pmm *pmm, paddr_t pa)
+static void free_huge(struct pmm *pmm, unsigned cpu, paddr_t pa)
 {
 	uint64_t d = checked_dense(pmm, pa);
 	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 	if (d % BLOCK_PAGES)
 		free_panic(pmm, d, "it was allocated with another order");
-	struct pmm_slot *slot = slot_enter(pmm);
+	struct pmm_slot *slot = slot_enter(pmm, cpu);
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	if ((state & STATE_KIND) != STATE_HUGE) {
 		if (state_count(state) == BLOCK_PAGES)
@@ -226,35 +277,113 @@ static void free_huge(struct pmm *pmm, paddr_t pa)
 	}
 	if (slot && slot->nhuge < HUGE_CACHED) {
 		atomic_write_release(&pmm->states[block], STATE_CACHED | slot_id(pmm, slot));
-		slot->huge[slot->nhuge++] = block;
+		slot->huge[slot->nhuge++] =
+		    (struct huge_entry){block, (uint32_t)(pa >> HUGE_SHIFT)};
 	} else if (!block_free_whole(pmm, block, STATE_HUGE)) {
 		free_panic(pmm, d, "it is already free");
 	}
 	slot_leave(slot);
 }
 
-void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
+static void free_giant(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+{
+	uint64_t d = checked_dense(pmm, pa), npages = (uint64_t)1 << order;
+	if (paddr_to_pfn(pa) & (npages - 1))
+		free_panic(pmm, d, "it was allocated with another order");
+	for (uint64_t i = 0; i < npages; i += BLOCK_PAGES) {
+		uint64_t e = checked_dense(pmm, pa + (i << PAGE_SHIFT));
+		uint32_t state = atomic_read_relaxed(&pmm->states[e / BLOCK_PAGES]);
+		if ((state & STATE_KIND) != STATE_HUGE)
+			bad_state(pmm, e, state);
+	}
+	pmm_free_range(pmm, pa, npages);
+}
+
+static __attribute__((noinline)) void free_slow(struct pmm *pmm, unsigned cpu, paddr_t pa,
+						unsigned order)
 {
 	mem_assert(order <= PMM_ORDER_GIGA);
-	if (likely(order == 0)) {
-		free_single(pmm, pa);
-	} else if (order < PMM_ORDER_HUGE) {
-		free_order(pmm, pa, order);
+	if (order > PMM_ORDER_HUGE) {
+		free_giant(pmm, cpu, pa, order);
 	} else if (order == PMM_ORDER_HUGE) {
-		free_huge(pmm, pa);
+		free_huge(pmm, cpu, pa);
+	} else if (order) {
+		free_order(pmm, cpu, pa, order);
 	} else {
-		uint64_t d = checked_dense(pmm, pa), npages = (uint64_t)1 << order;
-		if (paddr_to_pfn(pa) & (npages - 1))
-			free_panic(pmm, d, "it was allocated with another order");
-		for (uint64_t i = 0; i < npages; i += BLOCK_PAGES) {
-			uint64_t e = checked_dense(pmm, pa + (i << PAGE_SHIFT));
-			uint32_t state = atomic_read_relaxed(&pmm->states[e / BLOCK_PAGES]);
-			if ((state & STATE_KIND) != STATE_HUGE)
-				bad_state(pmm, e, state);
-		}
-		pmm_free_range(pmm, pa, npages);
+		uint64_t d = checked_dense(pmm, pa), bit = (uint64_t)1 << d % 64;
+		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
+		struct pmm_slot *slot = slot_enter(pmm, cpu);
+		check_single(pmm, slot, d, state);
+		if (slot)
+			slot_buffer(pmm, slot, d / 64, bit);
+		else
+			block_free_bits(pmm, NULL, d / 64, bit);
+		slot_leave(slot);
 	}
 }
+
+/* Another word has the buffer entry; the caller is inside the slot, and out of it
+ * when this returns. */
+static __attribute__((noinline)) void free_evict(struct pmm *pmm, struct pmm_slot *slot, uint64_t d)
+{
+	slot_buffer(pmm, slot, d / 64, (uint64_t)1 << d % 64);
+	slot_out(slot);
+}
+
+/* ---- freeing: the fast path ------------------------------------------------------------------ */
+
+/* One frame of segment 0: an address that is not a multiple of a page rotates to
+ * a number far above any. All else, and all that looks wrong, is free_slow's. */
+static inline void free_fast(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+{
+	uint64_t d = (pa >> PAGE_SHIFT | pa << (64 - PAGE_SHIFT)) - pmm->low_first;
+	struct pmm_slot *slot = &pmm->slots[cpu];
+	mem_debug_assert(cpu < pmm->ncpus);
+	if (likely(!order && d < atomic_read_relaxed(&pmm->low_ready))) {
+		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
+		bool good = !(state & (STATE_KIND | STATE_MIXED));
+		if (good && (state & STATE_REC))
+			good = !atomic_read_relaxed(frame_record(pa, state));
+		if (likely(good) && likely(slot_try(slot))) {
+			struct free_word *f = &slot->buffer[d / 64 % BUFFER_WORDS];
+			uint64_t bit = (uint64_t)1 << d % 64, mask = f->mask;
+			if (unlikely(f->w != d / 64 || (mask & bit))) {
+				free_evict(pmm, slot, d);
+				return;
+			}
+			f->mask = mask | bit;
+			slot_out(slot);
+			return;
+		}
+	} else if (order == PMM_ORDER_HUGE && d < atomic_read_relaxed(&pmm->low_ready) &&
+		   !(d % BLOCK_PAGES) && likely(slot_try(slot))) {
+		uint32_t *state = &pmm->states[d / BLOCK_PAGES];
+		if (likely(slot->nhuge < HUGE_CACHED && atomic_read_relaxed(state) == STATE_HUGE)) {
+			atomic_write_release(state, STATE_CACHED | slot_id(pmm, slot));
+			slot->huge[slot->nhuge++] = (struct huge_entry){
+			    (uint32_t)(d / BLOCK_PAGES), (uint32_t)(pa >> HUGE_SHIFT)};
+			slot_out(slot);
+			return;
+		}
+		slot_out(slot);
+	}
+	free_slow(pmm, cpu, pa, order);
+}
+
+void pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+{
+	free_fast(pmm, cpu, pa, order);
+}
+
+void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
+{
+	host_preempt_disable();
+	free_fast(pmm, host_cpu(), pa, order);
+	host_preempt_enable();
+}
+
+/* ---- ranges ------------------------------------------------------------------------------------
+ */
 
 /* A block that was taken whole gets single bits, so that parts can go. */
 static void split_whole(struct pmm *pmm, uint32_t block, uint32_t state)
@@ -277,7 +406,8 @@ static void free_part(struct pmm *pmm, uint64_t d, unsigned n)
 		split_whole(pmm, block, state);
 		state = atomic_read_relaxed(&pmm->states[block]);
 	}
-	struct pmm_slot *slot = slot_enter(pmm);
+	host_preempt_disable();
+	struct pmm_slot *slot = slot_enter(pmm, host_cpu());
 	for (unsigned i = 0; i < n; i++)
 		check_single(pmm, slot, d + i, state);
 	while (n) {
@@ -287,6 +417,7 @@ static void free_part(struct pmm *pmm, uint64_t d, unsigned n)
 		n -= step;
 	}
 	slot_leave(slot);
+	host_preempt_enable();
 }
 
 void pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages)
@@ -307,24 +438,22 @@ void pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages)
 
 bool pmm_idle(struct pmm *pmm)
 {
-	struct pmm_slot *slot = slot_enter(pmm);
+	host_preempt_disable();
+	struct pmm_slot *slot = slot_enter(pmm, host_cpu());
 	bool more = false;
-	if (slot) {
-		for (unsigned i = 0; i < POOL_STEP && slot->npool < POOL_FRAMES; i++) {
-			paddr_t pa = slot_take(pmm, slot, KIND_USER);
-			if (pa == PADDR_NONE)
-				break;
-			arch_clear_page(paddr_to_ptr(pa));
-			uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
-			uint32_t block = (uint32_t)(d / BLOCK_PAGES);
-			uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-			atomic_write_relaxed(&block_records(pmm, block, state)[d % BLOCK_PAGES],
-					     RECORD_POOL);
-			slot->pool[slot->npool++] = pa;
-			more = true;
-		}
+	for (unsigned i = 0; slot && i < POOL_STEP && slot->npool < POOL_FRAMES; i++) {
+		paddr_t pa = slot_take(pmm, slot, KIND_USER);
+		if (pa == PADDR_NONE)
+			break;
+		arch_clear_page(paddr_to_ptr(pa));
+		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
+		atomic_write_relaxed(frame_record(pa, state), RECORD_POOL);
+		slot->pool[slot->npool++] = pa;
+		more = true;
 	}
 	slot_leave(slot);
+	host_preempt_enable();
 	return more;
 }
 

@@ -60,7 +60,8 @@ static unsigned held_by_slots(const struct pmm *pmm, uint64_t d)
 
 static bool check_records(const struct pmm *pmm, uint32_t block, uint32_t state)
 {
-	const uint64_t *records = block_records(pmm, block, state);
+	const uint64_t *records =
+	    frame_record(dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES), state);
 	if (records[state_record(state)] != RECORD_PAGE)
 		BAD("block %u: the record page does not know itself", block);
 	for (unsigned i = 0; i < BLOCK_PAGES; i++) {
@@ -113,7 +114,7 @@ static bool check_block(const struct pmm *pmm, uint32_t block)
 		for (unsigned k = 0; k < KIND_COUNT; k++)
 			n += slot->word[k].block == block;
 		for (unsigned i = 0; i < slot->nhuge; i++)
-			n += slot->huge[i] == block;
+			n += slot->huge[i].block == block;
 		if (n != 1)
 			BAD("block %u: its owner knows it %u times", block, n);
 	}
@@ -139,8 +140,8 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 			BAD("slot %u: buffered frames of word %llu are free already", index,
 			    (unsigned long long)slot->buffer[i].w);
 	for (unsigned i = 0; i < slot->nhuge; i++)
-		if (pmm->states[slot->huge[i]] != (STATE_CACHED | slot_id(pmm, slot)))
-			BAD("slot %u: block %u is not cached by it", index, slot->huge[i]);
+		if (pmm->states[slot->huge[i].block] != (STATE_CACHED | slot_id(pmm, slot)))
+			BAD("slot %u: block %u is not cached by it", index, slot->huge[i].block);
 	return true;
 }
 

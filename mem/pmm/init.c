@@ -87,6 +87,7 @@ static void plan(const struct memmap *map, unsigned ncpus, struct layout *l)
 	l->nsegments = make_segments(map, NULL, &l->nblocks);
 	l->nregions = map->count + SPARE_REGIONS;
 	uint64_t ngroups = (l->nblocks + GROUP_BLOCKS - 1) / GROUP_BLOCKS;
+	at = align_up(at, sizeof(struct pmm_slot));
 	l->slots = place(&at, (uint64_t)(ncpus + 1) * sizeof(struct pmm_slot));
 	/* One more: the metadata itself can make a hole long enough to split at. */
 	l->segments = place(&at, (l->nsegments + 1) * sizeof(struct segment));
@@ -172,6 +173,7 @@ mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
 	pmm->metadata_bytes = l.bytes;
 	memcpy(pmm->map.regions, map->regions, map->count * sizeof(*map->regions));
 	pmm->nsegments = make_segments(map, pmm->segments, &pmm->nblocks);
+	pmm->low_first = pmm->nsegments ? pmm->segments[0].first : 0;
 	mem_assert(pmm->nsegments <= l.nsegments + 1 && pmm->nblocks <= l.nblocks);
 	for (unsigned i = 0; i <= ncpus; i++)
 		init_slot(&pmm->slots[i]);
@@ -247,6 +249,8 @@ bool frontier_extend(struct pmm *pmm, bool locked)
 		for (uint64_t block = from; block < to; block++)
 			init_block(pmm, (uint32_t)block);
 		atomic_write_release(&pmm->ready, to * BLOCK_PAGES);
+		atomic_write_release(&pmm->low_ready,
+				     mem_min(to * BLOCK_PAGES, pmm->segments[0].npages));
 	}
 	if (!locked)
 		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);

@@ -88,11 +88,16 @@ struct private_word {
 	uint32_t block; /* the block this kind owns, or BLOCK_NONE */
 	uint32_t next;  /* next of its words to look at */
 	uint32_t hint;  /* where to look for the next block */
-};
+} MEM_CACHE_ALIGNED;
 
 struct free_word {
 	uint64_t w;
 	uint64_t mask;
+};
+
+struct huge_entry {
+	uint32_t block;
+	uint32_t number; /* physical address / 2 MiB */
 };
 
 #define BUFFER_WORDS 32u
@@ -107,11 +112,11 @@ struct pmm_slot {
 	uint8_t revoked; /* SLOT_*: its CPU must use the shared slot */
 	uint8_t npool;
 	uint8_t nhuge;
+	struct huge_entry huge[HUGE_CACHED];
 	struct private_word word[KIND_COUNT];
 	struct free_word buffer[BUFFER_WORDS]; /* by word number */
 	paddr_t pool[POOL_FRAMES];             /* cleared frames with records */
-	uint32_t huge[HUGE_CACHED];
-} MEM_CACHE_ALIGNED;
+} __attribute__((aligned(1024)));              /* a shift finds it */
 
 struct segment {
 	pfn_t first;     /* multiple of 512 */
@@ -120,10 +125,14 @@ struct segment {
 };
 
 struct pmm {
+	/* What pmm_alloc and pmm_free of one frame read; written by the frontier. */
+	struct pmm_slot *slots; /* one per CPU, then the shared one */
+	uint32_t *states;
+	pfn_t low_first;    /* first frame of segment 0 ... */
+	uint64_t low_ready; /* ... and how many of it lie below the frontier */
+
 	uint64_t ready; /* frames below have lines, states and summaries */
 	uint64_t *lines;
-	uint32_t *states;
-	struct pmm_slot *slots; /* one per CPU, then the shared one */
 	struct segment *segments;
 	unsigned nsegments;
 	unsigned ncpus;
@@ -214,10 +223,11 @@ static inline bool may_wait(unsigned flags)
 #define RECORD_PAGE        RECORD_CODE(0xe0) /* the frame that holds the records */
 #define RECORD_POOL        RECORD_CODE(0xe2) /* free, cleared, in a CPU's pool */
 
-static inline uint64_t *block_records(const struct pmm *pmm, uint32_t block, uint32_t state)
+/* The record of the frame at pa, whose block has this state. Blocks are aligned. */
+static inline uint64_t *frame_record(paddr_t pa, uint32_t state)
 {
-	return paddr_to_ptr(
-	    dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES + state_record(state)));
+	paddr_t page = (pa & ~(HUGE_SIZE - 1)) + ((paddr_t)state_record(state) << PAGE_SHIFT);
+	return (uint64_t *)paddr_to_ptr(page) + (pa >> PAGE_SHIFT) % BLOCK_PAGES;
 }
 
 /* ---- block.c ------------------------------------------------------------------------ */
@@ -264,16 +274,45 @@ bool frame_is_usable(const struct pmm *pmm, pfn_t pfn);
 
 /* ---- slot.c ---------------------------------------------------------------------------- */
 
-/* Enter and leave this CPU's slot. NULL: use the shared path. Both bracket with
- * preemption off, NULL included: leave with what enter gave. */
-struct pmm_slot *slot_enter(struct pmm *pmm);
-void slot_leave(struct pmm_slot *slot);
+/* Enter a CPU's slot; that CPU is the caller's, preemption is off. False: go the
+ * shared way. */
+static inline bool slot_try(struct pmm_slot *slot)
+{
+	MEM_POINT();
+	if (unlikely(atomic_read_relaxed(&slot->busy)))
+		return false;
+	atomic_write_relaxed(&slot->busy, 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	MEM_POINT();
+	if (unlikely(__atomic_load_n(&slot->revoked, __ATOMIC_ACQUIRE))) {
+		__atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
+		return false;
+	}
+	return true;
+}
+
+static inline void slot_out(struct pmm_slot *slot)
+{
+	__atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
+	MEM_POINT();
+}
+
+/* As slot_try for slow paths: starts a slot that was never used. NULL: go the
+ * shared way; slot_leave takes what this gave. */
+struct pmm_slot *slot_enter(struct pmm *pmm, unsigned cpu);
+static inline void slot_leave(struct pmm_slot *slot)
+{
+	if (slot)
+		slot_out(slot);
+}
 /* One frame of `kind` out of a slot that the caller is inside of, or PADDR_NONE. */
 paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind);
 paddr_t slot_take_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order);
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot);
 /* Put freed bits into the buffer. */
 void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask);
+/* Flush a buffer entry and make it word w's, empty. */
+void slot_evict(struct pmm *pmm, struct pmm_slot *slot, struct free_word *f, uint64_t w);
 /* Give everything back to the bitmap. */
 void slot_flush(struct pmm *pmm, struct pmm_slot *slot);
 /* Give back what is cached, but keep private words and blocks. */

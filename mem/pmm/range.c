@@ -197,8 +197,8 @@ paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records)
 			set_part(pmm, d, d + n);
 		if (ok && order) {
 			uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-			uint64_t *all = block_records(pmm, block, state);
-			atomic_write_relaxed(&all[d % BLOCK_PAGES], RECORD_ORDER(order));
+			atomic_write_relaxed(frame_record(dense_to_paddr(pmm, d), state),
+					     RECORD_ORDER(order));
 		}
 		block_release(pmm, block);
 		if (ok)

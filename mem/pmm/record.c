@@ -23,11 +23,8 @@ static uint64_t *find_record(const struct pmm *pmm, paddr_t pa)
 	uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
 	if (unlikely(d == PFN_NONE || d >= atomic_read_acquire(&pmm->ready)))
 		return NULL;
-	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
-	uint32_t state = atomic_read_acquire(&pmm->states[block]);
-	if (unlikely(!(state & STATE_REC)))
-		return NULL;
-	return block_records(pmm, block, state) + d % BLOCK_PAGES;
+	uint32_t state = atomic_read_acquire(&pmm->states[d / BLOCK_PAGES]);
+	return likely(state & STATE_REC) ? frame_record(pa, state) : NULL;
 }
 
 static uint64_t *record_of(const struct pmm *pmm, paddr_t pa)

@@ -53,30 +53,13 @@ static void slot_start(struct pmm *pmm, struct pmm_slot *slot)
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 }
 
-struct pmm_slot *slot_enter(struct pmm *pmm)
+struct pmm_slot *slot_enter(struct pmm *pmm, unsigned cpu)
 {
-	host_preempt_disable();
-	unsigned cpu = host_cpu();
 	mem_assert(cpu < pmm->ncpus);
 	struct pmm_slot *slot = &pmm->slots[cpu];
 	if (unlikely(atomic_read_relaxed(&slot->revoked) & SLOT_NEW))
 		slot_start(pmm, slot);
-	if (unlikely(atomic_read_relaxed(&slot->busy)))
-		return NULL; /* we interrupted it */
-	atomic_write_relaxed(&slot->busy, 1);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (unlikely(atomic_read_acquire(&slot->revoked))) {
-		atomic_write_release(&slot->busy, 0);
-		return NULL;
-	}
-	return slot;
-}
-
-void slot_leave(struct pmm_slot *slot)
-{
-	if (slot)
-		atomic_write_release(&slot->busy, 0);
-	host_preempt_enable();
+	return slot_try(slot) ? slot : NULL;
 }
 
 /* ---- blocks to take from -------------------------------------------------------- */
@@ -260,8 +243,9 @@ static paddr_t take_run(struct pmm *pmm, uint32_t block, unsigned order)
 	for (unsigned i = at / 64; i < (at + n + 63) / 64; i++)
 		atomic_or(&line[i], n >= 64 ? ALL_ONES : bit_run(at % 64, n));
 	uint32_t state = block_sub(pmm, block, n);
-	atomic_write_relaxed(&block_records(pmm, block, state)[at], RECORD_ORDER(order));
-	return dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES + at);
+	paddr_t pa = dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES + at);
+	atomic_write_relaxed(frame_record(pa, state), RECORD_ORDER(order));
+	return pa;
 }
 
 /* `arg` = owner id | order << 8: claim only where the run is. */
@@ -326,7 +310,7 @@ static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot)
 {
 	if (slot->nhuge) {
-		uint32_t block = slot->huge[--slot->nhuge];
+		uint32_t block = slot->huge[--slot->nhuge].block;
 		atomic_write_release(&pmm->states[block], STATE_HUGE);
 		return block;
 	}
@@ -335,15 +319,19 @@ uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot)
 
 /* ---- giving back ------------------------------------------------------------------------ */
 
+void slot_evict(struct pmm *pmm, struct pmm_slot *slot, struct free_word *f, uint64_t w)
+{
+	if (f->mask)
+		block_free_bits(pmm, slot, f->w, f->mask);
+	f->w = w;
+	f->mask = 0;
+}
+
 void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
 {
 	struct free_word *f = &slot->buffer[w % BUFFER_WORDS];
-	if (f->w != w) {
-		if (f->mask)
-			block_free_bits(pmm, slot, f->w, f->mask);
-		f->w = w;
-		f->mask = 0;
-	}
+	if (f->w != w)
+		slot_evict(pmm, slot, f, w);
 	if (unlikely(f->mask & mask))
 		free_panic(pmm, w * 64 + bit_lowest(f->mask & mask), "it is already free (cached)");
 	f->mask |= mask;
@@ -362,13 +350,12 @@ void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
 	while (slot->npool) {
 		paddr_t pa = slot->pool[--slot->npool];
 		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
-		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
-		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-		atomic_write_relaxed(&block_records(pmm, block, state)[d % BLOCK_PAGES], 0);
+		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
+		atomic_write_relaxed(frame_record(pa, state), 0);
 		block_free_bits(pmm, slot, d / 64, (uint64_t)1 << d % 64);
 	}
 	while (slot->nhuge)
-		if (!block_free_whole(pmm, slot->huge[--slot->nhuge],
+		if (!block_free_whole(pmm, slot->huge[--slot->nhuge].block,
 				      STATE_CACHED)) /* only we change it */
 			host_panic("pmm: a cached 2 MiB block changed its state");
 }

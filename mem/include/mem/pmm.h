@@ -63,6 +63,11 @@ MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
  * referenced is the caller's mistake: host_panic with the reason. */
 void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order);
 
+/* The same two for a caller that has preemption (or interrupts) off anyway and
+ * knows which CPU this is: cpu == host_cpu(). */
+MEM_CHECKED paddr_t pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags);
+void pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order);
+
 /* Allocate `npages` contiguous frames starting at a multiple of `align_pages`
  * (a power of two), entirely below physical address `below` (PADDR_NONE: no
  * bound). Slow (searches), exact (finds a range if there is one).
