@@ -10,8 +10,8 @@
  *
  * head and tail are positions that only grow; head - tail bytes are in the
  * pipe, at most slots * 4096. A slot's page is made when the first byte goes
- * into it and leaves it with the last; it then moves to the slot that is
- * written next if that has none, so that short messages cost no allocation.
+ * into it and freed when the last leaves it: an empty pipe holds no memory, so
+ * that free memory is exactly what it was when a program has come and gone.
  *
  * One mutex per pipe guards everything; user copies happen under it (page
  * faults do not come here). Sleeping for room or for bytes happens without it.
@@ -83,18 +83,6 @@ static char **slot_of(struct pipe *p, uint64_t position)
 
 /* ---- reading ---------------------------------------------------------------------------- */
 
-/* The last byte of this slot left: its page moves to the slot that is written
- * next, or goes. */
-static void retire_page(struct pipe *p, char **slot)
-{
-	char **next = slot_of(p, p->tail);
-	if (next != slot && !*next)
-		*next = *slot;
-	else
-		kfree(*slot);
-	*slot = NULL;
-}
-
 /* Take up to `bytes`; what was taken, *error if a copy failed. */
 static size_t pipe_take(struct pipe *p, uint64_t buffer, size_t bytes, long *error)
 {
@@ -108,8 +96,11 @@ static size_t pipe_take(struct pipe *p, uint64_t buffer, size_t bytes, long *err
 		chunk -= left;
 		atomic_write_release(&p->tail, p->tail + chunk);
 		done += chunk;
-		if (!(p->tail & PAGE_MASK) && chunk)
-			retire_page(p, slot);
+		/* The last byte of this page, or of the pipe. */
+		if (chunk && (!(p->tail & PAGE_MASK) || !pipe_used(p))) {
+			kfree(*slot);
+			*slot = NULL;
+		}
 		if (left) {
 			*error = -EFAULT;
 			break;
