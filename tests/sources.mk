@@ -3,3 +3,4 @@
 -include tests/machine/sources.mk
 -include tests/model/sources.mk
 -include tests/pitfalls/sources.mk
+-include tests/mutations/sources.mk

@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Apply each mutation of list.py to mem/, and see some test catch it.
+
+    run.py [--jobs N] [--list] [FILTER...]
+
+For each: the edited file (or, for a header, every source that includes it) is
+compiled with the hosted flags, linked with the unchanged rest, and the named
+tests are run until one fails. A mutation that every test survives, one whose
+text is not found exactly once, and one that does not compile are errors.
+Prints `ok mutation NAME: caught by TEST` or `FAIL mutation NAME: why`.
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+
+import importlib.util
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SEEDS = ["1", "2", "3"]
+
+
+def load_list():
+    spec = importlib.util.spec_from_file_location("mutation_list", HERE / "list.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.MUTATIONS
+
+
+def make_info():
+    """What make knows: mem/ sources, each binary's sources, compiler, flags."""
+    text = subprocess.run(["make", "-s", "mutation-info"], cwd=ROOT, check=True,
+                          capture_output=True, text=True).stdout
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+class Builder:
+    def __init__(self):
+        self.info = make_info()
+        self.build = ROOT / self.info["build"]
+        self.mem = self.info["mem"].split()
+
+    def object_of(self, source):
+        return self.build / "hosted" / (source + ".o")
+
+    def users_of(self, header):
+        """Sources of mem/ that include this header, by the compiler's own notes."""
+        users = []
+        for source in self.mem:
+            notes = self.object_of(source).with_suffix(".d")
+            if header in notes.read_text():
+                users.append(source)
+        return users
+
+    def mutate(self, mutation):
+        name, file, old, new, _ = mutation
+        text = (ROOT / file).read_text()
+        count = text.count(old)
+        if count != 1:
+            raise RuntimeError(f"its text occurs {count} times in {file}: bring list.py up to date")
+        place = self.build / "mutations" / re.sub(r"[^a-z0-9]+", "-", name.lower())
+        target = place / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text.replace(old, new))
+        return place, target
+
+    def compile(self, place, file, target):
+        """Objects that differ from the unchanged build: source -> object."""
+        sources = [file] if file.endswith(".c") else self.users_of(file)
+        if not sources:
+            raise RuntimeError(f"nothing includes {file}")
+        changed = {}
+        for source in sources:
+            # A changed source is compiled where it is; a changed header is found first.
+            path = target if source == file else self.shadow(place, source)
+            out = place / (source + ".o")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            command = [self.info["cc"], f"-I{place}/mem", f"-I{place}/mem/include",
+                       *self.info["cflags"].split(), "-Wno-error", "-w", "-c", "-o", str(out),
+                       str(path)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError("does not compile: " + done.stderr[-600:])
+            changed[source] = out
+        return changed
+
+    def shadow(self, place, source):
+        """A copy of a source beside the changed header, so that "x.h" finds it."""
+        copy = place / source
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text((ROOT / source).read_text())
+        return copy
+
+    def link(self, place, binary, changed):
+        out = place / binary
+        objects = [changed.get(s, self.object_of(s))
+                   for s in self.info[binary + ".src"].split() + self.mem]
+        command = [self.info["cc"], *self.info["flags"].split(), "-o", str(out),
+                   *map(str, objects), *self.info[binary + ".ldflags"].split(), "-lpthread"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError("does not link: " + done.stderr[-600:])
+        return out
+
+
+def run_tests(builder, place, changed, tests):
+    """The first test that fails, or None."""
+    linked = {}
+    for seed in SEEDS:
+        for test in tests:
+            binary, _, pattern = test.partition(" ")
+            if binary not in linked:
+                linked[binary] = builder.link(place, binary, changed)
+            env = dict(os.environ, SEED=seed, QUIRE_MODEL_OPERATIONS="60000")
+            try:
+                done = subprocess.run([str(linked[binary]), pattern], env=env, timeout=300,
+                                      capture_output=True, text=True, errors="replace")
+            except subprocess.TimeoutExpired:
+                return test + " (no end)"
+            found = re.search(r"^FAIL (\S+?):.*", done.stdout, re.M)
+            if found:
+                reason = re.search(r"^PANIC: (.*)", done.stdout, re.M)
+                return found.group(1) + (f" ({reason.group(1)[:90]})" if reason else "")
+            if done.returncode or "\nok " not in done.stdout:
+                return f"{test} (status {done.returncode})"
+    return None
+
+
+def main():
+    args = sys.argv[1:]
+    jobs = 2
+    if "--jobs" in args:
+        at = args.index("--jobs")
+        jobs = int(args[at + 1])
+        del args[at:at + 2]
+    mutations = load_list()
+    if "--list" in args:
+        for m in mutations:
+            print("mutation " + m[0])
+        return 0
+    chosen = [m for m in mutations if not args or any(a in m[0] for a in args)]
+    subprocess.run(["make", "-s", f"-j{jobs}", "mutation-base"], cwd=ROOT, check=True)
+    builder = Builder()
+    todo, lock = list(chosen), threading.Lock()
+    failed = []
+
+    def work():
+        while True:
+            with lock:
+                if not todo:
+                    return
+                mutation = todo.pop(0)
+            try:
+                place, target = builder.mutate(mutation)
+                changed = builder.compile(place, mutation[1], target)
+                by = run_tests(builder, place, changed, mutation[4])
+                verdict = f"caught by {by}" if by else None
+                why = None if by else "survived " + ", ".join(mutation[4])
+                for binary in place.glob("test_*"):
+                    binary.unlink()
+            except RuntimeError as error:
+                verdict, why = None, str(error)
+            with lock:
+                if verdict:
+                    print(f"ok mutation {mutation[0]}: {verdict}")
+                else:
+                    print(f"FAIL mutation {mutation[0]}: {why}")
+                    failed.append(mutation[0])
+                sys.stdout.flush()
+
+    threads = [threading.Thread(target=work) for _ in range(jobs)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    print(f"# {len(chosen)} mutations, {len(chosen) - len(failed)} caught")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+# What tests/mutations/run.py needs to know, and the unchanged objects it links with.
+MUTATION_BINARIES := test_model test_pitfalls
+.PHONY: mutation-info mutation-base mutations model
+mutation-info:
+	@echo 'build=$(BUILD)'
+	@echo 'cc=$(CC)'
+	@echo 'mem=$(MEM_SRC)'
+	@echo 'cflags=$(HOSTED_CFLAGS) $(hosted_flags)'
+	@echo 'flags=$(hosted_flags)'
+	@$(foreach b,$(MUTATION_BINARIES),echo '$(b).src=$($(b)_SRC)'; echo '$(b).ldflags=$($(b)_LDFLAGS)';)
+mutation-base: $(foreach b,$(MUTATION_BINARIES),$(BUILD)/hosted/$(b))
+mutations:
+	$(Q)python3 tests/mutations/run.py
+# The long run of the oracle: 10^8 operations.
+model: $(BUILD)/hosted/test_model
+	$(Q)QUIRE_MODEL_OPERATIONS=$(or $(OPERATIONS),50000000) $(BUILD)/hosted/test_model model_one model_wandering
