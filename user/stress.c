@@ -113,7 +113,7 @@ static void unmap(void)
 	pthread_t threads[THREADS];
 	arena = (char *)0x21000000000; /* where nothing else comes to lie */
 	start(threads, unmap_reader);
-	for (int r = 0; r < 3000; r++) {
+	for (int r = 0; r < 400; r++) {
 		unsigned i = (unsigned)r * 7 % PLACES;
 		atomic_fetch_add(&phase[i], 1);
 		char *p = mmap(arena + i * PAGE, PAGE, PROT_READ | PROT_WRITE,
@@ -151,7 +151,7 @@ static void protect(void)
 	pthread_t threads[THREADS];
 	arena = anonymous(PAGE, PROT_READ | PROT_WRITE);
 	start(threads, protect_writer);
-	for (int r = 0; r < 2000; r++) {
+	for (int r = 0; r < 300; r++) {
 		CHECK(mprotect(arena, PAGE, PROT_READ | PROT_WRITE) == 0);
 		memset(arena, 0, THREADS);
 		sched_yield();
@@ -201,7 +201,7 @@ static void forking(void)
 	pthread_t threads[THREADS];
 	arena = anonymous(THREADS * 2 * PAGE, PROT_READ | PROT_WRITE);
 	start(threads, fork_writer);
-	for (int r = 0; r < 100; r++)
+	for (int r = 0; r < 30; r++)
 		CHECK(in_child(fork_child, NULL) == 0);
 	stop(threads);
 }
@@ -213,7 +213,7 @@ static pthread_barrier_t barrier;
 static void *fault_toucher(void *number)
 {
 	atomic_fetch_add(&ready, 1);
-	for (int r = 0; r < 150; r++) {
+	for (int r = 0; r < 50; r++) {
 		pthread_barrier_wait(&barrier);
 		for (size_t i = 0; i < 64; i++)
 			__atomic_fetch_add((long *)(void *)(arena + i * PAGE), 1, __ATOMIC_RELAXED);
@@ -228,7 +228,7 @@ static void fault(void)
 	pthread_t threads[THREADS];
 	pthread_barrier_init(&barrier, NULL, THREADS + 1);
 	start(threads, fault_toucher);
-	for (int r = 0; r < 150; r++) {
+	for (int r = 0; r < 50; r++) {
 		arena = anonymous(64 * PAGE, PROT_READ | PROT_WRITE);
 		pthread_barrier_wait(&barrier);
 		pthread_barrier_wait(&barrier);
@@ -263,7 +263,7 @@ static void move(void)
 	for (size_t i = 0; i < 8; i++)
 		here[i * PAGE] = (char)(i + 1);
 	start(threads, move_reader);
-	for (int r = 0; r < 2000; r++) {
+	for (int r = 0; r < 300; r++) {
 		CHECK(mremap(here, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, there) ==
 		      there);
 		CHECK(peek(here) == -1);
@@ -295,7 +295,7 @@ static void zap(void)
 	pthread_t threads[THREADS];
 	arena = anonymous(THREADS * 16 * PAGE, PROT_READ | PROT_WRITE);
 	start(threads, zap_writer);
-	for (int r = 0; r < 1000; r++) {
+	for (int r = 0; r < 200; r++) {
 		CHECK(madvise(arena, THREADS * 16 * PAGE, MADV_DONTNEED) == 0);
 		char *other = anonymous(16 * PAGE, PROT_READ | PROT_WRITE);
 		memset(other, 0xee, 16 * PAGE);
