@@ -96,8 +96,10 @@ static size_t pipe_take(struct pipe *p, uint64_t buffer, size_t bytes, long *err
 		chunk -= left;
 		atomic_write_release(&p->tail, p->tail + chunk);
 		done += chunk;
-		/* The last byte of this page, or of the pipe. */
-		if (chunk && (!(p->tail & PAGE_MASK) || !pipe_used(p))) {
+		/* The last byte of this page, or of the pipe; but a writer that has come
+		 * round may have bytes in this slot already. */
+		bool reused = p->head > p->tail + (p->slots - 1) * PAGE_SIZE;
+		if (chunk && !reused && (!(p->tail & PAGE_MASK) || !pipe_used(p))) {
 			kfree(*slot);
 			*slot = NULL;
 		}
