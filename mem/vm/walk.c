@@ -45,10 +45,14 @@ static struct table *lock_lowest(struct space *space, vpn_t first, vpn_t last, u
 		vm_walk_enter(space->vmm);
 		struct table *t = descend(space, first, last, min_level);
 		table_lock(t);
+		bool found = is_deepest(t, first, last, min_level);
+		/* Only a live table holds still for its lock: a stale one may be freed as
+		 * soon as the walk is over, locked or not. */
+		if (unlikely(!found))
+			table_unlock(t);
 		vm_walk_leave(space->vmm);
-		if (likely(is_deepest(t, first, last, min_level)))
+		if (likely(found))
 			return t;
-		table_unlock(t);
 	}
 }
 
