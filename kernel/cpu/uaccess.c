@@ -57,15 +57,17 @@ bool user_range_ok(uint64_t at, size_t bytes)
 	return bytes <= USER_TOP && at <= USER_TOP - bytes;
 }
 
-/* User memory may have to be waited for: nothing that others spin on is held. */
-static void assert_may_fault(void)
+/* User memory may have to be waited for: nothing that others spin on is held.
+ * The kernel's side is kernel memory: a NULL there is a bug, not the user's. */
+static void assert_may_fault(const void *kernel_side, size_t bytes)
 {
 	mem_assert_no_locks();
+	kassert(!bytes || (vaddr_t)kernel_side >= KERNEL_BASE);
 }
 
 size_t copy_from_user_partial(void *to, uint64_t from, size_t bytes)
 {
-	assert_may_fault();
+	assert_may_fault(to, bytes);
 	if (!user_range_ok(from, bytes))
 		return bytes;
 	return user_copy(to, (const void *)from, bytes);
@@ -73,7 +75,7 @@ size_t copy_from_user_partial(void *to, uint64_t from, size_t bytes)
 
 size_t copy_to_user_partial(uint64_t to, const void *from, size_t bytes)
 {
-	assert_may_fault();
+	assert_may_fault(from, bytes);
 	if (!user_range_ok(to, bytes))
 		return bytes;
 	return user_copy((void *)to, from, bytes);
@@ -91,7 +93,7 @@ int copy_to_user(uint64_t to, const void *from, size_t bytes)
 
 int clear_user(uint64_t to, size_t bytes)
 {
-	assert_may_fault();
+	mem_assert_no_locks();
 	if (!user_range_ok(to, bytes))
 		return -EFAULT;
 	return user_clear((void *)to, bytes) ? -EFAULT : 0;
@@ -99,7 +101,7 @@ int clear_user(uint64_t to, size_t bytes)
 
 ssize_t strncpy_from_user(char *to, uint64_t from, size_t bytes)
 {
-	assert_may_fault();
+	assert_may_fault(to, bytes);
 	if (from >= USER_TOP)
 		return -EFAULT;
 	/* A string may end before the top of user memory although `bytes` reach past it. */
@@ -112,7 +114,7 @@ ssize_t strncpy_from_user(char *to, uint64_t from, size_t bytes)
 
 int user_load32(uint64_t at, uint32_t *value)
 {
-	assert_may_fault();
+	assert_may_fault(value, 4);
 	if (!user_range_ok(at, 4))
 		return -EFAULT;
 	return user_load32_raw((const uint32_t *)at, value) ? -EFAULT : 0;
@@ -120,7 +122,7 @@ int user_load32(uint64_t at, uint32_t *value)
 
 int user_cas32(uint64_t at, uint32_t expected, uint32_t desired, uint32_t *old)
 {
-	assert_may_fault();
+	assert_may_fault(old, 4);
 	if (!user_range_ok(at, 4))
 		return -EFAULT;
 	return user_cas32_raw((uint32_t *)at, expected, desired, old) ? -EFAULT : 0;

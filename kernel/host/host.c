@@ -6,6 +6,7 @@
 #include <kernel/proc.h>
 #include <mem/host.h>
 
+#include "arch/x86_64/pte.h"
 #include "base/atomic.h"
 #include "kernel/cpu/priv.h"
 #include "kernel/host/fault.h"
@@ -137,11 +138,12 @@ void host_user_fault(struct mem_trap *trap, const struct vmm_fault *fault)
 
 bool host_fixup_fault(struct mem_trap *trap, const struct vmm_fault *fault)
 {
+	/* The table is for user addresses: a user copy that runs off its kernel
+	 * buffer is as fatal as anything else that does. */
 	struct trapframe *f = trap->frame;
-	uintptr_t to = extable_find(f->rip);
+	uintptr_t to = fault->address < USER_TOP ? extable_find(f->rip) : 0;
 	if (!to)
 		return false;
-	(void)fault;
 	f->rip = to;
 	return true;
 }
