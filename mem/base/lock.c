@@ -79,10 +79,15 @@ static bool try_take(struct mem_lock *lock)
 
 static void spin_take(struct mem_lock *lock)
 {
-	mem_assert(!mem_lock_held(lock));
-	while (!try_take(lock))
+	uint32_t me = host_cpu() + 1, expected = 0;
+	if (likely(atomic_cas(&lock->held, &expected, me)))
+		return;
+	mem_assert(expected != me); /* taken twice by one CPU */
+	do {
 		while (atomic_read_relaxed(&lock->held))
 			host_relax();
+		expected = 0;
+	} while (!atomic_cas(&lock->held, &expected, me));
 }
 
 void mem_lock(struct mem_lock *lock, enum mem_rank rank)

@@ -165,20 +165,19 @@ static vpn_t start_with_guard(const struct run *run)
 /* Is there a gap of npages ending at or below s->top and inside or above t? */
 static bool scan_down(struct gap_scan *s, struct table *t)
 {
+	/* A stack above the limit keeps its guard gap free, too. */
+	vpn_t from = mem_min(s->limit + STACK_GUARD_NPAGES, table_end(t));
 	unsigned i = t->run_count;
-	int k = t->level > 1 ? vm_table_last(t, 0, PT_ENTRIES) : -1;
+	int k = t->level > 1 ? vm_table_last(t, 0, vpn_index(from - 1, t->level) + 1) : -1;
 	while (i > 0 || k >= 0) {
 		const struct run *run = i ? &t->runs[i - 1] : NULL;
 		struct table *child = k >= 0 ? vm_table_child(t, (unsigned)k) : NULL;
 		if (child && (!run || child->first > run->first)) {
-			/* A stack above the limit keeps its guard gap free, too. */
-			if (child->first < s->limit + STACK_GUARD_NPAGES) {
-				table_lock(child);
-				bool found = scan_down(s, child);
-				table_unlock(child);
-				if (found)
-					return true;
-			}
+			table_lock(child);
+			bool found = scan_down(s, child);
+			table_unlock(child);
+			if (found)
+				return true;
 			k = vm_table_last(t, 0, (unsigned)k);
 			continue;
 		}
@@ -197,37 +196,59 @@ bool vm_near_stack(struct space *space, vpn_t end)
 	       start_with_guard(&above) < end;
 }
 
+/* The hint says that no gap of more than gap_npages lies above gap_from. What is
+ * mapped from gap_from downwards lowers it, what is unmapped above raises it. */
+bool vm_guess_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
+{
+	bool known = false;
+	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
+	if (space->gap_limit == limit && npages > space->gap_npages &&
+	    space->gap_from >= npages + MMAP_MIN_VPN) {
+		*out = space->gap_from - npages;
+		known = true;
+	}
+	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
+	return known;
+}
+
+void vm_gap_taken(struct space *space, vpn_t first, vpn_t end)
+{
+	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
+	if (space->gap_from == end)
+		space->gap_from = first;
+	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
+}
+
+void vm_gap_opened(struct space *space, vpn_t end)
+{
+	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
+	if (end > space->gap_from)
+		space->gap_from = mem_min(end, space->gap_limit);
+	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
+}
+
+void vm_gap_forget(struct space *space)
+{
+	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
+	space->gap_limit = 0;
+	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
+}
+
 bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 {
-	vpn_t from = limit;
-	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
-	if (space->gap_limit == limit && npages > space->gap_npages)
-		from = mem_min(from, space->gap_from);
-	uint64_t changes = space->gap_changes;
-	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
-
-	struct gap_scan s = {npages, from, from};
+	struct gap_scan s = {npages, limit, limit};
 	table_lock(space->root);
 	bool found = scan_down(&s, space->root);
 	table_unlock(space->root);
 	if (!found && (s.top < npages || s.top - npages < MMAP_MIN_VPN))
 		return false;
 	*out = s.top - npages;
-
+	/* If somebody changes the space before this is written, the hint is a bad
+	 * one, and the next guess is found out. */
 	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
-	if (space->gap_changes == changes) {
-		space->gap_limit = limit;
-		space->gap_from = s.top;
-		space->gap_npages = npages - 1;
-	}
+	space->gap_limit = limit;
+	space->gap_from = s.top;
+	space->gap_npages = npages - 1;
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 	return true;
-}
-
-void vm_gap_opened(struct space *space)
-{
-	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
-	space->gap_limit = 0;
-	space->gap_changes++;
-	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 }

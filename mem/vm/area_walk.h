@@ -14,8 +14,13 @@
 bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out);
 /* Would a mapping that ends at `end` reach into the guard gap of a stack? */
 bool vm_near_stack(struct space *space, vpn_t end);
-/* Something was unmapped: the hint for the next search is void. */
-void vm_gap_opened(struct space *space);
+/* The same without looking, from what the last search found: to be tried. */
+bool vm_guess_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out);
+/* [first, end) was mapped; something up to `end` was unmapped; a stack came near:
+ * what the next guess is. */
+void vm_gap_taken(struct space *space, vpn_t first, vpn_t end);
+void vm_gap_opened(struct space *space, vpn_t end);
+void vm_gap_forget(struct space *space);
 
 /* A fault found nothing at vpn: if the next area above grows down and may grow so
  * far, make it. MEM_EFAULT: no such area; MEM_EACCES: guard gap or stack limit;

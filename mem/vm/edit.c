@@ -99,6 +99,8 @@ bool vm_edit_reserve(struct edit *e, vpn_t first, vpn_t end, unsigned inserts)
 {
 	for (unsigned i = 0; i < e->count; i++) {
 		struct table *t = e->locked[i];
+		if (t->run_count + inserts + 1 <= t->run_capacity)
+			continue; /* a cut adds one at most */
 		if (first >= table_end(t) || end <= t->first)
 			continue;
 		unsigned most = mem_max(vm_runs_after_cut(t, first, end), t->run_count);

@@ -67,6 +67,8 @@ mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bo
 		}
 		vm_edit_insert(&e, first, end, p);
 		vm_edit_end(&e);
+		if (unlikely(p & PROMISE_GROWSDOWN))
+			vm_gap_forget(space);
 		return MEM_OK;
 	}
 }
@@ -109,15 +111,18 @@ static mem_status choose_and_place(struct space *space, const struct vm_map_args
 		if (status != MEM_EEXIST)
 			return status;
 	}
-	for (;;) {
-		if (!vm_find_gap(space, npages, vpn_of(limit), &first))
+	bool guess = vm_guess_gap(space, npages, vpn_of(limit), &first);
+	for (;; guess = false) {
+		if (!guess && !vm_find_gap(space, npages, vpn_of(limit), &first))
 			return MEM_ENOMEM;
 		*out = vpn_to_va(first);
-		mem_status status =
-		    place_object(space, first, first + npages, p, object, page, false);
+		end = first + npages;
+		mem_status status = place_object(space, first, end, p, object, page, false);
+		if (status == MEM_OK)
+			vm_gap_taken(space, first, end);
 		if (status != MEM_EEXIST)
 			return status;
-		vm_gap_opened(space); /* somebody was faster: look again, from the top */
+		/* A wrong guess, or somebody was faster: look (again), from the top. */
 	}
 }
 
@@ -237,6 +242,8 @@ mem_status vm_grow_stack(struct space *space, vpn_t vpn)
 		mem_rwlock_read_done(&space->lock);
 		if (status != MEM_OK && (p & PROMISE_CHARGED))
 			vm_commit_uncharge(vmm, npages);
+		if (status == MEM_OK)
+			vm_gap_forget(space);
 		if (status == MEM_OK || status == MEM_EACCES)
 			return status;
 		if (status == MEM_ENOMEM && !vm_relieve(vmm, attempt))

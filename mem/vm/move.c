@@ -241,10 +241,8 @@ static mem_status move_to(struct space *space, struct move *m, bool anywhere)
 		mem_status status = b && !moved ? MEM_ENOMEM : try_move(m);
 		if (moved)
 			vm_backing_put(moved);
-		if (status == MEM_EEXIST && anywhere) {
-			vm_gap_opened(space);
+		if (status == MEM_EEXIST && anywhere)
 			continue;
-		}
 		if (status != MEM_ENOMEM || !vm_relieve(space->vmm, attempt++))
 			return status;
 	}
@@ -359,7 +357,7 @@ mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_
 			/* Somebody changed the source meanwhile: it is not what it was. */
 			if (status == MEM_EAGAIN && !(area.promise & PROMISE_LOCKED))
 				status = MEM_EFAULT;
-			vm_gap_opened(space);
+			vm_gap_forget(space);
 		}
 	}
 	if (b)

@@ -49,7 +49,7 @@ static void remove_all(struct space *space)
 	vm_edit_begin(&e, space, 0, USER_PAGES, PT_LEVELS);
 	vm_edit_remove(&e, 0, USER_PAGES);
 	vm_edit_end(&e);
-	vm_gap_opened(space);
+	vm_gap_forget(space);
 }
 
 void vmm_space_put(struct space *space)

@@ -54,7 +54,6 @@ struct space {
 	struct mem_lock gap_lock;
 	vpn_t gap_limit, gap_from;
 	uint64_t gap_npages;
-	uint64_t gap_changes;
 
 	struct list link; /* vmm->spaces */
 };

@@ -33,6 +33,6 @@ mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
 	}
 	mem_rwlock_read_done(&space->lock);
 	if (status == MEM_OK)
-		vm_gap_opened(space);
+		vm_gap_opened(space, end);
 	return status;
 }
