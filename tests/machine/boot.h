@@ -28,8 +28,9 @@ extern uint64_t *machine_totals; /* MACHINE_TOTALS counters, shared with the pro
 #define MACHINE_TOTALS 16
 
 /* Drain everything and count the frames that are free (I7), together with those
- * that mem/ keeps for good once they were needed: frame records and the page
- * tables of kernel areas, which are never unlinked. Constant when nobody holds
+ * that mem/ keeps for good once they were needed: frame records, page tables of
+ * kernel areas (never unlinked), and slabs of kernel range descriptors (a few
+ * live for ever, and where they lie is chance). Constant when nobody holds
  * anything. */
 uint64_t machine_frames_at_rest(void);
 /* The one frame that stands for untouched pages that were read. */

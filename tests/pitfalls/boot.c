@@ -200,3 +200,40 @@ TEST_TIMED(pitfall_02_kernel_areas_are_flushed_before_reuse, 120)
 {
 	machine_each(40, run_kernel_areas);
 }
+
+/* DMA memory and devices, freed by several CPUs at once: nobody's frames go before
+ * a flush that covers them, whoever makes it. */
+static void use_and_free_dma(void *arg)
+{
+	unsigned self = (unsigned)(uintptr_t)arg;
+	for (int i = 0; i < 12; i++) {
+		paddr_t pa;
+		void *va;
+		CHECK_OK(vmm_alloc_dma(machine_vmm, 2 * PAGE_SIZE, PADDR_NONE, VM_WB, &va, &pa));
+		pages[self] = va;
+		for (unsigned n = 0; n < 6; n++) {
+			uint64_t value = n;
+			void *other = pages[machine_random_below(4)];
+			if (other)
+				(void)machine_kernel_access((vaddr_t)other, MACHINE_READ, &value);
+			machine_progress();
+		}
+		pages[self] = NULL;
+		vmm_free_dma(machine_vmm, va, 2 * PAGE_SIZE);
+	}
+}
+
+static void run_dma(uint64_t i)
+{
+	space = pitfall_begin(4, i);
+	memset(pages, 0, sizeof(pages));
+	for (unsigned t = 0; t < 4; t++)
+		machine_spawn(use_and_free_dma, (void *)(uintptr_t)t, NULL);
+	machine_join();
+	pitfall_end(space);
+}
+
+TEST_TIMED(pitfall_01_dma_frames_wait_for_their_flush, 120)
+{
+	machine_each(60, run_dma);
+}
