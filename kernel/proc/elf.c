@@ -110,7 +110,8 @@ static int read_phdrs(struct elf_file *elf)
 	elf->phdrs = kmalloc(bytes);
 	if (!elf->phdrs)
 		return -ENOMEM;
-	return read_exactly(elf->file, elf->phdrs, bytes, elf->header.phoff);
+	int error = read_exactly(elf->file, elf->phdrs, bytes, elf->header.phoff);
+	return error == -EIO || error == -EINVAL ? -ENOEXEC : error;
 }
 
 static int open_one(struct file *file, struct elf_file **out)
@@ -250,8 +251,10 @@ static int map_segment(struct elf_file *elf, const struct elf_phdr *ph, uint64_t
 			       ph->offset - in_page);
 	if (!error && ph->filesz && ph->memsz > ph->filesz)
 		error = zero_tail(image, file_end, file_pages_end - file_end);
+	/* Linux makes these pages writable whatever the segment says. */
 	if (!error && pages_end > file_pages_end)
-		error = map_at(image, file_pages_end, pages_end - file_pages_end, prot, NULL, 0);
+		error = map_at(image, file_pages_end, pages_end - file_pages_end,
+			       VM_READ | VM_WRITE | (prot & VM_EXEC), NULL, 0);
 	return error;
 }
 
@@ -279,7 +282,7 @@ static int check_segments(const struct elf_file *elf, struct span *span)
 			span->align = mem_max(span->align, ph->align);
 		any = true;
 	}
-	return any && span->end > span->start ? 0 : -ENOEXEC;
+	return any && span->end > span->start ? 0 : -EINVAL;
 }
 
 /* Find room for `bytes` at the top of the mmap area; nothing stays mapped. */
