@@ -130,6 +130,26 @@ $(foreach d,$(HOSTED_TEST_LIST),$(eval $(call hosted_test,$(firstword $(subst :,
 .PHONY: hosted
 hosted: $(HOSTED_TESTS)
 
+# ---- the component, packed for another kernel's tree -----------------------------
+
+DIST := $(BUILD)/dist/quire-mem.tar.gz
+.PHONY: dist
+dist: $(DIST)
+
+$(DIST): $(MEM_SRC) $(shell find mem -name '*.h' -o -name '*.mk' -o -name '*.md') LICENSE
+	@mkdir -p $(@D)
+	$(call say,TAR,$@) tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 \
+		-czf $@ --transform 's,^LICENSE$$,mem/LICENSE,' mem LICENSE
+
+# examples/minimal stands for somebody else's kernel: built from the pack alone.
+EXAMPLE := $(BUILD)/example/minimal
+.PHONY: example
+example: $(EXAMPLE)
+
+$(EXAMPLE): $(DIST) examples/minimal/kernel.c examples/minimal/kernel.lds examples/minimal/Makefile
+	$(Q)rm -rf $(@D) && mkdir -p $(@D) && cp examples/minimal/* $(@D)/ && tar -xzf $(DIST) -C $(@D)
+	$(call say,MAKE,$@) $(MAKE) -s -C $(@D) CC=$(CC)
+
 .PHONY: check
 check:
 	$(Q)WARNINGS='$(WARNINGS)' CC=$(CC) BUILD=$(BUILD) python3 tools/check.py $(CHECK)
