@@ -197,6 +197,15 @@ void dentry_unhash(struct dentry *d)
 	dentry_put(d);
 }
 
+void dentry_trim(struct dentry *dir)
+{
+	if (dir->child_count || !dir->bucket_count)
+		return;
+	kfree(dir->buckets);
+	dir->buckets = NULL;
+	dir->bucket_count = 0;
+}
+
 bool dentry_reserve(struct dentry *dir)
 {
 	return make_room(dir);

@@ -43,8 +43,8 @@ static int make_node(int dirfd, const char *path, uint32_t mode, uint64_t rdev, 
 		return r;
 	if (last.dots || last.found) {
 		r = -EEXIST;
-	} else if (last.slash && (mode & S_IFMT) != S_IFDIR) {
-		r = -ENOENT;
+	} else if (last.parent->inode->ops || (last.slash && (mode & S_IFMT) != S_IFDIR)) {
+		r = -ENOENT; /* computed directories know no names but their own */
 	} else {
 		tree_write();
 		struct dentry *there;
@@ -196,7 +196,7 @@ static int link_paths(int from_fd, const char *from, int to_fd, const char *to, 
 			r = -EEXIST;
 		} else if (inode_is(d->inode, S_IFDIR)) {
 			r = -EPERM;
-		} else if (last.slash) {
+		} else if (last.slash || last.parent->inode->ops) {
 			r = -ENOENT;
 		} else {
 			tree_write();
@@ -273,6 +273,7 @@ static int remove_locked(struct path_last *last, bool directory, struct dentry *
 	}
 	*gone = dentry_get(d);
 	name_remove(d);
+	dentry_trim(last->parent);
 	return 0;
 }
 

@@ -80,7 +80,9 @@ static int move(struct dentry *old, struct dentry *new, struct path_last *to,
 		name_remove(new);
 	}
 	count_moved_dirs(old, from_dir, to->parent->inode);
+	struct dentry *from_parent = old->parent;
 	dentry_move(old, to->parent, name, to->length);
+	dentry_trim(from_parent);
 	inode_touch(old->inode, false);
 	inode_touch(from_dir, true);
 	inode_touch(to->parent->inode, true);

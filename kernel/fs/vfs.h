@@ -155,6 +155,7 @@ struct dentry *dentry_find(struct dentry *dir, const char *name, unsigned length
 /* The tree takes a reference of its own; false: no memory for a table. */
 bool dentry_hash(struct dentry *d) MEM_CHECKED;
 bool dentry_reserve(struct dentry *dir) MEM_CHECKED; /* the next hash or move will not fail */
+void dentry_trim(struct dentry *dir); /* an empty directory gives its table back */
 void dentry_unhash(struct dentry *d);                /* drops it again: the caller holds another */
 /* Put d elsewhere: new parent and name (kmalloc'd, taken over; NULL: keeps its own).
  * Room was reserved. Tree lock exclusive. */
