@@ -7,6 +7,7 @@ the file, and tests are "BINARY FILTER" in the order in which they are tried.
 
 RACING = ["test_model racing_private", "test_model racing_forks", "test_model model_concurrent"]
 PITFALL = "test_pitfalls pitfall_"
+HEAP = ["test_heap_machine heap_machine_takes", "test_heap_machine heap_machine_"]
 
 MUTATIONS = [
     # ---- flushes left out ------------------------------------------------------
@@ -35,8 +36,9 @@ MUTATIONS = [
      "\told = atomic_swap(&t->entries[index], pa | read_bits(f, p) | write_bits(p));\n",
      [PITFALL + "03", PITFALL + "10"] + RACING),
     ("mremap without flush", "mem/vm/move.c",
-     "\tif (pte & PTE_PRESENT)\n\t\tvm_gather_page(&e->gather, vpn);\n",
-     "",
+     "\tif (pte & PTE_PRESENT)\n\t\tvm_gather_page(&e->gather, t->first + index);\n"
+     "\ttable_entry_empty(t, index);\n\ttable_entry_fill(leaf",
+     "\ttable_entry_empty(t, index);\n\ttable_entry_fill(leaf",
      [PITFALL + "14", "test_model model_concurrent"]),
     ("heap unmap without flush", "mem/vm/kernel_area.c",
      "\tvmm_flush_kernel(area->vmm, low, high - low);\n",
@@ -57,24 +59,20 @@ MUTATIONS = [
 
     # ---- flushes that miss -------------------------------------------------------
     ("references before the acknowledgement", "mem/vm/edit.c",
-     "\tvm_gather_flush(&e->gather);\n\tif (e->cut_first != e->cut_end)\n"
-     "\t\tfor (unsigned i = 0; i < e->count; i++)\n"
-     "\t\t\tif (e->locked[i]->level == 1 && e->locked[i]->state == TABLE_LIVE)\n"
-     "\t\t\t\tsettle(e, e->locked[i]);\n",
+     "\tvm_gather_flush(&e->gather);\n\tif (e->cut_first != e->cut_end) {\n"
+     "\t\tfor (unsigned i = 0; i < e->count; i++)\n\t\t\tsettle(e, e->locked[i]);\n",
      "\tif (e->cut_first != e->cut_end)\n"
-     "\t\tfor (unsigned i = 0; i < e->count; i++)\n"
-     "\t\t\tif (e->locked[i]->level == 1 && e->locked[i]->state == TABLE_LIVE)\n"
-     "\t\t\t\tsettle(e, e->locked[i]);\n"
-     "\tvm_gather_flush(&e->gather);\n",
+     "\t\tfor (unsigned i = 0; i < e->count; i++)\n\t\t\tsettle(e, e->locked[i]);\n"
+     "\tvm_gather_flush(&e->gather);\n\tif (e->cut_first != e->cut_end) {\n",
      [PITFALL + "10", PITFALL + "01"] + RACING),
     ("nobody waits for acknowledgements", "mem/vm/flush.c",
      "\thost_flush_wait(&targets);\n",
      "\t(void)0;\n",
      [PITFALL + "01"] + RACING),
     ("one CPU is left out of the mask", "mem/vm/flush.c",
-     "\t\tcount += (unsigned)__builtin_popcountll(targets.word[i]);\n",
+     "\t\tfor (uint64_t w = targets.word[i]; w; w &= w - 1)\n",
      "\t\ttargets.word[i] &= targets.word[i] - 1;\n"
-     "\t\tcount += (unsigned)__builtin_popcountll(targets.word[i]);\n",
+     "\t\tfor (uint64_t w = targets.word[i]; w; w &= w - 1)\n",
      [PITFALL + "01", PITFALL + "10"] + RACING),
     ("generation off by one", "mem/vm/flush.c",
      "\tif (me->generation >= r->generation)\n\t\treturn;\n",
@@ -138,20 +136,21 @@ MUTATIONS = [
      "\t\tif (!(p & VM_WRITE))\n\t\t\tnow &= ~PTE_WRITE;\n",
      "",
      ["test_model model_every", "test_model model_one"]),
-    ("a parked page comes back executable", "mem/vm/rewrite.c",
-     "\t\tif (!(p & VM_EXEC))\n\t\t\tnow |= e->space->vmm->nx;",
-     "\t\tif (!(p & VM_EXEC) && (allowed & PTE_PRESENT))\n\t\t\tnow |= e->space->vmm->nx;",
-     ["test_model model_one"]),
+    ("a forced page comes back executable", "mem/vm/fault.c",
+     "(PTE_PRESENT | PTE_USER | PTE_ACCESSED | PTE_NX)",
+     "(PTE_PRESENT | PTE_USER | PTE_ACCESSED)",
+     ["test_model model_forced", "test_model model_one"]),
+    ("a walk ends before the table is known to be live", "mem/vm/walk.c",
+     "\t\ttable_lock(t);\n\t\tbool found",
+     "\t\ttable_lock(t);\n\t\tvm_walk_leave(space->vmm);\n\t\thost_preempt_disable();\n"
+     "\t\tbool found",
+     ["test_model racing_forks", "test_model model_concurrent", PITFALL + "06"]),
 
     # ---- sharing ----------------------------------------------------------------------
     ("frames with two owners are reused", "mem/vm/fault.c",
      "frame_count(pmm, pte & PTE_ADDR) == 1",
      "frame_count(pmm, pte & PTE_ADDR) <= 2",
      [PITFALL + "12_only", "test_model model_one"]),
-    ("object pages are reused in place", "mem/vm/fault.c",
-     "\tif (pte & (PTE_UNCOUNTED | PTE_OBJECT))\n\t\treturn false;\n",
-     "\tif (pte & PTE_UNCOUNTED)\n\t\treturn false;\n",
-     ["test_model model_every", "test_model model_one"]),
     ("copy-on-write does not wait for a fork", "mem/vm/fault.c",
      "\t\t\tif (atomic_read_acquire(&f->space->forking)) {\n",
      "\t\t\tif (0) {\n",
@@ -190,7 +189,7 @@ MUTATIONS = [
     ("no look at the neighbour above a stack", "mem/vm/map.c",
      "\treturn !vm_edit_pages(e, floor, above->first, true) &&\n",
      "\treturn\n",
-     ["test_model model_concurrent", PITFALL + "16"]),
+     [PITFALL + "16", "test_model model_concurrent"]),
     ("ranges may wrap", "mem/vm/space.h",
      "__builtin_add_overflow(va, rounded, &last) || last > USER_TOP)",
      "__builtin_add_overflow(va, rounded, &last) * 0 || last > USER_TOP)",
@@ -220,4 +219,36 @@ MUTATIONS = [
      "\t\tif (vm_edit_reserve(&e, first, end, 0)) {\n",
      "\t\tif (vm_edit_reserve(&e, first, end, 0) || true) {\n",
      [PITFALL + "18", "test_model sweep"]),
+
+    # ---- slab and heap -----------------------------------------------------------
+    ("a remote free sets its bit before it announces", "mem/slab/slab.c",
+     "\tif (!atomic_read_acquire(&slab->announced) && !atomic_swap(&slab->announced, 1))\n"
+     "\t\tslab_notify(slab);\n"
+     "\tuint64_t before = atomic_or(&slab_remote(slab)[index / 64], bit);\n",
+     "\tuint64_t before = atomic_or(&slab_remote(slab)[index / 64], bit);\n"
+     "\tif (!atomic_read_acquire(&slab->announced) && !atomic_swap(&slab->announced, 1))\n"
+     "\t\tslab_notify(slab);\n",
+     HEAP),
+    ("remote frees are never announced", "mem/slab/slab.c",
+     "\t\tslab_notify(slab);\n", "\t\t(void)0;\n", HEAP),
+    ("an announced slab is released", "mem/slab/place.c",
+     "else if (!atomic_read_acquire(&slab->announced)) /* S1 */", "else", HEAP),
+    ("the reaper takes announced slabs", "mem/slab/reap.c",
+     "slab->nfree == slab->capacity && !atomic_read_acquire(&slab->announced)",
+     "slab->nfree == slab->capacity", HEAP),
+    ("a popped slab of another CPU is dropped", "mem/slab/place.c",
+     "\tif (!ours)\n\t\tslab_notify(slab);", "\tif (0)\n\t\tslab_notify(slab);", HEAP),
+    ("the reaper does not wait for busy CPUs", "mem/slab/reap.c",
+     "\t\tawait_parts(caches[i]);\n", "", HEAP),
+    ("the reaper does not close the CPUs' parts", "mem/slab/reap.c",
+     "\t\tclose_parts(caches[i]);\n", "", HEAP),
+    ("a closed part is entered", "mem/slab/paths.h",
+     "if (unlikely(atomic_read_acquire(&c->revoked)))", "if (0)", HEAP),
+    ("an interrupted use is not noticed", "mem/slab/paths.h",
+     "\tif (unlikely(atomic_read_relaxed(&c->busy)))\n\t\treturn false;\n", "", HEAP),
+    ("a failed large block leaks its record", "mem/heap/large.c",
+     "\t\tslab_give(heap_find_slab(heap, large), large, site);\n\t\treturn NULL;",
+     "\t\treturn NULL;", HEAP),
+    ("a reaped segment stays known", "mem/heap/segment.c",
+     "\t\t\tatomic_write_release(known, 0);", "\t\t\t(void)known;", HEAP),
 ]

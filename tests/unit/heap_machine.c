@@ -153,3 +153,138 @@ TEST_TIMED(heap_machine_running_out, 120)
 	runs(100, true, 140);
 	CHECK(failures > 0);
 }
+
+/* Bursts of allocations and frees of one size over a common pool: slabs become
+ * sparse, change hands while they stand on notify stacks, and become empty. */
+enum { POOL = 4000 };
+static void *pool[POOL];
+static unsigned pooled;
+
+static void burst(void)
+{
+	unsigned n = 1 + machine_random_below(1200), what = machine_random_below(8);
+	unsigned stride = 1 + machine_random_below(50);
+	for (unsigned i = 0; i < n; i++) {
+		if (what < 3) {
+			if (pooled >= POOL - THREADS - 1)
+				return;
+			void *p = heap_alloc(heap, 64);
+			if (p)
+				pool[pooled++] = p; /* no point since the test above but one */
+		} else if (pooled) {
+			/* From the end, from the start, or spread. */
+			unsigned at = what < 5 ? pooled - 1 : what == 5 ? 0 : i * stride % pooled;
+			void *p = pool[at];
+			pool[at] = pool[--pooled];
+			heap_free(heap, p);
+		}
+	}
+}
+
+static void burster(void *arg)
+{
+	for (unsigned i = 0; i < 25; i++) {
+		burst();
+		machine_progress();
+		machine_yield();
+	}
+}
+
+TEST_TIMED(heap_machine_changes_hands, 120)
+{
+	enum { RUNS = 12 };
+	for (unsigned i = 0; i < RUNS; i++) {
+		struct machine_config config = {
+		    .bytes = 1 << 20,
+		    .ncpus = 2 + i % 2,
+		    .seed = test_random(),
+		    .switch_mean = i % 3 ? 3000 : 15,
+		};
+		machine_init(&config);
+		test_pages_init(&pages);
+		CHECK_OK(heap_create(&heap, &pages.area));
+		for (unsigned t = 0; t < THREADS; t++)
+			machine_spawn(burster, NULL, NULL);
+		machine_join();
+		CHECK(heap_is_valid(heap));
+		while (pooled)
+			heap_free(heap, pool[--pooled]);
+		CHECK(heap_is_valid(heap));
+		heap_destroy(heap);
+		CHECK_EQ(pages.held_npages, 0);
+		machine_end();
+	}
+}
+
+/* The same on purpose: two threads that stay on their CPUs and take turns. */
+enum { MANY = 6000, MORE = 12000 };
+static void *many[MANY], *more[MORE];
+static unsigned turn;
+
+static void wait_turn(unsigned wanted)
+{
+	while (turn != wanted)
+		host_relax();
+}
+
+static void fill(void)
+{
+	for (unsigned i = 0; i < MANY; i++)
+		CHECK((many[i] = heap_alloc(heap, 64)));
+}
+
+static void first_cpu(void *arg)
+{
+	host_preempt_disable();
+	fill();
+	turn++;
+	wait_turn(2);
+	/* Makes its slabs sparse: most go to the cache. */
+	for (unsigned i = 0; i < MANY; i++)
+		if (i % 64 && i % 16)
+			heap_free(heap, many[i]);
+	turn++;
+	wait_turn(4);
+	fill(); /* looks at its notify stack */
+	for (unsigned i = 0; i < MANY; i++)
+		heap_free(heap, many[i]);
+	host_preempt_enable();
+}
+
+static void second_cpu(void *arg)
+{
+	host_preempt_disable();
+	wait_turn(1);
+	/* Announces every slab to the first CPU. */
+	for (unsigned i = 0; i < MANY; i += 16)
+		if (i % 64)
+			heap_free(heap, many[i]);
+	turn++;
+	wait_turn(3);
+	/* Takes them up, and empties them. */
+	for (unsigned i = 0; i < MORE; i++)
+		CHECK((more[i] = heap_alloc(heap, 64)));
+	for (unsigned i = 0; i < MANY; i += 64)
+		heap_free(heap, many[i]);
+	for (unsigned i = 0; i < MORE; i++)
+		heap_free(heap, more[i]);
+	CHECK(heap_is_valid(heap));
+	turn++;
+	host_preempt_enable();
+}
+
+TEST_TIMED(heap_machine_takes_turns, 120)
+{
+	struct machine_config config = {
+	    .bytes = 1 << 20, .ncpus = 2, .seed = test_random(), .switch_mean = 100};
+	machine_init(&config);
+	test_pages_init(&pages);
+	CHECK_OK(heap_create(&heap, &pages.area));
+	machine_spawn(first_cpu, NULL, NULL);
+	machine_spawn(second_cpu, NULL, NULL);
+	machine_join();
+	CHECK(heap_is_valid(heap));
+	heap_destroy(heap);
+	CHECK_EQ(pages.held_npages, 0);
+	machine_end();
+}
