@@ -95,6 +95,31 @@ void vm_edit_lock_inner(struct edit *e, vpn_t first, vpn_t end)
 	lock_inner(e, e->top, first, end);
 }
 
+/* Runs of one table from which on it is worth looking, and those of one slot from
+ * which on a page for a child is well spent. */
+#define CROWD_TABLE 128
+#define CROWD_SLOT  24
+
+bool vm_edit_split_crowd(struct edit *e, vpn_t first, vpn_t end)
+{
+	struct table *t = e->top;
+	if (likely(t->run_count < CROWD_TABLE) || t->level == 1)
+		return false;
+	unsigned index = vpn_index(first, t->level);
+	if (index != vpn_index(end - 1, t->level) || table_bit(t, index))
+		return false;
+	uint64_t span = vpn_entry_span(t->level);
+	vpn_t slot = align_down(first, span);
+	if (vm_runs_lower(t, slot + span - 1) - vm_runs_lower(t, slot) < CROWD_SLOT)
+		return false;
+	struct table *child = vm_table_make_child(t, first);
+	if (!child)
+		return false; /* an array that grows will do as well */
+	table_unlock(child);
+	vm_edit_cancel(e);
+	return true;
+}
+
 bool vm_edit_reserve(struct edit *e, vpn_t first, vpn_t end, unsigned inserts)
 {
 	for (unsigned i = 0; i < e->count; i++) {

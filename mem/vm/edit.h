@@ -53,6 +53,11 @@ void vm_edit_also(struct edit *e, vpn_t first, vpn_t end);
 /* Lock every existing table of [first, end) that is not locked yet. */
 void vm_edit_lock_inner(struct edit *e, vpn_t first, vpn_t end);
 
+/* The covering table has many runs, many of them where [first, end) is, and no child
+ * there: give it one, so that arrays stay short and locks apart. True: done, begin
+ * again (the edit was cancelled). */
+bool vm_edit_split_crowd(struct edit *e, vpn_t first, vpn_t end);
+
 /* Room to cut [first, end) out and to insert `inserts` runs, in every table that
  * is locked. False: no memory; nothing has changed. */
 bool vm_edit_reserve(struct edit *e, vpn_t first, vpn_t end, unsigned inserts);

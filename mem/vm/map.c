@@ -42,10 +42,12 @@ bool vm_within_limits(struct space *space, promise_t p, uint64_t npages, uint64_
 /* One try at [first, end): MEM_EEXIST if it is taken and may not be replaced. */
 mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bool replace)
 {
-	for (unsigned attempt = 0;; attempt++) {
+	for (unsigned attempt = 0;;) {
 		struct edit e;
 		mem_status status = MEM_OK;
 		vm_edit_begin(&e, space, first, end, 1);
+		if (unlikely(vm_edit_split_crowd(&e, first, end)))
+			continue;
 		uint64_t there = vm_edit_pages(&e, first, end, !replace);
 		if (there && !replace)
 			status = MEM_EEXIST;
@@ -57,7 +59,7 @@ mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bo
 			vm_edit_cancel(&e);
 			if (status == MEM_EAGAIN)
 				return MEM_ENOMEM;
-			if (status == MEM_ENOMEM && vm_relieve(space->vmm, attempt))
+			if (status == MEM_ENOMEM && vm_relieve(space->vmm, attempt++))
 				continue;
 			return status;
 		}

@@ -135,10 +135,12 @@ static mem_status check(const struct rewrite *r, struct space *space, const stru
 mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrite *r)
 {
 	bool areas_ok = vm_areas_ok(space);
-	for (unsigned attempt = 0;; attempt++) {
+	for (unsigned attempt = 0;;) {
 		struct edit e;
 		struct summary s = {0};
 		vm_edit_begin(&e, space, first, end, 1);
+		if (unlikely(vm_edit_split_crowd(&e, first, end)))
+			continue;
 		vm_edit_lock_inner(&e, first, end);
 		look_at_all(r, e.top, first, end, &s);
 		r->found_hole = s.described != end - first;
@@ -159,7 +161,7 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 		if (s.charge)
 			vm_commit_uncharge(space->vmm, s.charge);
 		vm_edit_cancel(&e);
-		if (!vm_relieve(space->vmm, attempt))
+		if (!vm_relieve(space->vmm, attempt++))
 			return MEM_ENOMEM;
 	}
 }

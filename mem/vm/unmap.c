@@ -14,6 +14,8 @@ mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
 	for (;;) {
 		struct edit e;
 		vm_edit_begin(&e, space, first, end, min_level);
+		if (unlikely(vm_edit_split_crowd(&e, first, end)))
+			continue;
 		if (vm_edit_empties(&e, first, end)) {
 			/* The table goes with its last promise: unlink it from above. */
 			min_level = e.top->level + 1u;

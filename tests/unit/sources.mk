@@ -23,3 +23,9 @@ test_heap_released_SRC := $(test_heap_SRC)
 test_heap_threads_released_SRC := $(test_heap_threads_SRC)
 HOSTED_TEST_LIST += test_heap_machine:hosted
 test_heap_machine_SRC = tests/runner.c $(MACHINE_SRC) tests/unit/pages.c tests/unit/heap_machine.c
+HOSTED_TEST_LIST += test_pt:hosted test_vm:hosted
+test_pt_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pt.c
+test_pt_LDFLAGS = $(MACHINE_LDFLAGS)
+test_vm_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/vm_kernel.c tests/unit/vm_space.c \
+	tests/unit/vm_object.c tests/unit/vm_fault.c
+test_vm_LDFLAGS = $(MACHINE_LDFLAGS)

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/* Kernel areas: stacks, devices, DMA memory, the heap's ranges; guards, reuse of
+ * addresses, exact return of frames. */
+#include <mem/vmm.h>
+#include <string.h>
+
+#include "arch/x86_64/pte.h"
+#include "tests/machine/boot.h"
+#include "tests/test.h"
+
+static bool reachable(vaddr_t va)
+{
+	uint64_t value;
+	return machine_kernel_access(va, MACHINE_READ, &value).ok;
+}
+
+static uint64_t free_frames(void)
+{
+	return machine_frames_at_rest();
+}
+
+TEST(vm_kernel_stack_has_guards)
+{
+	machine_boot_default(2, 1);
+	void *a, *b;
+	CHECK_OK(vmm_alloc_stack(machine_vmm, 4, &a));
+	CHECK_OK(vmm_alloc_stack(machine_vmm, 4, &b));
+	vaddr_t low = (vaddr_t)a, high = low + 4 * PAGE_SIZE;
+	CHECK(!(low & PAGE_MASK));
+	for (unsigned i = 0; i < 4; i++)
+		CHECK(reachable(low + i * PAGE_SIZE));
+	CHECK(!reachable(low - 8));
+	CHECK(!reachable(high));
+	CHECK(!strcmp(vmm_guard_name(machine_vmm, low - 8), "kernel stack"));
+	CHECK(!strcmp(vmm_guard_name(machine_vmm, high), "kernel stack"));
+	CHECK(!vmm_guard_name(machine_vmm, low));
+	CHECK(!vmm_guard_name(machine_vmm, 0x1000));
+	CHECK(low + 5 * PAGE_SIZE <= (vaddr_t)b || (vaddr_t)b + 5 * PAGE_SIZE <= low);
+	vmm_free_stack(machine_vmm, a, 4);
+	vmm_free_stack(machine_vmm, b, 4);
+	CHECK(vmm_is_valid(machine_vmm));
+	vmm_drain(machine_vmm);
+	CHECK(!reachable(low));
+	CHECK(vmm_is_valid(machine_vmm));
+	machine_end();
+}
+
+TEST(vm_kernel_stacks_come_back)
+{
+	machine_boot_default(2, 2);
+	void *stack[100];
+	/* The first round makes tables, which stay. */
+	for (unsigned round = 0; round < 3; round++) {
+		uint64_t before = free_frames();
+		for (unsigned i = 0; i < 100; i++)
+			CHECK_OK(vmm_alloc_stack(machine_vmm, 1 + i % 5, &stack[i]));
+		CHECK(vmm_is_valid(machine_vmm));
+		for (unsigned i = 0; i < 100; i++)
+			vmm_free_stack(machine_vmm, stack[(i * 37) % 100], 1 + (i * 37) % 100 % 5);
+		CHECK(vmm_is_valid(machine_vmm));
+		struct vmm_stats stats;
+		vmm_drain(machine_vmm);
+		vmm_get_stats(machine_vmm, &stats);
+		CHECK_EQ(stats.stack_npages, 0);
+		if (round)
+			CHECK_EQ(free_frames(), before);
+	}
+	machine_end();
+}
+
+TEST(vm_kernel_device_maps_what_was_asked)
+{
+	machine_boot_default(1, 3);
+	paddr_t root = vmm_kernel_root(machine_vmm), pa;
+	void *a, *b;
+	uint64_t entry;
+	unsigned level;
+	CHECK_OK(vmm_map_device(machine_vmm, 0xfee00030, 8, VM_READ | VM_WRITE, VM_UC, &a));
+	CHECK(pt_translate(root, (vaddr_t)a, &pa, &entry, &level));
+	CHECK_EQ(pa, 0xfee00030);
+	CHECK_EQ(entry & (PTE_PCD | PTE_PWT | PTE_PAT_4K), PTE_PCD | PTE_PWT);
+	CHECK((entry & PTE_WRITE) && (entry & PTE_NX));
+	/* A large one gets large leaves although its start is in the middle of one. */
+	paddr_t at = 0x1c0000000 + 5 * HUGE_SIZE + 3 * PAGE_SIZE;
+	CHECK_OK(vmm_map_device(machine_vmm, at, 2 * GIGA_SIZE, VM_READ, VM_WC, &b));
+	CHECK(pt_translate(root, (vaddr_t)b, &pa, &entry, &level));
+	CHECK_EQ(pa, at);
+	CHECK_EQ(level, 1);
+	CHECK_EQ(entry & (PTE_PCD | PTE_PWT | PTE_PAT_4K), PTE_PAT_4K | PTE_PWT);
+	CHECK(pt_translate(root, (vaddr_t)b + HUGE_SIZE, &pa, &entry, &level));
+	CHECK_EQ(pa, at + HUGE_SIZE);
+	CHECK_EQ(level, 2);
+	CHECK(entry & PTE_PAT_HUGE);
+	CHECK(!(entry & PTE_WRITE));
+	CHECK(pt_translate(root, (vaddr_t)b + GIGA_SIZE, &pa, &entry, &level));
+	CHECK_EQ(pa, at + GIGA_SIZE);
+	CHECK_EQ(level, 3);
+	vmm_unmap_device(machine_vmm, b, 2 * GIGA_SIZE);
+	CHECK(!pt_translate(root, (vaddr_t)b, NULL, NULL, NULL));
+	CHECK(!pt_translate(root, (vaddr_t)b + GIGA_SIZE, NULL, NULL, NULL));
+	CHECK(pt_translate(root, (vaddr_t)a, &pa, NULL, NULL));
+	vmm_unmap_device(machine_vmm, a, 8);
+	CHECK_EQ(vmm_map_device(machine_vmm, 0, 0, VM_READ, VM_UC, &a), MEM_EINVAL);
+	CHECK_EQ(vmm_map_device(machine_vmm, UINT64_MAX - 5, 100, VM_READ, VM_UC, &a), MEM_EINVAL);
+	CHECK_EQ(vmm_map_device(machine_vmm, 0, 1, (enum vm_prot)(VM_READ | VM_EXEC), VM_UC, &a),
+		 MEM_EINVAL);
+	CHECK(vmm_is_valid(machine_vmm));
+	machine_end();
+}
+
+TEST(vm_kernel_dma_is_zeroed_low_and_contiguous)
+{
+	machine_boot_default(1, 4);
+	for (unsigned round = 0; round < 2; round++) {
+		uint64_t before = free_frames();
+		void *va;
+		paddr_t pa, last;
+		CHECK_OK(vmm_alloc_dma(machine_vmm, 10 * PAGE_SIZE, 16 << 20, VM_WB, &va, &pa));
+		CHECK(pa + 10 * PAGE_SIZE <= 16 << 20);
+		CHECK(pt_translate(vmm_kernel_root(machine_vmm), (vaddr_t)va + 9 * PAGE_SIZE, &last,
+				   NULL, NULL));
+		CHECK_EQ(last, pa + 9 * PAGE_SIZE);
+		for (unsigned i = 0; i < 10 * PAGE_SIZE; i++)
+			CHECK_EQ(((unsigned char *)paddr_to_ptr(pa))[i], 0);
+		memset(paddr_to_ptr(pa), 0xa5, 10 * PAGE_SIZE);
+		vmm_free_dma(machine_vmm, va, 10 * PAGE_SIZE);
+		CHECK(!reachable((vaddr_t)va));
+		if (round)
+			CHECK_EQ(free_frames(), before);
+	}
+	machine_end();
+}
+
+TEST(vm_kernel_heap_area)
+{
+	machine_boot_default(2, 5);
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	for (unsigned round = 0; round < 3; round++) {
+		uint64_t before = free_frames();
+		void *small = area->map(area, 3, 1, false);
+		void *aligned = area->map(area, 512, 512, false);
+		void *atomic = area->map(area, 16, 16, true);
+		CHECK(small && aligned && atomic);
+		CHECK(!((vaddr_t)aligned & (HUGE_SIZE - 1)));
+		CHECK(!((vaddr_t)atomic & (16 * PAGE_SIZE - 1)));
+		CHECK(reachable((vaddr_t)aligned + 511 * PAGE_SIZE));
+		CHECK(!reachable((vaddr_t)aligned + 512 * PAGE_SIZE));
+		CHECK(!reachable((vaddr_t)small + 3 * PAGE_SIZE));
+		CHECK(!strcmp(vmm_guard_name(machine_vmm, (vaddr_t)small + 3 * PAGE_SIZE),
+			      "heap block"));
+		CHECK(vmm_is_valid(machine_vmm));
+		area->unmap(area, aligned, 512);
+		CHECK(!reachable((vaddr_t)aligned));
+		area->unmap(area, small, 3);
+		area->unmap(area, atomic, 16);
+		CHECK(vmm_is_valid(machine_vmm));
+		if (round)
+			CHECK_EQ(free_frames(), before);
+	}
+	machine_end();
+}
+
+/* Memory runs out in the middle of a range: all of it comes back. */
+TEST(vm_kernel_half_a_range_comes_back)
+{
+	machine_boot_default(1, 6);
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	void *pages = area->map(area, 40, 1, false), *stack;
+	CHECK(pages);
+	area->unmap(area, pages, 40);
+	uint64_t before = free_frames();
+	for (unsigned n = 1; n < 45; n++) {
+		inject_arm(INJECT_ALL, n, true);
+		pages = area->map(area, 40, 1, false);
+		bool failed = inject_failures() > 0;
+		(void)inject_disarm();
+		CHECK_EQ(pages == NULL, failed);
+		if (pages)
+			area->unmap(area, pages, 40);
+		inject_arm(INJECT_ALL, n, true);
+		mem_status status = vmm_alloc_stack(machine_vmm, 40, &stack);
+		failed = inject_failures() > 0;
+		(void)inject_disarm();
+		CHECK_EQ(status, failed ? MEM_ENOMEM : MEM_OK);
+		if (status == MEM_OK)
+			vmm_free_stack(machine_vmm, stack, 40);
+		vmm_drain(machine_vmm);
+		CHECK(vmm_is_valid(machine_vmm));
+	}
+	/* The stack area got its first tables. */
+	struct vmm_stats stats;
+	vmm_get_stats(machine_vmm, &stats);
+	CHECK(before - free_frames() <= 2);
+	machine_end();
+}
+
+static void use_freed_stack(void)
+{
+	machine_boot_default(1, 7);
+	void *stack;
+	CHECK_OK(vmm_alloc_stack(machine_vmm, 2, &stack));
+	vmm_free_stack(machine_vmm, (char *)stack + PAGE_SIZE, 2);
+}
+
+TEST(vm_kernel_freeing_what_is_no_stack_is_found)
+{
+	test_expect_panic(use_freed_stack, "assertion failed");
+}

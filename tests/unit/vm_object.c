@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/* Objects: contents, size, holes, filling, devices, the way back to mappings. */
+#include <mem/vmm.h>
+#include <string.h>
+
+#include "arch/x86_64/pte.h"
+#include "tests/machine/boot.h"
+#include "tests/test.h"
+
+static unsigned fills, releases;
+static mem_status fill_status;
+
+static mem_status fill(struct vm_object *object, uint64_t page, paddr_t pa)
+{
+	fills++;
+	CHECK(vm_object_host_data(object) == &fills);
+	uint64_t *words = paddr_to_ptr(pa);
+	CHECK_EQ(words[511], 0);
+	words[0] = 1000 + page;
+	return fill_status;
+}
+
+static void release(struct vm_object *object)
+{
+	releases++;
+}
+
+static paddr_t device_page(struct vm_object *object, uint64_t page)
+{
+	return page < 4 ? 0x80000000 + page * PAGE_SIZE : PADDR_NONE;
+}
+
+static const struct vm_object_ops file_ops = {.fill = fill, .release = release};
+static const struct vm_object_ops device_ops = {.device_page = device_page};
+
+static uint64_t frames_before;
+
+static struct space *start(void)
+{
+	struct space *space;
+	machine_boot_default(2, 1);
+	frames_before = machine_frames_at_rest();
+	fills = releases = 0;
+	fill_status = MEM_OK;
+	CHECK_OK(vmm_space_create(machine_vmm, &space));
+	machine_set_space(space);
+	return space;
+}
+
+static void end(struct space *space)
+{
+	CHECK(vmm_is_valid(machine_vmm));
+	machine_set_space(NULL);
+	vmm_space_put(space);
+	CHECK(vmm_is_valid(machine_vmm));
+	struct vmm_stats stats;
+	vmm_get_stats(machine_vmm, &stats);
+	CHECK_EQ(stats.object_npages, 0);
+	CHECK_EQ(machine_frames_at_rest(), frames_before);
+	machine_end();
+}
+
+static vaddr_t map_object(struct space *space, struct vm_object *object, uint64_t page,
+			  uint64_t npages, unsigned flags)
+{
+	struct vm_map_args args = {.bytes = npages * PAGE_SIZE,
+				   .prot = 3,
+				   .maxprot = 7,
+				   .flags = flags,
+				   .object = object,
+				   .offset = page * PAGE_SIZE};
+	vaddr_t va;
+	CHECK_OK(vmm_map(space, &args, &va));
+	return va;
+}
+
+TEST(vm_object_contents)
+{
+	struct space *space = start();
+	struct vm_object *object;
+	static unsigned char data[5 * 4096], back[5 * 4096];
+	uint64_t done;
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (unsigned char)(i * 7 + i / 4096);
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 0, &object));
+	CHECK_OK(vm_object_read(object, 0, back, 10, &done));
+	CHECK_EQ(done, 0);
+	/* A hole in front, an odd start, an odd end; one page very far away. */
+	CHECK_OK(vm_object_write(object, 3 * PAGE_SIZE + 123, data, 4 * PAGE_SIZE, &done));
+	CHECK_EQ(done, 4 * PAGE_SIZE);
+	CHECK_EQ(vm_object_bytes(object), 7 * PAGE_SIZE + 123);
+	CHECK_EQ(vm_object_npages(object), 5);
+	CHECK_OK(vm_object_write(object, (uint64_t)1 << 50, "end", 3, &done));
+	CHECK_EQ(vm_object_bytes(object), ((uint64_t)1 << 50) + 3);
+	CHECK_OK(vm_object_read(object, ((uint64_t)1 << 50) + 1, back, 100, &done));
+	CHECK_EQ(done, 2);
+	CHECK(!memcmp(back, "nd", 2));
+	memset(back, 1, sizeof(back));
+	CHECK_OK(vm_object_read(object, 3 * PAGE_SIZE, back, sizeof(back), &done));
+	CHECK_EQ(done, sizeof(back));
+	for (unsigned i = 0; i < 123; i++)
+		CHECK_EQ(back[i], 0);
+	CHECK(!memcmp(back + 123, data, 4 * PAGE_SIZE));
+	CHECK_EQ(vm_object_npages(object), 6); /* reading fills no hole */
+	CHECK_EQ(vm_object_write(object, (uint64_t)INT64_MAX, "x", 1, &done), MEM_EINVAL);
+	CHECK_EQ(vm_object_resize(object, UINT64_MAX), MEM_EINVAL);
+	/* Shorter and longer again: what was cut off reads as zero. */
+	CHECK_OK(vm_object_resize(object, 3 * PAGE_SIZE + 200));
+	CHECK_EQ(vm_object_npages(object), 1);
+	CHECK_OK(vm_object_resize(object, 8 * PAGE_SIZE));
+	CHECK_OK(vm_object_read(object, 3 * PAGE_SIZE, back, 2 * PAGE_SIZE, &done));
+	CHECK(!memcmp(back + 123, data, 77));
+	for (unsigned i = 200; i < 2 * PAGE_SIZE; i++)
+		CHECK_EQ(back[i], 0);
+	vm_object_put(object);
+	end(space);
+}
+
+TEST(vm_object_mappings_see_writes_and_the_end)
+{
+	struct space *space = start();
+	struct vm_object *object;
+	uint64_t done, value = 5;
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 3 * PAGE_SIZE + 10, &object));
+	vaddr_t shared = map_object(space, object, 0, 6, VM_SHARED);
+	vaddr_t private = map_object(space, object, 1, 4, 0);
+	CHECK(machine_access(shared + PAGE_SIZE, MACHINE_WRITE, &value).ok);
+	value = 0;
+	CHECK(machine_access(private, MACHINE_READ, &value).ok);
+	CHECK_EQ(value, 5);
+	value = 6;
+	CHECK_OK(vm_object_write(object, PAGE_SIZE, &value, 8, &done));
+	CHECK(machine_access(private, MACHINE_READ, &value).ok && value == 6);
+	value = 7;
+	CHECK(machine_access(private, MACHINE_WRITE, &value).ok);
+	CHECK(machine_access(shared + PAGE_SIZE, MACHINE_READ, &value).ok && value == 6);
+	/* The page with the last byte is there, the next is not. */
+	CHECK(machine_access(shared + 3 * PAGE_SIZE, MACHINE_READ, &value).ok);
+	struct machine_result r = machine_access(shared + 4 * PAGE_SIZE, MACHINE_READ, &value);
+	CHECK(!r.ok && r.signal == 7 && r.code == 2);
+	/* Truncation takes every mapping down, private copies too. */
+	CHECK_OK(vm_object_resize(object, PAGE_SIZE));
+	CHECK(!vmm_page_info(space, private, NULL, NULL, NULL));
+	r = machine_access(private, MACHINE_READ, &value);
+	CHECK(!r.ok && r.signal == 7);
+	CHECK_OK(vm_object_resize(object, 2 * PAGE_SIZE));
+	CHECK(machine_access(private, MACHINE_READ, &value).ok && value == 0);
+	vm_object_put(object);
+	end(space);
+}
+
+TEST(vm_object_punch_spares_copies)
+{
+	struct space *space = start();
+	struct vm_object *object;
+	uint64_t value = 5;
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 4 * PAGE_SIZE, &object));
+	vaddr_t shared = map_object(space, object, 0, 4, VM_SHARED);
+	vaddr_t private = map_object(space, object, 0, 4, 0);
+	CHECK(machine_access(shared, MACHINE_WRITE, &value).ok);
+	value = 6;
+	CHECK(machine_access(private, MACHINE_WRITE, &value).ok);
+	CHECK_OK(vm_object_punch(object, 0, 2));
+	CHECK_EQ(vm_object_npages(object), 0);
+	CHECK(machine_access(shared, MACHINE_READ, &value).ok && value == 0);
+	CHECK(machine_access(private, MACHINE_READ, &value).ok && value == 6);
+	CHECK_EQ(vm_object_punch(object, UINT64_MAX, 2), MEM_EINVAL);
+	CHECK_EQ(vm_object_punch(object, 0, 0), MEM_EINVAL);
+	vm_object_put(object);
+	end(space);
+}
+
+TEST(vm_object_fills_once_a_page)
+{
+	struct space *space = start();
+	struct vm_object *object;
+	uint64_t value, done;
+	CHECK_OK(vm_object_create(machine_vmm, &file_ops, &fills, 100 * PAGE_SIZE, &object));
+	vaddr_t a = map_object(space, object, 10, 20, 0), b = map_object(space, object, 0, 100, 0);
+	for (unsigned i = 0; i < 20; i += 3) {
+		CHECK(machine_access(a + i * PAGE_SIZE, MACHINE_READ, &value).ok);
+		CHECK_EQ(value, 1010 + i);
+		CHECK(machine_access(b + (10 + i) * PAGE_SIZE, MACHINE_READ, &value).ok);
+		CHECK_EQ(value, 1010 + i);
+	}
+	CHECK_EQ(fills, 7);
+	CHECK_OK(vm_object_read(object, 50 * PAGE_SIZE, &value, 8, &done));
+	CHECK_EQ(value, 1050);
+	paddr_t pa, again;
+	CHECK_OK(vm_object_page(object, 50, false, &pa));
+	CHECK_OK(vm_object_page(object, 50, true, &again));
+	CHECK_EQ(pa, again);
+	vm_object_page_done(object, pa);
+	vm_object_page_done(object, again);
+	CHECK_EQ(vm_object_page(object, 51, false, &pa), MEM_ENOENT);
+	CHECK_EQ(vm_object_page(object, 100, true, &pa), MEM_EBEYOND);
+	struct vmm_space_stats stats;
+	vmm_space_stats(space, &stats);
+	CHECK_EQ(stats.faults_major, 7);
+	/* A fill that fails is an I/O error to the program, and leaves nothing. */
+	fill_status = MEM_EIO;
+	struct machine_result r = machine_access(b + 90 * PAGE_SIZE, MACHINE_READ, &value);
+	CHECK(!r.ok && r.signal == 7);
+	CHECK_EQ(vm_object_page(object, 90, true, &pa), MEM_EIO);
+	fill_status = MEM_OK;
+	CHECK(machine_access(b + 90 * PAGE_SIZE, MACHINE_READ, &value).ok && value == 1090);
+	vm_object_put(object);
+	CHECK_EQ(releases, 0);
+	CHECK_OK(vmm_unmap(space, a, 20 * PAGE_SIZE));
+	CHECK_OK(vmm_unmap(space, b, 100 * PAGE_SIZE));
+	CHECK_EQ(releases, 1);
+	end(space);
+}
+
+TEST(vm_object_device_pages_are_not_counted)
+{
+	struct space *space = start();
+	struct vm_object *object;
+	paddr_t pa;
+	bool writable;
+	CHECK_OK(vm_object_create(machine_vmm, &device_ops, NULL, 8 * PAGE_SIZE, &object));
+	vaddr_t va = map_object(space, object, 0, 8, VM_SHARED);
+	struct vmm_fault fault;
+	CHECK_OK(vmm_fault(space, va + PAGE_SIZE, FAULT_USER | FAULT_WRITE, &fault));
+	CHECK(vmm_page_info(space, va + PAGE_SIZE, &pa, &writable, NULL));
+	CHECK_EQ(pa, 0x80001000);
+	CHECK(writable);
+	CHECK_EQ(vmm_fault(space, va + 4 * PAGE_SIZE, FAULT_USER, &fault), MEM_EBEYOND);
+	CHECK_EQ(fault.signal, 7);
+	CHECK_EQ(vmm_pin(space, va, true, &pa), MEM_EFAULT);
+	struct vmm_space_stats stats;
+	vmm_space_stats(space, &stats);
+	CHECK_EQ(stats.resident_npages, 0);
+	struct space *child;
+	CHECK_OK(vmm_space_fork(space, &child));
+	CHECK(vmm_is_valid(machine_vmm));
+	vmm_space_put(child);
+	vm_object_put(object);
+	end(space);
+}
+
+TEST(vm_object_shared_anonymous_is_charged)
+{
+	struct space *space = start();
+	struct vmm_stats stats;
+	struct vm_map_args args = {
+	    .bytes = 10 * PAGE_SIZE, .prot = 3, .maxprot = 7, .flags = VM_SHARED};
+	vaddr_t a, b;
+	CHECK_OK(vmm_map(space, &args, &a));
+	vmm_get_stats(machine_vmm, &stats);
+	CHECK_EQ(stats.commit_npages, 10);
+	/* A second mapping of the same: mremap of length zero. */
+	CHECK_OK(vmm_move(space, a, 0, 10 * PAGE_SIZE, VM_MOVE_MAY, 0, &b));
+	uint64_t value = 3;
+	CHECK(machine_access(a + PAGE_SIZE, MACHINE_WRITE, &value).ok);
+	value = 0;
+	CHECK(machine_access(b + PAGE_SIZE, MACHINE_READ, &value).ok && value == 3);
+	CHECK_OK(vmm_unmap(space, a, 10 * PAGE_SIZE));
+	vmm_get_stats(machine_vmm, &stats);
+	CHECK_EQ(stats.commit_npages, 10);
+	CHECK_OK(vmm_unmap(space, b, 10 * PAGE_SIZE));
+	vmm_get_stats(machine_vmm, &stats);
+	CHECK_EQ(stats.commit_npages, 0);
+	end(space);
+}
