@@ -50,6 +50,31 @@ TEST(model_every_step_checked)
 	run(1, 3000, 1);
 }
 
+/* A page that a debugger made under a promise of nothing gets its rights later. */
+TEST(model_forced_pages_keep_their_rights)
+{
+	machine_boot_default(1, test_random());
+	model_begin();
+	model_create(0);
+	for (unsigned prot = 0; prot < 8; prot++) {
+		struct model_map m = {.from = 10 + prot,
+				      .to = 11 + prot,
+				      .prot = VM_NONE,
+				      .maxprot = 7,
+				      .flags = VM_FIXED,
+				      .object = -1};
+		CHECK_OK(model_map(0, &m));
+		model_kernel_touch(0, m.from, true, true, 0);
+		CHECK_OK(model_protect(0, m.from, m.to, prot));
+		model_touch(0, m.from, MACHINE_READ, 0);
+		model_touch(0, m.from, MACHINE_FETCH, 0);
+		model_touch(0, m.from, MACHINE_WRITE, 0);
+		model_check_all();
+	}
+	model_end();
+	machine_end();
+}
+
 TEST_TIMED(model_one_cpu, 3600 * 24)
 {
 	run(1, wanted("QUIRE_MODEL_OPERATIONS", 400000), 200);

@@ -46,6 +46,9 @@ static void build(void)
 	map_cells(LONG + 20, LONG + 650, 0, -1, 0);
 	for (unsigned c = LONG + 20; c < LONG + 650; c += 90)
 		model_touch(0, c, MACHINE_WRITE, 0);
+	/* Several runs where no leaf table exists yet. */
+	map_cells(LONG + 652, LONG + 655, VM_NORESERVE, -1, 0);
+	map_cells(LONG + 656, LONG + 658, VM_DONTFORK, -1, 0);
 	map_cells(LONG + 5, LONG + 15, VM_SHARED, 0, 1);
 	model_touch(0, LONG + 6, MACHINE_WRITE, 0);
 	map_cells(0, 1, VM_NORESERVE, -1, 0);
@@ -147,6 +150,10 @@ static void do_touch_new(void)
 {
 	model_touch(0, LONG + 300, MACHINE_WRITE, 0);
 }
+static void do_touch_among_runs(void)
+{
+	model_touch(0, LONG + 653, MACHINE_WRITE, 0);
+}
 static void do_touch_read(void)
 {
 	model_touch(0, 0, MACHINE_READ, 0);
@@ -241,19 +248,46 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } table[] = {
-    OPERATION(create),           OPERATION(map_new_table), OPERATION(map_over),
-    OPERATION(map_shared),       OPERATION(map_file),      OPERATION(map_everything),
-    OPERATION(map_locked),       OPERATION(map_anywhere),  OPERATION(unmap_middle),
-    OPERATION(unmap_across),     OPERATION(unmap_in_huge), OPERATION(protect),
-    OPERATION(protect_long),     OPERATION(move),          OPERATION(move_grow),
-    OPERATION(move_part),        OPERATION(grow_in_place), OPERATION(fork),
-    OPERATION(fork_child),       OPERATION(destroy),       OPERATION(clear),
-    OPERATION(touch_new),        OPERATION(touch_read),    OPERATION(touch_gap),
-    OPERATION(touch_cow),        OPERATION(touch_file),    OPERATION(touch_shared),
-    OPERATION(touch_kernel),     OPERATION(dontneed),      OPERATION(dontfork),
-    OPERATION(wipeonfork),       OPERATION(remove),        OPERATION(unlock),
-    OPERATION(make_file),        OPERATION(file_write),    OPERATION(file_read),
-    OPERATION(resize_small),     OPERATION(resize_large),  OPERATION(punch),
+    OPERATION(create),
+    OPERATION(map_new_table),
+    OPERATION(map_over),
+    OPERATION(map_shared),
+    OPERATION(map_file),
+    OPERATION(map_everything),
+    OPERATION(map_locked),
+    OPERATION(map_anywhere),
+    OPERATION(unmap_middle),
+    OPERATION(unmap_across),
+    OPERATION(unmap_in_huge),
+    OPERATION(protect),
+    OPERATION(protect_long),
+    OPERATION(move),
+    OPERATION(move_grow),
+    OPERATION(move_part),
+    OPERATION(grow_in_place),
+    OPERATION(fork),
+    OPERATION(fork_child),
+    OPERATION(destroy),
+    OPERATION(clear),
+    OPERATION(touch_new),
+    OPERATION(touch_among_runs),
+    OPERATION(touch_read),
+    OPERATION(touch_gap),
+    OPERATION(touch_cow),
+    OPERATION(touch_file),
+    OPERATION(touch_shared),
+    OPERATION(touch_kernel),
+    OPERATION(dontneed),
+    OPERATION(dontfork),
+    OPERATION(wipeonfork),
+    OPERATION(remove),
+    OPERATION(unlock),
+    OPERATION(make_file),
+    OPERATION(file_write),
+    OPERATION(file_read),
+    OPERATION(resize_small),
+    OPERATION(resize_large),
+    OPERATION(punch),
     OPERATION(stack_and_device),
 };
 

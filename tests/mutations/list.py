@@ -144,7 +144,7 @@ MUTATIONS = [
      "\t\ttable_lock(t);\n\t\tbool found",
      "\t\ttable_lock(t);\n\t\tvm_walk_leave(space->vmm);\n\t\thost_preempt_disable();\n"
      "\t\tbool found",
-     ["test_model racing_forks", "test_model model_concurrent", PITFALL + "06"]),
+     [PITFALL + "06_stale", "test_model racing_forks"]),
 
     # ---- sharing ----------------------------------------------------------------------
     ("frames with two owners are reused", "mem/vm/fault.c",

@@ -112,21 +112,29 @@ def run_tests(builder, place, changed, tests):
     linked = {}
     for seed in SEEDS:
         for test in tests:
-            binary, _, pattern = test.partition(" ")
+            binary = test.partition(" ")[0]
             if binary not in linked:
                 linked[binary] = builder.link(place, binary, changed)
-            env = dict(os.environ, SEED=seed, QUIRE_MODEL_OPERATIONS="60000")
-            try:
-                done = subprocess.run([str(linked[binary]), pattern], env=env, timeout=300,
-                                      capture_output=True, text=True, errors="replace")
-            except subprocess.TimeoutExpired:
-                return test + " (no end)"
-            found = re.search(r"^FAIL (\S+?):.*", done.stdout, re.M)
-            if found:
-                reason = re.search(r"^PANIC: (.*)", done.stdout, re.M)
-                return found.group(1) + (f" ({reason.group(1)[:90]})" if reason else "")
-            if done.returncode or "\nok " not in done.stdout:
-                return f"{test} (status {done.returncode})"
+            why = run_one(linked[binary], test, seed)
+            if why:
+                return why
+    return None
+
+
+def run_one(binary, test, seed):
+    """Why this test fails, or None."""
+    env = dict(os.environ, SEED=seed, QUIRE_MODEL_OPERATIONS="60000")
+    try:
+        done = subprocess.run([str(binary), test.partition(" ")[2]], env=env, timeout=300,
+                              capture_output=True, text=True, errors="replace")
+    except subprocess.TimeoutExpired:
+        return test + " (no end)"
+    found = re.search(r"^FAIL (\S+?):.*", done.stdout, re.M)
+    if found:
+        reason = re.search(r"^PANIC: (.*)", done.stdout, re.M)
+        return found.group(1) + (f" ({reason.group(1)[:90]})" if reason else "")
+    if done.returncode or "\nok " not in done.stdout:
+        return f"{test} (status {done.returncode})"
     return None
 
 
@@ -145,8 +153,34 @@ def main():
     chosen = [m for m in mutations if not args or any(a in m[0] for a in args)]
     subprocess.run(["make", "-s", f"-j{jobs}", "mutation-base"], cwd=ROOT, check=True)
     builder = Builder()
-    todo, lock = list(chosen), threading.Lock()
+    lock = threading.Lock()
     failed = []
+    # A test that fails anyway catches nothing.
+    todo = sorted({test for m in chosen for test in m[4]})
+
+    def check_unchanged():
+        while True:
+            with lock:
+                if not todo:
+                    return
+                test = todo.pop(0)
+            why = run_one(builder.build / "hosted" / test.partition(" ")[0], test, SEEDS[0])
+            if why:
+                with lock:
+                    print(f"FAIL mutation base: {why} fails without any mutation", flush=True)
+                    failed.append(test)
+
+    def on_all(body):
+        threads = [threading.Thread(target=body) for _ in range(jobs)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+
+    on_all(check_unchanged)
+    if failed:
+        return 1
+    todo += chosen
 
     def work():
         while True:
@@ -172,11 +206,7 @@ def main():
                     failed.append(mutation[0])
                 sys.stdout.flush()
 
-    threads = [threading.Thread(target=work) for _ in range(jobs)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    on_all(work)
     print(f"# {len(chosen)} mutations, {len(chosen) - len(failed)} caught")
     return 1 if failed else 0
 

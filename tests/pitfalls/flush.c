@@ -280,6 +280,43 @@ TEST_TIMED(pitfall_06_walkers_outlive_acknowledgements, 120)
 	machine_each(2 * SEEDS, run_pitfall_06_walkers_outlive_acknowledgements);
 }
 
+/* The same for the lock of a table: whoever gets it when the table is stale already
+ * holds nothing still, and has to let go while it still counts as walking. */
+static void fault_at_one_table(void *arg)
+{
+	while (!atomic_read_acquire(&stop)) {
+		uint64_t value;
+		(void)try_get(AWAY + machine_random_below(3) * PAGE_SIZE, &value);
+	}
+}
+
+static void raze_one_table(void *arg)
+{
+	for (int i = 0; i < 25; i++) {
+		map_at(space, AWAY, 3, RW, 0);
+		put(AWAY, 1);
+		pause_for(machine_random_below(30));
+		unmap_at(space, AWAY, 3);
+	}
+	atomic_write_release(&stop, 1);
+}
+
+static void run_pitfall_06_stale_tables_are_let_go_of(uint64_t i)
+{
+	space = pitfall_begin(4, i);
+	reset();
+	for (int t = 0; t < 4; t++)
+		machine_spawn(fault_at_one_table, NULL, space);
+	machine_spawn(raze_one_table, NULL, space);
+	machine_join();
+	pitfall_end(space);
+}
+
+TEST_TIMED(pitfall_06_stale_tables_are_let_go_of, 120)
+{
+	machine_each(3 * SEEDS, run_pitfall_06_stale_tables_are_let_go_of);
+}
+
 /*
  * 7. A CPU that keeps a space loaded without running it either takes part in
  * flushes, or forgets everything when it comes back: it says that it is there

@@ -268,6 +268,12 @@ static void map_below(void *arg)
 	map_at(space, AWAY - 400 * PAGE_SIZE, 1, RW, 0);
 }
 
+static void map_between(void *arg)
+{
+	pause_for(machine_random_below(60));
+	map_at(space, AWAY - 100 * PAGE_SIZE, 1, VM_READ, 0);
+}
+
 static void grow(void *arg)
 {
 	pause_for(machine_random_below(60));
@@ -311,6 +317,24 @@ static void grow_in_a_race(uint64_t i)
 	pitfall_end(space);
 }
 
+/* Somebody maps a page above the one that the stack is to grow to. */
+static void grow_over_a_neighbour(uint64_t i)
+{
+	struct vm_area area;
+	space = pitfall_begin(3, i);
+	vmm_space_set_limits(space, &stack_limit);
+	map_at(space, AWAY, 4, RW, VM_GROWSDOWN);
+	machine_spawn(grow, NULL, space);
+	machine_spawn(map_between, NULL, space);
+	machine_join();
+	CHECK(vmm_space_is_valid(space));
+	CHECK(vmm_next_area(space, AWAY - 100 * PAGE_SIZE, &area));
+	CHECK_EQ(area.start, AWAY - 100 * PAGE_SIZE);
+	CHECK_EQ(area.prot, VM_READ);
+	vm_area_done(&area);
+	pitfall_end(space);
+}
+
 /* A mapping that looks for room stays out of the gap, whatever its limit. */
 static void search_near_a_stack(uint64_t i)
 {
@@ -333,6 +357,7 @@ TEST_TIMED(pitfall_16_stacks_keep_their_guard_gap, 120)
 	machine_each(1, grow_alone);
 	machine_each(1, search_near_a_stack);
 	machine_each(SEEDS, grow_in_a_race);
+	machine_each(SEEDS, grow_over_a_neighbour);
 }
 
 /*
