@@ -275,11 +275,19 @@ static void free_order(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order
 	struct pmm_slot *slot = slot_enter(pmm, cpu);
 	if (slot && n < 64)
 		slot_buffer(pmm, slot, d / 64, bit_run(d % 64, n));
+	else if (n < 64)
+		block_free_bits(pmm, NULL, d / 64, bit_run(d % 64, n));
 	else
-		for (unsigned i = 0; i < (n + 63) / 64; i++)
-			block_free_bits(pmm, slot, d / 64 + i,
-					n < 64 ? bit_run(d % 64, n) : ALL_ONES);
+		block_free_words(pmm, slot, d / 64, n / 64, ALL_ONES);
 	slot_leave(slot);
+}
+
+/* A block that is STATE_HUGE becomes free in the bitmap. */
+static void free_whole(struct pmm *pmm, uint32_t block)
+{
+	if (!block_free_whole(pmm, block, STATE_HUGE))
+		free_panic(pmm, (uint64_t)block * BLOCK_PAGES, "it is already free");
+	block_update_group(pmm, block / GROUP_BLOCKS, (uint64_t)1 << block % GROUP_BLOCKS, true);
 }
 
 static void free_huge(struct pmm *pmm, unsigned cpu, paddr_t pa)
@@ -295,12 +303,14 @@ static void free_huge(struct pmm *pmm, unsigned cpu, paddr_t pa)
 			free_panic(pmm, d, "it is already free");
 		bad_state(pmm, d, state);
 	}
-	if (slot && slot->nhuge < HUGE_CACHED) {
+	if (slot) {
+		if (slot->nhuge == HUGE_CACHED)
+			slot_flush_huge(pmm, slot, HUGE_BATCH);
 		atomic_write_release(&pmm->states[block], STATE_CACHED | slot_id(pmm, slot));
 		slot->huge[slot->nhuge++] =
 		    (struct huge_entry){block, (uint32_t)(pa >> HUGE_SHIFT)};
-	} else if (!block_free_whole(pmm, block, STATE_HUGE)) {
-		free_panic(pmm, d, "it is already free");
+	} else {
+		free_whole(pmm, block);
 	}
 	slot_leave(slot);
 }
@@ -427,8 +437,7 @@ static void free_part(struct pmm *pmm, uint64_t d, unsigned n)
 	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	if (n == BLOCK_PAGES && (state & STATE_KIND) == STATE_HUGE) {
-		if (!block_free_whole(pmm, block, STATE_HUGE))
-			free_panic(pmm, d, "it is already free");
+		free_whole(pmm, block);
 		return;
 	}
 	if ((state & STATE_KIND) == STATE_HUGE) {

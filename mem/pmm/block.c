@@ -13,9 +13,10 @@
  *      a bit once seen clear by the owner stays clear until he sets it, and
  *      nothing here ever retries because of somebody else's allocation.
  *  B2  The count follows the bits: a freer clears first and adds then; a taker
- *      sets first and subtracts then. In an unowned block nobody is taking, so
- *      there the count never exceeds the clear bits; at rest they are equal. An
- *      unowned block with count 512 is therefore wholly free, beyond doubt.
+ *      sets first and subtracts then, all at once when he lets go of the block.
+ *      In an unowned block nobody is taking, so there the count never exceeds
+ *      the clear bits; at rest they are equal. An unowned block with count 512
+ *      is therefore wholly free, beyond doubt.
  *  B3  The class in the summaries follows the count: whoever moves a count over
  *      a border writes the class of the state he reads, and looks again until
  *      both agree. The last to write also looks last, so at rest they agree;
@@ -24,6 +25,10 @@
  *      records. Taking it is one compare-and-swap from {unowned, 512, NORMAL}.
  *  B5  A block with records has the bit of its record page set; the record of
  *      every free frame is 0, that of the record page itself RECORD_PAGE.
+ *
+ * A block with fewer than ROOM_MIN free frames counts as full until more come
+ * back: looking for single holes would cost more than they are worth. They are
+ * found when nothing else is left.
  *
  * The four classes are a Gray code in the order that a filling block passes
  * them (free 10, sparse 11, half 01, full 00), so that an ordinary transition
@@ -41,7 +46,7 @@ static enum block_class class_of(uint32_t state)
 	unsigned count = state_count(state);
 	if (count == BLOCK_PAGES)
 		return CLASS_FREE;
-	if (count == 0 || count > BLOCK_PAGES) /* above: a taker was faster than a freer (B2) */
+	if (count < ROOM_MIN || count > BLOCK_PAGES) /* above: a taker was faster (B2) */
 		return CLASS_FULL;
 	return count <= BLOCK_PAGES / 2 ? CLASS_HALF : CLASS_SPARSE;
 }
@@ -137,22 +142,27 @@ static void dismantle(struct pmm *pmm, uint32_t block, uint32_t state)
 	block_add(pmm, block, 1);
 }
 
-void block_release(struct pmm *pmm, uint32_t block)
+void block_release(struct pmm *pmm, uint32_t block, unsigned taken)
 {
-	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]), after;
 	do {
-		if (only_records(pmm, block, state)) {
+		if (only_records(pmm, block, state - STATE_COUNT(taken))) {
+			block_sub(pmm, block, taken);
 			dismantle(pmm, block, state);
+			taken = 0;
 			state = atomic_read_relaxed(&pmm->states[block]);
 		}
-	} while (!atomic_cas(&pmm->states[block], &state, state & ~STATE_OWNER));
+		after = (state - STATE_COUNT(taken)) & ~STATE_OWNER;
+	} while (!atomic_cas(&pmm->states[block], &state, after));
+	if (class_of(after) != class_of(state))
+		block_update_class(pmm, block);
 }
 
 void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id)
 {
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	if (only_records(pmm, block, state) && block_claim(pmm, block, id, NULL))
-		block_release(pmm, block); /* looks again */
+		block_release(pmm, block, 0); /* looks again */
 }
 
 bool block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigned n)
@@ -214,18 +224,27 @@ static uint64_t held_bits(const struct pmm *pmm, unsigned owner, uint64_t w)
 
 void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
 {
+	block_free_words(pmm, slot, w, 1, mask);
+}
+
+void block_free_words(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, unsigned n, uint64_t mask)
+{
 	uint32_t block = (uint32_t)(w / BLOCK_WORDS);
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-	/* Only the owner can hold frames of the block in a private word. */
-	if (state_owner(state)) {
-		uint64_t held = held_bits(pmm, state_owner(state), w) & mask;
-		if (held)
-			free_panic(pmm, w * 64 + bit_lowest(held), "it is already free (cached)");
+	for (unsigned i = 0; i < n; i++) {
+		/* Only the owner can hold frames of the block in a private word. */
+		if (state_owner(state)) {
+			uint64_t held = held_bits(pmm, state_owner(state), w + i) & mask;
+			if (unlikely(held))
+				free_panic(pmm, (w + i) * 64 + bit_lowest(held),
+					   "it is already free (cached)");
+		}
+		uint64_t old = atomic_and(&pmm->lines[w + i], ~mask);
+		if (unlikely(~old & mask))
+			free_panic(pmm, (w + i) * 64 + bit_lowest(~old & mask),
+				   "it is already free");
 	}
-	uint64_t old = atomic_and(&pmm->lines[w], ~mask);
-	if (unlikely(~old & mask))
-		free_panic(pmm, w * 64 + bit_lowest(~old & mask), "it is already free");
-	state = block_add(pmm, block, bit_count(mask));
+	state = block_add(pmm, block, bit_count(mask) * n);
 	if (slot && (state & STATE_REC) && !state_owner(state))
 		block_try_dismantle(pmm, block, slot_id(pmm, slot));
 }
@@ -245,7 +264,6 @@ bool block_take_whole(struct pmm *pmm, uint32_t block)
 			host_panic("pmm: block %u: bitmap and count disagree", block);
 		atomic_write_relaxed(&line[i], ALL_ONES);
 	}
-	block_update_class(pmm, block);
 	return true;
 }
 
@@ -257,10 +275,27 @@ bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind)
 	uint64_t *line = block_line(pmm, block);
 	for (unsigned i = 0; i < BLOCK_WORDS; i++)
 		atomic_write_relaxed(&line[i], 0);
-	if (!atomic_cas(&pmm->states[block], &state, STATE_COUNT(BLOCK_PAGES)))
-		return false;
-	block_update_class(pmm, block);
+	/* Nobody but its one user or owner may touch it: no compare-and-swap. */
+	atomic_write_release(&pmm->states[block], STATE_COUNT(BLOCK_PAGES));
 	return true;
+}
+
+void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole)
+{
+	if (whole) {
+		atomic_or(&pmm->summary_a[group], blocks);
+		uint32_t lowest = group * GROUP_BLOCKS + bit_lowest(blocks);
+		if (lowest < atomic_read_relaxed(&pmm->free_hint))
+			atomic_write_relaxed(&pmm->free_hint, lowest);
+	} else {
+		atomic_and(&pmm->summary_a[group], ~blocks);
+	}
+	/* As B3 asks: look again, and repair one by one what has moved on. */
+	for (; blocks; blocks &= blocks - 1) {
+		uint32_t block = group * GROUP_BLOCKS + bit_lowest(blocks);
+		if (class_of(atomic_read_seq(&pmm->states[block])) != class_read(pmm, block))
+			block_update_class(pmm, block);
+	}
 }
 
 /* ---- searching ----------------------------------------------------------------------- */
@@ -287,7 +322,7 @@ unsigned line_find(const uint64_t *line, unsigned order)
 		uint64_t clear = ~atomic_read_relaxed(&line[i]);
 		for (unsigned k = 0; k < order; k++)
 			clear &= clear >> (1u << k);
-		clear &= starts[order];
+		clear &= starts[order]; /* also drops what the shifts pulled in from above */
 		if (clear)
 			return i * 64 + bit_lowest(clear);
 	}

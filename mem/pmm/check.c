@@ -2,6 +2,19 @@
 /* Statistics, and the validator: every structure against every other. */
 #include "pmm/internal.h"
 
+#define COUNT_SPAN 1024u /* counts of owned blocks are right modulo this */
+
+/* Frames that the owner of a block has taken and not subtracted yet. */
+static unsigned taken_of(const struct pmm *pmm, uint32_t block, uint32_t state)
+{
+	const struct pmm_slot *slot = &pmm->slots[state_owner(state) - 1];
+	unsigned taken = 0;
+	for (unsigned k = 0; k < KIND_COUNT; k++)
+		if (atomic_read_relaxed(&slot->word[k].block) == block)
+			taken += atomic_read_relaxed(&slot->word[k].taken);
+	return taken;
+}
+
 void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 {
 	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
@@ -16,12 +29,16 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 	for (uint32_t block = 0; block < nblocks; block++) {
 		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 		unsigned count = state_count(state);
+		if (unlikely(state_owner(state)))
+			count = (count - taken_of(pmm, block, state)) % COUNT_SPAN;
 		stats->free += count <= BLOCK_PAGES ? count : 0;
 		stats->free_huge += count == BLOCK_PAGES;
 		stats->records += (state & STATE_REC) != 0;
 	}
-	for (unsigned i = 0; i <= pmm->ncpus; i++)
+	for (unsigned i = 0; i <= pmm->ncpus; i++) {
 		stats->cached += slot_cached(&pmm->slots[i]);
+		stats->free_huge += atomic_read_relaxed(&pmm->slots[i].nhuge);
+	}
 	stats->free += stats->cached;
 	stats->metadata += stats->records << PAGE_SHIFT;
 }
@@ -34,7 +51,7 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 
 static enum block_class expected_class(unsigned count)
 {
-	if (count == 0)
+	if (count < ROOM_MIN || count > BLOCK_PAGES)
 		return CLASS_FULL;
 	if (count == BLOCK_PAGES)
 		return CLASS_FREE;
@@ -92,8 +109,9 @@ static bool check_block(const struct pmm *pmm, uint32_t block)
 		if (!ok && !(line[i / 64] >> i % 64 & 1))
 			BAD("block %u frame %u: free, but not usable", block, i);
 	}
-	if (state_count(state) != BLOCK_PAGES - used)
-		BAD("block %u: count %u, clear bits %u", block, state_count(state),
+	unsigned taken = state_owner(state) ? taken_of(pmm, block, state) : 0;
+	if ((state_count(state) - taken) % COUNT_SPAN != BLOCK_PAGES - used)
+		BAD("block %u: count %u - %u, clear bits %u", block, state_count(state), taken,
 		    BLOCK_PAGES - used);
 	if (usable == 0 && (state & STATE_KIND) != STATE_ABSENT)
 		BAD("block %u: no usable frame, but not absent", block);

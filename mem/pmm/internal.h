@@ -62,11 +62,13 @@ static inline unsigned state_record(uint32_t state)
 
 /* ---- classes: two summary bits per block, a Gray code -------------------------- */
 enum block_class {
-	CLASS_FULL = 0,   /* a=0 b=0: nothing free, or claimed whole, or absent */
+	CLASS_FULL = 0,   /* a=0 b=0: (nearly) nothing free, or claimed whole, or absent */
 	CLASS_HALF = 1,   /* a=0 b=1: at least half full, with room */
 	CLASS_SPARSE = 3, /* a=1 b=1: less than half full */
 	CLASS_FREE = 2,   /* a=1 b=0: wholly free */
 };
+
+#define ROOM_MIN 16u /* fewer free frames do not count */
 
 /* ---- what a CPU holds ------------------------------------------------------------ */
 
@@ -86,6 +88,7 @@ struct private_word {
 	uint64_t w;
 	uint32_t seq;
 	uint32_t block; /* the block this kind owns, or BLOCK_NONE */
+	uint32_t taken; /* frames of it taken, not subtracted from its count yet */
 	uint32_t next;  /* next of its words to look at */
 	uint32_t hint;  /* where to look for the next block */
 } MEM_CACHE_ALIGNED;
@@ -102,7 +105,8 @@ struct huge_entry {
 
 #define BUFFER_WORDS 32u
 #define POOL_FRAMES  32u
-#define HUGE_CACHED  4u
+#define HUGE_CACHED  8u
+#define HUGE_BATCH   4u /* given back, or taken, at once */
 
 #define SLOT_REVOKED 1u /* a rare operation has taken the slot over */
 #define SLOT_NEW     2u /* never used: nothing to take over */
@@ -245,8 +249,9 @@ uint32_t block_sub(struct pmm *pmm, uint32_t block, unsigned n); /* took n */
 void block_update_class(struct pmm *pmm, uint32_t block);
 /* Become the owner of an unowned NORMAL block whose state passes `want`. */
 bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, bool (*want)(uint32_t state));
-/* Let go of it; a block with nothing but its record page becomes wholly free. */
-void block_release(struct pmm *pmm, uint32_t block);
+/* Let go of it after `taken` frames that were not subtracted yet; a block with nothing but its
+ * record page becomes wholly free. */
+void block_release(struct pmm *pmm, uint32_t block, unsigned taken);
 /* Give an owned block its record page, from its highest free frame outside
  * [avoid, avoid + n). False: there is none. */
 bool block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigned n);
@@ -258,10 +263,16 @@ void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_
 /* If `block` holds nothing but its record page, give that back. The caller is
  * inside a slot or holds `shared`. */
 void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id);
-/* A block that is allocated whole becomes free, or (false) was not. */
+/* The same for n whole words' worth of `mask` each, in one block. */
+void block_free_words(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, unsigned n,
+		      uint64_t mask);
+/* A block that is allocated whole becomes free, or (false) was not. This and the
+ * next leave the summaries to block_update_group. */
 bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind);
 /* Claim a wholly free block as STATE_HUGE. */
 bool block_take_whole(struct pmm *pmm, uint32_t block);
+/* Blocks of one summary word (bits) have just become wholly free / were taken whole. */
+void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole);
 /* The first run of 2^order free frames, aligned, in a line; BLOCK_PAGES if none. */
 unsigned line_find(const uint64_t *line, unsigned order);
 /* Look through the blocks of a class, cyclically from block `from`, until `take`
@@ -337,6 +348,8 @@ static inline void slot_leave(struct pmm_slot *slot)
 paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind);
 paddr_t slot_take_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order);
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot);
+/* Give back the n whole blocks that were cached first. */
+void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n);
 /* Put freed bits into the buffer. */
 void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask);
 /* Flush a buffer entry and make it word w's, empty. */

@@ -6,8 +6,8 @@
  * A search goes up the frames from a candidate position and looks for the first
  * frame in use at or above it. If that lies beyond the range, the range is
  * found; else the next candidate is the next aligned position above it. So each
- * frame is looked at once, full blocks are skipped by their state, and 64 of
- * them at a time by their summaries: exact, and O(words of bitmap).
+ * frame is looked at once, and full blocks are skipped by their state: exact, and
+ * O(words of bitmap).
  *
  * Taking: all blocks of the range are claimed in ascending order, then all bits
  * are checked, then set (B1: what the owner saw clear stays clear). Until the
@@ -26,13 +26,6 @@ static bool is_free(const struct pmm *pmm, uint64_t d, uint64_t end, uint64_t *u
 {
 	while (d < end) {
 		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
-		uint32_t group = block / GROUP_BLOCKS;
-		if (d % (GROUP_BLOCKS * BLOCK_PAGES) == 0 &&
-		    !(atomic_read_relaxed(&pmm->summary_a[group]) |
-		      atomic_read_relaxed(&pmm->summary_b[group]))) {
-			*used = d + GROUP_BLOCKS * BLOCK_PAGES - 1;
-			return false;
-		}
 		uint64_t block_end = (uint64_t)(block + 1) * BLOCK_PAGES;
 		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 		if (state_owner(state) || (state & STATE_KIND) != STATE_NORMAL ||
@@ -140,7 +133,7 @@ static bool take_range(struct pmm *pmm, uint64_t d, uint64_t n)
 		if (ok && high - low == BLOCK_PAGES)
 			atomic_write_seq(&pmm->states[block], STATE_HUGE); /* ours: no CAS */
 		else
-			block_release(pmm, block);
+			block_release(pmm, block, 0);
 	}
 	return ok;
 }
@@ -184,9 +177,10 @@ paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records)
 			return PADDR_NONE;
 		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 		if (order == PMM_ORDER_HUGE) {
-			if (block_take_whole(pmm, block))
-				return dense_to_paddr(pmm, d);
-			continue;
+			if (!block_take_whole(pmm, block))
+				continue;
+			block_update_class(pmm, block);
+			return dense_to_paddr(pmm, d);
 		}
 		if (!block_claim(pmm, block, id, NULL))
 			continue;
@@ -200,7 +194,7 @@ paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records)
 			atomic_write_relaxed(frame_record(dense_to_paddr(pmm, d), state),
 					     RECORD_ORDER(order));
 		}
-		block_release(pmm, block);
+		block_release(pmm, block, 0);
 		if (ok)
 			return dense_to_paddr(pmm, d);
 	}

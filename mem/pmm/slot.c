@@ -129,17 +129,22 @@ static uint32_t find_block(struct pmm *pmm, struct pmm_slot *slot, unsigned kind
 	if (block == BLOCK_NONE)
 		block = search_free(pmm, slot, take_any, id);
 	if (block == BLOCK_NONE)
+		block = block_search(pmm, CLASS_FULL, from, ~0u, fits, id); /* below ROOM_MIN */
+	if (block == BLOCK_NONE)
 		block = block_search(pmm, CLASS_HALF, from, ~0u, last, id);
 	if (block == BLOCK_NONE)
 		block = block_search(pmm, CLASS_SPARSE, from, ~0u, last, id);
+	if (block == BLOCK_NONE)
+		block = block_search(pmm, CLASS_FULL, from, ~0u, last, id);
 	return block;
 }
 
 static void drop_block(struct pmm *pmm, struct private_word *p)
 {
-	uint32_t block = p->block;
-	p->block = BLOCK_NONE;
-	block_release(pmm, block);
+	uint32_t block = p->block, taken = p->taken;
+	atomic_write_relaxed(&p->block, BLOCK_NONE);
+	atomic_write_relaxed(&p->taken, 0);
+	block_release(pmm, block, taken);
 }
 
 /* ---- single frames --------------------------------------------------------------- */
@@ -186,7 +191,7 @@ static bool next_word(struct pmm *pmm, struct private_word *p)
 		set_word(pmm, p, w, 0);
 		uint64_t got = ~atomic_swap(&pmm->lines[w], ALL_ONES);
 		atomic_write_release(&p->mask, got);
-		block_sub(pmm, p->block, bit_count(got));
+		atomic_write_relaxed(&p->taken, p->taken + bit_count(got));
 		return true;
 	}
 	return false;
@@ -205,7 +210,7 @@ static bool refill(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 		uint32_t block = find_block(pmm, slot, kind);
 		if (block == BLOCK_NONE)
 			return false;
-		p->block = block;
+		atomic_write_relaxed(&p->block, block);
 		p->next = 0;
 		p->hint = block + 1;
 		if (kind != KIND_KERNEL && !has_records(atomic_read_relaxed(&pmm->states[block])) &&
@@ -232,18 +237,22 @@ paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 
 /* ---- orders 1..8 -------------------------------------------------------------------- */
 
-/* Take an aligned run out of an owned block's line. B1: what is clear stays so. */
-static paddr_t take_run(struct pmm *pmm, uint32_t block, unsigned order)
+/* Take an aligned run out of an owned block's line. B1: what is clear stays so,
+ * and in a word that is all clear there is nobody who could free anything. */
+static paddr_t take_run(struct pmm *pmm, struct private_word *p, unsigned order)
 {
-	uint64_t *line = block_line(pmm, block);
-	unsigned at = line_find(line, order);
+	uint64_t *line = block_line(pmm, p->block);
+	unsigned at = line_find(line, order), n = 1u << order;
 	if (at >= BLOCK_PAGES)
 		return PADDR_NONE;
-	unsigned n = 1u << order;
-	for (unsigned i = at / 64; i < (at + n + 63) / 64; i++)
-		atomic_or(&line[i], n >= 64 ? ALL_ONES : bit_run(at % 64, n));
-	uint32_t state = block_sub(pmm, block, n);
-	paddr_t pa = dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES + at);
+	if (n < 64)
+		atomic_or(&line[at / 64], bit_run(at % 64, n));
+	else
+		for (unsigned i = at / 64; i < (at + n) / 64; i++)
+			atomic_write_relaxed(&line[i], ALL_ONES);
+	atomic_write_relaxed(&p->taken, p->taken + n);
+	paddr_t pa = p->base + ((paddr_t)at << PAGE_SHIFT);
+	uint32_t state = atomic_read_relaxed(&pmm->states[p->block]);
 	atomic_write_relaxed(frame_record(pa, state), RECORD_ORDER(order));
 	return pa;
 }
@@ -256,14 +265,20 @@ static bool take_with_run(struct pmm *pmm, uint32_t block, uint64_t arg)
 	return block_claim(pmm, block, (unsigned)(arg & 0xff), has_records);
 }
 
+/* Not many are asked: a run is a matter of luck in a block that is used. */
+#define RUN_PATIENCE 4u
+
 static uint32_t find_block_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
 {
+	struct private_word *p = &slot->word[KIND_MULTI];
 	unsigned id = slot_id(pmm, slot);
 	uint64_t arg = id | (uint64_t)order << 8;
-	uint32_t from = slot->word[KIND_MULTI].hint;
-	uint32_t block = block_search(pmm, CLASS_HALF, from, PATIENCE, take_with_run, arg);
+	uint32_t block = BLOCK_NONE;
+	if (order < 6)
+		block = block_search(pmm, CLASS_HALF, p->hint, RUN_PATIENCE, take_with_run, arg);
 	if (block == BLOCK_NONE)
-		block = block_search(pmm, CLASS_SPARSE, from, PATIENCE, take_with_run, arg);
+		block = block_search(pmm, CLASS_SPARSE, p->hint, RUN_PATIENCE, take_with_run, arg);
+	p->hint = block == BLOCK_NONE ? p->hint + RUN_PATIENCE : block;
 	if (block == BLOCK_NONE)
 		block = search_free(pmm, slot, take_any, id);
 	return block;
@@ -274,7 +289,7 @@ static paddr_t try_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
 	struct private_word *p = &slot->word[KIND_MULTI];
 	for (;;) {
 		if (p->block != BLOCK_NONE) {
-			paddr_t pa = take_run(pmm, p->block, order);
+			paddr_t pa = take_run(pmm, p, order);
 			if (pa != PADDR_NONE)
 				return pa;
 			drop_block(pmm, p);
@@ -282,8 +297,8 @@ static paddr_t try_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
 		uint32_t block = find_block_order(pmm, slot, order);
 		if (block == BLOCK_NONE)
 			return PADDR_NONE;
-		p->block = block;
-		p->hint = block;
+		atomic_write_relaxed(&p->block, block);
+		p->base = dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
 		if (!has_records(atomic_read_relaxed(&pmm->states[block])) &&
 		    !block_make_records(pmm, block, BLOCK_PAGES, 0))
 			drop_block(pmm, p);
@@ -302,9 +317,33 @@ paddr_t slot_take_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
 
 /* ---- whole blocks --------------------------------------------------------------------- */
 
+/* Takes a block and, while at it, some of its neighbours into the slot's stack. */
 static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 {
-	return block_take_whole(pmm, block);
+	struct pmm_slot *slot = &pmm->slots[arg];
+	if (!block_take_whole(pmm, block))
+		return false;
+	uint32_t group = block / GROUP_BLOCKS;
+	uint64_t taken = (uint64_t)1 << block % GROUP_BLOCKS;
+	uint64_t near = atomic_read_relaxed(&pmm->summary_a[group]) &
+			~atomic_read_relaxed(&pmm->summary_b[group]) & ~taken & ~(taken - 1);
+	unsigned n = 0;
+	uint32_t more[HUGE_BATCH];
+	if (slot == shared_slot(pmm) || bit_count(near) < GROUP_BLOCKS / 4)
+		near = 0; /* little is left: leave it to all */
+	for (; near && n < HUGE_BATCH - 1; near &= near - 1) {
+		more[n] = group * GROUP_BLOCKS + bit_lowest(near);
+		if (block_take_whole(pmm, more[n]))
+			taken |= (uint64_t)1 << more[n++] % GROUP_BLOCKS;
+	}
+	block_update_group(pmm, group, taken, false);
+	while (n--) { /* the lowest is the first to go */
+		paddr_t pa = dense_to_paddr(pmm, (uint64_t)more[n] * BLOCK_PAGES);
+		atomic_write_release(&pmm->states[more[n]], STATE_CACHED | slot_id(pmm, slot));
+		slot->huge[slot->nhuge++] =
+		    (struct huge_entry){more[n], (uint32_t)(pa >> HUGE_SHIFT)};
+	}
+	return true;
 }
 
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot)
@@ -314,7 +353,30 @@ uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot)
 		atomic_write_release(&pmm->states[block], STATE_HUGE);
 		return block;
 	}
-	return search_free(pmm, slot, take_whole, 0);
+	return search_free(pmm, slot, take_whole, (uint64_t)(slot - pmm->slots));
+}
+
+/* Give back the n blocks that were cached first. */
+void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n)
+{
+	uint32_t group = 0;
+	uint64_t bits = 0;
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t block = slot->huge[i].block;
+		if (bits && block / GROUP_BLOCKS != group) {
+			block_update_group(pmm, group, bits, true);
+			bits = 0;
+		}
+		if (!block_free_whole(pmm, block, STATE_CACHED)) /* only we change it */
+			host_panic("pmm: a cached 2 MiB block changed its state");
+		group = block / GROUP_BLOCKS;
+		bits |= (uint64_t)1 << block % GROUP_BLOCKS;
+	}
+	if (bits)
+		block_update_group(pmm, group, bits, true);
+	slot->nhuge = (uint8_t)(slot->nhuge - n);
+	for (unsigned i = 0; i < slot->nhuge; i++)
+		slot->huge[i] = slot->huge[i + n];
 }
 
 /* ---- giving back ------------------------------------------------------------------------ */
@@ -354,10 +416,7 @@ void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
 		atomic_write_relaxed(frame_record(pa, state), 0);
 		block_free_bits(pmm, slot, d / 64, (uint64_t)1 << d % 64);
 	}
-	while (slot->nhuge)
-		if (!block_free_whole(pmm, slot->huge[--slot->nhuge].block,
-				      STATE_CACHED)) /* only we change it */
-			host_panic("pmm: a cached 2 MiB block changed its state");
+	slot_flush_huge(pmm, slot, slot->nhuge);
 }
 
 void slot_flush(struct pmm *pmm, struct pmm_slot *slot)
