@@ -157,33 +157,41 @@ static struct kernel_range *find_used(struct kernel_area *area, vaddr_t va)
 	return found;
 }
 
-/* A flushed range becomes free and merges with its neighbours; descriptors that
- * are not needed any more are freed. */
+/* A flushed range becomes free and merges with its neighbours. The neighbour's
+ * descriptor stays, this one goes: so the oldest live on, together in few pages. */
 static void release(struct kernel_area *area, struct kernel_range *range)
 {
 	struct kernel_range *gone[2] = {NULL, NULL};
 	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+	struct kernel_range *last = range->all.prev == &area->all
+					? NULL
+					: list_entry(range->all.prev, struct kernel_range, all);
+	struct kernel_range *next = range->all.next == &area->all
+					? NULL
+					: list_entry(range->all.next, struct kernel_range, all);
 	range->state = RANGE_FREE;
-	if (range->all.next != &area->all) {
-		struct kernel_range *next = list_entry(range->all.next, struct kernel_range, all);
-		if (next->state == RANGE_FREE) {
-			range->npages += next->npages;
-			list_remove(&next->all);
-			list_remove(&next->link);
-			gone[0] = next;
-		}
-	}
-	if (range->all.prev != &area->all) {
-		struct kernel_range *last = list_entry(range->all.prev, struct kernel_range, all);
-		if (last->state == RANGE_FREE) {
-			range->first = last->first;
-			range->npages += last->npages;
-			list_remove(&last->all);
-			list_remove(&last->link);
-			gone[1] = last;
-		}
-	}
 	list_push_front(&area->free, &range->link);
+	if (last && last->state == RANGE_FREE) {
+		last->npages += range->npages;
+		gone[0] = range;
+		range = last;
+	}
+	if (next && next->state == RANGE_FREE) {
+		if (gone[0]) {
+			range->npages += next->npages;
+			gone[1] = next;
+		} else {
+			next->first = range->first;
+			next->npages += range->npages;
+			gone[1] = range;
+		}
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		if (!gone[i])
+			continue;
+		list_remove(&gone[i]->all);
+		list_remove(&gone[i]->link);
+	}
 	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
 	for (unsigned i = 0; i < 2; i++)
 		if (gone[i])
@@ -304,12 +312,9 @@ static struct kernel_range *pop_cached(struct kernel_area *area, uint64_t npages
 	return found;
 }
 
-void vm_area_settle(struct kernel_area *area, bool all)
+static void settle(struct kernel_area *area)
 {
 	struct kernel_range *range;
-	while (all && (range = pop_cached(area, 0)) != NULL)
-		quarantine(area, range);
-
 	struct list waiting;
 	list_init(&waiting);
 	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
@@ -338,6 +343,17 @@ void vm_area_settle(struct kernel_area *area, bool all)
 	}
 }
 
+void vm_area_settle(struct kernel_area *area, bool all)
+{
+	struct kernel_range *range;
+	while (all && (range = pop_cached(area, 0)) != NULL)
+		quarantine(area, range);
+	/* Another CPU may have taken our range into its flush: wait for it. */
+	mem_lock_flushable(&area->settle_lock, MEM_RANK_KERNEL_SETTLE);
+	settle(area);
+	mem_unlock(&area->settle_lock, MEM_RANK_KERNEL_SETTLE);
+}
+
 /* ---- the heap's area ---------------------------------------------------------------- */
 
 static void *heap_map(struct heap_area *heap, uint64_t npages, uint64_t align_pages, bool atomic)
@@ -349,9 +365,9 @@ static void *heap_map(struct heap_area *heap, uint64_t npages, uint64_t align_pa
 		return NULL;
 	if (map_frames(area, range, atomic))
 		return (void *)range->va;
+	/* What was mapped may have been walked ahead of need. The heap may hold locks
+	 * here: the flush is for the next one who settles. */
 	quarantine(area, range);
-	if (!atomic && host_irq_enabled())
-		vm_area_settle(area, false);
 	return NULL;
 }
 

@@ -33,7 +33,8 @@ struct kernel_area {
 	struct vmm *vmm;
 	enum kernel_area_kind kind;
 	vaddr_t base, end;
-	struct mem_lock lock; /* irq; everything below */
+	struct mem_lock settle_lock; /* held across the flush; interrupts on */
+	struct mem_lock lock;        /* irq; everything below */
 	struct list all, free, cached, quarantine;
 	struct list used[AREA_HASH];
 	uint64_t cached_count, quarantined_npages;
@@ -45,7 +46,8 @@ mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_a
 			vaddr_t base, uint64_t bytes);
 
 /* Flush what is quarantined, release its frames and addresses; also give up
- * cached stacks if `all`. Context: thread, interrupts on, no lock. */
+ * cached stacks if `all`. When it returns, what the caller put into quarantine has
+ * been flushed, whoever did it. Context: thread, interrupts on, no lock. */
 void vm_area_settle(struct kernel_area *area, bool all);
 
 bool vm_area_is_valid(struct kernel_area *area);

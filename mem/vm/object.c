@@ -296,7 +296,8 @@ mem_status vm_object_read(struct vm_object *object, uint64_t offset, void *buffe
 		if (__builtin_add_overflow(offset, *done, &at) || at >= size)
 			return MEM_OK;
 		uint64_t in_page = at & PAGE_MASK;
-		uint64_t n = mem_min(mem_min(bytes - *done, PAGE_SIZE - in_page), size - at);
+		uint64_t n = mem_min(bytes - *done, PAGE_SIZE - in_page);
+		n = mem_min(n, size - at);
 		paddr_t pa;
 		mem_status status =
 		    vm_object_page(object, at >> PAGE_SHIFT, object->ops->fill != NULL, &pa);
