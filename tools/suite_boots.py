@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: MIT
+"""./run itself: what it promises about output, status and options, and every way
+to boot. Each test is one or two runs of the front door."""
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+
+from common import BUILD, ROOT
+
+SECONDS = 120
+RUN = os.path.join(ROOT, "run")
+PROBE = "echo up; nproc; hello | head -n 1 | cut -c1-5; seq 1 2000 | sort -r | tail -n 1"
+
+
+class Failure(Exception):
+    """Why a test has failed, and what it printed."""
+
+
+class Skip(Exception):
+    """Why a test cannot be done here."""
+
+
+def run(*arguments, stdin=b"", seconds=SECONDS, environment=None):
+    """./run with these arguments; (status, stdout, stderr)."""
+    try:
+        done = subprocess.run([RUN, *arguments], input=stdin, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, check=False, timeout=seconds,
+                              env=dict(os.environ, **(environment or {})))
+    except subprocess.TimeoutExpired as late:
+        raise Failure(f"./run {' '.join(arguments)}: no end within {seconds} s (a hang)\n"
+                      + (late.stderr or b"").decode(errors="replace")) from None
+    return done.returncode, done.stdout, done.stderr
+
+
+def expect(arguments, status=0, stdout=None, stderr=None, stdin=b"", **more):
+    """Run and compare; returns stdout."""
+    got = run(*arguments, stdin=stdin, **more)
+    for what, wanted, have in zip(("status", "stdout", "stderr"), (status, stdout, stderr), got):
+        if wanted is not None and have != wanted:
+            raise Failure(f"./run {' '.join(map(str, arguments))}: {what} {have!r:.1500}, "
+                          f"expected {wanted!r:.500}\n" + got[2].decode(errors="replace")[-3000:])
+    return got[1]
+
+
+# ---- ways to boot -----------------------------------------------------------------
+
+def comes_up(*options, cpus=2, **more):
+    expect([*options, "--timeout", "90", "--", "sh", "-c", PROBE], 0,
+           f"up\n{cpus}\nhello\n1\n".encode(), **more)
+
+
+def limine(*options):
+    folder = os.environ.get("LIMINE_DIR")
+    if not folder:
+        raise Skip("LIMINE_DIR is not set: a folder with Limine's released files")
+    comes_up("--limine", folder, *options)
+
+
+BOOTS = {
+    "cpus_1": lambda: comes_up("--cpus", "1", cpus=1),
+    "cpus_2": lambda: comes_up("--cpus", "2"),
+    "cpus_4": lambda: comes_up("--cpus", "4", cpus=4),
+    "cpus_8": lambda: comes_up("--cpus", "8", cpus=8),
+    "qemu64": lambda: comes_up("--cpu", "qemu64"),
+    "memory_64M": lambda: comes_up("--memory", "64M"),
+    "memory_5G": lambda: comes_up("--memory", "5G"),
+    "memory_1T": lambda: comes_up("--memory", "1T"),
+    "memory_1T_qemu64": lambda: comes_up("--memory", "1T", "--cpu", "qemu64"),
+    "icount": lambda: comes_up("--icount", cpus=1),
+    "direct_map_moved": lambda: comes_up("--loader-append", "dmap=0xffff988000000000"),
+    "direct_map_moved_1T": lambda: comes_up("--memory", "1T", "--loader-append",
+                                            "dmap=0xffffc00040000000"),
+    "revision_2": lambda: comes_up("--loader-append", "revision=2"),
+    "revision_3": lambda: comes_up("--loader-append", "revision=3"),
+    "revision_4": lambda: comes_up("--loader-append", "revision=4"),
+    "revision_5": lambda: comes_up("--loader-append", "revision=5"),
+    "revision_6": lambda: comes_up("--loader-append", "revision=6"),
+    "grub_bios": lambda: comes_up("--loader", "grub"),
+    "grub_uefi": lambda: comes_up("--loader", "grub", "--uefi"),
+    "grub_bios_4_cpus": lambda: comes_up("--loader", "grub", "--cpus", "4", cpus=4),
+    "limine_bios": lambda: limine(),
+    "limine_uefi": lambda: limine("--uefi"),
+    "limine_bios_4G": lambda: limine("--memory", "6G"),
+}
+
+
+# ---- what ./run promises ------------------------------------------------------------
+
+def arguments_exact():
+    odd = ["a b", "", "new\nline", "q'\"\\", "$HOME `x` *", "-n", "--", "\t", "{,}", "é"]
+    expect(["--", "printf", "<%s>", *odd], 0, "".join(f"<{a}>" for a in odd).encode())
+
+
+def arguments_long():
+    long = "x" * 100000
+    expect(["--", "sh", "-c", 'echo "${#1} ${#2} $#"', "sh", long, long], 0, b"100000 100000 2\n")
+
+
+def arguments_not_text():
+    out = subprocess.run([RUN.encode(), b"--", b"printf", b"%s", b"\xff\xfe\x80\x01"], check=False,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=SECONDS)
+    if out.stdout != b"\xff\xfe\x80\x01":
+        raise Failure(f"{out.stdout!r}\n{out.stderr.decode(errors='replace')}")
+
+
+def streams_apart():
+    expect(["--", "sh", "-c", "echo out; echo err >&2; echo out2"], 0, b"out\nout2\n", b"err\n")
+
+
+def bytes_exact():
+    data = bytes(range(256)) * 40 + b"\r\n\n\r\x11\x13\x03\x04end without newline"
+    expect(["--", "cat"], 0, data, b"", stdin=data)
+
+
+def input_large():
+    data = os.urandom(150000)
+    expect(["--", "cat"], 0, data, stdin=data)
+
+
+def input_ends():
+    expect(["--", "wc", "-c"], 0, b"0\n", stdin=b"")
+    expect(["--", "sh", "-c", "head -c 3; echo; wc -c"], 0, b"abc\n3\n", stdin=b"abcdef")
+
+
+def input_unread():
+    expect(["--", "true"], 0, b"", stdin=b"x" * 200000)
+
+
+def output_large():
+    out = expect(["--", "seq", "1", "40000"], 0)
+    if out != b"".join(b"%d\n" % n for n in range(1, 40001)):
+        raise Failure(f"{len(out)} bytes came, and not the right ones")
+
+
+def status_exact():
+    for status in (0, 1, 2, 77, 124, 255):
+        expect(["--", "sh", "-c", f"exit {status}"], status, b"")
+
+
+def status_of_signals():
+    for number in (1, 6, 9, 11, 15):
+        expect(["--", "sh", "-c", f"kill -{number} $$"], 128 + number, b"")
+
+
+def status_not_found():
+    expect(["--", "no-such-program"], 127, b"")
+    expect(["--", "/etc/passwd"], 126, b"")
+
+
+def status_timeout():
+    begun = time.monotonic()
+    expect(["--timeout", "5", "--", "sleep", "1000"], 124, b"")
+    if not 4.5 < time.monotonic() - begun < 30:
+        raise Failure(f"it took {time.monotonic() - begun:.1f} s")
+    expect(["--timeout", "5", "--", "sh", "-c", "while :; do :; done"], 124, b"")
+
+
+def status_panic():
+    status, _, errors = run("--", "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 5")
+    if status != 125 or b"panic" not in errors.lower():
+        raise Failure(f"status {status}\n" + errors.decode(errors="replace"))
+    expect(["--", "echo", "next"], 0, b"next\n")
+
+
+def status_no_boot():
+    status, _, errors = run("--loader-append", "dmap=12345", "--timeout", "30", "--", "true")
+    if status != 125 or b"dmap" not in errors:
+        raise Failure(f"status {status}\n" + errors.decode(errors="replace"))
+
+
+def wrong_use():
+    for arguments in (["--bogus"], ["word"], ["--"], ["--memory", "lots", "--", "true"],
+                      ["--icount", "--cpus", "2", "--", "true"], ["--cpus", "0", "--", "true"],
+                      ["--timeout", "-1", "--", "true"], ["--loader", "own", "--uefi"],
+                      ["--kernel", "linux", "--uefi"], ["--add", "/no/such/file", "--", "true"],
+                      ["--limine", "/no/such/folder", "--", "true"], ["--cpus"],
+                      ["--iso", RUN, "--", "true"]):
+        status, out, errors = run(*arguments)
+        if status != 2 or out or errors.count(b"\n") != 1:
+            raise Failure(f"./run {' '.join(arguments)}: status {status}, {out!r}, {errors!r}")
+
+
+def help_shown():
+    out = expect(["--help"], 0)
+    for word in ("--memory", "--cpus", "--cpu", "--add", "--with", "--timeout", "--icount",
+                 "--kernel", "--loader", "--uefi", "--limine", "--iso", "--append", "--gdb",
+                 "--log", "--accel", "Ctrl-]"):
+        if word.encode() not in out:
+            raise Failure(f"--help does not mention {word}")
+
+
+def added_files():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "some file")
+        with open(path, "wb") as handle:
+            handle.write(b"content\n")
+        os.chmod(path, 0o640)
+        os.makedirs(os.path.join(folder, "tree", "deep"))
+        with open(os.path.join(folder, "tree", "deep", "leaf"), "w") as handle:
+            handle.write("leaf\n")
+        expect(["--add", path, "--add", f"{path}:/etc/elsewhere", "--add",
+                os.path.join(folder, "tree"), "--", "sh", "-c",
+                "cat '/some file' /etc/elsewhere /tree/deep/leaf; stat -c %a /etc/elsewhere"],
+               0, b"content\ncontent\nleaf\n640\n")
+
+
+def package_static():
+    expect(["--with", "bash-static", "--", "bash-static", "-c",
+            'a=(1 2 3); echo "${#a[@]} ${BASH_VERSINFO[0]}"; for ((i=0;i<3;i++)); do echo $i; done'],
+           0, b"3 5\n0\n1\n2\n")
+
+
+def log_shown():
+    status, out, errors = run("--log", "--append", "some.word=1", "--", "cat", "/proc/cmdline")
+    if status or b"some.word=1" not in out or b"Quire" not in errors:
+        raise Failure(f"status {status}, {out!r}\n" + errors.decode(errors="replace"))
+
+
+def iso_kept():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "quire.iso")
+        expect(["--iso", path, "--", "echo", "from the ISO"], 0, b"from the ISO\n")
+        with open(path, "rb") as handle:
+            handle.seek(0x8001)
+            if handle.read(5) != b"CD001":
+                raise Failure("--iso FILE is not an ISO image")
+
+
+def shell_from_pipe():
+    out = expect([], 3, stdin=b"echo a$((1+1))c\nexit 3\n")
+    if b"a2c" not in out:
+        raise Failure(repr(out))
+
+
+def under_linux():
+    script = "echo out; echo err >&2; cat; exit 3"
+    expect(["--kernel", "linux", "--", "sh", "-c", script], 3, b"out\nin", b"err\n", stdin=b"in")
+    expect(["--kernel", "linux", "--", "sh", "-c", "kill -9 $$"], 137, b"")
+
+
+def one_kernel_file():
+    """The ISO carries the very file that -kernel boots."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "quire.iso")
+        expect(["--iso", path, "--", "true"], 0)
+        subprocess.run(["xorriso", "-osirrox", "on", "-indev", path, "-extract", "/boot/quire",
+                        os.path.join(folder, "kernel")], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        with open(os.path.join(folder, "kernel"), "rb") as ours, \
+                open(os.path.join(BUILD, "kernel", "quire"), "rb") as theirs:
+            if ours.read() != theirs.read():
+                raise Failure("the kernel in the ISO is another one")
+
+
+DOOR = {f.__name__: f for f in (
+    arguments_exact, arguments_long, arguments_not_text, streams_apart, bytes_exact, input_large,
+    input_ends, input_unread, output_large, status_exact, status_of_signals, status_not_found,
+    status_timeout, status_panic, status_no_boot, wrong_use, help_shown, added_files,
+    package_static, log_shown, iso_kept, shell_from_pipe, under_linux, one_kernel_file)}
+
+
+# ---- numbers, and what must be the same before and after ---------------------------------
+
+def prompt_time(*options):
+    """Microseconds of guest time from the kernel's entry to the first prompt."""
+    with tempfile.NamedTemporaryFile("w", suffix=".profile") as profile:
+        profile.write("now\nexit 0\n")
+        profile.flush()
+        out = expect(["--icount", *options, "--add", f"{profile.name}:/root/.profile"], 0,
+                     stdin=b"")
+    found = re.search(rb"(\d+) us", out)
+    if not found:
+        raise Failure(f"no time was printed: {out!r}")
+    return int(found[1])
+
+
+def boot_time():
+    small, large = prompt_time(), prompt_time("--memory", "1T")
+    text = f"1G: {small} us, 1T: {large} us from entry to prompt, under --icount"
+    if small > 1000000 or large > 1000000:
+        raise Failure(f"more than 1.0 s. {text}")
+    if abs(large - small) > small * 0.1:
+        raise Failure(f"more than 10 % apart. {text}")
+    return text
+
+
+def cost():
+    return expect(["--icount", "--timeout", "100", "--", "cost", "--check"], 0).decode()
+
+
+def cost_linux():
+    return expect(["--icount", "--kernel", "linux", "--timeout", "110", "--", "cost"], 0).decode()
+
+
+LEAK = """
+free() { echo 3 >/proc/sys/vm/drop_caches; sed -n 's/MemFree: *//p' /proc/meminfo; }
+work() {
+	memory >/dev/null; faults >/dev/null 2>&1; stress fault >/dev/null; hello >/dev/null
+	seq 1 3000 | sort -r | md5sum >/dev/null; (cd /tmp; wild >/dev/null; rm -rf /tmp/*)
+}
+work; a=$(free); a=$(free); work; b=$(free); b=$(free)
+[ "$a" = "$b" ] && echo same || echo "before: $a after: $b"
+"""
+
+
+def no_leak(cpus):
+    expect(["--cpus", str(cpus), "--timeout", "110", "--", "sh", "-c", LEAK], 0, b"same\n")
+
+
+NUMBERS = {
+    "boot_time": boot_time, "cost": cost, "cost_linux": cost_linux,
+    "no_leak_1_cpu": lambda: no_leak(1), "no_leak_4_cpus": lambda: no_leak(4),
+}
+
+GROUPS = {"boot": BOOTS, "run": DOOR, "number": NUMBERS}
+
+
+def one(name, report):
+    group, _, short = name.partition("/")
+    begun = time.monotonic()
+    try:
+        detail = GROUPS[group][short]()
+        report.ok(name, time.monotonic() - begun, detail or "")
+    except Skip as skip:
+        report.skip(name, str(skip))
+    except Failure as failure:
+        first, _, rest = str(failure).partition("\n")
+        report.fail(name, first, rest)
+
+
+def jobs():
+    for group, tests in GROUPS.items():
+        for name in tests:
+            yield [f"{group}/{name}"], lambda chosen, report: one(chosen[0], report), 15
