@@ -24,10 +24,9 @@ static ssize_t zero_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 	size_t done = 0;
 	while (done < bytes) {
 		size_t chunk = mem_min(bytes - done, (size_t)PAGE_SIZE);
-		if (buffer_clear(buffer + done, chunk))
-			break;
-		done += chunk;
-		if (thread_interrupted())
+		size_t left = buffer_clear(buffer + done, chunk);
+		done += chunk - left;
+		if (left || thread_interrupted())
 			break;
 	}
 	return done || !bytes ? (ssize_t)done : -EFAULT;
@@ -40,6 +39,12 @@ static ssize_t full_write(struct file *f, uint64_t buffer, size_t bytes, off_t *
 
 static const struct file_ops null_ops = {.read = null_read, .write = null_write};
 static const struct file_ops zero_ops = {.read = zero_read, .write = null_write};
+
+bool file_is_zero(const struct file *f)
+{
+	return f->ops == &zero_ops;
+}
+
 static const struct file_ops full_ops = {.read = zero_read, .write = full_write};
 
 /* ---- the kernel log ------------------------------------------------------------------ */

@@ -139,9 +139,29 @@ static ssize_t pipe_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 
 /* ---- writing ---------------------------------------------------------------------------- */
 
+/* Take back what a write put in beyond `head`, pages included. */
+static void pipe_undo(struct pipe *p, uint64_t head)
+{
+	uint64_t end = p->head;
+	atomic_write_release(&p->head, head);
+	for (uint64_t at = align_up(head, PAGE_SIZE); at < end; at += PAGE_SIZE) {
+		if (at > p->tail + (p->slots - 1) * PAGE_SIZE)
+			continue; /* the reader is still in this slot, a lap behind */
+		kfree(*slot_of(p, at));
+		*slot_of(p, at) = NULL;
+	}
+	if (!pipe_used(p) && (head & PAGE_MASK)) {
+		kfree(*slot_of(p, head));
+		*slot_of(p, head) = NULL;
+	}
+}
+
+/* Put in up to `bytes`; a page's worth that cannot be read whole is not put in
+ * at all, as on Linux. */
 static size_t pipe_give(struct pipe *p, uint64_t buffer, size_t bytes, long *error)
 {
 	size_t done = 0;
+	uint64_t start = p->head;
 	while (done < bytes && pipe_room(p)) {
 		char **slot = slot_of(p, p->head);
 		size_t offset = p->head & PAGE_MASK;
@@ -152,13 +172,14 @@ static size_t pipe_give(struct pipe *p, uint64_t buffer, size_t bytes, long *err
 			break;
 		}
 		size_t left = buffer_in(*slot + offset, buffer + done, chunk);
-		chunk -= left;
 		atomic_write_release(&p->head, p->head + chunk);
-		done += chunk;
 		if (left) {
 			*error = -EFAULT;
+			done = align_down(done + chunk - left, PAGE_SIZE);
+			pipe_undo(p, start + done);
 			break;
 		}
+		done += chunk;
 	}
 	return done;
 }

@@ -171,6 +171,34 @@ static ssize_t vector_run(struct file *f, struct vector *vec, off_t *at, bool wr
 	return done;
 }
 
+/* What goes out in one piece must come from one piece: the bytes of a short
+ * vector are gathered first, and then written as by one write(). */
+static ssize_t vector_write_gathered(struct file *f, struct vector *vec, size_t bytes, off_t *at)
+{
+	char *whole = kmalloc(bytes);
+	size_t used = 0;
+	ssize_t r = whole ? 0 : -ENOMEM;
+	for (size_t i = 0; !r && i < vec->count; i++) {
+		if (copy_from_user(whole + used, vec->v[i].base, vec->v[i].bytes))
+			r = -EFAULT;
+		used += vec->v[i].bytes;
+	}
+	if (!r)
+		r = f->ops->write ? f->ops->write(f, (uint64_t)whole, bytes, at) : -EINVAL;
+	kfree(whole);
+	return r;
+}
+
+static ssize_t vector_write(struct file *f, struct vector *vec, off_t *at)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < vec->count; i++)
+		bytes += vec->v[i].bytes;
+	if ((f->mode & FILE_STREAM) && vec->count > 1 && bytes && bytes <= PIPE_BUF)
+		return vector_write_gathered(f, vec, bytes, at);
+	return vector_run(f, vec, at, true);
+}
+
 static ssize_t vector_call(uint64_t fd, uint64_t user, uint64_t count, const off_t *offset,
 			   bool write)
 {
@@ -189,9 +217,10 @@ static ssize_t vector_call(uint64_t fd, uint64_t user, uint64_t count, const off
 		return r;
 	}
 	if (offset) {
-		r = vector_run(f, &vec, &at, write);
+		r = write ? vector_write(f, &vec, &at) : vector_run(f, &vec, &at, false);
 	} else {
-		r = vector_run(f, &vec, position_take(f, &none), write);
+		off_t *own = position_take(f, &none);
+		r = write ? vector_write(f, &vec, own) : vector_run(f, &vec, own, false);
 		position_give(f);
 	}
 	if (vec.v != vec.few)

@@ -43,8 +43,9 @@ size_t buffer_out(uint64_t buffer, const void *from, size_t bytes)
 
 size_t buffer_clear(uint64_t buffer, size_t bytes)
 {
-	if (!is_kernel(buffer))
-		return clear_user(buffer, bytes) ? bytes : 0;
+	static const char zeros[PAGE_SIZE];
+	if (!is_kernel(buffer)) /* clear_user cannot say how far it came */
+		return copy_to_user_partial(buffer, zeros, bytes);
 	memset((void *)buffer, 0, bytes);
 	return 0;
 }

@@ -122,10 +122,10 @@ static size_t read_page(struct vm_object *object, uint64_t at, uint64_t buffer, 
 	paddr_t pa;
 	mem_status s = vm_object_page(object, at >> PAGE_SHIFT, false, &pa);
 	if (s == MEM_ENOENT) {
-		if (!buffer_clear(buffer, bytes))
-			return bytes;
-		*status = -EFAULT;
-		return 0;
+		size_t left = buffer_clear(buffer, bytes);
+		if (left)
+			*status = -EFAULT;
+		return bytes - left;
 	}
 	if (s != MEM_OK) {
 		*status = s == MEM_EBEYOND ? 0 : errno_from(s);

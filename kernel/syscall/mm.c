@@ -84,8 +84,8 @@ static long map_file_args(int fd, uint64_t flags, struct vm_map_args *args, stru
 		error = -EACCES;
 	else if ((args->flags & VM_SHARED) && (args->prot & VM_WRITE) && !(f->mode & FILE_WRITE))
 		error = -EACCES;
-	else if (!args->object)
-		error = -ENODEV;
+	else if (!args->object && !file_is_zero(f))
+		error = -ENODEV; /* /dev/zero is anonymous memory, shared or private */
 	if (error) {
 		file_put(f);
 		return error;

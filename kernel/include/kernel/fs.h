@@ -66,6 +66,8 @@ struct file *file_open_kernel(const char *path, bool exec, int *error);
 ssize_t file_read_kernel(struct file *f, void *buffer, size_t bytes, off_t at);
 /* The object that holds a regular file's pages, or the device's; no new reference. */
 struct vm_object *file_object(struct file *f);
+/* Is it /dev/zero? Mapping that means anonymous memory. */
+bool file_is_zero(const struct file *f);
 /* The path by which f can be reached now, with " (deleted)" if it cannot. Returns
  * its length; -ENAMETOOLONG. */
 ssize_t file_path(struct file *f, char *to, size_t bytes);

@@ -16,5 +16,5 @@
 
 size_t buffer_in(void *to, uint64_t buffer, size_t bytes) MEM_CHECKED;
 size_t buffer_out(uint64_t buffer, const void *from, size_t bytes) MEM_CHECKED;
-size_t buffer_clear(uint64_t buffer, size_t bytes) MEM_CHECKED; /* all or nothing counts */
+size_t buffer_clear(uint64_t buffer, size_t bytes) MEM_CHECKED; /* at most a page */
 #endif
