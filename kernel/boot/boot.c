@@ -29,6 +29,7 @@
 #include "kernel/cpu/priv.h"
 #include "kernel/cpu/x86.h"
 #include "kernel/host/flush.h"
+#include "kernel/host/reclaim.h"
 #include "kernel/lib/log.h"
 
 #define IN_REQUESTS __attribute__((section(".limine_requests"), used, aligned(8)))
@@ -406,6 +407,7 @@ void boot_main(void)
 	copy_modules();
 	step_done("symbols");
 	sched_init();
+	reclaim_start();
 	bool all_left = smp_start(ask_mp.response);
 	if (all_left)
 		reclaim_bootloader();

@@ -3,7 +3,6 @@
  * that takes thought, panic.c the fatal fault. */
 #include <kernel/boot.h>
 #include <kernel/log.h>
-#include <kernel/proc.h>
 #include <mem/host.h>
 
 #include "arch/x86_64/pte.h"
@@ -146,9 +145,4 @@ bool host_fixup_fault(struct mem_trap *trap, const struct vmm_fault *fault)
 		return false;
 	f->rip = to;
 	return true;
-}
-
-bool host_out_of_memory(uint64_t npages)
-{
-	return proc_out_of_memory(npages);
 }

@@ -1,2 +1,2 @@
 # What mem/ asks of this kernel.
-KERNEL_SRC += kernel/host/host.c kernel/host/flush.c
+KERNEL_SRC += kernel/host/host.c kernel/host/flush.c kernel/host/reclaim.c

@@ -54,12 +54,12 @@ struct thread {
 	struct vmm_fault fault;
 
 	/* kernel/sched only. */
-	struct waiter *waiters;  /* what it waits on now, newest first */
-	uint32_t poked;          /* thread_wake since the last sleep */
-	uint32_t queued;         /* on a run queue; under that queue's lock */
-	uint32_t fpu_cpu;        /* CPU whose registers hold this FPU state, or none */
-	bool last_tick_user; /* the newest tick found it in user mode */
-	bool ending;         /* thread_exit_begins was called */
+	struct waiter *waiters; /* what it waits on now, newest first */
+	uint32_t poked;         /* thread_wake since the last sleep */
+	uint32_t queued;        /* on a run queue; under that queue's lock */
+	uint32_t fpu_cpu;       /* CPU whose registers hold this FPU state, or none */
+	bool last_tick_user;    /* the newest tick found it in user mode */
+	bool ending;            /* thread_exit_begins was called */
 };
 
 #define THREAD_STACK_PAGES 4
