@@ -24,11 +24,15 @@ ROOT = HERE.parent.parent
 SEEDS = ["1", "2", "3"]
 
 
+def slug(name):
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
 def load_list():
     spec = importlib.util.spec_from_file_location("mutation_list", HERE / "list.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.MUTATIONS
+    return [(slug(m[0]), *m[1:]) for m in module.MUTATIONS]
 
 
 def make_info():
@@ -62,7 +66,7 @@ class Builder:
         count = text.count(old)
         if count != 1:
             raise RuntimeError(f"its text occurs {count} times in {file}: bring list.py up to date")
-        place = self.build / "mutations" / re.sub(r"[^a-z0-9]+", "-", name.lower())
+        place = self.build / "mutations" / name
         target = place / file
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text.replace(old, new))
@@ -150,7 +154,7 @@ def main():
         for m in mutations:
             print("mutation " + m[0])
         return 0
-    chosen = [m for m in mutations if not args or any(a in m[0] for a in args)]
+    chosen = [m for m in mutations if not args or any(slug(a) in m[0] for a in args)]
     subprocess.run(["make", "-s", f"-j{jobs}", "mutation-base"], cwd=ROOT, check=True)
     builder = Builder()
     lock = threading.Lock()
