@@ -32,3 +32,12 @@ $(BENCH_PMM): $(BENCH_PMM_OBJ) $(BUILD)/bench/libmem.a
 .PHONY: bench-pmm
 bench-pmm: $(BENCH_PMM)
 	$(Q)$(BENCH_PMM) $(ROWS)
+
+# The heap, beside malloc of the C library and of PEERS='NAME=LIBRARY.so ...'.
+BENCH_HEAP := $(BUILD)/bench/bench_heap
+$(BENCH_HEAP): $(patsubst %,$(BUILD)/bench/%.o,bench/heap.c tests/machine/plain.c) $(BUILD)/bench/libmem.a
+	$(call say,LD [bench],$@) $(CC) $(bench_flags) -o $@ $^ -lpthread
+
+.PHONY: bench-heap
+bench-heap: $(BENCH_HEAP)
+	$(Q)$(BENCH_HEAP) $(if $(QUICK),--quick) $(foreach p,$(PEERS),--peer $(p)) $(ROWS)

@@ -145,7 +145,7 @@ static void *failed(struct heap *heap)
 	return NULL;
 }
 
-void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site)
+void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site)
 {
 	void *block;
 	if (likely(bytes <= HEAP_MAX_SMALL))
@@ -172,17 +172,6 @@ void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const
 		block = heap_alloc_large(heap, bytes, align, site);
 	}
 	return block ? block : failed(heap);
-}
-
-void heap_free_at(struct heap *heap, void *block, const void *site)
-{
-	if (!block)
-		return;
-	struct slab *slab = heap_find_slab(heap, block);
-	if (likely(slab != NULL))
-		slab_give(slab, block, site);
-	else
-		heap_free_large(heap, block, site);
 }
 
 /* ---- size and realloc ----------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "slab/engine.h"
+#include "slab/fast.h"
 
 MEM_BEGIN_DECLS
 
@@ -117,7 +118,7 @@ struct heap {
 
 static inline unsigned segment_slot(uintptr_t base)
 {
-	return (unsigned)((((uint64_t)base >> HUGE_SHIFT) * 0x9e3779b97f4a7c15) >> 54);
+	return (unsigned)(base >> HUGE_SHIFT) % KNOWN_SEGMENTS;
 }
 
 static inline struct segment *heap_find_segment(struct heap *heap, const void *block)
@@ -143,9 +144,34 @@ static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
 }
 
 /* The public calls with the call site given. */
-void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site);
 void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site);
-void heap_free_at(struct heap *heap, void *block, const void *site);
+/* When the inline paths below cannot serve. */
+void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site);
+
+static inline void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site)
+{
+	if (!SLAB_DEBUG && likely(bytes <= 1024)) {
+		unsigned number = heap_class_table[(bytes + 15) / 16];
+		void *block = slab_take_fast(heap->classes[number]);
+		if (likely(block != NULL))
+			return block;
+	}
+	return heap_alloc_slowly(heap, bytes, site);
+}
+
+static inline void heap_free_at(struct heap *heap, void *block, const void *site)
+{
+	if (unlikely(!block))
+		return;
+	struct slab *slab = heap_find_slab(heap, block);
+	if (unlikely(!slab))
+		heap_free_large(heap, block, site);
+	else if (SLAB_DEBUG)
+		slab_give(slab, block, site);
+	else
+		slab_give_index(slab, slab_index(slab, block));
+}
+
 void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site);
 
 MEM_END_DECLS

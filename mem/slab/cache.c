@@ -284,29 +284,28 @@ void slab_cache_destroy(struct slab_cache *cache)
 
 /* ---- statistics --------------------------------------------------------------------- */
 
+/* Only allocations are counted; what is in use the bitmaps know, and what was
+ * freed is the difference. */
 void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 {
-	uint64_t allocs = 0, frees = 0;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
-	allocs += cache->allocs;
-	frees += cache->frees;
-	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
+	uint64_t allocs = cache->allocs, nslabs = cache->nslabs;
+	uint64_t live = nslabs * cache->capacity;
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
 		allocs += atomic_read_relaxed(&cache->cpu[cpu].allocs);
-		frees += atomic_read_relaxed(&cache->cpu[cpu].frees);
-	}
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
+		live -= slab_count_free(slab);
 		for (unsigned i = 0; i < slab->words; i++)
-			frees += bits_set(atomic_read_relaxed(&slab_remote(slab)[i]));
+			live -= bits_set(atomic_read_relaxed(&slab_remote(slab)[i]));
 	}
-	uint64_t nslabs = cache->nslabs;
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
-	frees += slab_debug_quarantined(cache);
+	live -= slab_debug_quarantined(cache);
 	stats->name = cache->name;
 	stats->object_bytes = cache->object_bytes;
-	stats->live = allocs > frees ? allocs - frees : 0;
+	stats->live = live;
 	stats->total = nslabs * cache->capacity;
 	stats->npages = nslabs * cache->slab_npages;
 	stats->allocs = allocs;
-	stats->frees = frees;
+	stats->frees = allocs > live ? allocs - live : 0;
 }

@@ -76,7 +76,7 @@ struct slab_cpu {
 	uint64_t *word;  /* the word of current->free that allocations take from */
 	char *word_base; /* block of that word's bit 0 */
 	struct slab *current;
-	uint64_t allocs, frees;
+	uint64_t allocs;
 	uint32_t nslabs; /* owned, current included */
 	uint32_t peak;   /* quarters of slabs: recent most of them in use */
 
@@ -131,7 +131,7 @@ struct slab_cache {
 	struct list slabs;                      /* every slab, by slab->all */
 	uint64_t nslabs;
 	struct slab_lists shared; /* slabs with owner 0 */
-	uint64_t allocs, frees;   /* by those who found their CPU's part closed */
+	uint64_t allocs;          /* by those who found their CPU's part closed */
 	struct list reaped;       /* the reaper's */
 #ifdef MEM_DEBUG
 	struct slab_quarantine quarantine;

@@ -4,47 +4,7 @@
 /* What the engine's own files share and the heap does not need. */
 #include "slab/engine.h"
 
-/* ---- a CPU's part -------------------------------------------------------- */
-
-/*
- * Enter this CPU's part. False: an interrupted use is inside, or the reaper has
- * closed it. Preemption is off.
- *
- * The store to `busy` and the load of `revoked` may pass each other in the
- * CPU's store buffer; host_barrier_all, between the reaper's store to `revoked`
- * and its load of `busy`, closes exactly that gap.
- */
-static inline bool slab_enter(struct slab_cpu *c)
-{
-	if (unlikely(atomic_read_relaxed(&c->busy)))
-		return false;
-	atomic_write_relaxed(&c->busy, 1);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (unlikely(atomic_read_acquire(&c->revoked))) {
-		atomic_write_release(&c->busy, 0);
-		return false;
-	}
-	return true;
-}
-
-static inline void slab_leave(struct slab_cpu *c)
-{
-	atomic_write_release(&c->busy, 0);
-}
-
 /* ---- finding ------------------------------------------------------------- */
-
-/* The index of `block` in its slab; panics if it is not the start of one. */
-static inline unsigned slab_index(const struct slab *slab, const void *block)
-{
-	uint64_t offset = (uint64_t)((uintptr_t)block - (uintptr_t)slab->base);
-	/* Exact for every multiple of stride within the slab; anything else fails
-	 * the multiplication back. */
-	uint64_t index = (offset * slab->reciprocal) >> 32;
-	if (unlikely(index >= slab->capacity || index * slab->stride != offset))
-		slab_bad_block(slab, block, "invalid free: not the start of an object");
-	return (unsigned)index;
-}
 
 /* The slab of a block of a cache. slab_of_checked panics if `block` cannot be
  * one; both know caches over page sources and in the heap. */
@@ -60,17 +20,14 @@ void slab_unlist(struct slab_lists *lists, struct slab *slab);
 enum slab_place slab_place_for(const struct slab *slab);
 void slab_set_place(struct slab *slab, enum slab_place place);
 
-/* Take over the remote bits. Returns how many. By the owner. */
-unsigned slab_fold(struct slab *slab);
+/* Take over the remote bits, into nfree too. By the owner. */
+void slab_fold(struct slab *slab);
 unsigned slab_count_free(const struct slab *slab);
 
 /* Push an announced slab to the notify stack of its owner. */
 void slab_notify(struct slab *slab);
 
-/* nfree reached the threshold: put the slab where it belongs now; it may be
- * gone afterwards. Inside the CPU's part. */
-void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab);
-/* The same for a slab of the cache's own, under cache->lock. Returns it if it is
+/* slab_settle for a slab of the cache's own, under cache->lock. Returns it if it is
  * to be released when the lock is dropped (it is unlinked from everything). */
 struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab);
 

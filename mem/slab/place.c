@@ -16,6 +16,7 @@
  * collects it.
  */
 #include "base/assert.h"
+#include "slab/fast.h"
 #include "slab/paths.h"
 
 /* ---- lists --------------------------------------------------------------- */
@@ -129,11 +130,11 @@ unsigned slab_count_free(const struct slab *slab)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < slab->words; i++)
-		n += bits_set(slab->free[i]);
+		n += bits_set(atomic_read_relaxed(&slab->free[i]));
 	return n;
 }
 
-unsigned slab_fold(struct slab *slab)
+void slab_fold(struct slab *slab)
 {
 	uint64_t *remote = slab_remote(slab);
 	unsigned n = 0;
@@ -149,7 +150,6 @@ unsigned slab_fold(struct slab *slab)
 		n += bits_set(bits);
 	}
 	slab->nfree += n;
-	return n;
 }
 
 /* ---- handing over ---------------------------------------------------------- */
@@ -242,7 +242,7 @@ static void forward(struct slab_cache *cache, struct slab *slab)
 	bool ours = !atomic_read_relaxed(&slab->owner);
 	if (ours) {
 		atomic_write_seq(&slab->announced, 0);
-		cache->frees += slab_fold(slab);
+		slab_fold(slab);
 		empty = slab_settle_shared(cache, slab);
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
@@ -266,7 +266,7 @@ static void take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned
 			continue;
 		}
 		atomic_write_seq(&slab->announced, 0);
-		count_add(&c->frees, slab_fold(slab));
+		slab_fold(slab);
 		if (slab->nfree >= slab->threshold || slab->place == SLAB_EMPTY)
 			slab_settle(cache, c, slab);
 	}
@@ -304,7 +304,7 @@ bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 	if (select_word(c))
 		return true;
 	if (c->current != &none.slab) {
-		count_add(&c->frees, slab_fold(c->current));
+		slab_fold(c->current);
 		if (select_word(c))
 			return true;
 	}
@@ -386,7 +386,7 @@ void slab_sweep(struct slab_cache *cache)
 		bool mine = inside && owner == cpu + 1;
 		if ((owner && !mine) || slab->place == SLAB_CURRENT)
 			continue;
-		count_add(mine ? &c->frees : &cache->frees, slab_fold(slab));
+		slab_fold(slab);
 		if (slab->place != SLAB_FULL || !slab->nfree)
 			continue;
 		enum slab_place place = slab_place_for(slab);

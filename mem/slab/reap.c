@@ -58,7 +58,7 @@ static void collect_slab(struct slab_cache *cache, struct slab *slab)
 	unsigned owner = atomic_read_relaxed(&slab->owner);
 	struct slab_cpu *c = owner ? &cache->cpu[owner - 1] : NULL;
 	struct slab_lists *lists = c ? &c->lists : &cache->shared;
-	count_add(c ? &c->frees : &cache->frees, slab_fold(slab));
+	slab_fold(slab);
 	slab->nfree = slab_count_free(slab);
 	bool empty = slab->nfree == slab->capacity && !atomic_read_acquire(&slab->announced);
 	if (slab->place == SLAB_CURRENT) {

@@ -78,6 +78,7 @@
  * (three times the cost of the whole path); queues of freed blocks per CPU
  * (need links in the blocks).
  */
+#include "slab/fast.h"
 #include "slab/paths.h"
 
 #include "base/assert.h"
@@ -90,27 +91,16 @@ MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, con
 
 /* ---- alloc --------------------------------------------------------------- */
 
-/* The next block of the word at hand, NULL: used up. Inside the CPU's part. */
-static inline void *take_bit(struct slab_cpu *c)
-{
-	uint64_t word = *c->word;
-	if (unlikely(!word))
-		return NULL;
-	__atomic_store_n(c->word, word & (word - 1), __ATOMIC_RELAXED);
-	count_add(&c->allocs, 1);
-	return c->word_base + (size_t)bit_lowest(word) * c->stride;
-}
-
-/* One try without new pages. *open: this CPU's part could be entered. */
+/* One try without new pages. */
 static void *take_block(struct slab_cache *cache)
 {
 	void *block;
 	host_preempt_disable();
 	struct slab_cpu *c = &cache->cpu[host_cpu()];
 	if (likely(slab_enter(c))) {
-		block = take_bit(c);
+		block = slab_take_bit(c);
 		if (unlikely(!block) && slab_refill(cache, c))
-			block = take_bit(c);
+			block = slab_take_bit(c);
 		slab_leave(c);
 	} else {
 		block = slab_take_shared(cache);
@@ -119,7 +109,7 @@ static void *take_block(struct slab_cache *cache)
 	return block;
 }
 
-static __attribute__((noinline)) void *take_slowly(struct slab_cache *cache)
+static void *take_with_pages(struct slab_cache *cache)
 {
 	bool atomic = !host_irq_enabled() || host_in_interrupt();
 	for (;;) {
@@ -141,11 +131,17 @@ static __attribute__((noinline)) void *take_slowly(struct slab_cache *cache)
 	return take_block(cache);
 }
 
-void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
+void *slab_take_slowly(struct slab_cache *cache)
 {
 	void *block = take_block(cache);
+	return block ? block : take_with_pages(cache);
+}
+
+void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
+{
+	void *block = slab_take_fast(cache);
 	if (unlikely(!block))
-		block = take_slowly(cache);
+		block = slab_take_slowly(cache);
 	if (SLAB_DEBUG && block)
 		slab_debug_alloc(slab_of(cache, block), block, bytes, site);
 	return block;
@@ -171,18 +167,6 @@ static void give_remote(struct slab *slab, unsigned index)
 		slab_bad_block(slab, slab_block(slab, index), "double free");
 }
 
-/* The block's bit, by the slab's owner. */
-static inline void give_local(struct slab *slab, unsigned index)
-{
-	uint64_t *word = &slab->free[index / 64];
-	uint64_t bit = (uint64_t)1 << (index % 64);
-	uint64_t remote = atomic_read_relaxed(&slab_remote(slab)[index / 64]);
-	if (unlikely((*word | remote) & bit))
-		slab_bad_block(slab, slab_block(slab, index), "double free");
-	__atomic_store_n(word, *word | bit, __ATOMIC_RELAXED);
-	slab->nfree++;
-}
-
 /* A slab of the cache's own: true if it still is, and the block was freed. */
 static bool give_shared(struct slab *slab, unsigned index)
 {
@@ -191,8 +175,7 @@ static bool give_shared(struct slab *slab, unsigned index)
 	bool ours = !atomic_read_relaxed(&slab->owner);
 	struct slab *empty = NULL;
 	if (ours) {
-		give_local(slab, index);
-		cache->frees++;
+		slab_give_bit(slab, index);
 		if (slab->nfree >= slab->threshold)
 			empty = slab_settle_shared(cache, slab);
 	}
@@ -202,31 +185,11 @@ static bool give_shared(struct slab *slab, unsigned index)
 	return ours;
 }
 
-static __attribute__((noinline)) void give_elsewhere(struct slab *slab, unsigned index)
+void slab_give_elsewhere(struct slab *slab, unsigned index)
 {
 	if (!atomic_read_acquire(&slab->owner) && give_shared(slab, index))
 		return;
 	give_remote(slab, index);
-}
-
-static inline void give_index(struct slab *slab, unsigned index)
-{
-	struct slab_cache *cache = slab->cache;
-	host_preempt_disable();
-	unsigned cpu = host_cpu();
-	struct slab_cpu *c = &cache->cpu[cpu];
-	if (likely(atomic_read_relaxed(&slab->owner) == cpu + 1) && likely(slab_enter(c))) {
-		/* Entered: nobody but us changes the owner now. The reaper may have
-		 * come in between; it takes no slab with a live block from us. */
-		give_local(slab, index);
-		count_add(&c->frees, 1);
-		if (unlikely(slab->nfree >= slab->threshold))
-			slab_settle(cache, c, slab);
-		slab_leave(c);
-	} else {
-		give_elsewhere(slab, index);
-	}
-	host_preempt_enable();
 }
 
 void slab_give(struct slab *slab, void *block, const void *site)
@@ -240,12 +203,12 @@ void slab_give(struct slab *slab, void *block, const void *site)
 		slab = slab_of(cache, block);
 		index = slab_index(slab, block);
 	}
-	give_index(slab, index);
+	slab_give_index(slab, index);
 }
 
 void slab_give_now(struct slab *slab, void *block)
 {
-	give_index(slab, slab_index(slab, block));
+	slab_give_index(slab, slab_index(slab, block));
 }
 
 void slab_free(struct slab_cache *cache, void *object)
