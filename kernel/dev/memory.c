@@ -25,6 +25,8 @@ static ssize_t zero_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 	while (done < bytes) {
 		size_t chunk = mem_min(bytes - done, (size_t)PAGE_SIZE);
 		size_t left = buffer_clear(buffer + done, chunk);
+		if (left && chunk < 64) /* Linux clears less than that at once or not at all */
+			left = chunk;
 		done += chunk - left;
 		if (left || thread_interrupted())
 			break;
