@@ -24,6 +24,7 @@
 #include "kernel/syscall/syscalls.h"
 
 uint64_t proc_fork_count;
+uint32_t proc_thread_max;
 
 struct clone_request {
 	uint64_t flags;
@@ -269,6 +270,8 @@ static void vfork_wait(struct task *t)
 
 static int check_process_limit(const struct process *parent)
 {
+	if (task_total >= proc_thread_max)
+		return -EAGAIN;
 	if (parent->uid == 0)
 		return 0;
 	uint64_t count = 0;

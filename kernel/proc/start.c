@@ -13,6 +13,8 @@
 
 #include "kernel/proc/exec.h"
 
+#define TASK_SHARE_BYTES (256ull << 10) /* memory there must be for each task */
+
 struct first_program {
 	const char *path;
 	const char *const *argv, *const *envp;
@@ -25,9 +27,11 @@ static void default_limits(struct process *p)
 {
 	struct vmm_stats stats;
 	vmm_get_stats(kernel_vmm, &stats);
-	/* Linux: as many threads as may fill an eighth of memory with their stacks; half of
-	 * that per user. */
-	uint64_t threads = stats.commit_limit_npages / (8 * THREAD_STACK_PAGES) / 2;
+	/* A small process costs about 128 KiB in stacks, tables and its own pages: half of
+	 * memory full of them is where even root's fork bomb ends. Half of that per user. */
+	uint64_t most = stats.commit_limit_npages * PAGE_SIZE / TASK_SHARE_BYTES;
+	proc_thread_max = (uint32_t)mem_min(mem_max(most, (uint64_t)64), (uint64_t)INT32_MAX);
+	uint64_t threads = proc_thread_max / 2;
 	for (unsigned i = 0; i < RLIMIT_COUNT; i++)
 		p->rlimit[i][0] = p->rlimit[i][1] = RLIM_INFINITY;
 	p->rlimit[RLIMIT_STACK][0] = 8ull << 20;

@@ -207,7 +207,8 @@ static inline uint64_t rlimit_soft(const struct process *p, unsigned which)
 void process_counts(uint32_t *processes, uint32_t *tasks, pid_t *last_pid);
 /* Forks since boot, for /proc/stat. */
 extern uint64_t proc_fork_count;
-extern int32_t proc_pid_max;                        /* numbers below this are given out */
+extern uint32_t proc_thread_max; /* /proc/sys/kernel/threads-max: tasks there may be */
+extern int32_t proc_pid_max;     /* numbers below this are given out */
 extern char proc_nodename[65], proc_domainname[65]; /* sethostname; racy reads are fine */
 
 /* Run `path` with argv/envp (kernel strings) as pid 1; stdio is opened by fs.
