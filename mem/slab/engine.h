@@ -66,6 +66,10 @@ struct slab_lists {
 	uint32_t count[SLAB_LISTS];
 };
 
+/* A CPU takes this many blocks singly from the cache's own slabs before it takes
+ * up slabs for itself. */
+#define SLAB_WARM 16
+
 /* What one CPU has of one cache. */
 struct slab_cpu {
 	/* `busy`: this CPU is inside (its own stores only). `revoked`: keep out (the
@@ -79,6 +83,7 @@ struct slab_cpu {
 	uint64_t allocs;
 	uint32_t nslabs; /* owned, current included */
 	uint32_t peak;   /* quarters of slabs: recent most of them in use */
+	uint32_t warmth; /* blocks taken singly since the last reap, up to SLAB_WARM */
 
 	struct slab_lists lists MEM_CACHE_ALIGNED;
 

@@ -7,6 +7,12 @@
  * that random frees and allocations over full slabs do not move a slab per
  * block; slab_sweep finds what that leaves behind when pages run out.
  *
+ * Cold CPUs. A CPU that asks only now and then shares: its first SLAB_WARM
+ * blocks come singly from the cache's own slabs, under the lock; only then does
+ * it take up slabs for itself. A reap makes all CPUs cold again and all slabs
+ * the cache's. So after a reap the memory held depends on what is live, not on
+ * which CPUs asked for it.
+ *
  * Empty slabs. A CPU keeps as many slabs as it had in use at its recent peak.
  * The peak follows `in use` upwards at once and falls by a quarter of a slab
  * each time one becomes empty: a program that fills and empties the same
@@ -315,6 +321,10 @@ bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 		slab_unlist(&c->lists, slab);
 		slab_set_place(slab, SLAB_CURRENT);
 	} else {
+		if (c->warmth < SLAB_WARM) {
+			c->warmth++;
+			return false;
+		}
 		slab = adopt(cache, c, me);
 		if (!slab)
 			return false;
@@ -355,19 +365,18 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
 	struct slab_cpu *c = &cache->cpu[cpu];
-	bool inside = slab_enter(c);
-	struct slab_lists *lists = inside ? &c->lists : &cache->shared;
+	bool inside = slab_enter(c), own = inside && c->warmth >= SLAB_WARM;
+	struct slab_lists *lists = own ? &c->lists : &cache->shared;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_push_back(&cache->slabs, &slab->all);
 	cache->nslabs++;
-	atomic_write_release(&slab->owner, (uint16_t)(inside ? cpu + 1 : 0));
+	atomic_write_release(&slab->owner, (uint16_t)(own ? cpu + 1 : 0));
 	slab_set_place(slab, SLAB_EMPTY);
 	slab_list(lists, slab, SLAB_EMPTY);
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
-	if (inside) {
-		c->nslabs++;
+	c->nslabs += own;
+	if (inside)
 		slab_leave(c);
-	}
 	host_preempt_enable();
 }
 

@@ -6,7 +6,7 @@
  *   1. close every CPU's part: revoked = 1
  *   2. host_barrier_all, then wait until each part has been seen not busy
  *   3. under the cache's lock: empty the notify stacks, fold every slab's
- *      remote bits, count, put each slab on its owner's proper list, take the
+ *      remote bits, count, put each slab on the cache's proper list, take the
  *      empty ones out
  *   4. open the parts again: revoked = 0
  *   5. release what was taken out, with no lock but the reapers' own held
@@ -14,8 +14,8 @@
  * Between 2 and 4 the other CPUs allocate from the cache's own slabs under its
  * lock and free by the remote bitmap. Such a freer may announce a slab after
  * its stack was emptied: then `announced` is set and the slab is left for the
- * next time (S1 in slab.c). Slabs keep their owners: a reap that finds nothing
- * changes nothing.
+ * next time (S1 in slab.c). All other slabs become the cache's own, on its lists
+ * if anything in them is free: whichever CPU asks next fills the fullest first.
  *
  * One reaper at a time (the registry's lock), so `revoked` needs no count. The
  * lock is held across the barrier: with interrupts on, as lock ranks say.
@@ -61,21 +61,20 @@ static void collect_slab(struct slab_cache *cache, struct slab *slab)
 	slab_fold(slab);
 	slab->nfree = slab_count_free(slab);
 	bool empty = slab->nfree == slab->capacity && !atomic_read_acquire(&slab->announced);
-	if (slab->place == SLAB_CURRENT) {
-		if (!empty)
-			return;
+	if (slab->place == SLAB_CURRENT)
 		slab_set_current(c, slab_none());
-	}
 	slab_unlist(lists, slab);
-	if (!empty) {
-		enum slab_place place = slab_place_for(slab);
-		slab_set_place(slab, place);
-		if (place < SLAB_LISTS)
-			slab_list(lists, slab, place);
-		return;
-	}
 	if (c)
 		c->nslabs--;
+	atomic_write_release(&slab->owner, 0);
+	if (!empty) {
+		slab_set_place(slab, slab_place_for(slab));
+		if (slab->place == SLAB_FULL && slab->nfree)
+			slab_set_place(slab, SLAB_FULLEST); /* every free block counts */
+		if (slab->place < SLAB_LISTS)
+			slab_list(&cache->shared, slab, slab->place);
+		return;
+	}
 	list_remove(&slab->all);
 	cache->nslabs--;
 	list_push_back(&cache->reaped, &slab->node);
@@ -87,6 +86,7 @@ static void collect_cache(struct slab_cache *cache)
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
 		clear_notify(&cache->cpu[cpu]);
 		cache->cpu[cpu].peak = 0;
+		cache->cpu[cpu].warmth = 0;
 	}
 	list_for_each_safe (node, &cache->slabs)
 		collect_slab(cache, list_entry(node, struct slab, all));

@@ -103,8 +103,10 @@ static void *take_block(struct slab_cache *cache)
 			block = slab_take_bit(c);
 		slab_leave(c);
 	} else {
-		block = slab_take_shared(cache);
+		block = NULL;
 	}
+	if (unlikely(!block))
+		block = slab_take_shared(cache);
 	host_preempt_enable();
 	return block;
 }
