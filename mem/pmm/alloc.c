@@ -12,8 +12,8 @@
  *
  * A free is checked where it is cheap and certain. At the call: range, block
  * state, the frame's record (must be 0: not referenced, not the first frame of
- * a larger allocation, not in a zero pool), the bits already in the buffer. At
- * the flush of the buffer: bitmap and the owner's private word (block.c).
+ * a larger allocation, not in a zero pool), the bits of the newest word. At
+ * the flush of the queue: bitmap and the owner's private words (block.c).
  */
 #include "arch/x86_64/ops.h"
 #include "pmm/internal.h"
@@ -352,9 +352,9 @@ static __attribute__((noinline)) void free_slow(struct pmm *pmm, unsigned cpu, p
 	}
 }
 
-/* Another word has the buffer entry; the caller is inside the slot, and out of it
- * when this returns. */
-static __attribute__((noinline)) void free_evict(struct pmm *pmm, struct pmm_slot *slot, uint64_t d)
+/* The queue is full, or the frame waits in `freed` already; the caller is inside
+ * the slot, and out of it when this returns. */
+static __attribute__((noinline)) void free_full(struct pmm *pmm, struct pmm_slot *slot, uint64_t d)
 {
 	slot_buffer(pmm, slot, d / 64, (uint64_t)1 << d % 64);
 	slot_out(slot);
@@ -401,11 +401,21 @@ static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, uns
 			return free_other(pmm, cpu, pa, 0);
 	if (unlikely(!slot_try(slot)))
 		return free_other(pmm, cpu, pa, 0);
-	struct free_word *f = &slot->buffer[d / 64 % BUFFER_WORDS];
+	struct free_word *f = &slot->freed;
 	uint64_t mask = f->mask;
-	if (unlikely(f->w != d / 64) || unlikely(bit_test_set(&mask, d)))
-		return free_evict(pmm, slot, d);
-	f->mask = mask;
+	if (likely(f->w == d / 64)) {
+		if (unlikely(bit_test_set(&mask, d)))
+			return free_full(pmm, slot, d);
+		atomic_write_relaxed(&f->mask, mask);
+	} else {
+		unsigned n = slot->nqueue;
+		if (unlikely(n == QUEUE_WORDS))
+			return free_full(pmm, slot, d);
+		slot->queue[n] = *f;
+		slot->nqueue = n + (mask != 0);
+		f->w = d / 64;
+		atomic_write_relaxed(&f->mask, (uint64_t)1 << d % 64);
+	}
 	slot_out(slot);
 }
 

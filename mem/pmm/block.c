@@ -201,22 +201,24 @@ void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask)
 	block_add(pmm, (uint32_t)(w / BLOCK_WORDS), bit_count(mask));
 }
 
-/* The bits of word w that `owner` holds in a private word, read consistently; 0
- * if it is changing too fast to tell (or is the code that we interrupted). */
+/* The bits of word w that `owner` holds privately, read consistently; 0 if it is
+ * changing too fast to tell (or is the code that we interrupted). */
 static uint64_t held_bits(const struct pmm *pmm, unsigned owner, uint64_t w)
 {
 	const struct pmm_slot *slot = &pmm->slots[owner - 1];
+	uint64_t held = 0;
 	for (unsigned k = 0; k <= KIND_KERNEL; k++) {
 		const struct private_word *p = &slot->word[k];
+		if (atomic_read_relaxed(&p->block) != w / BLOCK_WORDS)
+			continue;
 		for (unsigned tries = 0; tries < 8; tries++) {
 			uint32_t seq = atomic_read_acquire(&p->seq);
-			uint64_t word = atomic_read_acquire(&p->w);
-			uint64_t mask = atomic_read_acquire(&p->mask);
-			if ((seq & 1) || atomic_read_acquire(&p->seq) != seq)
-				continue;
-			if (word == w && mask)
-				return mask;
-			break;
+			held = atomic_read_acquire(&p->rest[w % BLOCK_WORDS]);
+			if (atomic_read_acquire(&p->w) == w)
+				held |= atomic_read_acquire(&p->mask);
+			if (!(seq & 1) && atomic_read_relaxed(&p->seq) == seq &&
+			    atomic_read_relaxed(&p->block) == w / BLOCK_WORDS)
+				return held;
 		}
 	}
 	return 0;

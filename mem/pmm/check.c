@@ -64,11 +64,15 @@ static unsigned held_by_slots(const struct pmm *pmm, uint64_t d)
 	unsigned n = 0;
 	for (unsigned i = 0; i <= pmm->ncpus; i++) {
 		const struct pmm_slot *slot = &pmm->slots[i];
-		for (unsigned k = 0; k < KIND_COUNT; k++)
-			n += slot->word[k].mask && slot->word[k].w == d / 64 &&
-			     (slot->word[k].mask >> d % 64 & 1);
-		const struct free_word *f = &slot->buffer[d / 64 % BUFFER_WORDS];
-		n += f->w == d / 64 && (f->mask >> d % 64 & 1);
+		for (unsigned k = 0; k < KIND_COUNT; k++) {
+			const struct private_word *p = &slot->word[k];
+			if (p->block == d / BLOCK_PAGES)
+				n += (p->rest[d / 64 % BLOCK_WORDS] >> d % 64 & 1) +
+				     (p->w == d / 64 && (p->mask >> d % 64 & 1));
+		}
+		n += slot->freed.w == d / 64 && (slot->freed.mask >> d % 64 & 1);
+		for (unsigned q = 0; q < slot->nqueue; q++)
+			n += slot->queue[q].w == d / 64 && (slot->queue[q].mask >> d % 64 & 1);
 		for (unsigned p = 0; p < slot->npool; p++)
 			n += pfn_to_dense(pmm, paddr_to_pfn(slot->pool[p])) == d;
 	}
@@ -146,17 +150,30 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 		BAD("slot %u: busy %u revoked %u at rest", index, slot->busy, slot->revoked);
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
 		const struct private_word *p = &slot->word[k];
-		if (p->mask && (p->block != p->w / BLOCK_WORDS || (p->mask & ~pmm->lines[p->w])))
+		uint64_t held = p->mask, rest = 0;
+		for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+			rest |= p->rest[i];
+			if (p->rest[i] && (p->rest[i] & ~block_line(pmm, p->block)[i]))
+				BAD("slot %u: word %u of block %u is free, yet held", index, i,
+				    p->block);
+		}
+		if (held && (p->block != p->w / BLOCK_WORDS || (held & ~pmm->lines[p->w])))
 			BAD("slot %u: private word %llu is free or not its own", index,
 			    (unsigned long long)p->w);
+		if (p->block == BLOCK_NONE && rest)
+			BAD("slot %u: frames of no block", index);
 		if (p->block != BLOCK_NONE &&
 		    state_owner(pmm->states[p->block]) != slot_id(pmm, slot))
 			BAD("slot %u: block %u is not its own", index, p->block);
 	}
-	for (unsigned i = 0; i < BUFFER_WORDS; i++)
-		if (slot->buffer[i].mask && (slot->buffer[i].mask & ~pmm->lines[slot->buffer[i].w]))
-			BAD("slot %u: buffered frames of word %llu are free already", index,
-			    (unsigned long long)slot->buffer[i].w);
+	if (slot->nqueue > QUEUE_WORDS || slot->npool > POOL_FRAMES || slot->nhuge > HUGE_CACHED)
+		BAD("slot %u: counts %u %u %u", index, slot->nqueue, slot->npool, slot->nhuge);
+	for (unsigned i = 0; i <= slot->nqueue; i++) {
+		const struct free_word *f = i == slot->nqueue ? &slot->freed : &slot->queue[i];
+		if (f->mask && (f->mask & ~pmm->lines[f->w]))
+			BAD("slot %u: freed frames of word %llu are free already", index,
+			    (unsigned long long)f->w);
+	}
 	for (unsigned i = 0; i < slot->nhuge; i++)
 		if (pmm->states[slot->huge[i].block] != (STATE_CACHED | slot_id(pmm, slot)))
 			BAD("slot %u: block %u is not cached by it", index, slot->huge[i].block);

@@ -114,8 +114,7 @@ static void init_slot(struct pmm_slot *slot)
 		slot->word[k].block = BLOCK_NONE;
 		slot->word[k].w = WORD_NONE;
 	}
-	for (unsigned i = 0; i < BUFFER_WORDS; i++)
-		slot->buffer[i].w = WORD_NONE;
+	slot->freed.w = WORD_NONE;
 }
 
 /* Wholly usable blocks and usable frames of the map inside the segments. */

@@ -80,17 +80,20 @@ enum {
 	KIND_COUNT
 };
 
-/* A CPU's private word: `mask` are the frames of word `w` that it may hand out.
- * Others read it to find frees of free frames; `seq` is odd while w changes. */
+/* What a CPU has taken out of the block that it owns for a kind: `mask` are the
+ * frames of word `w` that it may hand out now, rest[i] those of word i that come
+ * later. Others read this to find frees of free frames; `seq` is odd while more
+ * than the mask changes. */
 struct private_word {
 	uint64_t mask;
 	paddr_t base; /* address of the word's first frame */
 	uint64_t w;
+	paddr_t block_base;
 	uint32_t seq;
-	uint32_t block; /* the block this kind owns, or BLOCK_NONE */
-	uint32_t taken; /* frames of it taken, not subtracted from its count yet */
-	uint32_t next;  /* next of its words to look at */
+	uint32_t block; /* or BLOCK_NONE */
+	uint32_t taken; /* frames taken, not subtracted from the block's count yet */
 	uint32_t hint;  /* where to look for the next block */
+	uint64_t rest[BLOCK_WORDS];
 } MEM_CACHE_ALIGNED;
 
 struct free_word {
@@ -103,10 +106,10 @@ struct huge_entry {
 	uint32_t number; /* physical address / 2 MiB */
 };
 
-#define BUFFER_WORDS 32u
-#define POOL_FRAMES  32u
-#define HUGE_CACHED  8u
-#define HUGE_BATCH   4u /* given back, or taken, at once */
+#define QUEUE_WORDS 64u
+#define POOL_FRAMES 32u
+#define HUGE_CACHED 8u
+#define HUGE_BATCH  4u /* given back, or taken, at once */
 
 #define SLOT_REVOKED 1u /* a rare operation has taken the slot over */
 #define SLOT_NEW     2u /* never used: nothing to take over */
@@ -116,11 +119,13 @@ struct pmm_slot {
 	uint8_t revoked; /* SLOT_*: its CPU must use the shared slot */
 	uint8_t npool;
 	uint8_t nhuge;
-	struct huge_entry huge[HUGE_CACHED];
+	uint32_t nqueue;
+	struct free_word freed; /* frees of the newest word */
 	struct private_word word[KIND_COUNT];
-	struct free_word buffer[BUFFER_WORDS]; /* by word number */
-	paddr_t pool[POOL_FRAMES];             /* cleared frames with records */
-} __attribute__((aligned(1024)));              /* a shift finds it */
+	struct huge_entry huge[HUGE_CACHED];
+	struct free_word queue[QUEUE_WORDS]; /* frees of words before that */
+	paddr_t pool[POOL_FRAMES];           /* cleared frames with records */
+} __attribute__((aligned(2048)));            /* a shift finds it */
 
 struct segment {
 	pfn_t first;     /* multiple of 512 */
@@ -350,10 +355,10 @@ paddr_t slot_take_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order);
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot);
 /* Give back the n whole blocks that were cached first. */
 void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n);
-/* Put freed bits into the buffer. */
+/* Put freed bits where they wait. */
 void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask);
-/* Flush a buffer entry and make it word w's, empty. */
-void slot_evict(struct pmm *pmm, struct pmm_slot *slot, struct free_word *f, uint64_t w);
+/* Clear what the queue holds in the bitmap. */
+void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot);
 /* Give everything back to the bitmap. */
 void slot_flush(struct pmm *pmm, struct pmm_slot *slot);
 /* Give back what is cached, but keep private words and blocks. */

@@ -4,7 +4,7 @@
  *
  *      slot of CPU n:  private words (one per kind)   frames to hand out
  *                      owned blocks (one per kind)    where words come from
- *                      free buffer                    frames given back, by word
+ *                      freed word, queue              frames given back, by word
  *                      zero pool                      cleared frames
  *                      whole blocks                   2 MiB each
  *
@@ -32,16 +32,22 @@
  * `shared` once, so that a freezer knows by an atomic operation whether to
  * expect anybody in it.
  *
- * Supply, in order: frames of the own block that this CPU itself just freed;
+ * Supply, in order: frames of the own block that this CPU itself has just freed;
  * further words of the own block; the next block at least half full; one less
- * than half full; a wholly free one; the frontier; and last a block of the
- * wrong kind. That order is what keeps whole blocks free: emptier blocks drain
- * while fuller ones fill up. The sweep through half-full blocks is cyclic, one
- * pass over the words of each: a block just passed gathers frees until the sweep
- * comes round again, so that a word yields many frames per atomic exchange.
+ * than half full; a wholly free one; the frontier; then blocks with hardly a free
+ * frame; and last a block of the wrong kind. That order is what keeps whole
+ * blocks free: emptier blocks drain while fuller ones fill up. All that is free
+ * in a block is taken when it is claimed, by one exchange per word; the sweep
+ * through half-full blocks is cyclic, so that a block just passed gathers frees
+ * until the sweep comes round again.
  *
- * Invariants: S1 the bits of private masks, buffers, pool and cached blocks are
- * set in the bitmap. S2 a private word lies in a block that its slot owns. S3 no
+ * Frees gather by word in `freed`; a free of another word moves that to the
+ * queue, which goes to the bitmap all at once when it is full. One locked
+ * operation after another costs less than one between the caller's own memory
+ * accesses, each of which would have to wait for those to finish.
+ *
+ * Invariants: S1 the bits of private words, freed word, queue, pool and cached
+ * blocks are set in the bitmap. S2 a private word lies in a block that its slot owns. S3 no
  * frame is in two of these places.
  */
 #include "pmm/internal.h"
@@ -149,74 +155,105 @@ static void drop_block(struct pmm *pmm, struct private_word *p)
 
 /* ---- single frames --------------------------------------------------------------- */
 
-/* Make word w with `mask` the private word; others may be reading it. */
-static void set_word(struct pmm *pmm, struct private_word *p, uint64_t w, uint64_t mask)
+/* Others read word, mask and rest: whoever changes what they mean brackets it, and
+ * writes them with release order, so that none is seen before the bracket. */
+static void change_begin(struct private_word *p)
 {
-	if (p->w != w) {
-		atomic_write_relaxed(&p->seq, p->seq + 1);
-		atomic_write_release(&p->w, w);
-		p->base = dense_to_paddr(pmm, w * 64);
-		atomic_write_release(&p->mask, mask);
-		atomic_write_release(&p->seq, p->seq + 1);
-	} else {
-		atomic_write_release(&p->mask, mask);
-	}
+	atomic_write_relaxed(&p->seq, p->seq + 1);
 }
 
-/* Frames of the own block that are in the own free buffer: no atomic operation. */
-static bool reuse_buffered(struct pmm *pmm, struct pmm_slot *slot, struct private_word *p)
+static void change_end(struct private_word *p)
+{
+	atomic_write_release(&p->seq, p->seq + 1);
+}
+
+static void set_word(struct private_word *p, unsigned i, uint64_t mask)
+{
+	atomic_write_release(&p->w, (uint64_t)p->block * BLOCK_WORDS + i);
+	p->base = p->block_base + ((paddr_t)i * 64 << PAGE_SHIFT);
+	atomic_write_release(&p->mask, mask);
+}
+
+/* Take all that is free in the own block. A word without a single frame in use is
+ * nobody else's to change, so it needs no atomic operation. */
+static void take_all(struct pmm *pmm, struct private_word *p)
+{
+	uint64_t *line = block_line(pmm, p->block);
+	unsigned taken = p->taken;
+	change_begin(p);
+	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+		uint64_t used = atomic_read_relaxed(&line[i]), got = 0;
+		if (used == 0) {
+			atomic_write_relaxed(&line[i], ALL_ONES);
+			got = ALL_ONES;
+			taken += 64;
+		} else if (used != ALL_ONES) {
+			got = ~atomic_swap(&line[i], ALL_ONES);
+			taken += bit_count(got);
+		}
+		atomic_write_release(&p->rest[i], got);
+	}
+	change_end(p);
+	atomic_write_relaxed(&p->taken, taken);
+}
+
+static bool next_word(struct private_word *p)
 {
 	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
-		uint64_t w = (uint64_t)p->block * BLOCK_WORDS + i;
-		struct free_word *f = &slot->buffer[w % BUFFER_WORDS];
-		if (f->w != w || !f->mask)
+		uint64_t mask = p->rest[i];
+		if (!mask)
 			continue;
-		uint64_t clear = ~atomic_read_relaxed(&pmm->lines[w]) & f->mask;
-		if (unlikely(clear))
-			free_panic(pmm, w * 64 + bit_lowest(clear), "it is already free");
-		set_word(pmm, p, w, f->mask);
-		f->mask = 0;
+		change_begin(p);
+		set_word(p, i, mask);
+		atomic_write_release(&p->rest[i], 0);
+		change_end(p);
 		return true;
 	}
 	return false;
 }
 
-static bool next_word(struct pmm *pmm, struct private_word *p)
+/* Frames of the own block that this CPU has freed last, with no atomic operation.
+ * They are checked here as the flush would have: in use in the bitmap, and not
+ * freed a second time in the queue. */
+static bool reuse_freed(struct pmm *pmm, struct pmm_slot *slot, struct private_word *p)
 {
-	while (p->next < BLOCK_WORDS) {
-		uint64_t w = (uint64_t)p->block * BLOCK_WORDS + p->next++;
-		if (atomic_read_relaxed(&pmm->lines[w]) == ALL_ONES)
-			continue;
-		/* Named before it is taken, so that no free of it goes unchecked. */
-		set_word(pmm, p, w, 0);
-		uint64_t got = ~atomic_swap(&pmm->lines[w], ALL_ONES);
-		atomic_write_release(&p->mask, got);
-		atomic_write_relaxed(&p->taken, p->taken + bit_count(got));
-		return true;
-	}
-	return false;
+	struct free_word *f = &slot->freed;
+	uint64_t w = f->w, mask = f->mask;
+	if (!mask || w / BLOCK_WORDS != p->block)
+		return false;
+	uint64_t wrong = ~atomic_read_relaxed(&pmm->lines[w]) & mask;
+	for (unsigned i = 0; i < slot->nqueue; i++)
+		if (slot->queue[i].w == w)
+			wrong |= slot->queue[i].mask & mask;
+	if (unlikely(wrong))
+		free_panic(pmm, w * 64 + bit_lowest(wrong), "it is already free");
+	change_begin(p);
+	set_word(p, w % BLOCK_WORDS, mask);
+	change_end(p);
+	atomic_write_relaxed(&f->mask, 0);
+	return true;
 }
 
 /* Fill the private word of `kind`. */
 static bool refill(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 {
 	struct private_word *p = &slot->word[kind];
-	for (;;) {
-		if (p->block != BLOCK_NONE) {
-			if (reuse_buffered(pmm, slot, p) || next_word(pmm, p))
-				return true;
-			drop_block(pmm, p);
-		}
-		uint32_t block = find_block(pmm, slot, kind);
-		if (block == BLOCK_NONE)
-			return false;
-		atomic_write_relaxed(&p->block, block);
-		p->next = 0;
-		p->hint = block + 1;
-		if (kind != KIND_KERNEL && !has_records(atomic_read_relaxed(&pmm->states[block])) &&
-		    !block_make_records(pmm, block, BLOCK_PAGES, 0))
-			drop_block(pmm, p);
+	if (p->block != BLOCK_NONE) {
+		if (reuse_freed(pmm, slot, p) || next_word(p))
+			return true;
+		drop_block(pmm, p);
 	}
+	uint32_t block = find_block(pmm, slot, kind);
+	if (block == BLOCK_NONE)
+		return false;
+	p->block_base = dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
+	p->hint = block + 1;
+	atomic_write_relaxed(&p->block, block);
+	/* Who is asked for records claims a block that has them or room for them. */
+	if (kind != KIND_KERNEL && !has_records(atomic_read_relaxed(&pmm->states[block])))
+		mem_assert(block_make_records(pmm, block, BLOCK_PAGES, 0));
+	take_all(pmm, p);
+	return next_word(p);
 }
 
 paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
@@ -251,7 +288,7 @@ static paddr_t take_run(struct pmm *pmm, struct private_word *p, unsigned order)
 		for (unsigned i = at / 64; i < (at + n) / 64; i++)
 			atomic_write_relaxed(&line[i], ALL_ONES);
 	atomic_write_relaxed(&p->taken, p->taken + n);
-	paddr_t pa = p->base + ((paddr_t)at << PAGE_SHIFT);
+	paddr_t pa = p->block_base + ((paddr_t)at << PAGE_SHIFT);
 	uint32_t state = atomic_read_relaxed(&pmm->states[p->block]);
 	atomic_write_relaxed(frame_record(pa, state), RECORD_ORDER(order));
 	return pa;
@@ -298,7 +335,7 @@ static paddr_t try_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
 		if (block == BLOCK_NONE)
 			return PADDR_NONE;
 		atomic_write_relaxed(&p->block, block);
-		p->base = dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
+		p->block_base = dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
 		if (!has_records(atomic_read_relaxed(&pmm->states[block])) &&
 		    !block_make_records(pmm, block, BLOCK_PAGES, 0))
 			drop_block(pmm, p);
@@ -381,34 +418,45 @@ void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n)
 
 /* ---- giving back ------------------------------------------------------------------------ */
 
-void slot_evict(struct pmm *pmm, struct pmm_slot *slot, struct free_word *f, uint64_t w)
+void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot)
 {
-	if (f->mask)
-		block_free_bits(pmm, slot, f->w, f->mask);
-	f->w = w;
-	f->mask = 0;
+	unsigned n = slot->nqueue;
+	for (unsigned i = 0; i < n; i++) {
+		struct free_word f = slot->queue[i];
+		if (i + 4 < n)
+			__builtin_prefetch(&pmm->lines[slot->queue[i + 4].w], 1);
+		atomic_write_relaxed(&slot->queue[i].mask, 0);
+		block_free_bits(pmm, slot, f.w, f.mask);
+	}
+	slot->nqueue = 0;
 }
 
 void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
 {
-	struct free_word *f = &slot->buffer[w % BUFFER_WORDS];
-	if (f->w != w)
-		slot_evict(pmm, slot, f, w);
-	if (unlikely(f->mask & mask))
-		free_panic(pmm, w * 64 + bit_lowest(f->mask & mask), "it is already free (cached)");
-	f->mask |= mask;
+	struct free_word *f = &slot->freed;
+	if (f->w == w) {
+		if (unlikely(f->mask & mask))
+			free_panic(pmm, w * 64 + bit_lowest(f->mask & mask),
+				   "it is already free (cached)");
+		atomic_write_relaxed(&f->mask, f->mask | mask);
+		return;
+	}
+	if (f->mask) {
+		if (slot->nqueue == QUEUE_WORDS)
+			slot_flush_queue(pmm, slot);
+		slot->queue[slot->nqueue++] = *f;
+	}
+	f->w = w;
+	atomic_write_relaxed(&f->mask, mask);
 }
 
 void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
 {
-	for (unsigned i = 0; i < BUFFER_WORDS; i++) {
-		struct free_word *f = &slot->buffer[i];
-		uint64_t mask = f->mask;
-		f->mask = 0;
-		if (mask)
-			block_free_bits(pmm, slot, f->w, mask);
-		f->w = WORD_NONE;
-	}
+	slot_flush_queue(pmm, slot);
+	struct free_word f = slot->freed;
+	atomic_write_relaxed(&slot->freed.mask, 0);
+	if (f.mask)
+		block_free_bits(pmm, slot, f.w, f.mask);
 	while (slot->npool) {
 		paddr_t pa = slot->pool[--slot->npool];
 		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
@@ -424,24 +472,37 @@ void slot_flush(struct pmm *pmm, struct pmm_slot *slot)
 	slot_flush_caches(pmm, slot);
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
 		struct private_word *p = &slot->word[k];
-		uint64_t mask = p->mask;
-		if (mask) {
-			atomic_write_release(&p->mask, 0);
-			block_give_back(pmm, p->w, mask);
+		if (p->block == BLOCK_NONE)
+			continue;
+		uint64_t *line = block_line(pmm, p->block);
+		uint32_t taken = p->taken;
+		for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+			uint64_t mask = p->rest[i];
+			if (p->mask && p->w % BLOCK_WORDS == i)
+				mask |= p->mask;
+			if (!mask)
+				continue;
+			atomic_write_relaxed(&p->rest[i], 0);
+			(void)atomic_and(&line[i], ~mask);
+			taken -= bit_count(mask); /* modulo 2^32: some came from `freed` */
 		}
-		if (p->block != BLOCK_NONE)
-			drop_block(pmm, p);
+		atomic_write_relaxed(&p->mask, 0);
+		atomic_write_relaxed(&p->taken, taken);
+		drop_block(pmm, p);
 	}
 }
 
 /* Frames held; a hint while its CPU is at work. */
 uint64_t slot_cached(const struct pmm_slot *slot)
 {
-	uint64_t n = 0;
-	for (unsigned k = 0; k < KIND_COUNT; k++)
+	uint64_t n = bit_count(atomic_read_relaxed(&slot->freed.mask));
+	for (unsigned k = 0; k < KIND_COUNT; k++) {
 		n += bit_count(atomic_read_relaxed(&slot->word[k].mask));
-	for (unsigned i = 0; i < BUFFER_WORDS; i++)
-		n += bit_count(atomic_read_relaxed(&slot->buffer[i].mask));
+		for (unsigned i = 0; i < BLOCK_WORDS; i++)
+			n += bit_count(atomic_read_relaxed(&slot->word[k].rest[i]));
+	}
+	for (unsigned i = 0; i < atomic_read_relaxed(&slot->nqueue); i++)
+		n += bit_count(atomic_read_relaxed(&slot->queue[i].mask));
 	return n + atomic_read_relaxed(&slot->npool) +
 	       (uint64_t)atomic_read_relaxed(&slot->nhuge) * BLOCK_PAGES;
 }
