@@ -390,9 +390,9 @@ static long do_execve(int dirfd, uint64_t path, uint64_t argv, uint64_t envp, un
 	if (!e)
 		return -ENOMEM;
 	ssize_t length = strncpy_from_user(e->name, path, PATH_BYTES);
-	int error = length < 0 ? (int)length : open_program(e, dirfd, flags);
+	int error = length < 0 ? (int)length : arguments_from_user(e->args, argv, envp);
 	if (!error)
-		error = arguments_from_user(e->args, argv, envp);
+		error = open_program(e, dirfd, flags);
 	if (!error)
 		error = exec_run(e);
 	exec_free(e);

@@ -7,6 +7,9 @@
  * thousandths of all memory; -1000 means never. Init never. If some process is
  * already on its way out, nobody else is chosen: its memory is coming.
  *
+ * mem/ asks whenever a call is about to fail for want of memory, also where that
+ * is the commit limit; a program is ended only if frames are really short.
+ *
  * The caller waits a bounded while for the victim's pages, because it may hold
  * what the victim needs to get out; if they did not come it tries again and
  * fails with ENOMEM in its own time. A caller that is itself the victim must
@@ -18,6 +21,7 @@
 
 #define OOM_WAIT_STEP_NS 2000000ull /* 2 ms */
 #define OOM_WAIT_STEPS   100
+#define PLENTY_NPAGES    256 /* 1 MiB: not what running out looks like */
 
 static struct mutex oom_mutex;
 
@@ -89,7 +93,12 @@ static bool has_ended(struct process *p)
 
 bool proc_out_of_memory(uint64_t npages)
 {
-	(void)npages;
+	struct pmm_stats frames;
+	pmm_get_stats(kernel_pmm, &frames);
+	/* Frames are there: it was a limit that was reached, or somebody has freed some
+	 * meanwhile. Nobody needs to end; a second try settles it. */
+	if (frames.free > npages + PLENTY_NPAGES)
+		return true;
 	struct process *self = current_thread()->user ? current_process() : NULL;
 	if (self && self->exiting)
 		return false;

@@ -85,7 +85,11 @@ long sys_prlimit64(uint64_t pid, uint64_t which_arg, uint64_t new_at, uint64_t o
 
 long sys_getrlimit(uint64_t which, uint64_t at)
 {
-	return sys_prlimit64(0, which, 0, at);
+	const struct process *p = current_process();
+	if ((unsigned)which >= RLIMIT_COUNT)
+		return -EINVAL;
+	struct rlimit_user now = {p->rlimit[(unsigned)which][0], p->rlimit[(unsigned)which][1]};
+	return copy_to_user(at, &now, sizeof(now));
 }
 
 long sys_setrlimit(uint64_t which, uint64_t at)

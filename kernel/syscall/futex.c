@@ -96,6 +96,10 @@ static long key_of(uint64_t at, bool private, struct futex_key *key)
 		return -EINVAL;
 	if (!user_range_ok(at, 4))
 		return -EFAULT;
+	/* A word that others may share must be there; a private one is just an address. */
+	uint32_t value;
+	if (!private && user_load32(at, &value))
+		return -EFAULT;
 	mem_status status = vmm_futex_key(current_process()->space, at, private, key->word);
 	if (status == MEM_OK)
 		return 0;
