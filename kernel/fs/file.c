@@ -10,6 +10,7 @@
  * run while it is open for writing: inode->writers counts the second, and the
  * first asks the processes, which is rare enough.
  */
+#include "kernel/fs/epoll.h"
 #include "kernel/fs/vfs.h"
 
 #include <kernel/log.h>
@@ -28,10 +29,21 @@ void file_get(struct file *f)
 	atomic_add(&f->refs, 1);
 }
 
+bool file_get_live(struct file *f)
+{
+	uint32_t refs = atomic_read_relaxed(&f->refs);
+	while (refs)
+		if (atomic_cas(&f->refs, &refs, refs + 1))
+			return true;
+	return false;
+}
+
 void file_put(struct file *f)
 {
 	if (!f || atomic_sub(&f->refs, 1))
 		return;
+	if (f->watched)
+		epoll_forget(f);
 	file_locks_release(f);
 	if (f->ops->release)
 		f->ops->release(f);

@@ -182,7 +182,7 @@ long sys_poll(uint64_t user, uint64_t count, uint64_t timeout_ms)
 	return -ERESTART_RESTARTBLOCK;
 }
 
-static int mask_from_user(uint64_t at, uint64_t bytes, bool *set)
+int poll_mask_begin(uint64_t at, uint64_t bytes, bool *set)
 {
 	sigset_t mask;
 	*set = false;
@@ -213,7 +213,7 @@ long sys_ppoll(uint64_t user, uint64_t count, uint64_t timeout, uint64_t mask, u
 	bool given, masked;
 	int error = nsec_from_user_timespec(timeout, &relative, &given);
 	if (!error)
-		error = mask_from_user(mask, bytes, &masked);
+		error = poll_mask_begin(mask, bytes, &masked);
 	if (error)
 		return error;
 	nsec_t deadline = given ? deadline_of(relative) : NSEC_NEVER;
@@ -380,7 +380,7 @@ long sys_pselect6(uint64_t n, uint64_t in, uint64_t out, uint64_t ex, uint64_t t
 	if (!error && mask_arg && copy_from_user(mask, mask_arg, sizeof(mask)))
 		error = -EFAULT;
 	if (!error)
-		error = mask_from_user(mask[0], mask[1], &masked);
+		error = poll_mask_begin(mask[0], mask[1], &masked);
 	if (error)
 		return error;
 	nsec_t deadline = given ? deadline_of(relative) : NSEC_NEVER;

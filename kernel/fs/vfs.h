@@ -155,7 +155,7 @@ struct dentry *dentry_find(struct dentry *dir, const char *name, unsigned length
 /* The tree takes a reference of its own; false: no memory for a table. */
 bool dentry_hash(struct dentry *d) MEM_CHECKED;
 bool dentry_reserve(struct dentry *dir) MEM_CHECKED; /* the next hash or move will not fail */
-void dentry_trim(struct dentry *dir); /* an empty directory gives its table back */
+void dentry_trim(struct dentry *dir);                /* an empty directory gives its table back */
 void dentry_unhash(struct dentry *d);                /* drops it again: the caller holds another */
 /* Put d elsewhere: new parent and name (kmalloc'd, taken over; NULL: keeps its own).
  * Room was reserved. Tree lock exclusive. */
@@ -325,6 +325,8 @@ void context_places(struct fs_context *c, struct dentry **cwd, struct dentry **r
 
 /* ---- poll.c --------------------------------------------------------------- */
 unsigned file_poll(struct file *f, struct waitq *q[2]);
+/* A mask for the length of a wait: 0, -EINVAL, -EFAULT; *set says if there is one. */
+int poll_mask_begin(uint64_t at, uint64_t bytes, bool *set);
 long poll_mask_done(long r, bool masked);
 
 /* ---- small shared helpers ------------------------------------------------- */

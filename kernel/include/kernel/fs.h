@@ -39,6 +39,7 @@ struct file { /* an open file description */
 	void *data;
 	uint64_t number; /* a second word for ops (directory cursor, generation) */
 	pid_t owner;     /* F_SETOWN */
+	bool watched;    /* some epoll set may hold it */
 };
 enum file_mode {
 	FILE_READ = 1,
@@ -48,6 +49,9 @@ enum file_mode {
 };
 
 void file_get(struct file *f);
+/* As file_get, for a pointer without a reference that is known not to be freed
+ * yet; false: its last reference has gone. */
+bool file_get_live(struct file *f) MEM_CHECKED;
 /* Drop a reference; the last one releases. Context: thread, no lock. */
 void file_put(struct file *f);
 /* The file behind a descriptor of the running task, with a reference; NULL: EBADF

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * epoll: a set of files to wait for, kept between waits.
+ *
+ * A set is a list of items; a wait goes through all of them, as poll does. That
+ * is linear where Linux keeps a list of what became ready; nothing that runs
+ * here watches enough files for it to matter, and it needs no call-backs from
+ * wait queues. For the same reason EPOLLET reports a file as often as it is
+ * found ready, not once per change: a program written for edges reads until
+ * EAGAIN and is not harmed by being told again.
+ *
+ * An item does not keep its file open. When the file's last reference goes,
+ * epoll_forget() takes its items away; one mutex over all sets' lists makes
+ * that safe, and is not held while anything waits: a wait holds a reference on
+ * each file it hangs a waiter on.
+ *
+ * A set cannot be watched itself: EPOLL_CTL_ADD of one says EINVAL, and poll()
+ * of one says what is ready now.
+ */
+#include "kernel/fs/epoll.h"
+
+#include <kernel/log.h>
+#include <kernel/uaccess.h>
+#include <mem/heap.h>
+
+#include "kernel/fs/fd.h"
+#include "kernel/syscall/syscalls.h"
+
+#define EPOLL_CTL_ADD  1
+#define EPOLL_CTL_DEL  2
+#define EPOLL_CTL_MOD  3
+#define EPOLLONESHOT   (1u << 30)
+#define EPOLL_NOT_POLL (0xf0000000u) /* ET, ONESHOT, WAKEUP, EXCLUSIVE */
+#define EVENTS_MAX     4096
+
+struct epoll_event { /* packed, as on x86-64 */
+	uint32_t events;
+	uint64_t data;
+} __attribute__((packed));
+
+struct item {
+	struct list link;  /* set->items */
+	struct file *file; /* no reference */
+	int fd;
+	uint32_t events; /* 0 after EPOLLONESHOT fired */
+	uint64_t data;
+};
+
+struct set {
+	struct list link; /* sets */
+	struct list items;
+	struct waitq changed;
+	uint64_t version; /* of the list: waiters look again */
+};
+
+static struct mutex sets_lock;
+static struct list sets = {&sets, &sets};
+static const struct file_ops epoll_ops;
+
+static unsigned ready_now(const struct item *i)
+{
+	return i->events ? file_poll(i->file, NULL) & (i->events | POLLERR | POLLHUP) : 0;
+}
+
+static void set_changed(struct set *s)
+{
+	atomic_add(&s->version, 1);
+	waitq_wake_all(&s->changed);
+}
+
+void epoll_forget(struct file *f)
+{
+	mutex_lock(&sets_lock);
+	list_for_each (node, &sets) {
+		struct set *s = list_entry(node, struct set, link);
+		list_for_each_safe (at, &s->items) {
+			struct item *i = list_entry(at, struct item, link);
+			if (i->file != f)
+				continue;
+			list_remove(&i->link);
+			kfree(i);
+		}
+	}
+	mutex_unlock(&sets_lock);
+}
+
+static unsigned epoll_poll(struct file *f, struct waitq *q[2])
+{
+	struct set *s = f->data;
+	bool any = false;
+	if (q) {
+		q[0] = &s->changed;
+		q[1] = NULL;
+	}
+	mutex_lock(&sets_lock);
+	list_for_each (node, &s->items)
+		any |= ready_now(list_entry(node, struct item, link)) != 0;
+	mutex_unlock(&sets_lock);
+	return any ? POLLIN | POLLRDNORM : 0;
+}
+
+static void epoll_release(struct file *f)
+{
+	struct set *s = f->data;
+	mutex_lock(&sets_lock);
+	list_remove(&s->link);
+	mutex_unlock(&sets_lock);
+	list_for_each_safe (node, &s->items)
+		kfree(list_entry(node, struct item, link));
+	kfree(s);
+}
+
+static const struct file_ops epoll_ops = {.poll = epoll_poll, .release = epoll_release};
+
+long sys_epoll_create1(uint64_t flags)
+{
+	int error = -ENOMEM;
+	if (flags & ~(uint64_t)O_CLOEXEC)
+		return -EINVAL;
+	int fd = fd_reserve(0);
+	if (fd < 0)
+		return fd;
+	struct set *s = kzalloc(sizeof(*s));
+	struct file *f = s ? file_anonymous("[eventpoll]", 0, O_RDWR, &epoll_ops, s, &error) : NULL;
+	if (!f) {
+		kfree(s);
+		fd_unreserve(fd);
+		return error;
+	}
+	list_init(&s->items);
+	mutex_lock(&sets_lock);
+	list_push_back(&sets, &s->link);
+	mutex_unlock(&sets_lock);
+	fd_fill(fd, f, flags & O_CLOEXEC);
+	return fd;
+}
+
+long sys_epoll_create(uint64_t size)
+{
+	return (int)size <= 0 ? -EINVAL : sys_epoll_create1(0);
+}
+
+/* ---- changing a set ---------------------------------------------------------------------- */
+
+static struct item *find_item(struct set *s, struct file *f, int fd)
+{
+	list_for_each (node, &s->items) {
+		struct item *i = list_entry(node, struct item, link);
+		if (i->file == f && i->fd == fd)
+			return i;
+	}
+	return NULL;
+}
+
+static int change(struct set *s, struct file *f, int fd, int operation,
+		  const struct epoll_event *event, struct item **spare)
+{
+	struct item *i = find_item(s, f, fd);
+	if (operation == EPOLL_CTL_ADD) {
+		if (i)
+			return -EEXIST;
+		i = *spare;
+		*spare = NULL;
+		*i = (struct item){
+		    .file = f, .fd = fd, .events = event->events, .data = event->data};
+		list_push_back(&s->items, &i->link);
+		f->watched = true;
+		return 0;
+	}
+	if (!i)
+		return -ENOENT;
+	if (operation == EPOLL_CTL_MOD) {
+		i->events = event->events;
+		i->data = event->data;
+		return 0;
+	}
+	list_remove(&i->link);
+	kfree(i);
+	return 0;
+}
+
+static long control(struct file *e, struct file *f, int fd, int operation, uint64_t user)
+{
+	struct epoll_event event = {0, 0};
+	if (operation < EPOLL_CTL_ADD || operation > EPOLL_CTL_MOD || e->ops != &epoll_ops ||
+	    f->ops == &epoll_ops)
+		return -EINVAL;
+	if (operation != EPOLL_CTL_DEL && copy_from_user(&event, user, sizeof(event)))
+		return -EFAULT;
+	if (!f->ops->poll)
+		return -EPERM;
+	struct item *spare = operation == EPOLL_CTL_ADD ? kmalloc(sizeof(*spare)) : NULL;
+	if (operation == EPOLL_CTL_ADD && !spare)
+		return -ENOMEM;
+	struct set *s = e->data;
+	mutex_lock(&sets_lock);
+	int r = change(s, f, fd, operation, &event, &spare);
+	mutex_unlock(&sets_lock);
+	kfree(spare);
+	if (!r)
+		set_changed(s);
+	return r;
+}
+
+long sys_epoll_ctl(uint64_t epfd, uint64_t operation, uint64_t fd, uint64_t event)
+{
+	struct file *e = fd_get((int)epfd), *f = fd_get((int)fd);
+	long r = e && f ? control(e, f, (int)fd, (int)operation, event) : -EBADF;
+	file_put(e);
+	file_put(f);
+	return r;
+}
+
+/* ---- waiting ----------------------------------------------------------------------------------
+ */
+
+/* What is ready, up to `most`; items that were reported go to the end of the list,
+ * so that all get their turn. */
+static size_t harvest(struct set *s, struct epoll_event *out, size_t most)
+{
+	size_t n = 0, left = 0;
+	mutex_lock(&sets_lock);
+	list_for_each (node, &s->items)
+		left++;
+	for (struct list *node = s->items.next; left && n < most; left--) {
+		struct item *i = list_entry(node, struct item, link);
+		node = node->next;
+		unsigned ready = ready_now(i);
+		if (!ready)
+			continue;
+		out[n++] = (struct epoll_event){ready, i->data};
+		if (i->events & EPOLLONESHOT)
+			i->events = 0;
+		list_remove(&i->link);
+		list_push_back(&s->items, &i->link);
+	}
+	mutex_unlock(&sets_lock);
+	return n;
+}
+
+struct hook {
+	struct file *file; /* with a reference while hooked */
+	struct waitq *queue[2];
+	struct waiter waiter[2];
+};
+
+/* Hang waiters on every file of the set. NULL: no memory. */
+static struct hook *hook_all(struct set *s, size_t *count)
+{
+	for (size_t room = 16;; room *= 2) {
+		struct hook *h = kcalloc(room, sizeof(*h));
+		size_t n = 0;
+		bool fits = true;
+		if (!h)
+			return NULL;
+		mutex_lock(&sets_lock);
+		list_for_each (node, &s->items) {
+			struct item *i = list_entry(node, struct item, link);
+			if (!i->events)
+				continue;
+			if (n == room) {
+				fits = false;
+				break;
+			}
+			if (!file_get_live(i->file))
+				continue; /* it is just going */
+			h[n++].file = i->file;
+		}
+		mutex_unlock(&sets_lock);
+		for (size_t k = 0; fits && k < n; k++) {
+			(void)file_poll(h[k].file, h[k].queue);
+			for (int q = 0; q < 2; q++)
+				if (h[k].queue[q])
+					waitq_add(h[k].queue[q], &h[k].waiter[q]);
+		}
+		*count = n;
+		if (fits)
+			return h;
+		for (size_t k = 0; k < n; k++)
+			file_put(h[k].file);
+		kfree(h);
+	}
+}
+
+static void unhook_all(struct hook *h, size_t count)
+{
+	for (size_t k = 0; k < count; k++) {
+		for (int q = 0; q < 2; q++)
+			if (h[k].queue[q])
+				waitq_remove(h[k].queue[q], &h[k].waiter[q]);
+		file_put(h[k].file);
+	}
+	kfree(h);
+}
+
+/* Sleep until something may be ready. 0: look again; -ETIMEDOUT, -EINTR, -ENOMEM. */
+static int wait_for_set(struct set *s, nsec_t deadline)
+{
+	size_t count;
+	struct waiter self;
+	uint64_t version = atomic_read_acquire(&s->version);
+	waitq_add(&s->changed, &self);
+	struct hook *h = hook_all(s, &count);
+	int r = h ? 0 : -ENOMEM;
+	bool ready = false;
+	if (h) {
+		mutex_lock(&sets_lock);
+		list_for_each (node, &s->items)
+			ready |= ready_now(list_entry(node, struct item, link)) != 0;
+		mutex_unlock(&sets_lock);
+		if (!ready && version == atomic_read_acquire(&s->version))
+			r = waitq_sleep(true, deadline);
+		unhook_all(h, count);
+	}
+	waitq_remove(&s->changed, &self);
+	return r == -ERESTARTSYS ? -EINTR : r;
+}
+
+static long epoll_wait_until(uint64_t epfd, uint64_t user, uint64_t most, nsec_t deadline)
+{
+	int count = (int)most;
+	if (count <= 0 || count > INT32_MAX / 12)
+		return -EINVAL;
+	if (!user_range_ok(user, (size_t)count * sizeof(struct epoll_event)))
+		return -EFAULT;
+	struct file *f = fd_get((int)epfd);
+	if (!f)
+		return -EBADF;
+	size_t room = mem_min((size_t)count, (size_t)EVENTS_MAX), n = 0;
+	struct epoll_event *out = NULL;
+	long r = f->ops == &epoll_ops ? 0 : -EINVAL;
+	if (!r && !(out = kcalloc(room, sizeof(*out))))
+		r = -ENOMEM;
+	while (!r && !(n = harvest(f->data, out, room))) {
+		if (!deadline)
+			break;
+		r = wait_for_set(f->data, deadline);
+	}
+	if (r == -ETIMEDOUT)
+		r = 0;
+	if (n && copy_to_user(user, out, n * sizeof(*out)))
+		r = -EFAULT;
+	kfree(out);
+	file_put(f);
+	return r ? r : (long)n;
+}
+
+static nsec_t deadline_ms(uint64_t timeout)
+{
+	int ms = (int)timeout;
+	return ms < 0 ? NSEC_NEVER : ms ? time_monotonic() + (nsec_t)ms * 1000000 : 0;
+}
+
+long sys_epoll_wait(uint64_t epfd, uint64_t events, uint64_t most, uint64_t timeout)
+{
+	return epoll_wait_until(epfd, events, most, deadline_ms(timeout));
+}
+
+static long wait_masked(uint64_t epfd, uint64_t events, uint64_t most, nsec_t deadline,
+			uint64_t mask, uint64_t bytes)
+{
+	bool masked = false;
+	int r = poll_mask_begin(mask, bytes, &masked);
+	if (r)
+		return r;
+	return poll_mask_done(epoll_wait_until(epfd, events, most, deadline), masked);
+}
+
+long sys_epoll_pwait(uint64_t epfd, uint64_t events, uint64_t most, uint64_t timeout, uint64_t mask,
+		     uint64_t bytes)
+{
+	return wait_masked(epfd, events, most, deadline_ms(timeout), mask, bytes);
+}
+
+long sys_epoll_pwait2(uint64_t epfd, uint64_t events, uint64_t most, uint64_t timeout,
+		      uint64_t mask, uint64_t bytes)
+{
+	nsec_t relative = 0, deadline = NSEC_NEVER;
+	bool given;
+	int r = nsec_from_user_timespec(timeout, &relative, &given);
+	if (r)
+		return r;
+	if (given && (!relative || __builtin_add_overflow(time_monotonic(), relative, &deadline)))
+		deadline = relative ? NSEC_NEVER : 0;
+	return wait_masked(epfd, events, most, deadline, mask, bytes);
+}
