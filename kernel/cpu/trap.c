@@ -219,7 +219,8 @@ static inline bool user_rip_ok(uint64_t rip)
 bool trap_user_exit(struct trapframe *f)
 {
 	for (;;) {
-		sched_preempt_user();
+		if (unlikely(this_cpu()->need_resched))
+			sched_preempt_user();
 		proc_return_to_user(f);
 		if (unlikely(!user_rip_ok(f->rip))) {
 			irq_enable();

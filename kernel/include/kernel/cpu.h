@@ -76,8 +76,10 @@ static inline void preempt_disable(void)
 static inline void preempt_enable(void)
 {
 	bool zero;
+	uint32_t due;
 	__asm__ volatile("decl %%gs:36" : "=@ccz"(zero)::"memory");
-	if (zero)
+	__asm__ volatile("movl %%gs:40, %0" : "=r"(due)::"memory");
+	if (zero && due)
 		preempt_check();
 }
 static inline bool in_interrupt(void)
