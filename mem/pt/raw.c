@@ -12,7 +12,7 @@
  */
 #include "pt/raw.h"
 
-#include <mem/vmm.h>
+#include <mem/pt.h>
 
 #include "base/assert.h"
 #include "base/atomic.h"

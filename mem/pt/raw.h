@@ -2,7 +2,7 @@
 #ifndef MEM_PT_RAW_H
 #define MEM_PT_RAW_H
 /* Page tables without promises: what kernel areas and the direct map use; see
- * raw.c. The public calls are in mem/vmm.h. */
+ * raw.c. The public calls are in mem/pt.h. */
 #include <mem/pmm.h>
 
 #include "arch/x86_64/pte.h"

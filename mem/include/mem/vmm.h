@@ -14,6 +14,7 @@
 #include <mem/memmap.h>
 #include <mem/object.h>
 #include <mem/pmm.h>
+#include <mem/pt.h>
 #include <mem/types.h>
 
 MEM_BEGIN_DECLS
@@ -84,15 +85,6 @@ const char *vmm_guard_name(const struct vmm *vmm, vaddr_t va);
 
 /* The heap's virtual area. */
 struct heap_area *vmm_heap_area(struct vmm *vmm);
-
-/* The raw layer, in the tables under a kernel area or any root that the host
- * made itself: map one range, unmap it (no flush: see vmm_flush_range), read an
- * entry back. level: 1, 2 or 3 (4 KiB, 2 MiB, 1 GiB). */
-MEM_CHECKED mem_status pt_map(struct pmm *pmm, paddr_t root, vaddr_t va, paddr_t pa, uint64_t bytes,
-			      uint64_t entry_bits);
-void pt_unmap(struct pmm *pmm, paddr_t root, vaddr_t va, uint64_t bytes);
-/* Where va leads: false if it is not present. Any out pointer may be NULL. */
-bool pt_translate(paddr_t root, vaddr_t va, paddr_t *pa, uint64_t *entry, unsigned *level);
 
 /* ---- flushing ----------------------------------------------------------- */
 
