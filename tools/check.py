@@ -134,6 +134,10 @@ def check_docs():
         m = re.fullmatch(r"([A-Za-z_]\w+)\(\)", word)
         if m and m.group(1) not in identifiers:
             yield f"{path}: function {word} does not exist"
+        m = re.fullmatch(r"((?:memmap|pmm|vm|pt|slab|heap|kernel|pitfall|model|racing|sweep|machine)_\w+)",
+                         word)
+        if m and m.group(1) not in identifiers:
+            yield f"{path}: {word} does not exist"
         m = re.fullmatch(r"(?:struct|enum) (\w+)", word)
         if m and m.group(1) not in identifiers:
             yield f"{path}: type {word} does not exist"

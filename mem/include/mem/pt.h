@@ -12,11 +12,12 @@
 MEM_BEGIN_DECLS
 
 /* Map [va, va + bytes) to [pa, pa + bytes) below the table at `root`, with 2 MiB
- * and 1 GiB entries where both addresses allow. `entry_bits`: the bits of a 4 KiB
- * entry (Intel SDM vol. 3, 4.5), PTE_PRESENT included.
+ * entries where both addresses allow. `entry_bits`: the bits of a 4 KiB entry
+ * (Intel SDM vol. 3, 4.5); PTE_PRESENT is added.
  * Context: any; tables come from the pmm. Locks: none needed.
- * Errors: MEM_EINVAL unaligned, empty or wrapping; MEM_ENOMEM no frame for a
- * table. The range is not mapped then; tables that were made stay. */
+ * Errors: MEM_EINVAL unaligned, empty, wrapping or not canonical; MEM_EEXIST a
+ * page is mapped already; MEM_ENOMEM no frame for a table. Nothing is mapped
+ * then; tables that were made stay. */
 MEM_CHECKED mem_status pt_map(struct pmm *pmm, paddr_t root, vaddr_t va, paddr_t pa, uint64_t bytes,
 			      uint64_t entry_bits);
 
