@@ -38,89 +38,91 @@ def _update():
         return False
 
 
-def _download(package, into):
+def _download(wanted, into):
+    """Download archives in one go; {package: archive}."""
     for _ in range(2):
         # apt drops its rights for the download, if it can write there.
         os.chmod(into, 0o777)
-        result = subprocess.run(["apt-get", "download", "-q", package], cwd=into,
+        result = subprocess.run(["apt-get", "download", "-q", *wanted], cwd=into,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, check=False)
-        files = [f for f in os.listdir(into) if f.endswith(".deb")]
-        if result.returncode == 0 and files:
-            return os.path.join(into, files[0])
+        files = {f.split("_")[0]: os.path.join(into, f)
+                 for f in os.listdir(into) if f.endswith(".deb")}
+        if result.returncode == 0 and all(package in files for package in wanted):
+            return files
         if not _update():
             break
-    raise Problem(f"cannot download the Debian package {package}")
+    raise Problem(f"cannot download these Debian packages: {' '.join(wanted)}")
 
 
-def unpacked(package):
-    """The folder that holds the contents of a package."""
-    place = os.path.join(CACHE, package)
-    if os.path.isdir(place):
-        return place
+def unpacked(*wanted):
+    """The folders that hold the contents of packages."""
+    places = [os.path.join(CACHE, package) for package in wanted]
+    if all(os.path.isdir(place) for place in places):
+        return places
     os.makedirs(CACHE, exist_ok=True)
     with locked("packages"):
-        if os.path.isdir(place):
-            return place
-        note(f"fetching {package}")
-        with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            archive = _download(package, work)
-            content = os.path.join(work, "content")
-            subprocess.run(["dpkg-deb", "-x", archive, content], check=True)
-            os.chmod(content, 0o755)
-            os.rename(content, place)
-    return place
+        missing = [p for p in wanted if not os.path.isdir(os.path.join(CACHE, p))]
+        if missing:
+            note(f"fetching {' '.join(missing)}")
+            with tempfile.TemporaryDirectory(dir=CACHE) as work:
+                for package, archive in _download(missing, work).items():
+                    content = os.path.join(work, "content")
+                    subprocess.run(["dpkg-deb", "-x", archive, content], check=True)
+                    os.chmod(content, 0o755)
+                    os.rename(content, os.path.join(CACHE, package))
+    return places
 
 
-def _depends(package):
-    """The packages that one depends on; of alternatives, the first."""
+def _dependencies(package):
+    """What a package and all below it depend on: {package: [package]}. Of
+    alternatives the first is taken, of a virtual package the first provider."""
     for _ in range(2):
-        result = _apt("apt-cache", "depends", "--no-recommends", "--no-suggests",
+        result = _apt("apt-cache", "depends", "--recurse", "--no-recommends", "--no-suggests",
                       "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances", package)
         if result.returncode == 0 and result.stdout:
             break
         if not _update():
             raise Problem(f"there is no Debian package {package}")
-    found, alternative, virtual = [], False, False
-    for line in result.stdout.splitlines()[1:]:
+    graph, found, alternative, virtual = {}, [], False, False
+    for line in result.stdout.splitlines():
         word = line.strip()
-        if virtual and ":" not in word:  # the first that provides it
-            found.append(word)
+        if not line.startswith(" "):
+            found = graph.setdefault(word.strip("<>"), [])
+            alternative = virtual = False
+        elif ":" not in word:
+            if virtual:
+                found.append(word)
             virtual = False
-            continue
-        kind, _, name = word.partition(": ")
-        if kind.lstrip("|") not in ("Depends", "PreDepends"):
-            continue
-        skip, alternative = alternative, kind.startswith("|")
-        virtual = name.startswith("<")
-        if skip:
-            virtual = False
-        elif not virtual:
-            found.append(name)
-    return found
+        else:
+            kind, _, name = word.partition(": ")
+            skip, alternative = alternative, kind.startswith("|")
+            virtual = name.startswith("<") and not skip
+            if not skip and not virtual:
+                found.append(name)
+    return graph
 
 
 def with_dependencies(package):
     """Folders of a package and of all that it depends on."""
     listing = os.path.join(CACHE, f"{package}.closure")
     if not os.path.exists(listing):
-        names, queue = [], [package]
+        graph, names, queue = _dependencies(package), [], [package]
         while queue:
             name = queue.pop(0)
-            if name not in names:
+            if name not in names and ":" not in name:
                 names.append(name)
-                queue += _depends(name)
-        for name in names:
-            unpacked(name)
+                queue += graph.get(name, [])
+        unpacked(*names)
         with open(listing, "w") as handle:
             handle.write("\n".join(names))
     with open(listing) as handle:
-        return [unpacked(name) for name in handle.read().split()]
+        return unpacked(*handle.read().split())
 
 
 def busybox():
     """The static busybox of Debian."""
-    place = unpacked("busybox-static")
+    place = unpacked("busybox-static")[0]
     for path in ("bin/busybox", "usr/bin/busybox"):
         if os.path.exists(os.path.join(place, path)):
             return os.path.join(place, path)
@@ -131,7 +133,8 @@ def linux():
     """Debian's own kernel image, whichever linux-image-amd64 means now."""
     listing = os.path.join(CACHE, "linux-image-amd64.name")
     if not os.path.exists(listing):
-        names = [n for n in _depends("linux-image-amd64") if n.startswith("linux-image-")]
+        names = [n for n in _dependencies("linux-image-amd64")["linux-image-amd64"]
+                 if n.startswith("linux-image-")]
         if not names:
             raise Problem("linux-image-amd64 names no kernel")
         unpacked(names[0])
@@ -140,5 +143,5 @@ def linux():
         with open(listing, "w") as handle:
             handle.write(names[0])
     with open(listing) as handle:
-        boot = os.path.join(unpacked(handle.read().strip()), "boot")
+        boot = os.path.join(unpacked(handle.read().strip())[0], "boot")
     return next(os.path.join(boot, f) for f in sorted(os.listdir(boot)) if f.startswith("vmlinuz"))

@@ -8,7 +8,9 @@ import subprocess
 import tempfile
 import time
 
-from common import BUILD, ROOT
+import boot
+from common import BUILD, ROOT, make
+from machine import Machine, Settings
 
 SECONDS = 120
 RUN = os.path.join(ROOT, "run")
@@ -122,7 +124,7 @@ def input_large():
 
 def input_ends():
     expect(["--", "wc", "-c"], 0, b"0\n", stdin=b"")
-    expect(["--", "sh", "-c", "head -c 3; echo; wc -c"], 0, b"abc\n3\n", stdin=b"abcdef")
+    expect(["--", "sh", "-c", "dd bs=1 count=3 2>/dev/null; echo; wc -c"], 0, b"abc\n3\n", stdin=b"abcdef")
 
 
 def input_unread():
@@ -310,7 +312,34 @@ def no_leak(cpus):
     expect(["--cpus", str(cpus), "--timeout", "110", "--", "sh", "-c", LEAK], 0, b"same\n")
 
 
+def exact(cpus):
+    """user/exact.c: free memory, to the page, around programs that come and go."""
+    return expect(["--cpus", str(cpus), "--timeout", "110", "--", "exact"], 0).decode()
+
+
+def chaos():
+    """user/chaos.c: everything at once, for a while, on four CPUs."""
+    seed = os.environ.get("SEED") or str(int(time.time()))
+    expect(["--cpus", "4", "--timeout", "110", "--", "chaos", "20", seed], 0)
+    return f"SEED={seed}"
+
+
+def example():
+    """Somebody else's kernel, built from the pack of mem/ alone, holds its checks."""
+    make("example")
+    s = Settings()
+    s.cpus = 1
+    s.boot = boot.own(os.path.join(BUILD, "example", "minimal"), "/dev/null", "", "")
+    with Machine(s) as machine:
+        status = machine.wait(60)
+        log = machine.log_tail.decode(errors="replace")
+    if status != 1 or "minimal: all checks held" not in log:
+        raise Failure(f"QEMU ended with {status}\n{log}")
+
+
 NUMBERS = {
+    "exact_1_cpu": lambda: exact(1), "exact_4_cpus": lambda: exact(4), "chaos": chaos,
+    "example": example,
     "boot_time": boot_time, "cost": cost, "cost_linux": cost_linux,
     "no_leak_1_cpu": lambda: no_leak(1), "no_leak_4_cpus": lambda: no_leak(4),
 }
