@@ -92,6 +92,46 @@ paddr_t machine_zero_frame(void)
 	return zero_frame;
 }
 
+/* Interrupt handlers take and give back frames wherever they strike. Slots change
+ * hands between two points, so nobody else sees one half done. */
+static paddr_t kept[4] = {PADDR_NONE, PADDR_NONE, PADDR_NONE, PADDR_NONE};
+static bool handlers_off;
+
+static paddr_t exchange_kept(unsigned slot, paddr_t with)
+{
+	paddr_t was = kept[slot];
+	kept[slot] = with;
+	return was;
+}
+
+static void interrupt(void)
+{
+	if (handlers_off)
+		return;
+	paddr_t pa = machine_random_below(2) ? pmm_alloc(machine_pmm, 0, PMM_KERNEL | PMM_ATOMIC)
+					     : PADDR_NONE;
+	pa = exchange_kept(machine_random_below(4), pa);
+	if (pa != PADDR_NONE)
+		pmm_free(machine_pmm, pa, 0);
+}
+
+static bool some_cpu_handles_an_interrupt(void)
+{
+	for (unsigned i = 0; i < machine.config.ncpus; i++)
+		if (machine.cpu[i].in_interrupt)
+			return true;
+	return false;
+}
+
+static void drop_kept(void)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		paddr_t pa = exchange_kept(i, PADDR_NONE);
+		if (pa != PADDR_NONE)
+			pmm_free(machine_pmm, pa, 0);
+	}
+}
+
 void machine_boot(const struct machine_config *config)
 {
 	machine_init(config);
@@ -145,10 +185,12 @@ void machine_boot_default(unsigned ncpus, uint64_t seed)
 	    .seed = seed,
 	    .switch_mean = ncpus == 1 ? 0 : switch_means[s % 5],
 	    .stall_mean = stall_means[s / 5 % 3],
+	    .interrupt_mean = ncpus == 1 ? 0 : 30,
 	    .stale_percent = 70,
 	    .speculate_percent = 20,
 	};
 	machine_boot(&config);
+	machine_hooks.interrupt = interrupt;
 }
 
 static void count_range_slabs(struct slab_cache *cache, void *arg)
@@ -162,6 +204,10 @@ static void count_range_slabs(struct slab_cache *cache, void *arg)
 uint64_t machine_frames_at_rest(void)
 {
 	uint64_t slabs = 0;
+	handlers_off = true;
+	while (some_cpu_handles_an_interrupt())
+		host_relax();
+	drop_kept();
 	struct pmm_stats frames;
 	struct vmm_stats vmm;
 	vmm_drain(machine_vmm);
@@ -169,6 +215,7 @@ uint64_t machine_frames_at_rest(void)
 	pmm_get_stats(machine_pmm, &frames);
 	vmm_get_stats(machine_vmm, &vmm);
 	slab_for_each(count_range_slabs, &slabs);
+	handlers_off = false;
 	return frames.free + frames.records + vmm.kernel_table_npages + slabs;
 }
 

@@ -111,6 +111,10 @@ void model_touch(unsigned s, unsigned c, enum machine_access access, unsigned wo
 /* As a debugger would (vmm_access). */
 void model_kernel_touch(unsigned s, unsigned c, bool write, bool force, unsigned word);
 
+/* Pin a page, fork under the pin, and use the frame as a device would: it stays the
+ * parent's, and the child has a copy. */
+void model_pin_and_fork(unsigned s, unsigned c, unsigned child, bool write);
+
 void model_make_file(unsigned o, uint64_t bytes);
 void model_drop_file(unsigned o);
 mem_status model_resize(unsigned o, uint64_t bytes);

@@ -549,6 +549,48 @@ void model_kernel_touch(unsigned s, unsigned c, bool write, bool force, unsigned
 			   (unsigned long long)expected_word(p, word));
 }
 
+void model_pin_and_fork(unsigned s, unsigned c, unsigned child, bool write)
+{
+	struct model_space *ms = &model.space[s];
+	struct page *p = &ms->page[c];
+	paddr_t pa;
+	unsigned above;
+	if (!p->mapped && stack_growth(ms, c, &above) != GROWTH_NONE)
+		return;
+	enum verdict v = verdict(p, write ? MACHINE_WRITE : MACHINE_READ);
+	static const mem_status wants[] = {[VERDICT_OK] = MEM_OK,
+					   [VERDICT_UNMAPPED] = MEM_EFAULT,
+					   [VERDICT_FORBIDDEN] = MEM_EFAULT,
+					   [VERDICT_BEYOND] = MEM_EFAULT};
+	model_note("pin space %u cell %u %s", s, c, write ? "to write" : "to read");
+	mem_status status = vmm_pin(ms->space, model.cell[c].touch, write, &pa);
+	if (status != MEM_OK && wants[v] != MEM_OK && status != MEM_ENOMEM)
+		status = wants[v]; /* which of EFAULT, EACCES, EBEYOND is not promised */
+	if (!model_expect("pin", status, wants[v]) || v != VERDICT_OK)
+		return;
+	uint64_t *frame = paddr_to_ptr(pa);
+	if (!(p->flags & VM_SHARED)) /* a pin gives a private page a frame of its own */
+		do_write(p, 0, expected_word(p, 0));
+	if (model_fork(s, child)) {
+		uint64_t value = model.next_token++;
+		if (frame[0] != expected_word(p, 0))
+			model_fail("a pinned frame holds %#llx, should hold %#llx",
+				   (unsigned long long)frame[0],
+				   (unsigned long long)expected_word(p, 0));
+		if (write) {
+			frame[0] = value;
+			do_write(p, 0, value);
+		}
+		model_touch(s, c, MACHINE_READ, 0);
+		if (p->prot & VM_WRITE)
+			model_touch(s, c, MACHINE_WRITE, 0);
+		if (frame[0] != expected_word(p, 0))
+			model_fail("a write to a pinned page went to another frame");
+		model_touch(child, c, MACHINE_READ, 0);
+	}
+	vmm_unpin(machine_vmm, pa);
+}
+
 /* ---- files --------------------------------------------------------------------------------------
  */
 

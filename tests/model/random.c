@@ -131,8 +131,7 @@ static void step_move(unsigned s)
 			return;
 	} else if (one_in(6)) {
 		for (unsigned c = from; c < to; c++)
-			if (model.space[s].page[c].object >= 0 ||
-			    (model.space[s].page[c].flags & VM_LOCKED))
+			if (model.space[s].page[c].object >= 0)
 				return;
 		flags |= VM_MOVE_DONTUNMAP;
 		count = old;
@@ -257,6 +256,8 @@ static void step_spaces(void)
 	unsigned s = below(MODEL_SPACES), other = below(MODEL_SPACES);
 	if (!model.space[s].space)
 		model_create(s);
+	else if (other != s && !model.space[other].space && one_in(3))
+		model_pin_and_fork(s, model_random_cell(), other, one_in(2));
 	else if (other != s && !model.space[other].space)
 		(void)model_fork(s, other);
 	else if (one_in(4))
