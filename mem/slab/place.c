@@ -89,12 +89,22 @@ static void place_by_count(struct slab_lists *lists, struct slab *slab)
 		slab_list(lists, slab, place);
 }
 
+/* The fullest slab of the lists: of the first list that has any, the best of a
+ * few, so that two slabs with little in them become one. */
 static struct slab *fullest(const struct slab_lists *lists)
 {
-	for (unsigned i = 0; i < SLAB_LISTS; i++)
-		if (lists->count[i])
-			return list_entry(lists->list[i].next, struct slab, node);
-	return NULL;
+	struct slab *best = NULL;
+	for (unsigned i = 0; i < SLAB_LISTS && !best; i++) {
+		unsigned looked = 0;
+		list_for_each (node, &lists->list[i]) {
+			struct slab *slab = list_entry(node, struct slab, node);
+			if (!best || slab->nfree < best->nfree)
+				best = slab;
+			if (++looked == 8)
+				break;
+		}
+	}
+	return best;
 }
 
 /* ---- the current slab ------------------------------------------------------ */
