@@ -1,49 +1,48 @@
 # SPDX-License-Identifier: MIT
-"""`make check`: rules about the source itself. Each is a test of its own."""
+"""Rules about the source itself: `make check` (tools/check.py)."""
 
+import os
 import subprocess
+import sys
 
-from common import ROOT
+from common import ROOT, Problem
 
 SECONDS = 300
+CHECKER = os.path.join(ROOT, "tools", "check.py")
 
 
 def jobs():
-    result = subprocess.run(["make", "-s", "-C", ROOT, "check-list"], check=False,
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    names = [f"check/{name}" for name in result.stdout.split()]
-    return [(names or ["check/all"], run, 20)]
+    listed = subprocess.run([sys.executable, CHECKER, "--list"], check=False, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    if listed.returncode:
+        raise Problem(f"tools/check.py --list: {listed.stderr.strip()}")
+    names = [f"check/{name.removeprefix('check_')}" for name in listed.stdout.split()]
+    return [(names, run, 20)]
 
 
 def run(chosen, report):
     """One `make check`; it prints ok NAME, FAIL NAME: why, skip NAME: why."""
+    wanted = {"check_" + name.split("/")[1]: name for name in chosen}
     try:
-        result = subprocess.run(["make", "-s", "-C", ROOT, "check"], check=False, text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, timeout=SECONDS)
+        result = subprocess.run(["make", "-s", "-C", ROOT, "check", f"CHECK={' '.join(wanted)}"],
+                                check=False, text=True, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        for name in chosen:
-            report.fail(name, f"no end within {SECONDS} s (a hang)")
-        return
-    if chosen == ["check/all"]:
-        if result.returncode:
-            report.fail("check/all", f"make check: status {result.returncode}", result.stdout)
-        else:
-            report.ok("check/all")
-        return
-    detail, last = {}, None
+        raise Problem(f"make check: no end within {SECONDS} s (a hang)") from None
+    verdicts, last = {}, None
     for line in result.stdout.splitlines():
         word, _, rest = line.partition(" ")
-        if word in ("ok", "FAIL", "skip"):
-            last = rest.split(":")[0].split(" ")[0]
-            detail[last] = [word, rest.partition(":")[2].strip(), ""]
+        name, _, why = rest.partition(":")
+        if word in ("ok", "FAIL", "skip") and name in wanted:
+            last = verdicts[name] = [word, why.strip(), ""]
         elif last:
-            detail[last][2] += line + "\n"
-    for name in chosen:
-        word, why, more = detail.get(name.split("/")[1], ("FAIL", "no verdict", result.stdout))
+            last[2] += line + "\n"
+    for name, full in wanted.items():
+        word, why, detail = verdicts.get(name, ("FAIL", "no verdict", result.stdout))
         if word == "ok":
-            report.ok(name, None, more)
+            report.ok(full)
         elif word == "skip":
-            report.skip(name, why)
+            report.skip(full, why)
         else:
-            report.fail(name, why, more)
+            report.fail(full, why, detail)

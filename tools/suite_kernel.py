@@ -76,11 +76,11 @@ def jobs():
 def run(chosen, report):
     configuration = chosen[0].split("/")[1]
     wanted = {name.split("/", 2)[2]: name for name in chosen}
-    words = "tests=" + ",".join(wanted) if len(wanted) < 4 else "tests"
+    words = "tests=" + ",".join(wanted)
     seed = os.environ.get("SEED")
     if seed:
         words += f" seed={seed}"
-    detail = []
+    detail, hung = [], False
     for line in Lines(settings(configuration, words), f"kernel-{configuration}"):
         word, _, rest = line.partition(" ")
         if word not in ("ok", "FAIL", "skip"):
@@ -89,6 +89,7 @@ def run(chosen, report):
         name, _, why = rest.partition(" " if word == "ok" else ":")
         name = wanted.pop(name.strip(), None)
         notes = "\n".join(l.strip() for l in detail if l.startswith("    "))
+        hung = False
         if not name:
             pass
         elif word == "ok":
@@ -98,9 +99,11 @@ def run(chosen, report):
             report.skip(name, why.strip())
         else:
             report.fail(name, why.strip(), "\n".join(detail))
+            hung = "a hang" in why  # the kernel ends itself then
         detail = []
-    if wanted:
-        first = next(iter(wanted.values()))
-        report.fail(first, "the machine ended before this test did", "\n".join(detail))
-        if len(wanted) > 1:  # the others get their chance, without the one that killed it
-            run([n for n in wanted.values() if n != first], report)
+    if wanted and not hung:
+        first = next(iter(wanted))
+        report.fail(wanted.pop(first), "the machine ended before this test did",
+                    "\n".join(detail))
+    if wanted:  # the others get their chance, without the one that ended it
+        run(list(wanted.values()), report)
