@@ -11,7 +11,9 @@
  * _irq form is used. Handlers use only _irq locks.
  *
  * Debug builds keep, per CPU, how many locks of each rank are held and panic
- * when a lock of a lower rank than the highest held one is taken.
+ * when a lock of a lower rank than the highest held one is taken. A handler
+ * begins anew: the locks it takes are never held with interrupts on, so none of
+ * them can wait for a lock of the code that it interrupted.
  */
 #include "base/lock.h"
 
@@ -23,36 +25,36 @@
 static struct {
 	uint16_t held[MEM_RANK_HOST_LAST + 1];
 	uint32_t total;
-} MEM_CACHE_ALIGNED ranks[MEM_MAX_CPUS];
+} MEM_CACHE_ALIGNED ranks[MEM_MAX_CPUS][2]; /* of threads, of handlers */
 
 static void rank_take(enum mem_rank rank)
 {
 	unsigned long irq = host_irq_save();
-	unsigned cpu = host_cpu();
-	if (ranks[cpu].total)
+	__auto_type mine = &ranks[host_cpu()][host_in_interrupt()];
+	if (mine->total)
 		for (unsigned r = rank + (rank == MEM_RANK_TABLE); r <= MEM_RANK_HOST_LAST; r++)
-			if (ranks[cpu].held[r])
+			if (mine->held[r])
 				host_panic("lock rank: taking rank %d while holding rank %u", rank,
 					   r);
-	ranks[cpu].held[rank]++;
-	ranks[cpu].total++;
+	mine->held[rank]++;
+	mine->total++;
 	host_irq_restore(irq);
 }
 
 static void rank_drop(enum mem_rank rank)
 {
 	unsigned long irq = host_irq_save();
-	unsigned cpu = host_cpu();
-	mem_assert(ranks[cpu].held[rank]);
-	ranks[cpu].held[rank]--;
-	ranks[cpu].total--;
+	__auto_type mine = &ranks[host_cpu()][host_in_interrupt()];
+	mem_assert(mine->held[rank]);
+	mine->held[rank]--;
+	mine->total--;
 	host_irq_restore(irq);
 }
 
 void mem_assert_no_locks(void)
 {
 	unsigned long irq = host_irq_save();
-	unsigned total = ranks[host_cpu()].total;
+	unsigned total = ranks[host_cpu()][host_in_interrupt()].total;
 	host_irq_restore(irq);
 	if (total)
 		host_panic("about to sleep or fault with %u spin locks held", total);
