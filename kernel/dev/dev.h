@@ -17,4 +17,5 @@ int uart_attach(void);
 int memory_devices_init(void); /* null, zero, full, kmsg */
 int random_init(void);
 int tty_init(void);
+int pty_init(void);
 #endif

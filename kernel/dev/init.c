@@ -10,5 +10,7 @@ int dev_init(void)
 		r = random_init();
 	if (!r)
 		r = tty_init();
+	if (!r)
+		r = pty_init();
 	return r ? r : uart_attach();
 }

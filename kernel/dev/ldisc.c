@@ -170,6 +170,14 @@ static void rub_out(struct tty *t, unsigned columns)
 	}
 }
 
+static void step_back(struct tty *t, unsigned columns) /* over blanks */
+{
+	for (; columns; columns--) {
+		(void)t->put(t, "\b", 1);
+		t->column -= t->column > 0;
+	}
+}
+
 static void erase_one(struct tty *t)
 {
 	if (t->head == t->canon)
@@ -181,7 +189,9 @@ static void erase_one(struct tty *t)
 	while ((t->termios.iflag & IUTF8) && (byte & 0xc0) == 0x80 && t->head > t->canon);
 	if (!flag(t, ECHO))
 		return;
-	if (flag(t, ECHOE))
+	if (flag(t, ECHOE) && byte == '\t')
+		step_back(t, before - edit_width(t, t->head));
+	else if (flag(t, ECHOE))
 		rub_out(t, before - edit_width(t, t->head));
 	else
 		echo(t, t->termios.cc[VERASE]);

@@ -159,6 +159,7 @@ long tty_job_ioctl(struct tty *tty, struct file *f, unsigned command, uint64_t a
 void tty_forget(struct tty *tty); /* it goes away: no process has it any more */
 /* ioctl.c */
 long tty_ioctl(struct file *f, unsigned command, uint64_t arg);
+long tty_device_ioctl(struct tty *t, struct file *f, unsigned command, uint64_t arg);
 /* tty.c: the terminal of a file */
 struct tty *tty_of(struct file *f);
 bool tty_file_hung_up(struct file *f);

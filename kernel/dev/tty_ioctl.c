@@ -222,10 +222,12 @@ static long number_ioctl(struct tty *t, unsigned command, uint64_t arg)
 
 long tty_ioctl(struct file *f, unsigned command, uint64_t arg)
 {
-	struct tty *t = tty_of(f);
+	return tty_file_hung_up(f) ? -EIO : tty_device_ioctl(tty_of(f), f, command, arg);
+}
+
+long tty_device_ioctl(struct tty *t, struct file *f, unsigned command, uint64_t arg)
+{
 	uint8_t byte;
-	if (tty_file_hung_up(f))
-		return -EIO;
 	switch (command) {
 	case TCGETS:
 	case TCGETS2:

@@ -98,6 +98,13 @@ int fs_read_file(const char *path, void **data, size_t *bytes);
 /* What writing to /proc/sys/vm/drop_caches does. Context: thread, no lock. */
 void fs_drop_caches(void);
 
+/* The minor number of the device that f was opened by. */
+unsigned file_minor(const struct file *f);
+/* Every minor number of a major, without names in /dev. */
+int devfs_register_major(unsigned major, const struct file_ops *ops, int (*open)(struct file *f));
+/* /dev/pts/N comes and goes. -ENOMEM, -EEXIST. Context: thread. */
+int devpts_add(unsigned number);
+void devpts_remove(unsigned number);
 /* dev/ registers character devices; fs shows them in /dev. `open` may be NULL. */
 int devfs_register(const char *name, unsigned major, unsigned minor, const struct file_ops *ops,
 		   int (*open)(struct file *f));
