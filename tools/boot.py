@@ -10,13 +10,21 @@ import os
 import shutil
 import subprocess
 
-from common import BUILD, Problem
+from common import BUILD, Problem, locked
 
 KERNEL = os.path.join(BUILD, "kernel", "quire")
 LOADER = os.path.join(BUILD, "loader", "quire-loader")
 
 # Files of a Limine release: the ones that its ISO needs, and its installer.
 LIMINE_FILES = ("limine-bios.sys", "limine-bios-cd.bin", "limine-uefi-cd.bin", "BOOTX64.EFI")
+
+
+def keep(path, folder):
+    """A copy of a built file, so that the next build cannot pull it away from
+    under a machine that is just loading it."""
+    os.makedirs(folder, exist_ok=True)
+    with locked("make"):
+        return shutil.copy(path, os.path.join(folder, os.path.basename(path)))
 
 
 def _comma(text):

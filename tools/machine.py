@@ -6,6 +6,7 @@ user/init.c takes commands and gives back their output (the frames are described
 there). Each port is a socket that we listen on and QEMU connects to.
 """
 
+import ctypes
 import os
 import selectors
 import shutil
@@ -22,6 +23,15 @@ WINDOW = 2048  # bytes of stdin and command under way at most; init.c has the sa
 FRAME = 1024
 PANIC = (125 << 1) | 1  # how QEMU ends when the guest writes 125 to isa-debug-exit
 GONE, TIMEOUT = "gone", "timeout"
+
+_libc = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_us():
+    """In QEMU before it starts: whatever ends us, even SIGKILL, ends QEMU too."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
 
 MACHINE_MAX = 1 << 40  # above this the default of 40 address bits is too few
 
@@ -123,7 +133,8 @@ class Machine:
         errors = open(os.path.join(self.work, "qemu"), "wb")
         # A session of its own: Ctrl-C at our terminal is for us to handle.
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=errors,
-                                        stderr=errors, start_new_session=True)
+                                        stderr=errors, start_new_session=True,
+                                        preexec_fn=_die_with_us)
         errors.close()
         for name, listener in listeners.items():
             self.ports[name] = self._accept(listener)
@@ -352,7 +363,3 @@ class Result:
     def status(self):
         """As `./run` reports it."""
         return {"exit": self.code, "signal": 128 + self.code, TIMEOUT: 124, GONE: 125}[self.how]
-
-
-def ignore_interrupts():
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)

@@ -153,6 +153,8 @@ def prepare(o, work):
     folders = [f for package in o.packages for f in packages.with_dependencies(package)]
     busybox = packages.busybox()
     make(*(["user"] if o.kernel == "linux" else ["user", "kernel", "loader"]))
+    if o.kernel == "quire":
+        kernel = boot.keep(boot.KERNEL, work)
     files = initramfs.write(os.path.join(work, "initramfs"), busybox, added, folders)
     settings = Settings()
     settings.memory, settings.cpus, settings.cpu = o.memory, o.cpus, o.cpu
@@ -162,14 +164,14 @@ def prepare(o, work):
     if o.kernel == "linux":
         settings.boot = boot.linux(packages.linux(), files, line)
     elif o.loader == "own":
-        settings.boot = boot.own(boot.KERNEL, files, line, o.loader_append)
+        settings.boot = boot.own(kernel, files, line, o.loader_append)
     else:
         iso = os.path.abspath(o.iso) if o.iso else os.path.join(work, "quire.iso")
         settings.screen = True
         if o.loader == "grub":
-            boot.grub_iso(iso, boot.KERNEL, files, line, o.loader_append, work)
+            boot.grub_iso(iso, kernel, files, line, o.loader_append, work)
         else:
-            boot.limine_iso(iso, o.limine, boot.KERNEL, files, line, work)
+            boot.limine_iso(iso, o.limine, kernel, files, line, work)
         settings.boot = boot.cdrom(iso)
     return settings
 

@@ -11,12 +11,13 @@ from common import BUILD, Problem
 from machine import Machine, Settings
 from suite_programs import files
 
-KERNEL = os.path.join(BUILD, "kernel-tests", "quire")
+BUILT = os.path.join(BUILD, "kernel-tests", "quire")
 SILENCE = 180  # seconds without a line of log
 CONFIGURATIONS = {
     "1cpu": {"cpus": 1}, "2cpus": {"cpus": 2}, "4cpus": {"cpus": 4}, "8cpus": {"cpus": 8},
     "qemu64": {"cpus": 2, "cpu": "qemu64"},
 }
+_kept = []
 STAMP = re.compile(r"^\[ *[0-9.]+\] ?")
 
 
@@ -24,7 +25,7 @@ def settings(configuration, words):
     s = Settings()
     for name, value in CONFIGURATIONS[configuration].items():
         setattr(s, name, value)
-    s.boot = boot.own(KERNEL, files()[0], words, "")
+    s.boot = boot.own(_kept[0], files()[0], words, "")
     return s
 
 
@@ -67,6 +68,7 @@ def names():
 
 
 def jobs():
+    _kept.append(boot.keep(BUILT, os.path.join(BUILD, "test", "kernel-tests")))
     listed = names()
     for configuration, options in CONFIGURATIONS.items():
         yield ([f"kernel/{configuration}/{name}" for name in listed], run,

@@ -128,6 +128,7 @@ def files():
     with _initramfs_lock:
         if not hasattr(files, "hash"):
             initramfs.write(path, packages.busybox())
+            files.kernel = boot.keep(boot.KERNEL, os.path.join(BUILD, "test"))
             with open(path, "rb") as handle:
                 files.hash = hashlib.sha256(handle.read()).hexdigest()
     return path, files.hash
@@ -144,7 +145,8 @@ def settings_for(kernel, options):
     if kernel == "linux":
         s.boot = boot.linux(packages.linux(), files()[0], line)
     else:
-        s.boot = boot.own(boot.KERNEL, files()[0], line, options.pop("loader", ""))
+        path = files()[0]
+        s.boot = boot.own(files.kernel, path, line, options.pop("loader", ""))
     return s
 
 
