@@ -82,7 +82,7 @@ long sys_sysinfo(uint64_t at)
 	for (unsigned i = 0; i < 3; i++)
 		info.loads[i] = (uint64_t)loads[i] << 5; /* from 1/2048 to 1/65536 */
 	info.totalram = frames.total * PAGE_SIZE;
-	info.freeram = frames.free * PAGE_SIZE;
+	info.freeram = (frames.free + frames.records) * PAGE_SIZE; /* as MemFree in /proc/meminfo */
 	info.procs = (uint16_t)mem_min(tasks, (uint32_t)UINT16_MAX);
 	info.mem_unit = 1;
 	return copy_to_user(at, &info, sizeof(info));
