@@ -17,7 +17,8 @@
 #include <mem/heap.h>
 
 static char anonymous_source[] = "none";
-static struct mount anonymous = {.type = "pipefs",
+static struct mount anonymous = {.refs = 1,
+				 .type = "pipefs",
 				 .source = anonymous_source,
 				 .dev = 0xe,
 				 .link = {&anonymous.link, &anonymous.link}};

@@ -29,6 +29,7 @@ struct inode *inode_new(struct mount *mount, uint32_t mode, uint32_t uid, uint32
 	i->gid = gid;
 	i->nlink = inode_is(i, S_IFDIR) ? 2 : 1;
 	i->mount = mount;
+	atomic_add(&mount->refs, 1);
 	i->ino = __atomic_add_fetch(&mount->next_ino, 1, __ATOMIC_RELAXED);
 	i->atime = i->mtime = i->ctime = i->btime = fs_now();
 	return i;
@@ -37,6 +38,7 @@ struct inode *inode_new(struct mount *mount, uint32_t mode, uint32_t uid, uint32
 void inode_free(struct inode *i)
 {
 	kassert(!i->locks && !i->pipe);
+	mount_put(i->mount);
 	kfree(i->link);
 	kfree(i->dead_path);
 	kfree(i);

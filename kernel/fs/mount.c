@@ -45,12 +45,21 @@ struct mount *mount_new(const char *type, const char *source)
 		kfree(copy);
 		return NULL;
 	}
+	m->refs = 1;
 	m->type = type;
 	m->source = copy;
 	m->id = __atomic_add_fetch(&next_id, 1, __ATOMIC_RELAXED);
 	m->dev = dev_make(0, m->id);
 	list_init(&m->link);
 	return m;
+}
+
+void mount_put(struct mount *m)
+{
+	if (atomic_sub(&m->refs, 1))
+		return;
+	kfree(m->source);
+	kfree(m);
 }
 
 void mount_attach(struct mount *m, struct dentry *point)
@@ -86,8 +95,7 @@ int mount_tmpfs(struct dentry *point, const char *type, const char *source, uint
 		}
 	}
 	if (r) {
-		kfree(m->source);
-		kfree(m);
+		mount_put(m);
 		return r;
 	}
 	tree_write();
@@ -138,10 +146,7 @@ static int detach(struct mount *m)
 	list_remove(&m->link);
 	drop_tree(m->root);
 	dentry_put(m->root);
-	kfree(m->source);
-	/* Objects that are still mapped name their mount: it stays, empty. A mount
-	 * is small, and unmounting is rare. */
-	m->source = NULL;
+	mount_put(m); /* objects that are still mapped keep it, by their inodes */
 	tree_write_done();
 	dentry_put(point);
 	return 0;

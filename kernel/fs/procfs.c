@@ -353,8 +353,7 @@ int procfs_mount(struct dentry *point, const char *source)
 	}
 	if (!m || !m->root) {
 		if (m)
-			kfree(m->source);
-		kfree(m);
+			mount_put(m);
 		return -ENOMEM;
 	}
 	tree_write();

@@ -56,7 +56,7 @@ struct mount {
 	uint64_t next_ino;
 	struct dentry *root;  /* with a reference */
 	struct dentry *point; /* what it covers, with a reference; NULL: the root */
-	uint32_t busy;        /* open files and such: open dentries keep umount off */
+	uint32_t refs;        /* one while it is mounted, and one per inode */
 };
 
 struct inode {
@@ -261,6 +261,7 @@ int fs_link(const char *from, const char *to);
 
 /* ---- mount.c ----------------------------------------------------------- */
 struct mount *mount_new(const char *type, const char *source);
+void mount_put(struct mount *m);
 void mount_attach(struct mount *m, struct dentry *point); /* tree lock exclusive */
 int mount_tmpfs(struct dentry *point, const char *type, const char *source, uint32_t mode,
 		struct mount **out);
