@@ -9,6 +9,10 @@
  * before: otherwise the other CPU is still between reading asked and comparing,
  * and will see the new request (all four accesses are sequentially consistent).
  *
+ * A CPU that has waited for a while halts until an answer comes (a CPU that
+ * answers looks whether any does, and interrupts it): the CPU it waits for may be
+ * one that an emulator can only run once this one is out of the way.
+ *
  * Nobody gives up. Two CPUs that wait for each other both answer, by interrupt
  * and by looking at their own counters while they wait; and since nothing is
  * held with interrupts off across a wait, every CPU comes to answer.
@@ -20,6 +24,17 @@
 #include "base/util.h"
 #include "kernel/host/flush.h"
 
+#define SPINS 2000 /* before halting: much longer than an answer takes on hardware */
+
+static struct cpumask halted; /* CPUs that wait in HLT, or are about to */
+
+static void wake_halted(void)
+{
+	for (unsigned w = 0; w < CPUMASK_WORDS; w++)
+		for (uint64_t m = __atomic_load_n(&halted.word[w], __ATOMIC_SEQ_CST); m; m &= m - 1)
+			apic_send(cpu_table[w * 64 + bit_lowest(m)]->apic_id, VECTOR_RESCHED);
+}
+
 static void answer(struct cpu_private *c)
 {
 	for (;;) {
@@ -28,6 +43,7 @@ static void answer(struct cpu_private *c)
 			return;
 		vmm_flush_pending();
 		__atomic_store_n(&c->flush_done, asked, __ATOMIC_SEQ_CST);
+		wake_halted();
 	}
 }
 
@@ -57,6 +73,32 @@ static void answer_while_waiting(void)
 static bool reached(const struct cpu_private *c, uint32_t number)
 {
 	return (int32_t)(__atomic_load_n(&c->flush_done, __ATOMIC_SEQ_CST) - number) >= 0;
+}
+
+/* Halt until something happens, unless the answer is there. The mark is set
+ * before the look, the answer stored before the mark is read: one sees the
+ * other. A request to this CPU comes as an interrupt and ends the halt too. */
+static void halt_for_answer(const struct cpu_private *c, uint32_t number)
+{
+	unsigned self = this_cpu()->id;
+	irq_disable();
+	cpumask_set_atomic(&halted, self);
+	if (reached(c, number))
+		irq_enable();
+	else
+		__asm__ volatile("sti; hlt" ::: "memory");
+	cpumask_clear_atomic(&halted, self);
+}
+
+static void wait_for_answer(const struct cpu_private *c, uint32_t number)
+{
+	unsigned spins = 0;
+	while (!reached(c, number)) {
+		if (++spins < SPINS)
+			answer_while_waiting();
+		else
+			halt_for_answer(c, number);
+	}
 }
 
 /* Answering is an interrupt, and an interrupt orders memory. */
@@ -93,7 +135,6 @@ void host_flush_wait(const struct cpumask *cpus)
 		struct cpu_private *c = cpu_table[i];
 		if (i == self || !c || !cpumask_test(cpus, i))
 			continue;
-		while (!reached(c, number[i]))
-			answer_while_waiting();
+		wait_for_answer(c, number[i]);
 	}
 }
