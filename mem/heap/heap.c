@@ -7,7 +7,7 @@
  * of ours; give memory back without ever unmapping in kfree, which may run in
  * an interrupt handler with locks held, where no flush can be waited for.
  *
- *     bytes  <= 16 KiB: a cache of the slab engine per size class (80 of them;
+ *     bytes  <= 16 KiB: a cache of the slab engine per size class (91 of them;
  *               classes.c); slabs lie in 2 MiB-aligned segments (segment.c)
  *     larger, or aligned to more than a page: pages of their own (large.c)
  *
@@ -18,6 +18,9 @@
  * A pointer is believed only as far as it can be checked: the segment is looked
  * up among ours before it is read, the page must lie in a slab, the offset must
  * be a multiple of the block size, the block's bit must say in use.
+ *
+ * Behind the end of a small block stands a seal, behind a large one a canary and
+ * an unmapped page; both are checked on free (seal.h, large.c).
  *
  * Memory goes back in three steps, each possible in fewer contexts than the
  * one before: an empty slab's pages go back to its segment (any context; other
@@ -34,7 +37,7 @@
  * unmapping from kfree through deferred work (the work may be never run, then
  * memory is lost without anybody being told).
  */
-#include "heap/internal.h"
+#include "heap/fast.h"
 
 /* ---- making and ending ----------------------------------------------------------- */
 
@@ -64,7 +67,8 @@ static unsigned slab_npages_for(size_t stride, unsigned *capacity)
 	return best;
 }
 
-static void init_cache(struct heap *heap, struct slab_cache *cache, const char *name, size_t bytes)
+static void init_cache(struct heap *heap, struct slab_cache *cache, const char *name, size_t bytes,
+		       bool sealed)
 {
 	/* Aligned to 16, or to its own size if that is a power of two to a page. */
 	size_t align = mem_min(bytes & -bytes, (size_t)PAGE_SIZE);
@@ -74,6 +78,7 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, const char *
 	cache->name = name;
 	cache->home = &heap_slab_home;
 	cache->home_data = heap;
+	cache->sealed = sealed;
 	cache->object_bytes = bytes;
 	cache->align = align;
 	cache->stride = (uint32_t)slab_stride(bytes, align);
@@ -111,10 +116,11 @@ mem_status heap_create(struct heap **out, struct heap_area *area)
 	at += heap_bytes;
 	for (unsigned i = 0; i < HEAP_CLASSES; i++, at += cache_bytes) {
 		heap->classes[i] = (struct slab_cache *)(void *)at;
-		init_cache(heap, heap->classes[i], heap_class_name(i), heap_class_bytes(i));
+		init_cache(heap, heap->classes[i], heap_class_name(i), heap_class_bytes(i),
+			   i < HEAP_SEALED);
 	}
 	heap->large_cache = (struct slab_cache *)(void *)at;
-	init_cache(heap, heap->large_cache, "heap-large", sizeof(struct large));
+	init_cache(heap, heap->large_cache, "heap-large", sizeof(struct large), false);
 	heap->secret = heap->large_cache->secret;
 	*out = heap;
 	return MEM_OK;
@@ -145,29 +151,41 @@ static void *failed(struct heap *heap)
 	return NULL;
 }
 
+MEM_NORETURN void heap_bad_seal(const void *block, size_t class_bytes)
+{
+	host_panic("heap: overflow: the end of %p (up to %lu bytes) is overwritten", block,
+		   (unsigned long)class_bytes);
+}
+
+static void *take(struct heap *heap, unsigned number, size_t bytes, const void *site)
+{
+	struct slab_cache *cache = heap->classes[number];
+	void *block = slab_take(cache, bytes, site);
+	if (!SLAB_DEBUG && block && cache->sealed)
+		heap_seal(heap, block, cache->object_bytes, bytes);
+	return block;
+}
+
 void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site)
 {
-	void *block;
-	if (likely(bytes <= HEAP_MAX_SMALL))
-		block = slab_take(heap->classes[heap_class_of(bytes)], bytes, site);
-	else
-		block = heap_alloc_large(heap, bytes, PAGE_SIZE, site);
+	unsigned number = heap_class_of(bytes);
+	void *block = number < HEAP_CLASSES ? take(heap, number, bytes, site)
+					    : heap_alloc_large(heap, bytes, PAGE_SIZE, site);
 	return likely(block != NULL) ? block : failed(heap);
 }
 
 void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site)
 {
 	mem_assert(is_pow2(align) && align <= HUGE_SIZE);
-	if (align <= 16)
+	if (align <= 16 || (heap_is_exact(bytes) && align <= mem_min(bytes, (size_t)PAGE_SIZE)))
 		return heap_alloc_at(heap, bytes, site);
 	void *block;
-	if (align <= PAGE_SIZE && bytes <= HEAP_MAX_SMALL) {
-		/* Every fourth class at least is a multiple of more; 16 KiB is one
-		 * of all. */
-		unsigned number = heap_class_of(bytes);
+	if (align <= PAGE_SIZE && bytes <= HEAP_MAX_SMALL - 2) {
+		/* The next class whose size is a multiple; 16 KiB is one of all. */
+		unsigned number = heap_sealed_class(heap_with_seal(bytes));
 		while (heap_class_bytes(number) & (align - 1))
 			number++;
-		block = slab_take(heap->classes[number], bytes, site);
+		block = take(heap, number, bytes, site);
 	} else {
 		block = heap_alloc_large(heap, bytes, align, site);
 	}
@@ -182,20 +200,30 @@ size_t heap_usable(struct heap *heap, const void *block)
 	if (!slab)
 		return heap_large_bytes(heap, block);
 	slab_assert_in_use(slab, block);
+	if (!SLAB_DEBUG && slab->sealed)
+		return heap_check_seal(heap, block, slab->stride);
 	return slab_debug_bytes(slab, block);
 }
 
-/* The block can hold `bytes` where it is, without much waste. */
+/* The block can hold `bytes` where it is, without much waste, and as aligned as a
+ * new one would be. */
 static bool resize_in_place(struct heap *heap, void *block, size_t bytes, const void *site)
 {
 	struct slab *slab = heap_find_slab(heap, block);
 	if (!slab)
-		return bytes > HEAP_MAX_SMALL && heap_resize_large(heap, block, bytes);
+		return heap_class_of(bytes) == HEAP_CLASSES &&
+		       heap_resize_large(heap, block, bytes);
 	size_t room = slab->cache->object_bytes;
-	if (bytes > room ||
-	    (bytes <= room / 2 && heap->classes[heap_class_of(bytes)] != slab->cache))
+	if (!slab->sealed)
+		return bytes == room;
+	if (bytes > room || heap_with_seal(bytes) > room || bytes < room / 2)
 		return false;
-	slab_debug_resize(slab, block, bytes, site);
+	if (heap_is_exact(bytes) && ((uintptr_t)block & (mem_min(bytes, (size_t)PAGE_SIZE) - 1)))
+		return false;
+	if (SLAB_DEBUG)
+		slab_debug_resize(slab, block, bytes, site);
+	else
+		heap_seal(heap, block, room, bytes);
 	return true;
 }
 
@@ -282,10 +310,30 @@ void heap_report_live(struct heap *heap, unsigned limit)
 	heap_report_large(heap, limit);
 }
 
+/* Every seal of a block in use. */
+static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
+{
+	list_for_each (node, &cache->slabs) {
+		struct slab *slab = list_entry(node, struct slab, all);
+		for (unsigned i = 0; i < slab->capacity; i++) {
+			uint64_t bits = slab->free[i / 64] | slab_remote(slab)[i / 64];
+			size_t bytes;
+			if ((bits >> (i % 64)) & 1 ||
+			    heap_read_seal(heap, slab_block(slab, i), slab->stride, &bytes))
+				continue;
+			host_log(HOST_LOG_ERROR, "heap: the seal of %p is broken",
+				 slab_block(slab, i));
+			return false;
+		}
+	}
+	return true;
+}
+
 bool heap_is_valid(struct heap *heap)
 {
 	for (unsigned i = 0; i < HEAP_CLASSES; i++)
-		if (!slab_is_valid(heap->classes[i]))
+		if (!slab_is_valid(heap->classes[i]) || (!SLAB_DEBUG && heap->classes[i]->sealed &&
+							 !seals_are_sound(heap, heap->classes[i])))
 			return false;
 	if (!slab_is_valid(heap->large_cache) || !heap_segments_are_valid(heap) ||
 	    !heap_large_is_valid(heap))

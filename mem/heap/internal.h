@@ -12,18 +12,42 @@ MEM_BEGIN_DECLS
 
 /* ---- size classes (classes.c) --------------------------------------------- */
 
-#define HEAP_CLASSES   80
+#define HEAP_SEALED    80u /* classes whose blocks end in a seal (seal.h); first */
+#define HEAP_EXACT     11u /* classes of 16 .. 16384 bytes, asked for exactly */
+#define HEAP_CLASSES   (HEAP_SEALED + HEAP_EXACT)
 #define HEAP_MAX_SMALL ((size_t)16384) /* the largest class; what is larger gets pages */
 
-/* The class that serves `bytes` (1 .. HEAP_MAX_SMALL). */
+/* The sealed class of `bytes`, seal included (1 .. HEAP_MAX_SMALL). */
 extern const uint8_t heap_class_table[65];
-static inline unsigned heap_class_of(size_t bytes)
+static inline unsigned heap_sealed_class(size_t bytes)
 {
 	if (likely(bytes <= 1024))
 		return heap_class_table[(bytes + 15) / 16];
 	/* Eight classes from each power of two to the next. */
 	unsigned k = bit_highest(bytes - 1);
 	return 40 + 8 * (k - 10) + (unsigned)((bytes - 1) >> (k - 3));
+}
+
+/* Bytes with their seal. */
+static inline size_t heap_with_seal(size_t bytes)
+{
+	return bytes + (bytes > 238 ? 2 : 1);
+}
+
+static inline bool heap_is_exact(size_t bytes)
+{
+	return !(bytes & (bytes - 1)) && bytes >= 16;
+}
+
+/* The class that serves `bytes`; HEAP_CLASSES: none, it gets pages. */
+static inline unsigned heap_class_of(size_t bytes)
+{
+	if (unlikely(bytes > HEAP_MAX_SMALL))
+		return HEAP_CLASSES;
+	if (heap_is_exact(bytes))
+		return HEAP_SEALED + bit_highest(bytes) - 4;
+	bytes = heap_with_seal(bytes);
+	return likely(bytes <= HEAP_MAX_SMALL) ? heap_sealed_class(bytes) : HEAP_CLASSES;
 }
 size_t heap_class_bytes(unsigned number);
 const char *heap_class_name(unsigned number);
@@ -143,36 +167,12 @@ static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
 	return (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
 }
 
-/* The public calls with the call site given. */
+/* The public calls with the call site given (alloc and free: fast.h). */
 void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site);
-/* When the inline paths below cannot serve. */
-void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site);
-
-static inline void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site)
-{
-	if (!SLAB_DEBUG && likely(bytes <= 1024)) {
-		unsigned number = heap_class_table[(bytes + 15) / 16];
-		void *block = slab_take_fast(heap->classes[number]);
-		if (likely(block != NULL))
-			return block;
-	}
-	return heap_alloc_slowly(heap, bytes, site);
-}
-
-static inline void heap_free_at(struct heap *heap, void *block, const void *site)
-{
-	if (unlikely(!block))
-		return;
-	struct slab *slab = heap_find_slab(heap, block);
-	if (unlikely(!slab))
-		heap_free_large(heap, block, site);
-	else if (SLAB_DEBUG)
-		slab_give(slab, block, site);
-	else
-		slab_give_index(slab, slab_index(slab, block));
-}
-
 void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site);
+/* When the inline paths of fast.h cannot serve. */
+void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site);
+MEM_NORETURN void heap_bad_seal(const void *block, size_t class_bytes);
 
 MEM_END_DECLS
 #endif

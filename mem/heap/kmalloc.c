@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The public names: the heap's with their call sites, and the default heap's. */
-#include "heap/internal.h"
+#include "heap/fast.h"
 
 static struct heap *kernel_heap;
 

@@ -156,6 +156,7 @@ void slab_init(struct slab_cache *cache, struct slab *slab, void *base)
 	slab->owner = 0;
 	slab->words = (uint8_t)words;
 	slab->announced = 0;
+	slab->sealed = cache->sealed;
 	list_init(&slab->node);
 	slab->nfree = cache->capacity;
 	slab_set_place(slab, SLAB_EMPTY);

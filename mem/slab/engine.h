@@ -47,15 +47,15 @@ struct slab {
 	uint16_t capacity;
 	uint16_t remote_at; /* bytes from the slab to its remote bitmap */
 	uint16_t owner;     /* 0 the cache (its lock), else 1 + CPU; changes under cache->lock */
-	uint8_t words;
-	uint8_t announced; /* atomic: it stands in (or is on its way to) a notify stack */
+	bool sealed;        /* as cache->sealed */
+	uint8_t announced;  /* atomic: it stands in (or is on its way to) a notify stack */
 
 	/* The owner's. */
 	struct list node MEM_CACHE_ALIGNED; /* one of the owner's lists */
 	uint32_t nfree;                     /* bits set in `free`; stale while SLAB_CURRENT */
 	uint32_t threshold;                 /* nfree at which the slab changes its place */
 	uint8_t place;                      /* enum slab_place */
-	uint8_t run_npages;                 /* heap: pages of the slab */
+	uint8_t words;                      /* of each bitmap; constant */
 	uint64_t free[];                    /* bit 1: the block is free. Read by others (relaxed) */
 	/* Then, in its own cache lines, the remote bitmap: bit 1: freed by another
 	 * CPU and not yet taken over. Atomic. */
@@ -127,6 +127,7 @@ struct slab_cache {
 	uint16_t capacity;
 	uint8_t words;
 	uint8_t order; /* page source: order of a slab */
+	bool sealed;   /* heap: blocks end in a seal (heap/seal.h) */
 	unsigned ncpus;
 	unsigned own_order; /* page source: order of the pages this structure lies in */
 	uintptr_t secret;

@@ -44,7 +44,7 @@ TEST(heap_every_size)
 		CHECK(p);
 		size_t usable = heap_usable(heap, p);
 		CHECK(usable >= bytes);
-		CHECK(bytes < 64 || usable <= bytes + bytes / 7 + 16 || usable == bytes);
+		CHECK_EQ(usable, bytes);
 		CHECK_EQ((uintptr_t)p % 16, 0);
 		size_t align = is_pow2(bytes) ? mem_min(bytes, (size_t)PAGE_SIZE) : 1;
 		CHECK_EQ((uintptr_t)p % align, 0);
@@ -497,6 +497,43 @@ TEST(heap_misuse_is_caught)
 	test_expect_panic(other_heap, "invalid free");
 	test_expect_panic(destroy_in_use, "1 live blocks");
 	test_expect_panic(large_overflow, "overflow");
+}
+
+static size_t victim_bytes;
+static void overflow_by_one(void)
+{
+	/* Whatever stood there, it is changed. */
+	unsigned char *p = kmalloc(victim_bytes);
+	p[victim_bytes] ^= 0x10;
+	kfree(p);
+}
+static void overflow_by_many(void)
+{
+	unsigned char *p = kmalloc(victim_bytes);
+	for (unsigned i = 0; i < 24; i++)
+		p[victim_bytes + i] ^= 0xff;
+	kfree(p);
+}
+static void overflow_found_by_realloc(void)
+{
+	unsigned char *p = kmalloc(victim_bytes);
+	p[victim_bytes] ^= 0x10;
+	(void)!krealloc(p, 2 * victim_bytes);
+}
+
+/* In release builds too: any size but the powers of two, which have no room. */
+TEST_TIMED(heap_small_overflow_is_caught, 120)
+{
+	start(1);
+	static const size_t sizes[] = {1,   3,   15,   17,   24,   33,   47,   48,   63,
+				       65,  100, 200,  238,  239,  240,  241,  250,  500,
+				       511, 513, 1000, 1022, 1023, 1025, 3000, 8000, 16000};
+	for (unsigned i = 0; i < ARRAY_COUNT(sizes); i++) {
+		victim_bytes = sizes[i];
+		test_expect_panic(overflow_by_one, "overflow");
+		test_expect_panic(overflow_by_many, "overflow");
+		test_expect_panic(overflow_found_by_realloc, "overflow");
+	}
 }
 
 #ifdef MEM_DEBUG

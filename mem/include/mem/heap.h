@@ -41,15 +41,14 @@ void heap_set_default(struct heap *heap);
 void *heap_alloc(struct heap *heap, size_t bytes);
 /* Aligned to `align`, a power of two up to 2 MiB. */
 void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align);
-/* NULL is ignored. Double and invalid frees are found: host_panic. Never
- * unmaps. */
+/* NULL is ignored. Double and invalid frees and writes behind the block's end are
+ * found: host_panic. Never unmaps. */
 void heap_free(struct heap *heap, void *block);
 /* As the C standard's realloc; on NULL the old block is untouched; bytes 0
  * frees and returns NULL. */
 void *heap_realloc(struct heap *heap, void *block, size_t bytes);
-/* Bytes usable in a live block: of a small one the size of its class (debug
- * builds: what was asked for), of a large one what was asked for. Panics if
- * `block` is no live block. */
+/* Bytes usable in a live block: what was asked for. Panics if `block` is no live
+ * block, or was written beyond its end. */
 size_t heap_usable(struct heap *heap, const void *block);
 
 /* Give empty memory back to the area, prepared pages included if `all`.
