@@ -85,13 +85,29 @@ static bool worth_a_report(int sig, const struct siginfo *info)
 	return (faults & SIGSET(sig)) != 0;
 }
 
+/* Full reports a second; of the others there is one line each. A program that makes
+ * crashing children in a loop would else spend all its time on our log. */
+#define FULL_REPORTS_PER_SECOND 5
+
+static bool may_report_in_full(void)
+{
+	static uint64_t second, count; /* racy: a few more or less do not matter */
+	uint64_t now = time_monotonic() / NSEC_PER_SEC;
+	if (__atomic_exchange_n(&second, now, __ATOMIC_RELAXED) != now)
+		__atomic_store_n(&count, 0, __ATOMIC_RELAXED);
+	return __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED) < FULL_REPORTS_PER_SECOND;
+}
+
 void report_fatal_signal(struct task *t, struct trapframe *f, int sig, const struct siginfo *info)
 {
 	if (!worth_a_report(sig, info))
 		return;
 	struct process *p = t->process;
+	bool full = may_report_in_full();
 	klog(LOG_WARN, "%s (pid %d, thread %d) ends with %s: %s", t->thread.name, p->pid, t->tid,
 	     signal_name(sig), explain_exception(sig, info));
+	if (!full)
+		return;
 	klog(LOG_WARN, "  program %s", p->exe_path);
 	const struct vmm_fault *fault = &t->thread.fault;
 	if (is_exception(info) && t->trap_vector == 14 && fault->signal == sig && p->space)

@@ -72,6 +72,10 @@ void syscall_dispatch(struct trapframe *frame)
 		return;
 	}
 	syscall_function call = (syscall_function)table[number].function;
-	frame->rax =
-	    (uint64_t)call(frame->rdi, frame->rsi, frame->rdx, frame->r10, frame->r8, frame->r9);
+	long result = call(frame->rdi, frame->rsi, frame->rdx, frame->r10, frame->r8, frame->r9);
+	/* A call that wants to be restarted goes through signal delivery, which settles it,
+	 * even if the signal that woke it has meanwhile been taken by another thread. */
+	if (unlikely(result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK))
+		__atomic_store_n(&current_thread()->interrupted, 1, __ATOMIC_SEQ_CST);
+	frame->rax = (uint64_t)result;
 }
