@@ -130,6 +130,26 @@ static void unmap(paddr_t root, vaddr_t va, uint64_t bytes)
 	}
 }
 
+/* Fill entries from `entry` to the end of its table, as long as they are empty and
+ * the range lasts: a larger leaf could only begin where the table ends. Returns the
+ * bytes mapped. The addresses are the caller's alone, and a terabyte of direct map
+ * is half a million of these: plain stores. */
+static uint64_t fill(pte_t *entry, unsigned level, paddr_t pa, uint64_t bytes, pte_t bits)
+{
+	const uint64_t span = pt_entry_span(level);
+	uint64_t room = PT_ENTRIES - ((uintptr_t)entry & PAGE_MASK) / sizeof(pte_t);
+	uint64_t count = mem_min(bytes / span, room), empty;
+	pte_t leaf = pa | pt_leaf_bits(bits, level);
+#pragma GCC unroll 8
+	for (empty = 0; empty < count; empty++)
+		if (atomic_read_relaxed(&entry[empty]))
+			break;
+#pragma GCC unroll 8
+	for (uint64_t i = 0; i < empty; i++, leaf += span)
+		atomic_write_relaxed(&entry[i], leaf);
+	return empty * span;
+}
+
 mem_status pt_map_range(const struct pt_root *root, vaddr_t va, paddr_t pa, uint64_t bytes,
 			pte_t bits)
 {
@@ -142,13 +162,12 @@ mem_status pt_map_range(const struct pt_root *root, vaddr_t va, paddr_t pa, uint
 	while (done < bytes) {
 		unsigned level;
 		pte_t *entry = entry_for(root, va + done, pa + done, bytes - done, &level);
-		pte_t expected = 0;
-		if (!entry ||
-		    !atomic_cas(entry, &expected, (pa + done) | pt_leaf_bits(bits, level))) {
+		uint64_t filled = entry ? fill(entry, level, pa + done, bytes - done, bits) : 0;
+		if (!filled) {
 			unmap(root->root, va, done);
 			return entry ? MEM_EEXIST : MEM_ENOMEM;
 		}
-		done += pt_entry_span(level);
+		done += filled;
 	}
 	return MEM_OK;
 }

@@ -45,8 +45,8 @@ void vm_retire(struct vmm *vmm, struct table *list)
 	}
 	mem_lock(&vmm->limbo_lock, MEM_RANK_EPOCH);
 	last->next = vmm->limbo;
-	vmm->limbo = list;
-	vmm->limbo_npages += n;
+	atomic_write_relaxed(&vmm->limbo, list); /* read without the lock: is there any? */
+	atomic_count(&vmm->limbo_npages, n);
 	mem_unlock(&vmm->limbo_lock, MEM_RANK_EPOCH);
 }
 
@@ -62,10 +62,10 @@ bool vm_limbo_reap(struct vmm *vmm)
 			bool free = oldest >= t->retired;
 			t->next = free ? gone : keep;
 			*(free ? &gone : &keep) = t;
-			vmm->limbo_npages -= free;
+			atomic_count(&vmm->limbo_npages, -(uint64_t)free);
 		}
 	}
-	vmm->limbo = keep;
+	atomic_write_relaxed(&vmm->limbo, keep);
 	mem_unlock(&vmm->limbo_lock, MEM_RANK_EPOCH);
 	vm_free_tables(vmm, gone);
 	return !keep;
