@@ -15,7 +15,7 @@ static uint64_t free_frames(void)
 	struct pmm_stats stats;
 	drain_all();
 	pmm_get_stats(kernel_pmm, &stats);
-	return stats.free;
+	return stats.free + stats.records; /* a record frame belongs to its block's frames */
 }
 
 static vaddr_t map(struct space *space, vaddr_t hint, uint64_t bytes, unsigned flags)
