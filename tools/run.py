@@ -406,6 +406,9 @@ def main():
     except Problem as problem:
         note(f"run: {problem}")
         return problem.status
+    except OSError as error: # a folder that cannot be written, a full disk
+        note(f"run: {error}")
+        return 125
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ static void unmap(void)
 	pthread_t threads[THREADS];
 	arena = (char *)0x21000000000; /* where nothing else comes to lie */
 	start(threads, unmap_reader);
-	for (int r = 0; r < 400; r++) {
+	for (int r = 0; r < 150; r++) {
 		unsigned i = (unsigned)r * 7 % PLACES;
 		atomic_fetch_add(&phase[i], 1);
 		char *p = mmap(arena + i * PAGE, PAGE, PROT_READ | PROT_WRITE,
