@@ -42,6 +42,12 @@
 struct machine machine;
 struct machine_hooks machine_hooks;
 
+void machine_reseed(uint64_t seed)
+{
+	machine.config.seed = seed;
+	machine.random = seed * 0x2545f4914f6cdd1d + 1;
+}
+
 uint64_t machine_random(void)
 {
 	machine.random += 0x9e3779b97f4a7c15;
@@ -464,7 +470,7 @@ void machine_init(const struct machine_config *config)
 	memset(&machine, 0, sizeof(machine));
 	memset(&machine_hooks, 0, sizeof(machine_hooks));
 	machine.config = *config;
-	machine.random = config->seed * 0x2545f4914f6cdd1d + 1;
+	machine_reseed(config->seed);
 	mem_direct_map_base = (uintptr_t)arena;
 	machine_mmu_init();
 	for (unsigned i = 0; i < config->ncpus; i++) {

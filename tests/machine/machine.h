@@ -74,6 +74,7 @@ uint64_t machine_trace(void);
 uint64_t machine_switches(void);
 /* The machine's own random numbers: part of what the seed repeats. */
 uint64_t machine_random(void);
+void machine_reseed(uint64_t seed);
 unsigned machine_random_below(unsigned n);
 
 /* ---- threads ------------------------------------------------------------ */

@@ -70,6 +70,7 @@ extern struct model {
 	bool may_fail;        /* injected failures: MEM_ENOMEM is an answer, and changes nothing */
 	uint64_t refused;     /* how many were */
 	uint64_t free_frames; /* when it began */
+	unsigned last_space, fashion; /* of model_step: which space and cells are used most */
 } model;
 
 MEM_NORETURN void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -18,12 +18,11 @@ static bool one_in(unsigned n)
  * remembers of them is worth something. */
 unsigned model_random_cell(void)
 {
-	static unsigned fashion;
 	unsigned c;
 	if (one_in(300))
-		fashion = one_in(2) ? below(CELLS) : below(3 * (ZONE_PAGES + 1));
+		model.fashion = one_in(2) ? below(CELLS) : below(3 * (ZONE_PAGES + 1));
 	do {
-		c = one_in(3) ? below(CELLS) : (fashion + below(20)) % CELLS;
+		c = one_in(3) ? below(CELLS) : (model.fashion + below(20)) % CELLS;
 	} while (model_is_gap(c) && !one_in(4));
 	return c;
 }
@@ -61,10 +60,9 @@ static unsigned random_prot(void)
 /* Mostly the space that was used last: a switch forgets what a CPU has cached. */
 static int random_space(void)
 {
-	static unsigned last;
 	if (one_in(20))
-		last = below(MODEL_SPACES);
-	return model.space[last].space ? (int)last : -1;
+		model.last_space = below(MODEL_SPACES);
+	return model.space[model.last_space].space ? (int)model.last_space : -1;
 }
 
 static int random_file(void)

@@ -111,7 +111,7 @@ class Builder:
         return out
 
 
-def run_tests(builder, place, changed, tests):
+def run_tests(builder, base, place, changed, tests):
     """The first test that fails, or None."""
     linked = {}
     for seed in SEEDS:
@@ -121,8 +121,25 @@ def run_tests(builder, place, changed, tests):
                 linked[binary] = builder.link(place, binary, changed)
             why = run_one(linked[binary], test, seed)
             if why:
+                base.check(test, seed)
                 return why
     return None
+
+
+class Base:
+    """A test that fails anyway catches nothing: the unchanged code has to pass it."""
+
+    def __init__(self, builder):
+        self.builder, self.lock, self.known = builder, threading.Lock(), {}
+
+    def check(self, test, seed):
+        with self.lock:
+            if (test, seed) not in self.known:
+                binary = self.builder.build / "hosted" / test.partition(" ")[0]
+                self.known[test, seed] = run_one(binary, test, seed)
+            why = self.known[test, seed]
+        if why:
+            raise RuntimeError(f"{test} fails without any mutation too, SEED={seed}: {why}")
 
 
 def run_one(binary, test, seed):
@@ -158,33 +175,7 @@ def main():
     subprocess.run(["make", "-s", f"-j{jobs}", "mutation-base"], cwd=ROOT, check=True)
     builder = Builder()
     lock = threading.Lock()
-    failed = []
-    # A test that fails anyway catches nothing.
-    todo = sorted({test for m in chosen for test in m[4]})
-
-    def check_unchanged():
-        while True:
-            with lock:
-                if not todo:
-                    return
-                test = todo.pop(0)
-            why = run_one(builder.build / "hosted" / test.partition(" ")[0], test, SEEDS[0])
-            if why:
-                with lock:
-                    print(f"FAIL mutation base: {why} fails without any mutation", flush=True)
-                    failed.append(test)
-
-    def on_all(body):
-        threads = [threading.Thread(target=body) for _ in range(jobs)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-
-    on_all(check_unchanged)
-    if failed:
-        return 1
-    todo += chosen
+    failed, todo, base = [], list(chosen), Base(builder)
 
     def work():
         while True:
@@ -195,7 +186,7 @@ def main():
             try:
                 place, target = builder.mutate(mutation)
                 changed = builder.compile(place, mutation[1], target)
-                by = run_tests(builder, place, changed, mutation[4])
+                by = run_tests(builder, base, place, changed, mutation[4])
                 verdict = f"caught by {by}" if by else None
                 why = None if by else "survived " + ", ".join(mutation[4])
                 for binary in place.glob("test_*"):
@@ -210,7 +201,11 @@ def main():
                     failed.append(mutation[0])
                 sys.stdout.flush()
 
-    on_all(work)
+    threads = [threading.Thread(target=work) for _ in range(jobs)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
     print(f"# {len(chosen)} mutations, {len(chosen) - len(failed)} caught")
     return 1 if failed else 0
 
