@@ -43,4 +43,4 @@ NEED_RUN=(python3:python3 gcc:gcc make:make binutils:ld libc6-dev:/usr/include/s
 NEED_ISO=(grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/multiboot2.mod
 	grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/multiboot2.mod xorriso:xorriso mtools:mcopy)
 NEED_UEFI=(ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd)
-NEED_TEST=(g++:g++ clang:clang clang-format-14:clang-format-14 git:git)
+NEED_TEST=(g++:g++ clang:clang clang-format-14:clang-format-14 git:git spin:spin)

@@ -19,13 +19,14 @@ import suite_boots
 import suite_check
 import suite_hosted
 import suite_kernel
+import suite_models
 import suite_mutations
 import suite_programs
 import suite_shell
 from common import Problem, make, note
 
 SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, suite_check,
-          suite_mutations)
+          suite_models, suite_mutations)
 
 
 class Report:

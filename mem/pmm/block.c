@@ -35,6 +35,8 @@
  * changes one summary bit and never shows a class that the block does not
  * border on.
  *
+ * block.pml is a model of B1 to B4; ./test checks it.
+ *
  * Record pages come and go with their blocks: made when a block is first owned
  * for frames that need records, given back when the rest of the block is free.
  */

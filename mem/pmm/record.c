@@ -17,21 +17,30 @@
  */
 #include "pmm/internal.h"
 
-/* The record of a frame; NULL if it has none. */
-static uint64_t *find_record(const struct pmm *pmm, paddr_t pa)
+/* The record of a frame; NULL if it has none. Page tables are walked by it, so it
+ * looks at segment 0 first. */
+static inline uint64_t *find_record(const struct pmm *pmm, paddr_t pa)
 {
-	uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
-	if (unlikely(d == PFN_NONE || d >= atomic_read_acquire(&pmm->ready)))
-		return NULL;
-	uint32_t state = atomic_read_acquire(&pmm->states[d / BLOCK_PAGES]);
+	uint64_t d = paddr_to_pfn(pa) - pmm->low_first;
+	if (unlikely(d >= fast_read(&pmm->low_ready))) {
+		d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+		if (d == PFN_NONE || d >= atomic_read_acquire(&pmm->ready))
+			return NULL;
+	}
+	uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
 	return likely(state & STATE_REC) ? frame_record(pa, state) : NULL;
 }
 
-static uint64_t *record_of(const struct pmm *pmm, paddr_t pa)
+MEM_NORETURN static __attribute__((noinline)) void no_record(paddr_t pa)
+{
+	host_panic("pmm: frame 0x%llx has no record", (unsigned long long)pa);
+}
+
+static inline uint64_t *record_of(const struct pmm *pmm, paddr_t pa)
 {
 	uint64_t *record = find_record(pmm, pa);
 	if (unlikely(!record))
-		host_panic("pmm: frame 0x%llx has no record", (unsigned long long)pa);
+		no_record(pa);
 	return record;
 }
 
@@ -82,6 +91,8 @@ void *frame_reference(struct pmm *pmm, paddr_t pa)
 	uint64_t at = (value >> RECORD_REF_SHIFT) * 16;
 	if (!count_of(value) || !at)
 		return NULL;
+	if (likely(at >> PAGE_SHIFT < fast_read(&pmm->low_ready)))
+		return (char *)paddr_to_ptr(at + pfn_to_paddr(pmm->low_first));
 	return (char *)paddr_to_ptr(dense_to_paddr(pmm, at >> PAGE_SHIFT)) + (at & PAGE_MASK);
 }
 

@@ -46,6 +46,8 @@
  * operation after another costs less than one between the caller's own memory
  * accesses, each of which would have to wait for those to finish.
  *
+ * slot.pml is a model of who may be inside a slot; ./test checks it.
+ *
  * Invariants: S1 the bits of private words, freed word, queue, pool and cached
  * blocks are set in the bitmap. S2 a private word lies in a block that its slot owns. S3 no
  * frame is in two of these places.
