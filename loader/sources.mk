@@ -5,8 +5,7 @@ LOADER_SRC := loader/start.S loader/main.c loader/multiboot.c loader/acpi.c load
 LOADER_OBJ := $(patsubst %,$(BUILD)/%.o,$(LOADER_SRC))
 LOADER     := $(BUILD)/loader/quire-loader
 LOADER_CFLAGS = $(COMMON) -O2 -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small \
-	-mno-red-zone -mgeneral-regs-only -fno-asynchronous-unwind-tables -fcf-protection=none \
-	-fno-tree-loop-distribute-patterns -I.
+	-mno-red-zone -mgeneral-regs-only -fno-asynchronous-unwind-tables -fcf-protection=none -I.
 
 .PHONY: loader
 loader: $(LOADER)

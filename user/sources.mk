@@ -10,7 +10,7 @@ user: $(USER_BIN)
 
 $(BUILD)/user/%: user/%.c
 	@mkdir -p $(@D)
-	$(call say,CC [user],$<) $(CC) $(USER_CFLAGS) -MF $@.d -static -no-pie -s \
+	$(call say,CC [user],$<) $(CC) $(USER_CFLAGS) -MF $@.d -static -s \
 		-Wl,-Ttext-segment=0x40000000 -Wl,--build-id=none -o $@ $< -lpthread
 
 # The one that is no ET_EXEC.
