@@ -16,6 +16,13 @@
  * Options on the loader's own command line:
  *   dmap=ADDRESS   where the direct map begins (1 GiB-aligned, upper half)
  *   revision=N     act like a loader whose newest base revision is N (2..6)
+ *
+ * What it leaves to Limine itself: position-independent executables, 5-level
+ * paging, more than 4 GiB of modules, and the features that no kernel here asks
+ * for (SMBIOS, EFI tables, date, entropy ...), which get no response. IOMMUs stay
+ * as the firmware left them. Under UEFI, memory of boot services is reported as
+ * usable at once, and that of runtime services as reserved: GRUB's map does not
+ * tell them apart.
  */
 #include "loader/loader.h"
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+import packages
 import suite_boots
 import suite_check
 import suite_hosted
@@ -121,6 +122,8 @@ def main():
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        packages.busybox() # what the machines boot, fetched before anything is built
+        packages.linux()
         note("building")
         begun = time.monotonic()
         make("hosted", "user", "kernel", "loader", "kernel-tests", variables=["CC=gcc"])
