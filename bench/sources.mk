@@ -41,3 +41,8 @@ $(BENCH_HEAP): $(patsubst %,$(BUILD)/bench/%.o,bench/heap.c tests/machine/plain.
 .PHONY: bench-heap
 bench-heap: $(BENCH_HEAP)
 	$(Q)$(BENCH_HEAP) $(if $(QUICK),--quick) $(foreach p,$(PEERS),--peer $(p)) $(ROWS)
+
+.PHONY: bench
+bench: $(BENCH_PMM) $(BENCH_HEAP)
+	$(Q)$(BENCH_PMM) $(ROWS); pmm=$$?; $(BENCH_HEAP) $(if $(QUICK),--quick) \
+		$(foreach p,$(PEERS),--peer $(p)) $(ROWS) && exit $$pmm

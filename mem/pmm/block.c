@@ -108,7 +108,7 @@ bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, bool (*want)(uint
 			return false;
 		if (state_count(state) - 1 >= BLOCK_PAGES || (want && !want(state)))
 			return false;
-	} while (!atomic_cas(&pmm->states[block], &state, (state & ~STATE_ZERO) | id));
+	} while (!atomic_cas(&pmm->states[block], &state, state | id));
 	return true;
 }
 
@@ -259,7 +259,7 @@ bool block_take_whole(struct pmm *pmm, uint32_t block)
 {
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	do {
-		if ((state & ~STATE_ZERO) != STATE_COUNT(BLOCK_PAGES))
+		if (state != STATE_COUNT(BLOCK_PAGES))
 			return false;
 	} while (!atomic_cas(&pmm->states[block], &state, STATE_HUGE));
 	uint64_t *line = block_line(pmm, block);

@@ -28,8 +28,8 @@
 
 /* ---- block state ------------------------------------------------------------
  *
- *  31      22 21 20       12  11   10    9     8 7    6    0
- * | free count |- | record  | REC |ZERO|MIXED| kind | owner |
+ *  31      22 21 20       12  11  10   9    8 7    6    0
+ * | free count |- | record  | REC | -|MIXED| kind | owner |
  *
  * The count stands on top so that a taker that subtracts before the freer has
  * added borrows from nothing. */
@@ -40,7 +40,6 @@
 #define STATE_CACHED       (2u << 7)  /* whole and free, held by the owner */
 #define STATE_ABSENT       (3u << 7)  /* no usable frame */
 #define STATE_MIXED        (1u << 9)  /* some frames are not usable: ask the map */
-#define STATE_ZERO         (1u << 10) /* wholly free and all zero */
 #define STATE_REC          (1u << 11) /* one frame holds the records */
 #define STATE_RECORD_SHIFT 12
 #define STATE_RECORD       (0x1ffu << STATE_RECORD_SHIFT)

@@ -257,7 +257,7 @@ static void refresh_block(struct pmm *pmm, uint32_t block)
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	uint32_t fresh;
 	do {
-		fresh = (state & ~(STATE_KIND | STATE_MIXED | STATE_ZERO)) | flags;
+		fresh = (state & ~(STATE_KIND | STATE_MIXED)) | flags;
 	} while (!atomic_cas(&pmm->states[block], &state, fresh));
 	block_update_class(pmm, block);
 }

@@ -137,7 +137,7 @@ static uint32_t find_block(struct pmm *pmm, struct pmm_slot *slot, unsigned kind
 	if (block == BLOCK_NONE)
 		block = search_free(pmm, slot, take_any, id);
 	if (block == BLOCK_NONE)
-		block = block_search(pmm, CLASS_FULL, from, ~0u, fits, id); /* below ROOM_MIN */
+		block = block_search(pmm, CLASS_FULL, from, 4 * PATIENCE, fits, id); /* ROOM_MIN */
 	if (block == BLOCK_NONE)
 		block = block_search(pmm, CLASS_HALF, from, ~0u, last, id);
 	if (block == BLOCK_NONE)
