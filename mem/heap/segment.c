@@ -176,15 +176,18 @@ static struct slab *carve(struct heap *heap, struct segment *segment, struct sla
 static struct slab *take_slab(struct heap *heap, struct slab_cache *cache, void **base)
 {
 	struct segment *best = NULL;
-	unsigned page = 0;
+	unsigned page = 0, fits = 0;
 	struct slab *slab = NULL;
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	list_for_each (node, &heap->segments) {
 		struct segment *segment = list_entry(node, struct segment, node);
 		if (segment->nfree < cache->slab_npages || (best && segment->nfree >= best->nfree))
 			continue;
-		if (find_run(segment, cache->slab_npages) != SEGMENT_NPAGES)
-			best = segment;
+		if (find_run(segment, cache->slab_npages) == SEGMENT_NPAGES)
+			continue;
+		best = segment;
+		if (++fits == 16)
+			break; /* of very many segments a good one will do */
 	}
 	if (best)
 		slab = carve(heap, best, cache, &page);

@@ -89,9 +89,9 @@ static void place_by_count(struct slab_lists *lists, struct slab *slab)
 		slab_list(lists, slab, place);
 }
 
-/* The fullest slab of the lists: of the first list that has any, the best of a
- * few, so that two slabs with little in them become one. */
-static struct slab *fullest(const struct slab_lists *lists)
+/* The fullest slab of the lists: of the first list that has any, the best of the
+ * first `most`, so that two slabs with little in them become one. */
+static struct slab *fullest(const struct slab_lists *lists, unsigned most)
 {
 	struct slab *best = NULL;
 	for (unsigned i = 0; i < SLAB_LISTS && !best; i++) {
@@ -100,7 +100,7 @@ static struct slab *fullest(const struct slab_lists *lists)
 			struct slab *slab = list_entry(node, struct slab, node);
 			if (!best || slab->nfree < best->nfree)
 				best = slab;
-			if (++looked == 8)
+			if (++looked == most)
 				break;
 		}
 	}
@@ -293,7 +293,7 @@ static void take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned
 static struct slab *adopt(struct slab_cache *cache, struct slab_cpu *c, unsigned me)
 {
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
-	struct slab *slab = fullest(&cache->shared);
+	struct slab *slab = fullest(&cache->shared, 8);
 	if (slab) {
 		slab_unlist(&cache->shared, slab);
 		slab_set_place(slab, SLAB_CURRENT);
@@ -326,7 +326,7 @@ bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 	}
 	retire_current(c);
 	take_notified(cache, c, me);
-	struct slab *slab = fullest(&c->lists);
+	struct slab *slab = fullest(&c->lists, 1);
 	if (slab) {
 		slab_unlist(&c->lists, slab);
 		slab_set_place(slab, SLAB_CURRENT);
@@ -348,7 +348,7 @@ void *slab_take_shared(struct slab_cache *cache)
 {
 	void *block = NULL;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
-	struct slab *slab = fullest(&cache->shared);
+	struct slab *slab = fullest(&cache->shared, 8);
 	for (unsigned i = 0; slab && i < slab->words; i++) {
 		uint64_t word = slab->free[i];
 		if (!word)
