@@ -4,8 +4,8 @@
  *
  * Kernel tables are filled by CPUs that own different address ranges but share
  * tables, so there is no lock: a missing table is made by compare-and-exchange
- * of its entry, and who loses that race gives its page back. Tables are never
- * taken out again while somebody may map (I8: lower kernel tables stay).
+ * of its entry, and who loses that race gives its page back. A table is taken out
+ * again only by who owns all addresses below it (vm/area_trim.c).
  *
  * Entry bits are given in the 4 KiB form; in a 2 MiB or 1 GiB leaf bit 7 says
  * "leaf", so the PAT bit moves from 7 to 12.

@@ -8,8 +8,10 @@ void vmm_drain(struct vmm *vmm)
 	/* Walks end by themselves, and no lock is held here that one could want. */
 	while (!vm_limbo_reap(vmm))
 		host_relax();
-	for (unsigned i = 0; i < KERNEL_AREAS; i++)
+	for (unsigned i = 0; i < KERNEL_AREAS; i++) {
 		vm_area_settle(&vmm->areas[i], true);
+		vm_area_trim(&vmm->areas[i]);
+	}
 	struct slab_cache *caches[] = {vmm->tables,  vmm->backings, vmm->runs4,       vmm->runs16,
 				       vmm->objects, vmm->nodes,    vmm->space_cache, vmm->ranges};
 	for (size_t i = 0; i < ARRAY_COUNT(caches); i++)

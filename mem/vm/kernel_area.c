@@ -31,17 +31,11 @@
 
 #define STACKS_CACHED     32
 #define QUARANTINE_NPAGES 512
-#define CANONICAL(vpn)    ((vaddr_t)((int64_t)((vpn) << (16 + PAGE_SHIFT)) >> 16))
 
 static struct list *hash_chain(struct kernel_area *area, vaddr_t va)
 {
 	uint64_t page = va >> PAGE_SHIFT;
 	return &area->used[(page ^ (page >> 9)) % AREA_HASH];
-}
-
-static vpn_t area_vpn(vaddr_t va)
-{
-	return (va & (((vaddr_t)1 << 48) - 1)) >> PAGE_SHIFT;
 }
 
 mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_area_kind kind,
@@ -103,33 +97,49 @@ static void carve(struct kernel_area *area, struct kernel_range *range, vpn_t fi
 	range->npages = npages;
 }
 
-/* Take `npages` and a guard page, aligned; mapped from `offset` pages on. NULL: no
- * address range or no descriptor. */
-static struct kernel_range *take(struct kernel_area *area, uint64_t npages, uint64_t align,
-				 uint64_t offset)
+/* The lowest free range that holds `wanted` pages at a multiple of `align`, or at
+ * exactly `at` if that is not 0. *at: where. */
+static struct kernel_range *choose(struct kernel_area *area, uint64_t wanted, uint64_t align,
+				   vpn_t *at)
+{
+	struct kernel_range *best = NULL;
+	vpn_t exactly = *at, candidate;
+	list_for_each (node, &area->free) {
+		struct kernel_range *range = list_entry(node, struct kernel_range, link);
+		if (exactly) {
+			if (range->first <= exactly &&
+			    exactly + wanted <= range->first + range->npages)
+				return range;
+		} else if ((!best || range->first < best->first) &&
+			   fit(range, wanted, align, &candidate)) {
+			best = range;
+			*at = candidate;
+		}
+	}
+	return best;
+}
+
+/* Take `wanted` pages: aligned, or at exactly `at` if that is not 0; `npages` of them
+ * will be mapped from `offset` pages on. NULL: no addresses or no descriptor. */
+static struct kernel_range *take_range(struct kernel_area *area, uint64_t wanted, uint64_t align,
+				       uint64_t offset, uint64_t npages, vpn_t at)
 {
 	struct slab_cache *cache = area->vmm->ranges;
 	struct kernel_range *spare[2] = {slab_alloc(cache), slab_alloc(cache)}, *best = NULL;
-	uint64_t wanted = offset + npages + 1;
-	if (spare[0] && spare[1] && npages < (area->end - area->base) >> PAGE_SHIFT) {
+	if (spare[0] && spare[1] && wanted < (area->end - area->base) >> PAGE_SHIFT) {
 		unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
-		vpn_t at = 0, candidate;
-		list_for_each (node, &area->free) {
-			struct kernel_range *range = list_entry(node, struct kernel_range, link);
-			if ((!best || range->first < best->first) &&
-			    fit(range, wanted, align, &candidate)) {
-				best = range;
-				at = candidate;
-			}
-		}
+		best = choose(area, wanted, align, &at);
 		if (best) {
 			carve(area, best, at, wanted, spare);
 			best->state = RANGE_USED;
-			best->va = CANONICAL(at + offset);
+			best->va = area_address(at + offset);
 			best->mapped = npages;
 			best->owns_frames = false;
 			list_remove(&best->link);
 			list_push_front(hash_chain(area, best->va), &best->link);
+			uint64_t high = at + wanted - area_vpn(area->base);
+			if (high > area->highest_npages)
+				atomic_write_relaxed(&area->highest_npages, high);
 		}
 		mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
 	}
@@ -139,6 +149,21 @@ static struct kernel_range *take(struct kernel_area *area, uint64_t npages, uint
 	if (best)
 		atomic_count(&area->used_npages, npages);
 	return best;
+}
+
+/* `npages` to be mapped and a guard page. */
+static struct kernel_range *take(struct kernel_area *area, uint64_t npages, uint64_t align,
+				 uint64_t offset)
+{
+	uint64_t wanted;
+	if (__builtin_add_overflow(npages, offset + 1, &wanted))
+		return NULL;
+	return take_range(area, wanted, align, offset, npages, 0);
+}
+
+struct kernel_range *vm_area_take_at(struct kernel_area *area, vaddr_t va, uint64_t npages)
+{
+	return take_range(area, npages, 1, 0, 0, area_vpn(va));
 }
 
 /* The range in use that was handed out as va. */
@@ -196,6 +221,14 @@ static void release(struct kernel_area *area, struct kernel_range *range)
 	for (unsigned i = 0; i < 2; i++)
 		if (gone[i])
 			slab_free(area->vmm->ranges, gone[i]);
+}
+
+void vm_area_give_back(struct kernel_area *area, struct kernel_range *range)
+{
+	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+	list_remove(&range->link);
+	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
+	release(area, range);
 }
 
 /* ---- entries ------------------------------------------------------------------------ */
@@ -524,55 +557,4 @@ void vmm_free_dma(struct vmm *vmm, void *va, uint64_t bytes)
 	mem_assert(mapped);
 	vmm_unmap_device(vmm, va, bytes);
 	pmm_free_range(vmm->pmm, pa, align_up(bytes, PAGE_SIZE) >> PAGE_SHIFT);
-}
-
-/* ---- looking ----------------------------------------------------------------------------- */
-
-const char *vmm_guard_name(const struct vmm *vmm, vaddr_t va)
-{
-	static const char *const names[KERNEL_AREAS] = {
-	    [AREA_HEAP] = "heap block", [AREA_STACK] = "kernel stack", [AREA_DEVICE] = NULL};
-	for (unsigned i = 0; i < KERNEL_AREAS; i++) {
-		const struct kernel_area *area = &vmm->areas[i];
-		if (va < area->base || va >= area->end || !names[i] ||
-		    pt_translate(vmm->kernel_root, va, NULL, NULL, NULL))
-			continue;
-		bool below = va - area->base >= PAGE_SIZE &&
-			     pt_translate(vmm->kernel_root, va - PAGE_SIZE, NULL, NULL, NULL);
-		bool above = area->end - va > PAGE_SIZE &&
-			     pt_translate(vmm->kernel_root, va + PAGE_SIZE, NULL, NULL, NULL);
-		if (below || (above && i == AREA_STACK))
-			return names[i];
-	}
-	return NULL;
-}
-
-bool vm_area_is_valid(struct kernel_area *area)
-{
-	vpn_t at = area_vpn(area->base) + 1;
-	bool last_free = false;
-	list_for_each (node, &area->all) {
-		struct kernel_range *range = list_entry(node, struct kernel_range, all);
-		bool is_free = range->state == RANGE_FREE;
-		if (range->first != at || !range->npages || (is_free && last_free)) {
-			host_log(HOST_LOG_ERROR, "kernel area: ranges do not tile at %llx",
-				 (unsigned long long)CANONICAL(range->first));
-			return false;
-		}
-		last_free = is_free;
-		at += range->npages;
-		for (uint64_t i = 0; i < (is_free ? 0 : range->npages); i++) {
-			vaddr_t va = CANONICAL(range->first + i);
-			bool present = pt_translate(area->vmm->kernel_root, va, NULL, NULL, NULL);
-			bool should =
-			    (range->state == RANGE_USED || range->state == RANGE_CACHED) &&
-			    va >= range->va && va < range->va + (range->mapped << PAGE_SHIFT);
-			if (present != should) {
-				host_log(HOST_LOG_ERROR, "kernel area: %llx is %spresent",
-					 (unsigned long long)va, present ? "" : "not ");
-				return false;
-			}
-		}
-	}
-	return at == area_vpn(area->base) + ((area->end - area->base) >> PAGE_SHIFT);
 }

@@ -21,9 +21,11 @@ struct kernel_range {
 	vaddr_t va;      /* what the user got: how it is found again */
 	uint64_t mapped; /* pages from va on */
 	enum range_state state;
-	bool owns_frames; /* its frames go when it does */
-	struct list all;  /* area->all, in address order */
-	struct list link; /* area->free, ->cached, a hash chain, or a quarantine */
+	bool owns_frames;          /* its frames go when it does */
+	paddr_t table;             /* area_trim.c: the table that was unlinked here, */
+	struct kernel_range *next; /* and the next range with one */
+	struct list all;           /* area->all, in address order */
+	struct list link;          /* area->free, ->cached, a hash chain, or a quarantine */
 };
 
 #define AREA_HASH 64
@@ -38,8 +40,20 @@ struct kernel_area {
 	struct list all, free, cached, quarantine;
 	struct list used[AREA_HASH];
 	uint64_t cached_count, quarantined_npages;
-	uint64_t used_npages; /* atomic */
+	uint64_t used_npages;    /* atomic */
+	uint64_t highest_npages; /* nothing above was ever taken; written under the lock */
 };
+
+/* Range numbers are addresses >> 12 without their sign extension. */
+static inline vpn_t area_vpn(vaddr_t va)
+{
+	return (va & (((vaddr_t)1 << 48) - 1)) >> PAGE_SHIFT;
+}
+
+static inline vaddr_t area_address(vpn_t vpn)
+{
+	return (vaddr_t)((int64_t)(vpn << (16 + PAGE_SHIFT)) >> 16);
+}
 
 /* Make the areas at [base, base + bytes) each. Errors: MEM_ENOMEM. */
 mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_area_kind kind,
@@ -49,6 +63,13 @@ mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_a
  * cached stacks if `all`. When it returns, what the caller put into quarantine has
  * been flushed, whoever did it. Context: thread, interrupts on, no lock. */
 void vm_area_settle(struct kernel_area *area, bool all);
+
+/* Give the tables back that map nothing (area_trim.c). Context: as settle. */
+void vm_area_trim(struct kernel_area *area);
+/* Take npages at va if they are free as a whole: a used range that maps nothing; and
+ * give it back. */
+struct kernel_range *vm_area_take_at(struct kernel_area *area, vaddr_t va, uint64_t npages);
+void vm_area_give_back(struct kernel_area *area, struct kernel_range *range);
 
 bool vm_area_is_valid(struct kernel_area *area);
 #endif

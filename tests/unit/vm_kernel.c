@@ -160,6 +160,40 @@ TEST(vm_kernel_heap_area)
 	machine_end();
 }
 
+/* Tables of kernel areas come with mappings and go when everything is drained. */
+TEST(vm_kernel_tables_come_back)
+{
+	machine_boot_default(3, 8);
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	struct vmm_stats first, grown, after;
+	void *pages[20], *keep;
+	/* What stays mapped keeps its own table, and those above. */
+	keep = area->map(area, 3, 1, false);
+	CHECK(keep);
+	vmm_drain(machine_vmm);
+	vmm_get_stats(machine_vmm, &first);
+	uint64_t before = free_frames();
+	for (unsigned i = 0; i < 20; i++) {
+		pages[i] = area->map(area, 300, 1, false);
+		CHECK(pages[i] && reachable((vaddr_t)pages[i] + 299 * PAGE_SIZE));
+	}
+	vmm_get_stats(machine_vmm, &grown);
+	CHECK(grown.kernel_table_npages >= first.kernel_table_npages + 10);
+	for (unsigned i = 0; i < 20; i++)
+		area->unmap(area, pages[i], 300);
+	vmm_drain(machine_vmm);
+	vmm_get_stats(machine_vmm, &after);
+	CHECK_EQ(after.kernel_table_npages, first.kernel_table_npages);
+	CHECK_EQ(free_frames(), before);
+	CHECK(reachable((vaddr_t)keep + 2 * PAGE_SIZE));
+	CHECK(vmm_is_valid(machine_vmm));
+	pages[0] = area->map(area, 3000, 1, false);
+	CHECK(pages[0] && reachable((vaddr_t)pages[0] + 2999 * PAGE_SIZE));
+	area->unmap(area, pages[0], 3000);
+	area->unmap(area, keep, 3);
+	machine_end();
+}
+
 /* Memory runs out in the middle of a range: all of it comes back. */
 TEST(vm_kernel_half_a_range_comes_back)
 {
