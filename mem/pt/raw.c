@@ -186,6 +186,22 @@ void pt_unmap(struct pmm *pmm, paddr_t root, vaddr_t va, uint64_t bytes)
 	unmap(root, va, bytes);
 }
 
+static void destroy(struct pmm *pmm, paddr_t table, unsigned level)
+{
+	const pte_t *entries = paddr_to_ptr(table);
+	for (unsigned i = 0; level > 1 && i < PT_ENTRIES; i++) {
+		pte_t entry = atomic_read_relaxed(&entries[i]);
+		if ((entry & PTE_PRESENT) && !is_leaf(entry, level))
+			destroy(pmm, entry & PTE_ADDR, level - 1);
+	}
+	pmm_free(pmm, table, 0);
+}
+
+void pt_destroy(struct pmm *pmm, paddr_t root)
+{
+	destroy(pmm, root, PT_LEVELS);
+}
+
 bool pt_translate(paddr_t root, vaddr_t va, paddr_t *pa, uint64_t *entry, unsigned *level)
 {
 	unsigned at;

@@ -20,6 +20,10 @@ struct pt_root {
 mem_status pt_map_range(const struct pt_root *root, vaddr_t va, paddr_t pa, uint64_t bytes,
 			pte_t bits);
 
+/* Free every table under `root`, which nobody uses, and `root` itself; not what they
+ * map. */
+void pt_destroy(struct pmm *pmm, paddr_t root);
+
 /* The entry that decides about va: a leaf, or the first entry on the way that is
  * not present; *level is its level. */
 pte_t *pt_entry(paddr_t root, vaddr_t va, unsigned *level);

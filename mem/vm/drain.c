@@ -12,10 +12,9 @@ void vmm_drain(struct vmm *vmm)
 		vm_area_settle(&vmm->areas[i], true);
 		vm_area_trim(&vmm->areas[i]);
 	}
-	struct slab_cache *caches[] = {vmm->tables,  vmm->backings, vmm->runs4,       vmm->runs16,
-				       vmm->objects, vmm->nodes,    vmm->space_cache, vmm->ranges};
+	struct slab_cache **caches[] = VM_CACHES(vmm);
 	for (size_t i = 0; i < ARRAY_COUNT(caches); i++)
-		(void)slab_reap(caches[i]);
+		(void)slab_reap(*caches[i]);
 	pmm_drain(vmm->pmm);
 }
 

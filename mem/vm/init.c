@@ -224,8 +224,24 @@ static mem_status build(struct vmm *vmm, const struct vmm_config *config)
 	return status;
 }
 
-/* What build() made is not given back when it fails: a machine whose kernel
- * tables do not fit in its memory has nothing else to use it for. */
+/* Give back what build() made before it failed. */
+static void undo(struct vmm *vmm, paddr_t pa)
+{
+	struct pmm *pmm = vmm->pmm;
+	struct slab_cache **caches[] = VM_CACHES(vmm);
+	for (unsigned i = 0; i < KERNEL_AREAS; i++)
+		if (vmm->areas[i].vmm)
+			vm_area_end(&vmm->areas[i]);
+	for (size_t i = 0; i < ARRAY_COUNT(caches); i++)
+		if (*caches[i])
+			slab_cache_destroy(*caches[i]);
+	if (vmm->zero_frame != PADDR_NONE)
+		pmm_free(pmm, vmm->zero_frame, 0);
+	if (vmm->kernel_root != PADDR_NONE)
+		pt_destroy(pmm, vmm->kernel_root);
+	pmm_free_range(pmm, pa, vmm_npages());
+}
+
 mem_status vmm_init(struct vmm **out, const struct vmm_config *config)
 {
 	struct pmm *pmm = config->pmm;
@@ -244,8 +260,10 @@ mem_status vmm_init(struct vmm **out, const struct vmm_config *config)
 	vmm->epoch = 1;
 	list_init(&vmm->spaces);
 	status = build(vmm, config);
-	if (status != MEM_OK)
+	if (status != MEM_OK) {
+		undo(vmm, pa);
 		return status;
+	}
 	struct pmm_stats stats;
 	pmm_get_stats(pmm, &stats);
 	vmm->commit_limit = config->commit_limit_npages ? config->commit_limit_npages : stats.total;

@@ -42,7 +42,6 @@ mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_a
 			vaddr_t base, uint64_t bytes)
 {
 	memset(area, 0, sizeof(*area));
-	area->vmm = vmm;
 	area->kind = kind;
 	area->base = base;
 	area->end = base + bytes;
@@ -55,12 +54,20 @@ mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_a
 	struct kernel_range *whole = slab_alloc(vmm->ranges);
 	if (!whole)
 		return MEM_ENOMEM;
+	area->vmm = vmm; /* from here on it is an area */
 	/* The first page stays free: the guard below the first range. */
 	*whole = (struct kernel_range){
 	    .first = area_vpn(base) + 1, .npages = (bytes >> PAGE_SHIFT) - 1, .state = RANGE_FREE};
 	list_push_back(&area->all, &whole->all);
 	list_push_back(&area->free, &whole->link);
 	return MEM_OK;
+}
+
+void vm_area_end(struct kernel_area *area)
+{
+	struct kernel_range *whole = list_entry(area->all.next, struct kernel_range, all);
+	mem_assert(whole->state == RANGE_FREE && whole->all.next == &area->all);
+	slab_free(area->vmm->ranges, whole);
 }
 
 /* ---- addresses ---------------------------------------------------------------------- */

@@ -59,6 +59,9 @@ static inline vaddr_t area_address(vpn_t vpn)
 mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_area_kind kind,
 			vaddr_t base, uint64_t bytes);
 
+/* End an area that nothing was ever taken from. */
+void vm_area_end(struct kernel_area *area);
+
 /* Flush what is quarantined, release its frames and addresses; also give up
  * cached stacks if `all`. When it returns, what the caller put into quarantine has
  * been flushed, whoever did it. Context: thread, interrupts on, no lock. */

@@ -99,6 +99,13 @@ struct vmm {
 	struct vm_walk walks[MEM_MAX_CPUS];
 };
 
+/* Where the vmm keeps its caches. */
+#define VM_CACHES(vmm)                                                                             \
+	{                                                                                          \
+		&(vmm)->tables, &(vmm)->backings, &(vmm)->runs4, &(vmm)->runs16, &(vmm)->objects,  \
+		    &(vmm)->nodes, &(vmm)->space_cache, &(vmm)->ranges                             \
+	}
+
 /* ---- walks (vm/walk.c) -------------------------------------------------------- */
 
 /* Lock the deepest existing table on the path of vpn; live, and still the

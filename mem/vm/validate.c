@@ -200,9 +200,8 @@ bool vmm_is_valid(struct vmm *vmm)
 	REQUIRE_VMM(charged + vmm->object_charged == vmm->commit, "the commit total is wrong");
 	for (unsigned i = 0; i < KERNEL_AREAS; i++)
 		REQUIRE_VMM(vm_area_is_valid(&vmm->areas[i]), "a kernel area is not valid");
-	struct slab_cache *caches[] = {vmm->tables,  vmm->backings, vmm->runs4,       vmm->runs16,
-				       vmm->objects, vmm->nodes,    vmm->space_cache, vmm->ranges};
+	struct slab_cache **caches[] = VM_CACHES(vmm);
 	for (size_t i = 0; i < ARRAY_COUNT(caches); i++)
-		REQUIRE_VMM(slab_is_valid(caches[i]), "a slab cache is not valid");
+		REQUIRE_VMM(slab_is_valid(*caches[i]), "a slab cache is not valid");
 	return true;
 }
