@@ -74,3 +74,13 @@ void drain_all(void)
 	vmm_drain(kernel_vmm);
 	pmm_drain(kernel_pmm);
 }
+
+uint64_t free_frames(void)
+{
+	struct pmm_stats frames;
+	struct vmm_stats memory;
+	drain_all();
+	pmm_get_stats(kernel_pmm, &frames);
+	vmm_get_stats(kernel_vmm, &memory);
+	return frames.free + frames.records + memory.kernel_table_npages;
+}

@@ -13,4 +13,9 @@ uint64_t cpu_random(uint64_t *state);
 
 /* Everything that can be drained is drained: frame counts are exact after it. */
 void drain_all(void);
+
+/* Free frames after a drain, and those that are as good as free: a record frame
+ * goes back with the last user of its block; a kernel table, once made, stays for
+ * the next who maps there (I8), and belongs to nobody who comes and goes. */
+uint64_t free_frames(void);
 #endif

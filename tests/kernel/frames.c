@@ -8,14 +8,6 @@
 
 #include "base/atomic.h"
 
-static uint64_t free_frames(void)
-{
-	struct pmm_stats stats;
-	drain_all();
-	pmm_get_stats(kernel_pmm, &stats);
-	return stats.free + stats.records; /* a record frame belongs to its block's frames */
-}
-
 TEST(kernel_frames_first_in_address_order)
 {
 	paddr_t pa[8];

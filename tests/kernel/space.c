@@ -10,14 +10,6 @@
 #include "arch/x86_64/pte.h"
 #include "base/util.h"
 
-static uint64_t free_frames(void)
-{
-	struct pmm_stats stats;
-	drain_all();
-	pmm_get_stats(kernel_pmm, &stats);
-	return stats.free + stats.records; /* a record frame belongs to its block's frames */
-}
-
 static vaddr_t map(struct space *space, vaddr_t hint, uint64_t bytes, unsigned flags)
 {
 	struct vm_map_args args = {.hint = hint,
