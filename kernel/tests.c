@@ -7,6 +7,8 @@
  *     tests            all            tests=a,b     those whose name contains a or b
  *     tests=list       their names    seed=N        repeats the random ones
  *
+ * `tests crash=NAME` makes one of the kernel's mistakes instead (crashes.c).
+ *
  * One line each on the log: `ok NAME (secs s)`, `FAIL NAME: why`, `skip NAME:
  * why`, details before it, indented. A test that does not end within its time
  * ends the machine, since it may hold anything. The machine's status is the
@@ -17,6 +19,7 @@
 #include <kernel/sched.h>
 
 #include "kernel/cpu/x86.h"
+#include "tests/kernel/crashes.h"
 #include "tests/test.h"
 
 extern const struct test __start_quire_tests[], __stop_quire_tests[];
@@ -143,8 +146,24 @@ static bool run_one(const struct test *t)
 	}
 }
 
+/* `crash=list`: their names and what each must say; `crash=NAME`: do it. */
+static void run_crash(const char *wanted)
+{
+	for (size_t i = 0; i < crash_count; i++) {
+		if (!kstrcmp(wanted, "list"))
+			klog(LOG_INFO, "crash %s %s", crashes[i].name, crashes[i].says);
+		else if (!kstrcmp(wanted, crashes[i].name))
+			crashes[i].run();
+	}
+}
+
 void kernel_tests_run(const char *filter)
 {
+	char crash[32];
+	if (boot_option("crash", crash, sizeof(crash))) {
+		run_crash(crash);
+		machine_exit(0);
+	}
 	char option[24];
 	seed = boot_option("seed", option, sizeof(option)) ? parse_number(option) : rdtsc();
 	bool list = !kstrcmp(filter, "list");

@@ -84,13 +84,12 @@ static bool is_mapped(vaddr_t va, uint64_t bytes)
 	return true;
 }
 
-static void show_address(const char *prefix, uintptr_t address)
+/* A return address: the call before it names the function, which may end there. */
+static void show_return(uintptr_t address)
 {
-	char name[96];
-	if (symbol_name(address, name, sizeof(name)))
-		say("%s0x%lx %s", prefix, address, name);
-	else
-		say("%s0x%lx", prefix, address);
+	char name[96] = "";
+	symbol_name(address - 1, name, sizeof(name));
+	say("  0x%lx %s", address, name);
 }
 
 static void backtrace(uint64_t rbp)
@@ -102,10 +101,7 @@ static void backtrace(uint64_t rbp)
 		const uint64_t *frame = (const uint64_t *)rbp;
 		if (!frame[1])
 			return;
-		show_address("  ", frame[1]);
-		if (frame[0] <= rbp && frame[0] != 0 && depth)
-			if (rbp - frame[0] > 65536)
-				return;
+		show_return(frame[1]);
 		rbp = frame[0];
 	}
 }

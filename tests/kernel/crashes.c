@@ -111,8 +111,16 @@ static void assertion(void)
 	kassert(cpu_count() == 0);
 }
 
-static void deaf(void *unused)
+static void stay_on(unsigned cpu)
 {
+	struct cpumask only = {0};
+	cpumask_set(&only, cpu);
+	kassert(thread_set_affinity(current_thread(), &only) == 0);
+}
+
+static void deaf(void *cpu)
+{
+	stay_on((unsigned)(uintptr_t)cpu);
 	irq_disable();
 	for (;;)
 		cpu_relax();
@@ -121,8 +129,9 @@ static void deaf(void *unused)
 /* The others are stopped although they have interrupts off. */
 static void others_are_deaf(void)
 {
-	for (unsigned i = 1; i < cpu_count(); i++)
-		kthread_create("deaf", deaf, NULL);
+	stay_on(0);
+	for (uintptr_t i = 1; i < cpu_count(); i++)
+		kthread_create("deaf", deaf, (void *)i);
 	(void)sched_sleep_until(time_monotonic() + 200000000, false);
 	panic("all the others are deaf");
 }
@@ -135,7 +144,7 @@ const struct crash crashes[] = {
     {"execute_data", execute_data, "instruction fetch|not allowed|nx"},
     {"execute_user", execute_user, "instruction fetch|not allowed|user"},
     {"write_user", write_user, "write of|not allowed|user"},
-    {"double_free", double_free, "free|double_free+"},
+    {"double_free", double_free, "double free"},
     {"heap_overrun", heap_overrun, "guard page of a heap block|heap_overrun+"},
     {"invalid_opcode", invalid_opcode, "invalid opcode|invalid_opcode+"},
     {"wild_pointer", wild_pointer, "general protection|wild_pointer+"},
