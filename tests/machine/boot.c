@@ -132,28 +132,34 @@ static void drop_kept(void)
 	}
 }
 
-void machine_boot(const struct machine_config *config)
+static struct memmap_region regions[64];
+static struct memmap map;
+
+void machine_boot_frames(const struct machine_config *config)
 {
 	machine_init(config);
 	pfn_t end = config->bytes >> PAGE_SHIFT;
 	/* Firmware at the bottom, a hole, the "kernel image", and the rest. */
-	static struct memmap_region regions[64];
 	struct memmap_entry entries[] = {
 	    {0, 4 * PAGE_SIZE, MEMMAP_RESERVED},
 	    {4 * PAGE_SIZE, 92 * PAGE_SIZE, MEMMAP_USABLE},
 	    {128 * PAGE_SIZE, 384 * PAGE_SIZE, MEMMAP_EXECUTABLE_AND_MODULES},
 	    {512 * PAGE_SIZE, pfn_to_paddr(end) - 512 * PAGE_SIZE, MEMMAP_USABLE},
 	};
-	struct memmap map = {.regions = regions, .capacity = 64};
+	map = (struct memmap){.regions = regions, .capacity = 64};
 	if (memmap_sanitise(&map, entries, 4, end) != MEM_OK ||
 	    pmm_init(&machine_pmm, &map, config->ncpus) != MEM_OK)
 		machine_die("no pmm");
+}
+
+mem_status machine_boot_vmm(void)
+{
 	const struct vmm_segment segments[] = {
 	    {0xffffffff80000000, 128 * PAGE_SIZE, 16, VM_READ | VM_EXEC},
 	    {0xffffffff80010000, 144 * PAGE_SIZE, 16, VM_READ},
 	    {0xffffffff80020000, 160 * PAGE_SIZE, 32, VM_READ | VM_WRITE},
 	};
-	const struct vmm_config vmm_config = {
+	const struct vmm_config config = {
 	    .pmm = machine_pmm,
 	    .map = &map,
 	    .segments = segments,
@@ -162,13 +168,22 @@ void machine_boot(const struct machine_config *config)
 	    .has_nx = true,
 	    .commit_limit_npages = (uint64_t)1 << 40,
 	};
-	if (vmm_init(&machine_vmm, &vmm_config) != MEM_OK)
-		machine_die("no vmm");
+	mem_status status = vmm_init(&machine_vmm, &config);
+	if (status != MEM_OK)
+		return status;
 	machine_hooks.flush_pending = vmm_flush_pending;
 	machine_hooks.switch_space = switch_space;
 	machine_hooks.check_table = check_table;
 	machine_hooks.check_frame = check_frame;
 	online_as_each_cpu();
+	return MEM_OK;
+}
+
+void machine_boot(const struct machine_config *config)
+{
+	machine_boot_frames(config);
+	if (machine_boot_vmm() != MEM_OK)
+		machine_die("no vmm");
 	zero_frame = 0;
 	find_zero_frame();
 }

@@ -16,6 +16,10 @@ extern struct vmm *machine_vmm;
 
 /* machine_init and all of the above. */
 void machine_boot(const struct machine_config *config);
+/* The two halves of it: the machine with frames; the vmm over them (MEM_ENOMEM only
+ * if failures are injected). */
+void machine_boot_frames(const struct machine_config *config);
+mem_status machine_boot_vmm(void);
 /* machine_boot with the defaults of the tests: 64 MiB, `ncpus` CPUs. */
 void machine_boot_default(unsigned ncpus, uint64_t seed);
 /*

@@ -211,6 +211,9 @@ void machine_load_root(paddr_t root)
 	hold(root);
 	t->root = root;
 	t->has_root = true;
+	/* Nothing keeps hardware from walking the new tables at once. */
+	machine_mmu_idle();
+	machine_point();
 }
 
 paddr_t machine_root(void)

@@ -173,6 +173,7 @@ static void one_run(uint64_t i)
 {
 	machine_boot_default(ncpus, test_random());
 	model_begin();
+	model.many_backings = true;
 	model_create(0);
 	model_make_file(0, OBJECT_PAGES * PAGE_SIZE);
 	for (unsigned t = 0; t < THREADS; t++)

@@ -67,9 +67,10 @@ extern struct model {
 	struct model_object object[MODEL_OBJECTS];
 	uint64_t operations, touches, checks;
 	uint64_t next_token;
-	bool may_fail;        /* injected failures: MEM_ENOMEM is an answer, and changes nothing */
-	uint64_t refused;     /* how many were */
-	uint64_t free_frames; /* when it began */
+	bool may_fail; /* injected failures: MEM_ENOMEM is an answer, and changes nothing */
+	bool many_backings;
+	uint64_t refused;             /* how many were */
+	uint64_t free_frames;         /* when it began */
 	unsigned last_space, fashion; /* of model_step: which space and cells are used most */
 } model;
 

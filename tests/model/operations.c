@@ -348,6 +348,8 @@ mem_status model_move(unsigned s, unsigned from, unsigned to, unsigned at, unsig
 		want = MEM_ENOMEM;
 	mem_status status =
 	    vmm_move(ms->space, va, cells_bytes(from, to), bytes, flags, new_va, &out);
+	if (status == MEM_EFAULT && model.many_backings && ms->page[from].object >= 0)
+		want = status; /* two areas that only look like one */
 	if (!model_expect("move", status, want) || status != MEM_OK)
 		return status;
 	for (unsigned i = 0; i < count; i++)
@@ -425,6 +427,15 @@ mem_status model_advise(unsigned s, unsigned from, unsigned to, enum vm_advice a
 	/* ENOMEM for a hole: the rest has been done. For want of memory: nothing. */
 	if (want == MEM_ENOMEM && model.may_fail && inject_failures())
 		model_fail("an advice over a hole while failures are injected: ambiguous");
+	/* As on Linux, what could not be populated is locked all the same, if it was the
+	 * populating that failed. */
+	struct vm_area area;
+	if (advice == VM_ADVICE_LOCK && status == MEM_ENOMEM && model.may_fail &&
+	    vmm_next_area(model.space[s].space, model.cell[from].va, &area)) {
+		if (area.flags & VM_LOCKED)
+			status = want;
+		vm_area_done(&area);
+	}
 	if (!model_expect("advise", status, want) && status != want)
 		return status;
 	for (unsigned c = from; c < to; c++)
@@ -564,6 +575,8 @@ void model_pin_and_fork(unsigned s, unsigned c, unsigned child, bool write)
 					   [VERDICT_BEYOND] = MEM_EFAULT};
 	model_note("pin space %u cell %u %s", s, c, write ? "to write" : "to read");
 	mem_status status = vmm_pin(ms->space, model.cell[c].touch, write, &pa);
+	if (status == MEM_EBUSY && model.may_fail && inject_failures())
+		status = MEM_ENOMEM; /* the count was made to overflow */
 	if (status != MEM_OK && wants[v] != MEM_OK && status != MEM_ENOMEM)
 		status = wants[v]; /* which of EFAULT, EACCES, EBEYOND is not promised */
 	if (!model_expect("pin", status, wants[v]) || v != VERDICT_OK)

@@ -240,6 +240,87 @@ static void do_stack_and_device(void)
 		vmm_free_dma(machine_vmm, dma, 3 * PAGE_SIZE);
 }
 
+static void do_pin(void)
+{
+	/* The child's page is shared with the parent: pinning makes a copy. */
+	paddr_t pa;
+	mem_status status =
+	    vmm_pin(model.space[1].space, model.cell[MIDDLE(1) - 5].touch, true, &pa);
+	if (status == MEM_EBUSY && inject_failures())
+		status = MEM_ENOMEM; /* the count was made to overflow */
+	if (model_expect("pin", status, MEM_OK))
+		vmm_unpin(machine_vmm, pa);
+}
+static void do_pin_and_fork(void)
+{
+	model_pin_and_fork(0, MIDDLE(0) - 8, 2, true);
+}
+static void do_move_file(void)
+{
+	(void)model_move(0, MIDDLE(1) + 10, MIDDLE(1) + 14, LONG + 662, 6,
+			 VM_MOVE_MAY | VM_MOVE_FIXED);
+}
+static void do_move_and_keep(void)
+{
+	(void)model_move(0, MIDDLE(1) - 8, MIDDLE(1) + 8, LONG + 662, 16,
+			 VM_MOVE_MAY | VM_MOVE_FIXED | VM_MOVE_DONTUNMAP);
+}
+static void do_lock(void)
+{
+	(void)model_advise(0, MIDDLE(1) - 3, MIDDLE(1) + 1, VM_ADVICE_LOCK);
+}
+static void do_populate(void)
+{
+	(void)model_advise(0, LONG + 300, LONG + 310, VM_ADVICE_POPULATE_WRITE);
+}
+static void do_read_by_access(void)
+{
+	model_kernel_touch(0, LONG + 301, false, false, 1);
+}
+static void do_object_page(void)
+{
+	paddr_t pa;
+	mem_status status = vm_object_page(model.object[0].vm, 25, true, &pa);
+	if (model_expect("object page", status, MEM_OK))
+		vm_object_page_done(model.object[0].vm, pa);
+}
+static void do_futex_key(void)
+{
+	uint64_t key[2];
+	mem_status status =
+	    vmm_futex_key(model.space[0].space, model.cell[LONG + 12].touch, false, key);
+	(void)model_expect("futex key", status, MEM_OK);
+}
+static void do_heap_area(void)
+{
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	void *pages = area->map(area, 5, 1, false);
+	if (model_expect("heap area", pages ? MEM_OK : MEM_ENOMEM, MEM_OK))
+		area->unmap(area, pages, 5);
+}
+/* Tables of the raw layer stay where they are: whoever owns the root frees them. */
+static void free_raw(paddr_t page, unsigned level)
+{
+	const uint64_t *entries = paddr_to_ptr(page);
+	for (unsigned i = 0; level > 1 && i < 512; i++)
+		if (entries[i] & 1)
+			free_raw(entries[i] & ~(uint64_t)0xfff, level - 1);
+	pmm_free(machine_pmm, page, 0);
+}
+
+static void do_raw_map(void)
+{
+	/* In a root of the test's own: a page of zeroes. */
+	paddr_t own = pmm_alloc(machine_pmm, 0, PMM_ZERO | PMM_KERNEL);
+	if (!model_expect("frame", own == PADDR_NONE ? MEM_ENOMEM : MEM_OK, MEM_OK))
+		return;
+	mem_status status = pt_map(machine_pmm, own, 0x40000000, 0x100000, 3 * PAGE_SIZE, 7);
+	bool mapped = model_expect("raw map", status, MEM_OK);
+	if (pt_translate(own, 0x40000000, NULL, NULL, NULL) != mapped)
+		model_fail("a refused raw mapping is there, or a made one is not");
+	free_raw(own, 4);
+}
+
 #define OPERATION(f)                                                                               \
 	{                                                                                          \
 #f, do_##f                                                                         \
@@ -289,6 +370,17 @@ static const struct {
     OPERATION(resize_large),
     OPERATION(punch),
     OPERATION(stack_and_device),
+    OPERATION(pin),
+    OPERATION(pin_and_fork),
+    OPERATION(move_file),
+    OPERATION(move_and_keep),
+    OPERATION(lock),
+    OPERATION(populate),
+    OPERATION(read_by_access),
+    OPERATION(object_page),
+    OPERATION(futex_key),
+    OPERATION(heap_area),
+    OPERATION(raw_map),
 };
 
 /* All words of all cells that were ever touched. */
@@ -344,4 +436,34 @@ TEST_TIMED(sweep_one_failure, 300)
 TEST_TIMED(sweep_all_fail_from_then, 300)
 {
 	sweep(true);
+}
+
+/* Starting up: vmm_init with its nth allocation failing takes nothing. */
+static void start_up(uint64_t i)
+{
+	struct pmm_stats before, after;
+	struct machine_config config = {.bytes = (uint64_t)64 << 20, .ncpus = 1, .seed = i};
+	machine_boot_frames(&config);
+	pmm_drain(machine_pmm);
+	pmm_get_stats(machine_pmm, &before);
+	inject_arm(INJECT_ALL, i + 1, i % 2);
+	mem_status status = machine_boot_vmm();
+	uint64_t failures = inject_failures();
+	(void)inject_disarm();
+	machine_totals[failures ? 0 : 1]++;
+	CHECK(status == (failures ? MEM_ENOMEM : MEM_OK));
+	if (status == MEM_OK)
+		return;
+	pmm_drain(machine_pmm);
+	pmm_get_stats(machine_pmm, &after);
+	CHECK_EQ(after.free + after.records, before.free + before.records);
+	CHECK(pmm_is_valid(machine_pmm));
+}
+
+TEST_TIMED(sweep_start_up, 300)
+{
+	machine_each(100, start_up);
+	test_note("vmm_init: %llu failure points", (unsigned long long)machine_totals[0]);
+	CHECK(machine_totals[0] > 8);
+	CHECK(machine_totals[1] > 0); /* the last ones ran to the end */
 }

@@ -87,10 +87,6 @@ MUTATIONS = [
      "\t\tfor (unsigned i = 0; i + 1 < r->count || !i; i++)\n"
      "\t\t\tarch_invlpg(vpn_to_va(r->pages[i]));\n",
      RACING),
-    ("a CPU that comes back does not look", "mem/vm/flush.c",
-     "\t\tif (me->generation != generation) {\n",
-     "\t\tif (0) {\n",
-     [PITFALL + "07", "test_model model_wandering"] + RACING),
     ("the generation is read before the mask is joined", "mem/vm/flush.c",
      "\tcpumask_set_atomic(&next->cpus, host_cpu());\n"
      "\tme->generation = atomic_read_seq(&next->generation);\n"
