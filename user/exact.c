@@ -18,6 +18,10 @@
 
 static char text[8192];
 
+/* What the kernel counts, line by line, to say where a difference lies. */
+static const char *const ledgers[] = {"/proc/quire", "/proc/slabinfo"};
+static char ledger[2][2][65536]; /* before, after; by ledger */
+
 static void fail(const char *what)
 {
 	perror(what);
@@ -40,6 +44,35 @@ static long mem_free_kb(void)
 	if (!at)
 		fail("MemFree");
 	return strtol(at + 8, NULL, 10);
+}
+
+static void read_ledgers(int which)
+{
+	for (int i = 0; i < 2; i++) {
+		int fd = open(ledgers[i], O_RDONLY);
+		size_t used = 0;
+		ssize_t n;
+		while (fd >= 0 &&
+		       (n = read(fd, ledger[which][i] + used, sizeof(ledger[0][0]) - 1 - used)) > 0)
+			used += (size_t)n;
+		ledger[which][i][used] = 0;
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+static void show_changes(void)
+{
+	for (int i = 0; i < 2; i++) {
+		const char *a = ledger[0][i], *b = ledger[1][i];
+		while (*a && *b) {
+			size_t la = strcspn(a, "\n"), lb = strcspn(b, "\n");
+			if (la != lb || memcmp(a, b, la))
+				printf("    %.*s\n -> %.*s\n", (int)la, a, (int)lb, b);
+			a += la + (a[la] != 0);
+			b += lb + (b[lb] != 0);
+		}
+	}
 }
 
 static void run(const char *command)
@@ -77,17 +110,23 @@ int main(int argc, char **argv)
 	int rounds = argc > 1 ? atoi(argv[1]) : 5, lost = 0;
 	for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++) {
 		run(commands[c]);
+		read_ledgers(0);
+		read_ledgers(1); /* their pages are there before the first reading */
 		mem_free_kb();
 		long before = mem_free_kb();
+		read_ledgers(0);
 		for (int r = 0; r < rounds; r++) {
 			run(commands[c]);
 			long after = mem_free_kb();
+			read_ledgers(1);
 			if (after != before) {
 				printf("%ld kB before, %ld after round %d: %s\n", before, after,
 				       r + 1, commands[c]);
+				show_changes();
 				lost++;
 				before = after;
 			}
+			memcpy(ledger[0], ledger[1], sizeof(ledger[0]));
 		}
 	}
 	printf("exact: %d differences\n", lost);
