@@ -158,6 +158,8 @@ static void body(void *arg)
 	unsigned thread = (unsigned)(uintptr_t)arg;
 	for (unsigned i = 0; i < steps_each; i++) {
 		/* Children of three threads: slots 1 to 3. */
+		if (machine_random_below(80) == 0)
+			vmm_drain(machine_vmm);
 		if (fork_one_in && thread + 1 < MODEL_SPACES &&
 		    machine_random_below(fork_one_in) == 0)
 			fork_step(thread);

@@ -178,6 +178,8 @@ static void change_heap_pages(void *arg)
 		void *gone = pages[p];
 		pages[p] = NULL;
 		area->unmap(area, gone, 3);
+		if (machine_random_below(6) == 0)
+			vmm_drain(machine_vmm); /* page tables may go, too */
 	}
 	for (unsigned p = 0; p < 4; p++)
 		if (pages[p])
@@ -220,6 +222,8 @@ static void use_and_free_dma(void *arg)
 		}
 		pages[self] = NULL;
 		vmm_free_dma(machine_vmm, va, 2 * PAGE_SIZE);
+		if (machine_random_below(4) == 0)
+			vmm_drain(machine_vmm);
 	}
 }
 
@@ -236,4 +240,44 @@ static void run_dma(uint64_t i)
 TEST_TIMED(pitfall_01_dma_frames_wait_for_their_flush, 120)
 {
 	machine_each(60, run_dma);
+}
+
+/* All kinds of kernel ranges at once, on every CPU, while somebody drains. */
+static void use_all_areas(void *arg)
+{
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	for (int i = 0; i < 15; i++) {
+		void *stack, *heap, *device;
+		uint64_t value = 7, npages = 1 + machine_random_below(40);
+		CHECK_OK(vmm_alloc_stack(machine_vmm, 4, &stack));
+		CHECK(machine_kernel_access((vaddr_t)stack, MACHINE_WRITE, &value).ok);
+		heap = area->map(area, npages, 1, false);
+		CHECK(heap);
+		CHECK(machine_kernel_access((vaddr_t)heap, MACHINE_WRITE, &value).ok);
+		CHECK_OK(vmm_map_device(machine_vmm, 0xfd000000, 4096 * (1 + i % 3), VM_READ, VM_WC,
+					&device));
+		machine_progress();
+		if (machine_random_below(5) == 0)
+			vmm_drain(machine_vmm);
+		value = 0;
+		CHECK(machine_kernel_access((vaddr_t)stack, MACHINE_READ, &value).ok);
+		CHECK_EQ(value, 7);
+		vmm_free_stack(machine_vmm, stack, 4);
+		area->unmap(area, heap, npages);
+		vmm_unmap_device(machine_vmm, device, 4096 * (1 + (unsigned)i % 3));
+	}
+}
+
+static void run_all_areas(uint64_t i)
+{
+	space = pitfall_begin(4, i);
+	for (unsigned t = 0; t < 5; t++)
+		machine_spawn(use_all_areas, NULL, NULL);
+	machine_join();
+	pitfall_end(space);
+}
+
+TEST_TIMED(pitfall_02_all_kernel_areas_at_once, 120)
+{
+	machine_each(60, run_all_areas);
 }
