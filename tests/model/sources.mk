@@ -5,5 +5,5 @@ MACHINE_BOOT_SRC := $(MACHINE_SRC) tests/machine/boot.c tests/machine/inject.c
 MODEL_SRC := tests/model/oracle.c tests/model/operations.c tests/model/random.c
 
 HOSTED_TEST_LIST += test_model:hosted
-test_model_SRC := tests/runner.c $(MACHINE_BOOT_SRC) $(MODEL_SRC) tests/model/sequential.c tests/model/concurrent.c tests/model/racing.c tests/model/sweep.c
+test_model_SRC := tests/runner.c $(MACHINE_BOOT_SRC) $(MODEL_SRC) tests/model/sequential.c tests/model/concurrent.c tests/model/racing.c tests/model/sweep.c tests/model/filling.c
 test_model_LDFLAGS := $(MACHINE_LDFLAGS)
