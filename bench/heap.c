@@ -64,7 +64,17 @@ static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
 	madvise(pages, npages * PAGE_SIZE, MADV_DONTNEED);
 }
 
-static struct heap_area area = {area_map, area_unmap};
+static bool area_drop(struct heap_area *heap_area, void *pages, uint64_t npages)
+{
+	return !madvise(pages, npages * PAGE_SIZE, MADV_DONTNEED);
+}
+
+static bool area_restore(struct heap_area *heap_area, void *pages, uint64_t npages, bool atomic)
+{
+	return true; /* they come back as they are touched */
+}
+
+static struct heap_area area = {area_map, area_unmap, area_drop, area_restore};
 
 static void *our_alloc(size_t bytes)
 {

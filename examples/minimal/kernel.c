@@ -233,7 +233,7 @@ static void use_frames(void)
 
 static void use_heap(void)
 {
-	static struct heap_area area = {area_map, area_unmap};
+	static struct heap_area area = {.map = area_map, .unmap = area_unmap};
 	struct heap *heap;
 	CHECK(heap_create(&heap, &area) == MEM_OK);
 	heap_set_default(heap);

@@ -261,8 +261,7 @@ uint64_t heap_reap(struct heap *heap, bool all)
 
 bool heap_wants_reap(struct heap *heap)
 {
-	uint64_t idle =
-	    atomic_read_relaxed(&heap->queued_npages) + atomic_read_relaxed(&heap->free_npages);
+	uint64_t idle = atomic_read_relaxed(&heap->queued_npages) + heap_prepared(heap);
 	uint64_t held =
 	    atomic_read_relaxed(&heap->segment_npages) + atomic_read_relaxed(&heap->large_npages);
 	return idle > 2 * SEGMENT_NPAGES && idle > held / 4;
@@ -287,8 +286,8 @@ void heap_get_stats(struct heap *heap, struct heap_stats *stats)
 	stats->allocs += heap->large_allocs;
 	stats->frees += heap->large_frees;
 	stats->large_npages = heap->large_npages;
-	stats->held_npages =
-	    heap->own_npages + heap->segment_npages + heap->large_npages + heap->queued_npages;
+	stats->held_npages = heap->own_npages + heap->segment_npages - heap->dropped_npages +
+			     heap->large_npages + heap->queued_npages;
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	stats->failures = atomic_read_relaxed(&heap->failures);
 }

@@ -72,17 +72,19 @@ struct segment {
 	uint16_t nfree;   /* of these, free */
 	uint16_t nslabs;
 	uint16_t unit_pages;
-	uint64_t used[SEGMENT_WORDS];   /* bit 1: the page is used, or not mapped */
-	uint64_t unit_used[UNIT_PAGES]; /* bit 1: the unit is used, or not ours to use */
-	uint16_t unit_page[UNIT_PAGES]; /* which page of the segment holds them */
-	uint16_t map[SEGMENT_NPAGES];   /* page -> its slab's descriptor, in units; 0: none.
-					 * Read without the lock by who holds a block there. */
+	uint64_t used[SEGMENT_WORDS];    /* bit 1: the page is used, or not mapped */
+	uint64_t dropped[SEGMENT_WORDS]; /* bit 1: a free page whose memory was given back */
+	uint64_t unit_used[UNIT_PAGES];  /* bit 1: the unit is used, or not ours to use */
+	uint16_t unit_page[UNIT_PAGES];  /* which page of the segment holds them */
+	uint16_t map[SEGMENT_NPAGES];    /* page -> its slab's descriptor, in units; 0: none.
+					  * Read without the lock by who holds a block there. */
 };
 
 /* The segment that `block` may lie in, NULL: none of this heap. */
 struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base);
 extern const struct slab_home heap_slab_home;
-/* Unlink wholly empty segments (all, or all but one) and give them to the area. */
+/* Give wholly empty segments back to the area (all but one); if `all`, that one too
+ * and the memory behind every free page of the others. Returns pages. */
 uint64_t heap_reap_segments(struct heap *heap, bool all);
 bool heap_segments_are_valid(struct heap *heap);
 /* Pages that slabs lie in. Locks: none; nobody else uses the heap. */
@@ -131,6 +133,7 @@ struct heap {
 	struct list segment_hash[SEGMENT_HASH];
 	uint64_t segment_npages; /* mapped for segments */
 	uint64_t free_npages;    /* of these, free */
+	uint64_t dropped_npages; /* of these, without memory behind them */
 	struct list large_hash[LARGE_HASH];
 	struct list large_queue; /* freed, waiting for the reaper or a new use */
 	uint64_t large_npages;   /* live */
@@ -139,6 +142,12 @@ struct heap {
 	uint64_t large_allocs, large_frees;
 	uint64_t failures; /* atomic */
 };
+
+/* Free pages with memory behind them. */
+static inline uint64_t heap_prepared(struct heap *heap)
+{
+	return atomic_read_relaxed(&heap->free_npages) - atomic_read_relaxed(&heap->dropped_npages);
+}
 
 static inline unsigned segment_slot(uintptr_t base)
 {

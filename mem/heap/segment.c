@@ -22,7 +22,10 @@
  *
  * New slabs go into the segment with the fewest free pages that has room, so
  * that others become empty. A wholly empty segment stays mapped until the
- * reaper comes: giving it back means a flush, which needs thread context.
+ * reaper comes: giving it back means a flush, which needs thread context. When
+ * everything is to be given back, the memory behind free pages of other segments
+ * goes too, if the area can do that; such pages are *dropped*: their addresses
+ * stay, and a slab that is put there later has their memory restored first.
  */
 #include "heap/internal.h"
 
@@ -51,12 +54,16 @@ struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base)
 
 /* ---- pages of a segment --------------------------------------------------------- */
 
-/* First page of a run of `n` free ones, or SEGMENT_NPAGES. */
-static unsigned find_run(const struct segment *segment, unsigned n)
+/* First page of a run of `n` free ones, or SEGMENT_NPAGES. `present`: only pages
+ * with memory behind them. */
+static unsigned find_run(const struct segment *segment, unsigned n, bool present)
 {
 	unsigned length = 0;
 	for (unsigned page = 1; page < segment->npages;) {
-		uint64_t word = segment->used[page / 64] >> (page % 64);
+		uint64_t word = segment->used[page / 64];
+		if (present)
+			word |= segment->dropped[page / 64];
+		word >>= page % 64;
 		if (page % 64 == 0 && word == ~(uint64_t)0) {
 			length = 0;
 			page += 64;
@@ -100,7 +107,7 @@ static unsigned zero_run(uint64_t word, unsigned n)
 
 static bool add_unit_page(struct segment *segment)
 {
-	unsigned page = find_run(segment, 1);
+	unsigned page = find_run(segment, 1, true);
 	if (page == SEGMENT_NPAGES || segment->unit_pages == UNIT_PAGES)
 		return false;
 	set_used(segment, page, 1, true);
@@ -152,55 +159,130 @@ static void relist(struct heap *heap, struct segment *segment)
 	list_push_front(segment->nfree ? &heap->segments : &heap->full_segments, &segment->node);
 }
 
-static struct slab *carve(struct heap *heap, struct segment *segment, struct slab_cache *cache,
-			  unsigned *page)
+/* A stretch of a segment that becomes a slab. */
+struct cut {
+	struct segment *segment;
+	struct slab *slab; /* its descriptor; NULL: none was found */
+	unsigned page, npages;
+	uint64_t dropped; /* bit i: page + i has no memory yet */
+};
+
+/* Take (or put back) the dropped state of the cut's pages. Locks: heap->lock. */
+static void move_dropped(struct cut *cut, bool take)
+{
+	struct segment *segment = cut->segment;
+	for (unsigned i = 0; i < cut->npages; i++) {
+		uint64_t bit = (uint64_t)1 << ((cut->page + i) % 64);
+		uint64_t *word = &segment->dropped[(cut->page + i) / 64];
+		if (!(take ? *word & bit : (cut->dropped >> i) & 1))
+			continue;
+		*word ^= bit;
+		if (take)
+			cut->dropped |= (uint64_t)1 << i;
+		count_add(&segment->heap->dropped_npages, take ? -(uint64_t)1 : 1);
+	}
+}
+
+static bool carve(struct segment *segment, struct slab_cache *cache, bool present, struct cut *cut)
 {
 	unsigned units = descriptor_units(cache), npages = cache->slab_npages;
 	unsigned unit = take_units(segment, units);
 	if (!unit)
-		return NULL;
-	*page = find_run(segment, npages);
-	if (*page == SEGMENT_NPAGES) {
+		return false;
+	unsigned page = find_run(segment, npages, present);
+	if (page == SEGMENT_NPAGES) {
 		give_units(segment, unit, units);
-		return NULL;
+		return false;
 	}
-	set_used(segment, *page, npages, true);
+	set_used(segment, page, npages, true);
 	segment->nslabs++;
 	for (unsigned i = 0; i < npages; i++)
-		__atomic_store_n(&segment->map[*page + i], (uint16_t)unit, __ATOMIC_RELAXED);
-	relist(heap, segment);
-	return (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+		__atomic_store_n(&segment->map[page + i], (uint16_t)unit, __ATOMIC_RELAXED);
+	*cut = (struct cut){.segment = segment, .page = page, .npages = npages};
+	cut->slab = (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+	move_dropped(cut, true);
+	return true;
 }
 
-/* A slab's pages and descriptor from the segments there are. */
-static struct slab *take_slab(struct heap *heap, struct slab_cache *cache, void **base)
+/* The opposite. Locks: heap->lock. */
+static void uncarve(struct cut *cut, const struct slab_cache *cache)
+{
+	struct segment *segment = cut->segment;
+	unsigned unit = (unsigned)(((uintptr_t)cut->slab & (HUGE_SIZE - 1)) / UNIT_BYTES);
+	for (unsigned i = 0; i < cut->npages; i++)
+		__atomic_store_n(&segment->map[cut->page + i], 0, __ATOMIC_RELAXED);
+	set_used(segment, cut->page, cut->npages, false);
+	give_units(segment, unit, descriptor_units(cache));
+	segment->nslabs--;
+	move_dropped(cut, false);
+	relist(segment->heap, segment);
+}
+
+/* The segment with the fewest free pages among those (of very many, the first few)
+ * that have a run for a slab. Locks: heap->lock. */
+static struct segment *best_segment(struct heap *heap, unsigned npages, bool present)
 {
 	struct segment *best = NULL;
-	unsigned page = 0, fits = 0;
-	struct slab *slab = NULL;
-	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	unsigned fits = 0;
 	list_for_each (node, &heap->segments) {
 		struct segment *segment = list_entry(node, struct segment, node);
-		if (segment->nfree < cache->slab_npages || (best && segment->nfree >= best->nfree))
-			continue;
-		if (find_run(segment, cache->slab_npages) == SEGMENT_NPAGES)
+		if (segment->nfree < npages || (best && segment->nfree >= best->nfree) ||
+		    find_run(segment, npages, present) == SEGMENT_NPAGES)
 			continue;
 		best = segment;
 		if (++fits == 16)
-			break; /* of very many segments a good one will do */
+			break;
 	}
-	if (best)
-		slab = carve(heap, best, cache, &page);
-	if (best && !slab) /* its last pages went for descriptors: any other will do */
-		list_for_each (node, &heap->segments) {
-			best = list_entry(node, struct segment, node);
-			slab = carve(heap, best, cache, &page);
-			if (slab)
+	return best;
+}
+
+/* Have memory put behind the cut's dropped pages; those that got it are no longer
+ * in cut->dropped. */
+static bool restore(struct heap *heap, struct cut *cut, bool atomic)
+{
+	while (cut->dropped) {
+		unsigned first = bit_lowest(cut->dropped), n = 1;
+		while ((cut->dropped >> (first + n)) & 1)
+			n++;
+		char *at = (char *)cut->segment + (cut->page + first) * PAGE_SIZE;
+		if (!heap->area->restore(heap->area, at, n, atomic))
+			return false;
+		cut->dropped &= ~((((uint64_t)1 << n) - 1) << first);
+	}
+	return true;
+}
+
+/* A slab's pages and descriptor from the segments there are: of pages with memory
+ * behind them, or of any. */
+static struct slab *take_slab(struct heap *heap, struct slab_cache *cache, bool present,
+			      bool atomic, void **base)
+{
+	struct cut cut = {0};
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	struct segment *best = best_segment(heap, cache->slab_npages, present);
+	bool done = best && carve(best, cache, present, &cut);
+	if (best && !done) /* its last pages went for descriptors: any other will do */
+		list_for_each (node, &heap->segments)
+			if (carve(list_entry(node, struct segment, node), cache, present, &cut))
 				break;
+	/* Descriptors take pages, too: what has become full is listed as such. */
+	if (best && (!done || !best->nfree))
+		list_for_each_safe (node, &heap->segments) {
+			struct segment *segment = list_entry(node, struct segment, node);
+			if (!segment->nfree)
+				relist(heap, segment);
 		}
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
-	*base = slab ? (char *)best + page * PAGE_SIZE : NULL;
-	return slab;
+	if (!cut.slab)
+		return NULL;
+	if (!restore(heap, &cut, atomic)) {
+		irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+		uncarve(&cut, cache);
+		mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+		return NULL;
+	}
+	*base = (char *)cut.segment + cut.page * PAGE_SIZE;
+	return cut.slab;
 }
 
 static void start_segment(struct heap *heap, void *pages, unsigned npages)
@@ -261,17 +343,19 @@ static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 {
 	struct heap *heap = cache->home_data;
 	void *base;
-	struct slab *slab = take_slab(heap, cache, &base);
+	struct slab *slab = take_slab(heap, cache, true, atomic, &base);
 	if (!slab && shed(heap))
-		slab = take_slab(heap, cache, &base);
+		slab = take_slab(heap, cache, true, atomic, &base);
+	if (!slab)
+		slab = take_slab(heap, cache, false, atomic, &base);
 	while (!slab) {
 		if (!grow(heap, cache, atomic))
 			return NULL;
-		slab = take_slab(heap, cache, &base);
+		slab = take_slab(heap, cache, true, atomic, &base);
 	}
 	slab_init(cache, slab, base);
 	/* Pages prepared for those who cannot map; never mind if there are none. */
-	if (!atomic && atomic_read_relaxed(&heap->free_npages) < HEAP_PREPARED_PAGES)
+	if (!atomic && heap_prepared(heap) < HEAP_PREPARED_PAGES)
 		(void)grow(heap, cache, false);
 	return slab;
 }
@@ -281,16 +365,15 @@ static void segment_release(struct slab_cache *cache, struct slab *slab)
 	struct heap *heap = cache->home_data;
 	struct segment *segment = heap_find_segment(heap, slab);
 	mem_assert(segment);
-	unsigned page = (unsigned)(((uintptr_t)slab->base & (HUGE_SIZE - 1)) >> PAGE_SHIFT);
-	unsigned unit = (unsigned)(((uintptr_t)slab & (HUGE_SIZE - 1)) / UNIT_BYTES);
+	struct cut cut = {
+	    .segment = segment,
+	    .slab = slab,
+	    .page = (unsigned)(((uintptr_t)slab->base & (HUGE_SIZE - 1)) >> PAGE_SHIFT),
+	    .npages = cache->slab_npages,
+	};
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	slab->cookie = 0;
-	for (unsigned i = 0; i < cache->slab_npages; i++)
-		__atomic_store_n(&segment->map[page + i], 0, __ATOMIC_RELAXED);
-	set_used(segment, page, cache->slab_npages, false);
-	give_units(segment, unit, descriptor_units(cache));
-	segment->nslabs--;
-	relist(heap, segment);
+	uncarve(&cut, cache);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
@@ -303,6 +386,79 @@ static struct slab *segment_find(struct slab_cache *cache, const void *block)
 const struct slab_home heap_slab_home = {segment_make, segment_release, segment_find, true};
 
 /* ---- giving back -------------------------------------------------------------------------- */
+
+/* A run of free pages with memory behind them. */
+static unsigned free_run(const struct segment *segment, unsigned *n)
+{
+	unsigned page = find_run(segment, 1, true);
+	*n = 1;
+	while (page + *n < segment->npages) {
+		unsigned i = page + *n;
+		if (((segment->used[i / 64] | segment->dropped[i / 64]) >> (i % 64)) & 1)
+			break;
+		++*n;
+	}
+	return page;
+}
+
+/* The next run to be dropped: it counts as used meanwhile, and its segment as having
+ * one more slab, so that both stay. NULL: there is none. */
+static struct segment *begin_drop(struct heap *heap, unsigned *page, unsigned *n)
+{
+	struct segment *found = NULL;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	list_for_each (node, &heap->segments) {
+		struct segment *segment = list_entry(node, struct segment, node);
+		*page = free_run(segment, n);
+		if (*page == SEGMENT_NPAGES)
+			continue;
+		found = segment;
+		set_used(segment, *page, *n, true);
+		segment->nslabs++;
+		relist(heap, segment);
+		break;
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return found;
+}
+
+static void end_drop(struct heap *heap, struct segment *segment, unsigned page, unsigned n,
+		     bool dropped)
+{
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	set_used(segment, page, n, false);
+	segment->nslabs--;
+	for (unsigned i = page; dropped && i < page + n; i++)
+		segment->dropped[i / 64] |= (uint64_t)1 << (i % 64);
+	count_add(&heap->dropped_npages, dropped ? n : 0);
+	relist(heap, segment);
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+}
+
+/* Give the memory behind the free pages of segments in use back, run by run. */
+static uint64_t drop_free_pages(struct heap *heap)
+{
+	uint64_t npages = 0;
+	unsigned page, n;
+	struct segment *segment;
+	while (heap->area->drop && (segment = begin_drop(heap, &page, &n))) {
+		char *at = (char *)segment + page * PAGE_SIZE;
+		bool dropped = heap->area->drop(heap->area, at, n);
+		end_drop(heap, segment, page, n, dropped);
+		if (!dropped)
+			break;
+		npages += n;
+	}
+	return npages;
+}
+
+static unsigned count_dropped(const struct segment *segment)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < SEGMENT_WORDS; i++)
+		n += bits_set(segment->dropped[i]);
+	return n;
+}
 
 uint64_t heap_reap_segments(struct heap *heap, bool all)
 {
@@ -327,14 +483,16 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 		list_push_back(&out, &segment->node);
 		count_add(&heap->segment_npages, -(uint64_t)segment->npages);
 		count_add(&heap->free_npages, -(uint64_t)segment->nfree);
-		npages += segment->npages;
+		unsigned dropped = count_dropped(segment);
+		count_add(&heap->dropped_npages, -(uint64_t)dropped);
+		npages += segment->npages - dropped;
 	}
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	list_for_each_safe (node, &out) {
 		struct segment *segment = list_entry(node, struct segment, node);
 		heap->area->unmap(heap->area, segment, segment->npages);
 	}
-	return npages;
+	return all ? npages + drop_free_pages(heap) : npages;
 }
 
 /* ---- for tests ------------------------------------------------------------------------------ */
@@ -360,6 +518,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 		EXPECT(used || (page && page < segment->npages));
 		free += !used;
 		EXPECT(!unit || used);
+		EXPECT(!used || !((segment->dropped[page / 64] >> (page % 64)) & 1));
 		if (!unit || (page && segment->map[page - 1] == unit))
 			continue;
 		struct slab *slab =
@@ -383,7 +542,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 bool heap_segments_are_valid(struct heap *heap)
 {
 	struct list *lists[] = {&heap->segments, &heap->full_segments};
-	uint64_t npages = 0, free = 0;
+	uint64_t npages = 0, free = 0, dropped = 0;
 	struct segment *segment = NULL;
 	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
 		list_for_each (node, lists[i]) {
@@ -393,9 +552,11 @@ bool heap_segments_are_valid(struct heap *heap)
 			EXPECT((segment->nfree == 0) == (i == 1));
 			npages += segment->npages;
 			free += segment->nfree;
+			dropped += count_dropped(segment);
 		}
 	EXPECT(npages == heap->segment_npages);
 	EXPECT(free == heap->free_npages);
+	EXPECT(dropped == heap->dropped_npages);
 	return true;
 }
 

@@ -227,6 +227,63 @@ TEST(heap_announced_slab_changes_hands)
 	finish();
 }
 
+/* After shrinking to a tenth and churning, memory is given back page by page. */
+TEST(heap_gives_back_parts_of_segments)
+{
+	for (unsigned round = 0; round < 2; round++) {
+		start(1);
+		pages.refuse_drop = round == 1;
+		enum { N = 40000 };
+		static struct {
+			unsigned char *p;
+			unsigned bytes;
+		} got[N];
+		uint64_t bytes = 0;
+		unsigned n = N;
+		for (unsigned i = 0; i < N; i++) {
+			got[i].bytes = (unsigned)(16 + test_random_below(500));
+			got[i].p = kmalloc(got[i].bytes);
+			memset(got[i].p, (int)i, got[i].bytes);
+		}
+		uint64_t peak = pages.held_npages;
+		for (unsigned op = 0; op < N + N / 2; op++) {
+			unsigned i = (unsigned)test_random_below(n);
+			kfree(got[i].p);
+			if (n > N / 10) {
+				got[i] = got[--n];
+				continue;
+			}
+			got[i].bytes = (unsigned)(16 + test_random_below(500));
+			got[i].p = kmalloc(got[i].bytes);
+		}
+		for (unsigned i = 0; i < n; i++)
+			bytes += got[i].bytes;
+		heap_reap(heap, true);
+		CHECK(heap_is_valid(heap));
+		test_note("%lu pages at the peak, %lu held for %lu live", (unsigned long)peak,
+			  (unsigned long)pages.held_npages, (unsigned long)(bytes / PAGE_SIZE));
+		if (!pages.refuse_drop) {
+			CHECK(pages.dropped_npages > 0);
+			CHECK(pages.held_npages < peak / 2);
+		}
+		/* Dropped pages are used again, and may be refused. */
+		uint64_t calls = pages.calls;
+		for (unsigned i = n; i < N; i++) {
+			pages.fail_at = pages.calls + test_random_below(3);
+			got[i].p = kmalloc(got[i].bytes = 300);
+			if (got[i].p)
+				memset(got[i].p, 1, 300);
+		}
+		pages.fail_at = 0;
+		CHECK(pages.calls > calls);
+		CHECK(pages.refuse_drop || pages.restored_npages > 0);
+		CHECK(heap_is_valid(heap));
+		for (unsigned i = 0; i < N; i++)
+			kfree(got[i].p);
+		finish();
+	}
+}
+
 TEST(heap_free_never_unmaps)
 {
 	start(1);

@@ -16,7 +16,8 @@
 #define RESERVED ((size_t)1 << 37)
 
 static _Atomic uintptr_t next_address;
-static uintptr_t end_address;
+static uintptr_t first_address, end_address;
+static uint8_t present[RESERVED >> PAGE_SHIFT]; /* by page: is there memory? */
 
 static uintptr_t take_addresses(uint64_t npages, uint64_t align_pages)
 {
@@ -30,17 +31,38 @@ static uintptr_t take_addresses(uint64_t npages, uint64_t align_pages)
 	return start;
 }
 
-static void *give(struct test_pages *p, uint64_t npages, uint64_t align_pages)
+/* Pages with memory behind them come and go; how many it was. */
+static uint64_t mark(uintptr_t at, uint64_t npages, bool now)
+{
+	uint64_t changed = 0;
+	for (uint64_t i = 0; i < npages; i++) {
+		uint8_t *page = &present[((at - first_address) >> PAGE_SHIFT) + i];
+		changed += *page != now;
+		*page = now;
+	}
+	return changed;
+}
+
+/* Count pages that are about to be given; false: told to fail. */
+static bool may_give(struct test_pages *p, uint64_t npages)
 {
 	uint64_t call = __atomic_add_fetch(&p->calls, 1, __ATOMIC_RELAXED);
 	if (p->fail_all || call == p->fail_at || npages > (RESERVED >> PAGE_SHIFT) / 1024)
-		return NULL;
+		return false;
 	uint64_t held = __atomic_add_fetch(&p->held_npages, npages, __ATOMIC_RELAXED);
 	if (p->limit && held > p->limit) {
 		__atomic_sub_fetch(&p->held_npages, npages, __ATOMIC_RELAXED);
-		return NULL;
+		return false;
 	}
+	return true;
+}
+
+static void *give(struct test_pages *p, uint64_t npages, uint64_t align_pages)
+{
+	if (!may_give(p, npages))
+		return NULL;
 	void *at = (void *)take_addresses(npages, align_pages);
+	mark((uintptr_t)at, npages, true);
 	if (mprotect(at, npages * PAGE_SIZE, PROT_READ | PROT_WRITE)) {
 		perror("mprotect");
 		abort();
@@ -51,8 +73,9 @@ static void *give(struct test_pages *p, uint64_t npages, uint64_t align_pages)
 static void take_back(struct test_pages *p, void *pages, uint64_t npages)
 {
 	CHECK(!((uintptr_t)pages & PAGE_MASK));
-	uint64_t held = __atomic_fetch_sub(&p->held_npages, npages, __ATOMIC_RELAXED);
-	CHECK(held >= npages);
+	uint64_t had = mark((uintptr_t)pages, npages, false);
+	uint64_t held = __atomic_fetch_sub(&p->held_npages, had, __ATOMIC_RELAXED);
+	CHECK(held >= had);
 	/* Fresh inaccessible pages: the old contents go, and one kernel mapping
 	 * serves all of them. */
 	if (mmap(pages, npages * PAGE_SIZE, PROT_NONE,
@@ -87,6 +110,26 @@ static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
 	take_back(container_of(area, struct test_pages, area), pages, npages);
 }
 
+static bool area_drop(struct heap_area *area, void *pages, uint64_t npages)
+{
+	struct test_pages *p = container_of(area, struct test_pages, area);
+	if (p->refuse_drop)
+		return false;
+	take_back(p, pages, npages);
+	__atomic_add_fetch(&p->dropped_npages, npages, __ATOMIC_RELAXED);
+	return true;
+}
+
+static bool area_restore(struct heap_area *area, void *pages, uint64_t npages, bool atomic)
+{
+	struct test_pages *p = container_of(area, struct test_pages, area);
+	if ((atomic && p->refuse_atomic) || !may_give(p, npages))
+		return false;
+	CHECK_EQ(mark((uintptr_t)pages, npages, true), npages);
+	__atomic_add_fetch(&p->restored_npages, npages, __ATOMIC_RELAXED);
+	return !mprotect(pages, npages * PAGE_SIZE, PROT_READ | PROT_WRITE);
+}
+
 void test_pages_init(struct test_pages *pages)
 {
 	if (!end_address) {
@@ -96,11 +139,12 @@ void test_pages_init(struct test_pages *pages)
 			perror("reservation");
 			exit(1);
 		}
+		first_address = (uintptr_t)at;
 		atomic_store(&next_address, (uintptr_t)at);
 		end_address = (uintptr_t)at + RESERVED;
 	}
 	*pages = (struct test_pages){
 	    .source = {source_alloc, source_free},
-	    .area = {area_map, area_unmap},
+	    .area = {area_map, area_unmap, area_drop, area_restore},
 	};
 }

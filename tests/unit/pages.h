@@ -16,6 +16,8 @@ struct test_pages {
 	uint64_t limit;       /* no more than this many pages at once; 0: no limit */
 	bool fail_all;
 	bool refuse_atomic; /* area: atomic calls fail */
+	bool refuse_drop;   /* area: memory goes back only with its addresses */
+	uint64_t dropped_npages, restored_npages;
 };
 
 void test_pages_init(struct test_pages *pages);

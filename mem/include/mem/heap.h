@@ -28,6 +28,16 @@ struct heap_area {
 	 * lock held, then release. Context: thread, interrupts on, no lock (the
 	 * heap's reaper calls it, never kfree). */
 	void (*unmap)(struct heap_area *area, void *pages, uint64_t npages);
+
+	/* Both or neither; NULL: the heap gives back whole ranges only.
+	 * Give back the memory behind part of what map returned and keep its addresses,
+	 * which nobody touches until restore. False: it cannot be done there; nothing
+	 * has changed. Context: as unmap. */
+	bool (*drop)(struct heap_area *area, void *pages, uint64_t npages);
+	/* Put memory of any contents behind dropped pages again. False: there is none;
+	 * the pages count as dropped still (some may be back; the next restore of them
+	 * finds that). `atomic`: as map. */
+	bool (*restore)(struct heap_area *area, void *pages, uint64_t npages, bool atomic);
 };
 
 /* Make a heap over `area`. Errors: MEM_ENOMEM. Context: initialisation. */
