@@ -115,6 +115,7 @@ static int show_quire(struct text *t, struct process *p, struct inode *inode)
 	    {"commit_limit_pages", vm.commit_limit_npages},
 	    {"user_table_pages", vm.table_npages},
 	    {"kernel_table_pages", vm.kernel_table_npages},
+	    {"kernel_range_pages", vm.range_npages},
 	    {"object_pages", vm.object_npages},
 	    {"anonymous_pages", vm.anon_npages},
 	    {"limbo_pages", vm.limbo_npages},

@@ -33,6 +33,7 @@ void vmm_get_stats(struct vmm *vmm, struct vmm_stats *stats)
 	    .commit_limit_npages = vmm->commit_limit,
 	    .table_npages = atomic_read_relaxed(&vmm->user_tables),
 	    .kernel_table_npages = atomic_read_relaxed(&vmm->kernel_tables),
+	    .range_npages = atomic_read_relaxed(&vmm->ranges.npages),
 	    .object_npages = atomic_read_relaxed(&vmm->object_npages),
 	    .anon_npages = anon,
 	    .limbo_npages = atomic_read_relaxed(&vmm->limbo_npages),

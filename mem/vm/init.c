@@ -182,7 +182,6 @@ static mem_status make_caches(struct vmm *vmm)
 	    {&vmm->objects, "object", sizeof(struct vm_object), 16},
 	    {&vmm->nodes, "object-node", vm_object_node_bytes, 8},
 	    {&vmm->space_cache, "space", sizeof(struct space), 64},
-	    {&vmm->ranges, "kernel-range", sizeof(struct kernel_range), 8},
 	};
 	for (size_t i = 0; i < ARRAY_COUNT(list); i++) {
 		mem_status status =
@@ -214,6 +213,8 @@ static mem_status build(struct vmm *vmm, const struct vmm_config *config)
 			       .tables = &vmm->kernel_tables};
 	mem_status status = make_caches(vmm);
 	if (status == MEM_OK)
+		status = vm_range_pool_init(vmm);
+	if (status == MEM_OK)
 		status = map_all_ram(&root, vmm, config);
 	if (status == MEM_OK)
 		status = map_metadata(&root, vmm, config);
@@ -232,6 +233,7 @@ static void undo(struct vmm *vmm, paddr_t pa)
 	for (unsigned i = 0; i < KERNEL_AREAS; i++)
 		if (vmm->areas[i].vmm)
 			vm_area_end(&vmm->areas[i]);
+	vm_range_pool_end(vmm);
 	for (size_t i = 0; i < ARRAY_COUNT(caches); i++)
 		if (*caches[i])
 			slab_cache_destroy(*caches[i]);

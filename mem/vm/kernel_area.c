@@ -51,7 +51,7 @@ mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_a
 	list_init(&area->quarantine);
 	for (unsigned i = 0; i < AREA_HASH; i++)
 		list_init(&area->used[i]);
-	struct kernel_range *whole = slab_alloc(vmm->ranges);
+	struct kernel_range *whole = vm_range_alloc(vmm);
 	if (!whole)
 		return MEM_ENOMEM;
 	area->vmm = vmm; /* from here on it is an area */
@@ -67,7 +67,7 @@ void vm_area_end(struct kernel_area *area)
 {
 	struct kernel_range *whole = list_entry(area->all.next, struct kernel_range, all);
 	mem_assert(whole->state == RANGE_FREE && whole->all.next == &area->all);
-	slab_free(area->vmm->ranges, whole);
+	vm_range_free(area->vmm, whole);
 }
 
 /* ---- addresses ---------------------------------------------------------------------- */
@@ -131,8 +131,8 @@ static struct kernel_range *choose(struct kernel_area *area, uint64_t wanted, ui
 static struct kernel_range *take_range(struct kernel_area *area, uint64_t wanted, uint64_t align,
 				       uint64_t offset, uint64_t npages, vpn_t at)
 {
-	struct slab_cache *cache = area->vmm->ranges;
-	struct kernel_range *spare[2] = {slab_alloc(cache), slab_alloc(cache)}, *best = NULL;
+	struct vmm *vmm = area->vmm;
+	struct kernel_range *spare[2] = {vm_range_alloc(vmm), vm_range_alloc(vmm)}, *best = NULL;
 	if (spare[0] && spare[1] && wanted < (area->end - area->base) >> PAGE_SHIFT) {
 		unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
 		best = choose(area, wanted, align, &at);
@@ -152,7 +152,7 @@ static struct kernel_range *take_range(struct kernel_area *area, uint64_t wanted
 	}
 	for (unsigned i = 0; i < 2; i++)
 		if (spare[i])
-			slab_free(cache, spare[i]);
+			vm_range_free(vmm, spare[i]);
 	if (best)
 		atomic_count(&area->used_npages, npages);
 	return best;
@@ -189,8 +189,7 @@ static struct kernel_range *find_used(struct kernel_area *area, vaddr_t va)
 	return found;
 }
 
-/* A flushed range becomes free and merges with its neighbours. The neighbour's
- * descriptor stays, this one goes: so the oldest live on, together in few pages. */
+/* A flushed range becomes free and merges with its neighbours. */
 static void release(struct kernel_area *area, struct kernel_range *range)
 {
 	struct kernel_range *gone[2] = {NULL, NULL};
@@ -227,7 +226,7 @@ static void release(struct kernel_area *area, struct kernel_range *range)
 	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
 	for (unsigned i = 0; i < 2; i++)
 		if (gone[i])
-			slab_free(area->vmm->ranges, gone[i]);
+			vm_range_free(area->vmm, gone[i]);
 }
 
 void vm_area_give_back(struct kernel_area *area, struct kernel_range *range)

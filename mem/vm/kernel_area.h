@@ -23,7 +23,7 @@ struct kernel_range {
 	enum range_state state;
 	bool owns_frames;          /* its frames go when it does */
 	paddr_t table;             /* area_trim.c: the table that was unlinked here, */
-	struct kernel_range *next; /* and the next range with one */
+	struct kernel_range *next; /* and the next range with one; or the next unused descriptor */
 	struct list all;           /* area->all, in address order */
 	struct list link;          /* area->free, ->cached, a hash chain, or a quarantine */
 };
@@ -54,6 +54,12 @@ static inline vaddr_t area_address(vpn_t vpn)
 {
 	return (vaddr_t)((int64_t)(vpn << (16 + PAGE_SHIFT)) >> 16);
 }
+
+/* Descriptors (range_pool.c); any context. */
+mem_status vm_range_pool_init(struct vmm *vmm);
+void vm_range_pool_end(struct vmm *vmm);
+struct kernel_range *vm_range_alloc(struct vmm *vmm); /* NULL: no memory */
+void vm_range_free(struct vmm *vmm, struct kernel_range *range);
 
 /* Make the areas at [base, base + bytes) each. Errors: MEM_ENOMEM. */
 mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_area_kind kind,

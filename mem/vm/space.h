@@ -58,6 +58,15 @@ struct space {
 	struct list link; /* vmm->spaces */
 };
 
+/* Descriptors of kernel ranges that are not in use, and the pages they lie in
+ * (vm/range_pool.c). */
+struct range_pool {
+	struct mem_lock lock; /* irq; everything below */
+	struct kernel_range *free;
+	struct range_page *pages;
+	uint64_t npages;
+};
+
 struct vm_walk {
 	uint64_t active; /* 0, or the epoch at which this CPU's walk began */
 } MEM_CACHE_ALIGNED;
@@ -73,7 +82,7 @@ struct vmm {
 
 	struct frame_source frames;
 	struct slab_cache *tables, *backings, *runs4, *runs16, *objects, *nodes, *space_cache;
-	struct slab_cache *ranges; /* kernel address ranges */
+	struct range_pool ranges; /* descriptors of kernel address ranges */
 
 	uint64_t commit, commit_limit; /* pages; commit is atomic */
 	uint64_t object_charged;       /* part of commit that is objects'; atomic */
@@ -103,7 +112,7 @@ struct vmm {
 #define VM_CACHES(vmm)                                                                             \
 	{                                                                                          \
 		&(vmm)->tables, &(vmm)->backings, &(vmm)->runs4, &(vmm)->runs16, &(vmm)->objects,  \
-		    &(vmm)->nodes, &(vmm)->space_cache, &(vmm)->ranges                             \
+		    &(vmm)->nodes, &(vmm)->space_cache                                             \
 	}
 
 /* ---- walks (vm/walk.c) -------------------------------------------------------- */

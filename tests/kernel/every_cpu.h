@@ -15,7 +15,7 @@ uint64_t cpu_random(uint64_t *state);
 void drain_all(void);
 
 /* Free frames after a drain, and those that are as good as free: a record frame
- * goes back with the last user of its block; a kernel table, once made, stays for
- * the next who maps there (I8), and belongs to nobody who comes and goes. */
+ * goes back with the last user of its block; kernel tables and the
+ * descriptors of kernel ranges follow what is mapped, and may stay for the next. */
 uint64_t free_frames(void);
 #endif

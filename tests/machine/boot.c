@@ -208,17 +208,8 @@ void machine_boot_default(unsigned ncpus, uint64_t seed)
 	machine_hooks.interrupt = interrupt;
 }
 
-static void count_range_slabs(struct slab_cache *cache, void *arg)
-{
-	struct slab_stats stats;
-	slab_get_stats(cache, &stats);
-	if (!strcmp(stats.name, "kernel-range"))
-		*(uint64_t *)arg += stats.npages;
-}
-
 uint64_t machine_frames_at_rest(void)
 {
-	uint64_t slabs = 0;
 	handlers_off = true;
 	while (some_cpu_handles_an_interrupt())
 		host_relax();
@@ -229,9 +220,8 @@ uint64_t machine_frames_at_rest(void)
 	pmm_drain(machine_pmm);
 	pmm_get_stats(machine_pmm, &frames);
 	vmm_get_stats(machine_vmm, &vmm);
-	slab_for_each(count_range_slabs, &slabs);
 	handlers_off = false;
-	return frames.free + frames.records + vmm.kernel_table_npages + slabs;
+	return frames.free + frames.records + vmm.kernel_table_npages + vmm.range_npages;
 }
 
 uint64_t *machine_totals;
