@@ -21,7 +21,7 @@ import importlib.util
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SEEDS = ["1", "2", "3"]
+SEEDS = ["1", "2", "3", "4", "5"]
 
 
 def slug(name):
