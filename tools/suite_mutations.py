@@ -27,7 +27,7 @@ def run(chosen, report):
     process = subprocess.Popen(
         ["python3", RUNNER, "--jobs", "1", *([] if everything else wanted)], cwd=ROOT,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", start_new_session=True)
+        env=dict(os.environ, PYTHONUNBUFFERED="1"), errors="replace", start_new_session=True)
     detail = []
     while True:
         timer = threading.Timer(SILENCE, process.kill)
