@@ -152,7 +152,7 @@ void slab_init(struct slab_cache *cache, struct slab *slab, void *base)
 	slab->stride = cache->stride;
 	slab->reciprocal = (uint32_t)((((uint64_t)1 << 32) + cache->stride - 1) / cache->stride);
 	slab->capacity = cache->capacity;
-	slab->remote_at = (uint16_t)align_up(offsetof(struct slab, free) + 8 * (size_t)words, 64);
+	slab->remote_at = (uint16_t)slab_remote_at(words);
 	slab->owner = 0;
 	slab->words = (uint8_t)words;
 	slab->announced = 0;

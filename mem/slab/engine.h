@@ -57,7 +57,7 @@ struct slab {
 	uint8_t place;                      /* enum slab_place */
 	uint8_t words;                      /* of each bitmap; constant */
 	uint64_t free[];                    /* bit 1: the block is free. Read by others (relaxed) */
-	/* Then, in its own cache lines, the remote bitmap: bit 1: freed by another
+	/* Then (slab_remote_at) the remote bitmap: bit 1: freed by another
 	 * CPU and not yet taken over. Atomic. */
 };
 
@@ -148,10 +148,17 @@ struct slab_cache {
 
 /* ---- geometry ------------------------------------------------------------ */
 
+/* Bytes from a descriptor to its remote bitmap. Small bitmaps share a cache line:
+ * a free then touches two lines of the descriptor instead of three. */
+static inline size_t slab_remote_at(unsigned words)
+{
+	size_t end = offsetof(struct slab, free) + 8 * (size_t)words;
+	return words <= 2 ? end : align_up(end, 64);
+}
+
 static inline size_t slab_descriptor_bytes(unsigned words)
 {
-	return align_up(offsetof(struct slab, free) + 8 * (size_t)words, 64) +
-	       align_up(8 * (size_t)words, 64);
+	return align_up(slab_remote_at(words) + 8 * (size_t)words, 64);
 }
 
 static inline uint64_t *slab_remote(struct slab *slab)
