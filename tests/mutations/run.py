@@ -13,6 +13,7 @@ Prints `ok mutation NAME: caught by TEST` or `FAIL mutation NAME: why`.
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -67,6 +68,7 @@ class Builder:
         if count != 1:
             raise RuntimeError(f"its text occurs {count} times in {file}: bring list.py up to date")
         place = self.build / "mutations" / name
+        shutil.rmtree(place, ignore_errors=True)  # nothing of an older mutation of that name
         target = place / file
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text.replace(old, new))
