@@ -13,24 +13,48 @@
  */
 #include "kernel/fs/procfs.h"
 
+#include <kernel/boot.h>
 #include <kernel/iobuf.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
+#include <mem/pmm.h>
 
 /* ---- text ---------------------------------------------------------------------------------- */
+
+/* The first page of a text is a frame, not a block of the heap: most texts need
+ * no more, and one who reads MemFree then changes it by the same one frame every
+ * time, whatever state the heap is in. Longer texts go to the heap. */
+static void text_free(struct text *t)
+{
+	if (t->room == PAGE_SIZE)
+		pmm_free(kernel_pmm, ptr_to_paddr(t->buffer), 0);
+	else
+		kfree(t->buffer);
+}
 
 static bool text_reserve(struct text *t, size_t bytes)
 {
 	if (t->failed || t->used + bytes <= t->room)
 		return !t->failed;
-	size_t room = mem_max(t->room * 2, (size_t)1024);
+	size_t room = mem_max(t->room * 2, (size_t)PAGE_SIZE);
 	while (room < t->used + bytes)
 		room *= 2;
-	char *bigger = krealloc(t->buffer, room);
+	char *bigger = NULL;
+	if (room > PAGE_SIZE) {
+		bigger = kmalloc(room);
+	} else {
+		paddr_t frame = pmm_alloc(kernel_pmm, 0, PMM_KERNEL);
+		if (frame != PADDR_NONE)
+			bigger = paddr_to_ptr(frame);
+	}
 	if (!bigger) {
 		t->failed = true;
 		return false;
+	}
+	if (t->buffer) {
+		memcpy(bigger, t->buffer, t->used);
+		text_free(t);
 	}
 	t->buffer = bigger;
 	t->room = room;
@@ -80,7 +104,7 @@ static void free_text(struct file *f)
 	struct text *t = f->data;
 	if (!t)
 		return;
-	kfree(t->buffer);
+	text_free(t);
 	kfree(t);
 	f->data = NULL;
 }
@@ -99,7 +123,7 @@ static int make_text(struct file *f)
 		r = -ENOMEM;
 	if (r) {
 		if (t)
-			kfree(t->buffer);
+			text_free(t);
 		kfree(t);
 		return r;
 	}
