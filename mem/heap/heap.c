@@ -261,7 +261,8 @@ uint64_t heap_reap(struct heap *heap, bool all)
 
 bool heap_wants_reap(struct heap *heap)
 {
-	uint64_t idle = atomic_read_relaxed(&heap->queued_npages) + heap_prepared(heap);
+	uint64_t idle =
+	    atomic_read_relaxed(&heap->queued_npages) + atomic_read_relaxed(&heap->empty_npages);
 	uint64_t held =
 	    atomic_read_relaxed(&heap->segment_npages) + atomic_read_relaxed(&heap->large_npages);
 	return idle > 2 * SEGMENT_NPAGES && idle > held / 4;

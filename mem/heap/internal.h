@@ -134,6 +134,7 @@ struct heap {
 	uint64_t segment_npages; /* mapped for segments */
 	uint64_t free_npages;    /* of these, free */
 	uint64_t dropped_npages; /* of these, without memory behind them */
+	uint64_t empty_npages;   /* of segments without slabs */
 	struct list large_hash[LARGE_HASH];
 	struct list large_queue; /* freed, waiting for the reaper or a new use */
 	uint64_t large_npages;   /* live */

@@ -93,6 +93,15 @@ static void set_used(struct segment *segment, unsigned page, unsigned n, bool us
 	count_add(&segment->heap->free_npages, used ? -(uint64_t)n : n);
 }
 
+static void count_slab(struct segment *segment, bool more)
+{
+	struct heap *heap = segment->heap;
+	if (more && segment->nslabs++ == 0)
+		count_add(&heap->empty_npages, -(uint64_t)segment->npages);
+	else if (!more && --segment->nslabs == 0)
+		count_add(&heap->empty_npages, segment->npages);
+}
+
 /* ---- descriptor units -------------------------------------------------------------- */
 
 /* Where in `word` a run of n zero bits starts; 64: nowhere. */
@@ -195,7 +204,7 @@ static bool carve(struct segment *segment, struct slab_cache *cache, bool presen
 		return false;
 	}
 	set_used(segment, page, npages, true);
-	segment->nslabs++;
+	count_slab(segment, true);
 	for (unsigned i = 0; i < npages; i++)
 		__atomic_store_n(&segment->map[page + i], (uint16_t)unit, __ATOMIC_RELAXED);
 	*cut = (struct cut){.segment = segment, .page = page, .npages = npages};
@@ -213,7 +222,7 @@ static void uncarve(struct cut *cut, const struct slab_cache *cache)
 		__atomic_store_n(&segment->map[cut->page + i], 0, __ATOMIC_RELAXED);
 	set_used(segment, cut->page, cut->npages, false);
 	give_units(segment, unit, descriptor_units(cache));
-	segment->nslabs--;
+	count_slab(segment, false);
 	move_dropped(cut, false);
 	relist(segment->heap, segment);
 }
@@ -307,6 +316,7 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	atomic_write_release(&heap->known[segment_slot((uintptr_t)segment)], (uintptr_t)segment);
 	count_add(&heap->segment_npages, npages);
 	count_add(&heap->free_npages, npages - 1);
+	count_add(&heap->empty_npages, npages);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
@@ -414,7 +424,7 @@ static struct segment *begin_drop(struct heap *heap, unsigned *page, unsigned *n
 			continue;
 		found = segment;
 		set_used(segment, *page, *n, true);
-		segment->nslabs++;
+		count_slab(segment, true);
 		relist(heap, segment);
 		break;
 	}
@@ -427,7 +437,7 @@ static void end_drop(struct heap *heap, struct segment *segment, unsigned page, 
 {
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	set_used(segment, page, n, false);
-	segment->nslabs--;
+	count_slab(segment, false);
 	for (unsigned i = page; dropped && i < page + n; i++)
 		segment->dropped[i / 64] |= (uint64_t)1 << (i % 64);
 	count_add(&heap->dropped_npages, dropped ? n : 0);
@@ -482,6 +492,7 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 		list_remove(&segment->node);
 		list_push_back(&out, &segment->node);
 		count_add(&heap->segment_npages, -(uint64_t)segment->npages);
+		count_add(&heap->empty_npages, -(uint64_t)segment->npages);
 		count_add(&heap->free_npages, -(uint64_t)segment->nfree);
 		unsigned dropped = count_dropped(segment);
 		count_add(&heap->dropped_npages, -(uint64_t)dropped);
@@ -542,7 +553,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 bool heap_segments_are_valid(struct heap *heap)
 {
 	struct list *lists[] = {&heap->segments, &heap->full_segments};
-	uint64_t npages = 0, free = 0, dropped = 0;
+	uint64_t npages = 0, free = 0, dropped = 0, empty = 0;
 	struct segment *segment = NULL;
 	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
 		list_for_each (node, lists[i]) {
@@ -552,10 +563,12 @@ bool heap_segments_are_valid(struct heap *heap)
 			EXPECT((segment->nfree == 0) == (i == 1));
 			npages += segment->npages;
 			free += segment->nfree;
+			empty += segment->nslabs ? 0 : segment->npages;
 			dropped += count_dropped(segment);
 		}
 	EXPECT(npages == heap->segment_npages);
 	EXPECT(free == heap->free_npages);
+	EXPECT(empty == heap->empty_npages);
 	EXPECT(dropped == heap->dropped_npages);
 	return true;
 }

@@ -292,13 +292,17 @@ TEST(heap_free_never_unmaps)
 	kfree(p);
 	kfree(q);
 	CHECK_EQ(pages.held_npages, held);
+	CHECK(!heap_wants_reap(heap)); /* not for so little */
 	/* A queued block is used again. */
 	uint64_t calls = pages.calls;
 	void *r = kmalloc(99000);
 	CHECK_EQ((uintptr_t)r, (uintptr_t)p);
 	CHECK_EQ(pages.calls, calls);
 	kfree(r);
-	CHECK(heap_reap(heap, true) >= 25);
+	kfree(kmalloc(8 << 20));
+	CHECK(heap_wants_reap(heap));
+	CHECK(heap_reap(heap, true) >= 2048 + 25);
+	CHECK(!heap_wants_reap(heap));
 	finish();
 }
 
