@@ -29,6 +29,12 @@ static struct kernel_range *unlink_table(struct kernel_area *area, vaddr_t va)
 	struct kernel_range *range = vm_area_take_at(area, va, PT_ENTRIES);
 	if (!range)
 		return NULL;
+	/* The addresses are ours now; but somebody else's drain may have been faster. */
+	(void)pt_entry(vmm->kernel_root, va, &level);
+	if (level != 1) {
+		vm_area_give_back(area, range);
+		return NULL;
+	}
 	struct pt_root root = {.pmm = vmm->pmm, .root = vmm->kernel_root, .max_level = 2};
 	pte_t *entry = pt_make_entry(&root, va, 2); /* exists: a table hangs on it */
 	pte_t table = atomic_swap(entry, (pte_t)0);

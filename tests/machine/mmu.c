@@ -97,10 +97,11 @@ static void let_go(paddr_t pa)
 		machine_die("machine: frame held less than never");
 }
 
-/* Large kernel pages (the direct map) alias frames that come and go. */
+/* The direct map (hosted, it begins at KERNEL_BASE) leads to frames that come and go;
+ * everything else owns what it leads to. */
 static bool holds_frame(const struct cached *c)
 {
-	return c->kind == KIND_TABLE || c->user || c->level == 1;
+	return c->kind == KIND_TABLE || c->key - KERNEL_BASE != c->pa;
 }
 
 static void unlink_entry(struct set *s, unsigned index)
