@@ -157,6 +157,12 @@ class Session:
         self.kernel, self.options, self.log = kernel, options, log
         self.machine, self.last_words = None, ""
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def run(self, script, seconds):
         if not self.machine:
             self.machine = Machine(settings_for(self.kernel, self.options), self.log)

@@ -336,6 +336,14 @@ static int show_kmsg(struct text *t, struct process *p, struct inode *inode)
 	return 0;
 }
 
+/* Writing c: a kernel that gives up when it is told to, as on Linux. */
+static int store_sysrq(struct process *p, struct inode *inode, const char *text, size_t bytes)
+{
+	if (!bytes || text[0] != 'c')
+		return -EINVAL;
+	panic("asked to, through /proc/sysrq-trigger, by %s (pid %d)", p->name, p->pid);
+}
+
 /* ---- links
  * -----------------------------------------------------------------------------------------------
  */
@@ -376,6 +384,7 @@ const struct proc_node proc_root_nodes[] = {
     PROC_FILE("slabinfo", 0400, show_slabinfo),
     PROC_FILE("stat", 0444, show_stat),
     PROC_FILE("swaps", 0444, show_swaps),
+    {.name = "sysrq-trigger", .mode = S_IFREG | 0200, .store = store_sysrq},
     PROC_FILE("uptime", 0444, show_uptime),
     PROC_FILE("version", 0444, show_version),
     PROC_FILE("vmstat", 0444, show_vmstat),
