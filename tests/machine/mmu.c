@@ -449,10 +449,9 @@ static void walk_ahead(void)
 {
 	if (!recent_count || !this_tlb()->has_root)
 		return;
-	struct request r = {.va = recent[machine_random_below(recent_count)],
-			    .access = MACHINE_READ,
-			    .user = true,
-			    .ahead = true};
+	vaddr_t va = recent[machine_random_below(recent_count)];
+	struct request r = {
+	    .va = va, .access = MACHINE_READ, .user = va < KERNEL_BASE, .ahead = true};
 	stats.speculative++;
 	(void)walk(&r);
 }
@@ -538,6 +537,7 @@ struct machine_result machine_access(vaddr_t va, enum machine_access access, uin
 struct machine_result machine_kernel_access(vaddr_t va, enum machine_access access, uint64_t *value)
 {
 	struct request r = {.va = va, .access = access};
+	remember(va);
 	struct outcome o = try_once(&r, value);
 	return (struct machine_result){.ok = o.ok, .code = (int)o.error, .address = va};
 }
