@@ -14,10 +14,14 @@ void fail(const char *format, ...)
 	test_fail(__FILE__, __LINE__, "the loader gave up: %s", format);
 }
 
-static const int caution[] = {[TYPE_USABLE] = 1,	  [TYPE_BOOTLOADER_RECLAIMABLE] = 2,
-			      [TYPE_EXECUTABLE_AND_MODULES] = 3, [TYPE_RESERVED] = 4,
-			      [TYPE_RESERVED_MAPPED] = 5, [TYPE_ACPI_RECLAIMABLE] = 6,
-			      [TYPE_ACPI_NVS] = 7,	  [TYPE_FRAMEBUFFER] = 8,
+static const int caution[] = {[TYPE_USABLE] = 1,
+			      [TYPE_BOOTLOADER_RECLAIMABLE] = 2,
+			      [TYPE_EXECUTABLE_AND_MODULES] = 3,
+			      [TYPE_RESERVED] = 4,
+			      [TYPE_RESERVED_MAPPED] = 5,
+			      [TYPE_ACPI_RECLAIMABLE] = 6,
+			      [TYPE_ACPI_NVS] = 7,
+			      [TYPE_FRAMEBUFFER] = 8,
 			      [TYPE_BAD] = 9};
 
 /* What each page must be: the most cautious type that touches it; usable only
