@@ -22,7 +22,7 @@ import importlib.util
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SEEDS = ["1", "2", "3", "4", "5"]
+SEEDS = [str(n) for n in range(1, 31)]
 
 
 def slug(name):
