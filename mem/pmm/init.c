@@ -18,7 +18,8 @@
  * the map alone says what they are. When a search finds nothing below, the
  * frontier moves up by one group of 64 blocks, whose lines, states and
  * summaries are then written from the map. Low memory is used first, so the
- * frontier moves as far as memory was ever in use at once.
+ * frontier moves as far as memory was ever in use at once. The page tables of the
+ * direct map follow it (pmm_on_reach).
  */
 #include "pmm/internal.h"
 
@@ -231,6 +232,27 @@ static void init_block(struct pmm *pmm, uint32_t block)
 	block_update_class(pmm, block);
 }
 
+/* Tell who wants to know that frames of [from, to) (dense) will be handed out. */
+static void say_reached(struct pmm *pmm, uint64_t from, uint64_t to)
+{
+	for (unsigned i = 0; pmm->reach && i < pmm->nsegments; i++) {
+		const struct segment *s = &pmm->segments[i];
+		uint64_t first = mem_max(from, s->dense), end = mem_min(to, s->dense + s->npages);
+		if (first < end)
+			pmm->reach(pmm->reach_arg, pfn_to_paddr(first - s->dense + s->first),
+				   (end - first) << PAGE_SHIFT);
+	}
+}
+
+void pmm_on_reach(struct pmm *pmm, pmm_reach *reach, void *arg)
+{
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	pmm->reach = reach;
+	pmm->reach_arg = arg;
+	say_reached(pmm, 0, atomic_read_relaxed(&pmm->ready));
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+}
+
 bool frontier_extend(struct pmm *pmm, bool locked)
 {
 	unsigned long irq = 0;
@@ -243,6 +265,7 @@ bool frontier_extend(struct pmm *pmm, bool locked)
 	bool mine = from == seen / BLOCK_PAGES;
 	if (mine) { /* else somebody was faster, and there is something new to search */
 		uint64_t to = mem_min(from + GROUP_BLOCKS, pmm->nblocks);
+		say_reached(pmm, from * BLOCK_PAGES, to * BLOCK_PAGES);
 		pmm->summary_a[from / GROUP_BLOCKS] = 0;
 		pmm->summary_b[from / GROUP_BLOCKS] = 0;
 		for (uint64_t block = from; block < to; block++)

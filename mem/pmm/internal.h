@@ -155,6 +155,8 @@ struct pmm {
 	uint64_t virgin_free; /* usable frames above the frontier */
 	uint64_t virgin_huge; /* wholly usable blocks above it */
 	uint64_t metadata_bytes;
+	pmm_reach *reach; /* told before the frontier moves, or NULL */
+	void *reach_arg;
 };
 
 /* ---- numbers ----------------------------------------------------------------------- */

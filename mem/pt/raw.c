@@ -9,6 +9,13 @@
  *
  * Entry bits are given in the 4 KiB form; in a 2 MiB or 1 GiB leaf bit 7 says
  * "leaf", so the PAT bit moves from 7 to 12.
+ *
+ * Tables set aside. Without 1 GiB leaves the direct map of a terabyte is half a
+ * million entries; writing them all would be most of the time it takes to boot. For
+ * a gibibyte that holds nothing but untouched RAM a table is set aside: the level-3
+ * entry holds the table's address and is not present. It becomes present, filled,
+ * before the first frame of that gibibyte is handed out; an entry that was not
+ * present is cached nowhere, so there is nothing to flush.
  */
 #include "pt/raw.h"
 
@@ -59,7 +66,7 @@ static pte_t *make_table(const struct pt_root *root, pte_t *entry, bool user)
 	pte_t value = atomic_read_acquire(entry);
 	if (value & PTE_PRESENT)
 		return entries_at(value);
-	mem_assert(!value);
+	mem_assert(!value); /* not one set aside either */
 	paddr_t page = pmm_alloc(root->pmm, 0, PMM_ZERO | PMM_KERNEL | root->pmm_flags);
 	if (page == PADDR_NONE)
 		return NULL;
@@ -172,6 +179,31 @@ mem_status pt_map_range(const struct pt_root *root, vaddr_t va, paddr_t pa, uint
 	return MEM_OK;
 }
 
+mem_status pt_reserve(const struct pt_root *root, vaddr_t va)
+{
+	pte_t *entry = pt_make_entry(root, va, 3);
+	paddr_t table = entry ? pmm_alloc(root->pmm, 0, PMM_KERNEL | root->pmm_flags) : PADDR_NONE;
+	if (table == PADDR_NONE)
+		return MEM_ENOMEM;
+	mem_assert(!*entry);
+	atomic_write_relaxed(entry, (pte_t)table);
+	if (root->tables)
+		atomic_count(root->tables, 1);
+	return MEM_OK;
+}
+
+void pt_fill_reserved(paddr_t root, vaddr_t va, paddr_t pa, pte_t bits)
+{
+	unsigned level;
+	pte_t *entry = pt_entry(root, va, &level), table = atomic_read_relaxed(entry);
+	if (level != 3 || !table || (table & PTE_PRESENT))
+		return;
+	pte_t *entries = entries_at(table), leaf = pa | pt_leaf_bits(bits, 2);
+	for (unsigned i = 0; i < PT_ENTRIES; i++, leaf += pt_entry_span(2))
+		entries[i] = leaf;
+	atomic_write_release(entry, table | PTE_PRESENT | PTE_WRITE | PTE_ACCESSED);
+}
+
 mem_status pt_map(struct pmm *pmm, paddr_t root, vaddr_t va, paddr_t pa, uint64_t bytes,
 		  uint64_t entry_bits)
 {
@@ -193,6 +225,8 @@ static void destroy(struct pmm *pmm, paddr_t table, unsigned level)
 		pte_t entry = atomic_read_relaxed(&entries[i]);
 		if ((entry & PTE_PRESENT) && !is_leaf(entry, level))
 			destroy(pmm, entry & PTE_ADDR, level - 1);
+		else if (entry && level == 3 && !(entry & PTE_PRESENT))
+			pmm_free(pmm, entry, 0); /* set aside */
 	}
 	pmm_free(pmm, table, 0);
 }

@@ -32,6 +32,15 @@ pte_t *pt_entry(paddr_t root, vaddr_t va, unsigned *level);
  * larger leaf is in the way. */
 pte_t *pt_make_entry(const struct pt_root *root, vaddr_t va, unsigned level);
 
+/* Set a table aside for the span of one level-2 table at va, which nothing maps yet:
+ * its page is taken, but not filled. Errors: MEM_ENOMEM. */
+mem_status pt_reserve(const struct pt_root *root, vaddr_t va);
+
+/* Fill the table that pt_reserve set aside for the span that holds va with 2 MiB
+ * leaves from pa on, and put it in place; nothing if there is none or it is done.
+ * The caller's lock keeps others from the same span. Any context. */
+void pt_fill_reserved(paddr_t root, vaddr_t va, paddr_t pa, pte_t bits);
+
 /* 4 KiB-format cache and protection bits as a leaf at `level` has them. */
 pte_t pt_leaf_bits(pte_t bits, unsigned level);
 #endif

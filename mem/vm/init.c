@@ -5,7 +5,8 @@
  *   upper half of the root     what
  *   direct map base ...        all RAM, writable, not executable; 1 GiB, 2 MiB and
  *                              4 KiB leaves; read-only where it aliases a segment
- *                              that is (W^X)
+ *                              that is (W^X); a gibibyte of usable memory that no
+ *                              frame came from yet is only prepared (map_unused)
  *   three free slots           heap, stacks, devices: 512 GiB each
  *   last slot                  the kernel image
  *
@@ -62,6 +63,49 @@ static mem_status map_ram(const struct pt_root *root, struct vmm *vmm,
 	return MEM_OK;
 }
 
+/* Is all of [pa, end) free for use, so that nobody has an address of it yet? */
+static bool unused(const struct memmap *map, paddr_t pa, paddr_t end)
+{
+	for (size_t i = 0; i < map->count; i++)
+		if (map->regions[i].type == MEMMAP_USABLE &&
+		    pfn_to_paddr(map->regions[i].first) <= pa &&
+		    end <= pfn_to_paddr(map->regions[i].end))
+			return true;
+	return false;
+}
+
+/* As map_ram, but without 1 GiB leaves whole spans of unused memory get a table that
+ * direct_reach fills. */
+static mem_status map_unused(const struct pt_root *root, struct vmm *vmm,
+			     const struct vmm_config *config, paddr_t pa, paddr_t end)
+{
+	if (vmm->giga_pages || (vmm->direct_base & (HUGE_SIZE - 1)))
+		return map_ram(root, vmm, config, pa, end);
+	while (pa < end) {
+		vaddr_t va = vmm->direct_base + pa;
+		paddr_t next = mem_min(end, pa + (align_down(va, GIGA_SIZE) + GIGA_SIZE - va));
+		mem_status status = next - pa == GIGA_SIZE && unused(config->map, pa, next)
+					? pt_reserve(root, va)
+					: map_ram(root, vmm, config, pa, next);
+		if (status != MEM_OK)
+			return status;
+		pa = next;
+	}
+	return MEM_OK;
+}
+
+/* Frames of [pa, pa + bytes) are about to be handed out (pmm_on_reach). */
+static void direct_reach(void *arg, paddr_t pa, uint64_t bytes)
+{
+	struct vmm *vmm = arg;
+	const pte_t bits =
+	    PTE_PRESENT | PTE_GLOBAL | PTE_ACCESSED | PTE_DIRTY | PTE_WRITE | vmm->nx;
+	vaddr_t first = align_down(vmm->direct_base + pa, GIGA_SIZE);
+	vaddr_t last = vmm->direct_base + pa + bytes - 1;
+	for (vaddr_t va = first; va <= last && va >= first; va += GIGA_SIZE)
+		pt_fill_reserved(vmm->kernel_root, va, va - vmm->direct_base, bits);
+}
+
 static bool is_ram(enum memmap_type type)
 {
 	switch (type) {
@@ -91,8 +135,9 @@ static mem_status map_all_ram(const struct pt_root *root, struct vmm *vmm,
 		while (last + 1 < map->count && is_ram(map->regions[last + 1].type) &&
 		       map->regions[last + 1].first == map->regions[last].end)
 			last++;
-		mem_status status = map_ram(root, vmm, config, pfn_to_paddr(map->regions[i].first),
-					    pfn_to_paddr(map->regions[last].end));
+		mem_status status =
+		    map_unused(root, vmm, config, pfn_to_paddr(map->regions[i].first),
+			       pfn_to_paddr(map->regions[last].end));
 		if (status != MEM_OK)
 			return status;
 		i = last + 1;
@@ -222,6 +267,8 @@ static mem_status build(struct vmm *vmm, const struct vmm_config *config)
 		status = map_segments(&root, vmm, config);
 	if (status == MEM_OK)
 		status = make_areas(&root, vmm);
+	if (status == MEM_OK)
+		pmm_on_reach(pmm, direct_reach, vmm);
 	return status;
 }
 

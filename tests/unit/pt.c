@@ -3,6 +3,7 @@
 #include <mem/vmm.h>
 
 #include "arch/x86_64/pte.h"
+#include "pt/raw.h"
 #include "tests/machine/boot.h"
 #include "tests/test.h"
 
@@ -103,6 +104,33 @@ TEST(pt_a_failed_map_maps_nothing)
 			CHECK_OK(pt_map(machine_pmm, root, va, 0, 2 * PAGE_SIZE, 0));
 		}
 	}
+	machine_end();
+}
+
+/* Filled at most once, where it was asked for; what was not goes back with the root. */
+TEST(pt_tables_set_aside)
+{
+	const vaddr_t giga = GIGA_SIZE;
+	paddr_t root = start(), pa;
+	uint64_t before = machine_frames_at_rest() + 1, entry; /* with the root */
+	unsigned level;
+	const struct pt_root tables = {.pmm = machine_pmm, .root = root, .max_level = 2};
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_OK(pt_reserve(&tables, VA + i * giga));
+	CHECK(!pt_translate(root, VA + giga, NULL, NULL, NULL));
+	pt_fill_reserved(root, VA + giga + 5 * PAGE_SIZE, 7 * giga, PTE_PRESENT | PTE_NX);
+	CHECK(!pt_translate(root, VA + giga - 1, NULL, NULL, NULL));
+	CHECK(!pt_translate(root, VA + 2 * giga, NULL, NULL, NULL));
+	for (unsigned i = 0; i < PT_ENTRIES; i++) {
+		CHECK(pt_translate(root, VA + giga + i * HUGE_SIZE + 9, &pa, &entry, &level));
+		CHECK(level == 2 && pa == 7 * giga + i * HUGE_SIZE + 9 && (entry & PTE_NX));
+	}
+	pt_fill_reserved(root, VA + giga, 9 * giga, PTE_PRESENT);     /* is done */
+	pt_fill_reserved(root, VA + 3 * giga, 9 * giga, PTE_PRESENT); /* was never asked for */
+	CHECK(pt_translate(root, VA + giga, &pa, NULL, NULL) && pa == 7 * giga);
+	CHECK(!pt_translate(root, VA + 3 * giga, NULL, NULL, NULL));
+	pt_destroy(machine_pmm, root);
+	CHECK_EQ(machine_frames_at_rest(), before);
 	machine_end();
 }
 

@@ -32,5 +32,6 @@ test_vm_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_loader_map:plain
 test_loader_map_SRC := tests/runner.c tests/machine/plain.c tests/unit/loader_map.c loader/memory.c
 HOSTED_TEST_LIST += test_vm_threads:plain test_vm_races:threads
-test_vm_threads_SRC := tests/runner.c tests/unit/vm_host.c tests/unit/vm_threads.c
+test_vm_threads_SRC := tests/runner.c tests/unit/vm_host.c tests/unit/vm_threads.c \
+	tests/unit/vm_direct.c
 test_vm_races_SRC := $(test_vm_threads_SRC)
