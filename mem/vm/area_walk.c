@@ -196,8 +196,11 @@ bool vm_near_stack(struct space *space, vpn_t end)
 	       start_with_guard(&above) < end;
 }
 
-/* The hint says that no gap of more than gap_npages lies above gap_from. What is
- * mapped from gap_from downwards lowers it, what is unmapped above raises it. */
+/* The hint: no gap of more than gap_npages lies above gap_from, and no stack begins
+ * between gap_from and gap_top, or so near above gap_top that a mapping up to there
+ * would be in its guard gap. What is mapped from gap_from downwards lowers it, what is
+ * unmapped above raises it. Who looked at the space to write the hint does so only if
+ * nobody forgot it meanwhile (gap_turn): a new stack must not be overlooked. */
 bool vm_guess_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 {
 	bool known = false;
@@ -222,33 +225,52 @@ void vm_gap_taken(struct space *space, vpn_t first, vpn_t end)
 void vm_gap_opened(struct space *space, vpn_t end)
 {
 	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
-	if (end > space->gap_from)
-		space->gap_from = mem_min(end, space->gap_limit);
+	uint64_t turn = space->gap_turn;
+	end = mem_min(end, space->gap_limit);
+	bool beyond = end > space->gap_top;
+	if (!beyond && end > space->gap_from)
+		space->gap_from = end;
+	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
+	if (likely(!beyond))
+		return;
+	if (vm_near_stack(space, end)) {
+		vm_gap_forget(space);
+		return;
+	}
+	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
+	if (turn == space->gap_turn && end <= space->gap_limit)
+		space->gap_from = space->gap_top = end;
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 }
 
 void vm_gap_forget(struct space *space)
 {
 	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
-	space->gap_limit = 0;
+	space->gap_limit = space->gap_from = space->gap_top = 0;
+	space->gap_turn++;
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 }
 
 bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 {
 	struct gap_scan s = {npages, limit, limit};
+	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
+	uint64_t turn = space->gap_turn;
+	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 	table_lock(space->root);
 	bool found = scan_down(&s, space->root);
 	table_unlock(space->root);
 	if (!found && (s.top < npages || s.top - npages < MMAP_MIN_VPN))
 		return false;
 	*out = s.top - npages;
-	/* If somebody changes the space before this is written, the hint is a bad
-	 * one, and the next guess is found out. */
+	/* If somebody maps there before this is written, the hint is a bad one, and the
+	 * next guess is found out. */
 	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
-	space->gap_limit = limit;
-	space->gap_from = s.top;
-	space->gap_npages = npages - 1;
+	if (turn == space->gap_turn) {
+		space->gap_limit = limit;
+		space->gap_from = space->gap_top = s.top;
+		space->gap_npages = npages - 1;
+	}
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 	return true;
 }

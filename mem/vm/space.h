@@ -50,10 +50,11 @@ struct space {
 	struct vmm_space_limits limits;
 
 	/* Hint for searches below gap_limit: no gap of more than gap_npages lies above
-	 * gap_from. Under gap_lock. */
+	 * gap_from, and no stack is near below gap_top (vm/area_walk.c). gap_turn counts
+	 * how often the hint was forgotten. Under gap_lock. */
 	struct mem_lock gap_lock;
-	vpn_t gap_limit, gap_from;
-	uint64_t gap_npages;
+	vpn_t gap_limit, gap_from, gap_top;
+	uint64_t gap_npages, gap_turn;
 
 	struct list link; /* vmm->spaces */
 };

@@ -349,6 +349,16 @@ static void search_near_a_stack(uint64_t i)
 		CHECK_OK(vmm_map(space, &args, &out));
 		CHECK(out + PAGE_SIZE <= AWAY - 256 * PAGE_SIZE);
 	}
+	/* Nor does a hole that opens right below the stack become room. */
+	vaddr_t limit = AWAY + 2 * PAGE_SIZE, beside = AWAY - 20 * PAGE_SIZE;
+	struct vm_map_args args = {.bytes = PAGE_SIZE, .prot = RW, .maxprot = 7, .limit = limit};
+	map_at(space, beside, 20, RW, 0);
+	CHECK_OK(vmm_map(space, &args, &out));
+	CHECK_EQ(out, beside - PAGE_SIZE); /* beside what is there already, it may be */
+	unmap_at(space, out, 21);
+	args.bytes = 4 * PAGE_SIZE;
+	CHECK_OK(vmm_map(space, &args, &out));
+	CHECK(out + 4 * PAGE_SIZE <= AWAY - 256 * PAGE_SIZE);
 	pitfall_end(space);
 }
 
