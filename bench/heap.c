@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How fast the heap is, and how much it holds, beside others.
+ * How fast the heap is and how much it holds, and others.
  *
- *     bench_heap [--quick] [--peer NAME=LIBRARY.so]... [ROW...]
- *     bench_heap --child PEER ROW            (what the first form starts)
+ *     bench_heap --list               the peers, measurements and rows there are
+ *     bench_heap PEER MEASUREMENT     run one; prints its value
  *
- * Each row runs in a process of its own per peer: ours calls the heap, `null`
- * an allocator that only counts up (what the harness costs; taken off all
- * others), the rest are malloc and free of the C library or of a library put
- * before it. Rounds of all peers are interleaved and medians taken; time is the
- * thread's own CPU time, so that a busy machine disturbs little. A line per
- * row: `row ours peer ratio goal ok|MISS|SKIP`, the peer being the best of them.
+ * tools/bench.py runs each measurement on each peer in turn, a process each, several
+ * rounds, and takes medians. `ours` calls the heap, `null` an allocator that only
+ * counts up (what the harness costs), `malloc` the C library's or that of a library
+ * put before it. Time is the thread's own CPU time, so that a busy machine disturbs
+ * little.
  */
 #define _GNU_SOURCE
 #include <mem/heap.h>
@@ -124,8 +123,6 @@ static inline void touch(void *block)
 	*(volatile char *)block = 1;
 }
 
-static unsigned scale = 1; /* operations are divided by this */
-
 static unsigned short *random_sizes(size_t n, unsigned least, unsigned most)
 {
 	unsigned short *sizes = calloc(n, sizeof(*sizes));
@@ -141,7 +138,7 @@ static double lifo(unsigned least, unsigned most)
 	enum { SIZES = 4096, DEPTH = 16 };
 	unsigned short *sizes = random_sizes(SIZES, least, most);
 	void *stack[DEPTH];
-	unsigned n = 400000 / scale;
+	unsigned n = 400000;
 	double start = 0;
 	for (unsigned i = 0; i < n + n / 4; i++) {
 		if (i == n / 4)
@@ -161,7 +158,7 @@ static double fifo(unsigned least, unsigned most)
 	enum { BATCH = 1000 };
 	unsigned short *sizes = random_sizes(BATCH, least, most);
 	static void *got[BATCH];
-	unsigned n = 3000 / scale;
+	unsigned n = 3000;
 	double start = 0;
 	for (unsigned i = 0; i < n + n / 4; i++) {
 		if (i == n / 4)
@@ -210,7 +207,7 @@ static double replacement(unsigned n)
 {
 	fill(n);
 	replace(n, n);
-	unsigned times = 2000000 / scale;
+	unsigned times = 2000000;
 	double start = now_ns();
 	replace(n, times);
 	return (now_ns() - start) / times;
@@ -287,7 +284,7 @@ static double remote(unsigned least, unsigned most)
 {
 	enum { SIZES = 4096 };
 	unsigned short *sizes = random_sizes(SIZES, least, most);
-	handed = 1500000 / scale;
+	handed = 1500000;
 	pthread_t thread;
 	pthread_create(&thread, NULL, consumer, NULL);
 	double start = 0;
@@ -400,150 +397,65 @@ static double row_held_200k(void)
 static const struct row {
 	const char *name, *unit;
 	double (*run)(void);
-	double goal;   /* ratio to the best peer, or the value itself */
-	bool absolute; /* goal is the value; nothing is taken off */
+	const char *peer; /* best: the fastest of the others; `-`: none */
+	double goal;      /* of ours over the peer's; of ours alone without a peer */
+	bool once;        /* a count, the same each time */
+	const char *title;
 } rows[] = {
-    {"lifo_16_1024", "ns", row_lifo_small, 0.80, false},
-    {"lifo_4k_8k", "ns", row_lifo_4k, 0.60, false},
-    {"fifo_16_256", "ns", row_fifo_256, 0.80, false},
-    {"fifo_1k", "ns", row_fifo_1k, 0.55, false},
-    {"fifo_4k_8k", "ns", row_fifo_4k, 0.65, false},
-    {"random_10k", "ns", row_random_10k, 0.85, false},
-    {"random_200k", "ns", row_random_200k, 0.65, false},
-    {"remote_64", "ns", row_remote_64, 0.75, false},
-    {"remote_mixed", "ns", row_remote_mixed, 0.30, false},
-    {"held_10k", "x", row_held_10k, 1.20, true},
-    {"held_200k", "x", row_held_200k, 1.06, true},
-    {"held_shrunk", "x", held_after_shrinking, 1.5, true},
-    {"instructions_64", "", instructions, 60, true},
+    {"lifo-1k", "ns", row_lifo_small, "best", 0.80, false, "LIFO pairs, 16 to 1024 B"},
+    {"lifo-8k", "ns", row_lifo_4k, "best", 0.60, false, "LIFO pairs, 4 to 8 KiB"},
+    {"fifo-256", "ns", row_fifo_256, "best", 0.80, false, "FIFO of 1000, to 256 B"},
+    {"fifo-1k", "ns", row_fifo_1k, "best", 0.55, false, "FIFO of 1000, 1 KiB"},
+    {"fifo-8k", "ns", row_fifo_4k, "best", 0.65, false, "FIFO of 1000, 4 to 8 KiB"},
+    {"random-10k", "ns", row_random_10k, "best", 0.85, false, "random sizes, 10 k live"},
+    {"random-200k", "ns", row_random_200k, "best", 0.65, false, "random sizes, 200 k live"},
+    {"remote-64", "ns", row_remote_64, "best", 0.75, false, "freed elsewhere, 64 B"},
+    {"remote-mixed", "ns", row_remote_mixed, "best", 0.30, false, "freed elsewhere, mixed"},
+    {"held-10k", "", row_held_10k, "-", 1.20, true, "held over live, 10 k"},
+    {"held-200k", "", row_held_200k, "-", 1.06, true, "held over live, 200 k"},
+    {"held-shrunk", "", held_after_shrinking, "-", 1.5, true, "the same, shrunk to 10 %"},
+    {"instructions", "", instructions, "-", 60, true, "a 64 B pair, instructions"},
 };
 
-/* ---- children ---------------------------------------------------------------------------- */
-
-static int child(const char *peer, const char *name)
+static int list(void)
 {
-	if (getenv("BENCH_QUICK"))
-		scale = 10;
-	alloc = malloc;
-	give = free;
+	printf("peer\tnull\npeer\tours\npeer\tmalloc\n");
+	for (unsigned i = 0; i < ARRAY_COUNT(rows); i++)
+		printf("measurement\t%s\t%s\n", rows[i].name, rows[i].once ? "once" : "rounds");
+	for (unsigned i = 0; i < ARRAY_COUNT(rows); i++)
+		printf("row\t%s\t%s\t0\t%s\t%s\t%g\tmax\tgross\t%s\n", rows[i].name, rows[i].name,
+		       rows[i].unit, rows[i].peer, rows[i].goal, rows[i].title);
+	return 0;
+}
+
+static bool select_peer(const char *peer)
+{
 	if (!strcmp(peer, "null")) {
 		alloc = null_alloc;
 		give = null_give;
-	} else if (!strcmp(peer, "ours")) {
+		return true;
+	}
+	if (!strcmp(peer, "ours")) {
 		plain_init(1 << 20, 2);
-		if (heap_create(&heap, &area) != MEM_OK)
-			return 1;
 		alloc = our_alloc;
 		give = our_give;
+		return heap_create(&heap, &area) == MEM_OK;
 	}
-	for (unsigned i = 0; i < ARRAY_COUNT(rows); i++)
-		if (!strcmp(rows[i].name, name)) {
-			printf("%.4f\n", rows[i].run());
-			return 0;
-		}
-	return 2;
-}
-
-#define MAX_PEERS 8
-#define ROUNDS    5
-static struct peer {
-	const char *name, *library;
-} peers[MAX_PEERS] = {{"null", NULL}, {"ours", NULL}, {"glibc", NULL}};
-static unsigned peer_count = 3;
-
-static double run_child(const char *self, const struct peer *peer, const char *row)
-{
-	char command[4096];
-	snprintf(command, sizeof(command), "%s%s%s '%s' --child %s %s",
-		 peer->library ? "LD_PRELOAD='" : "", peer->library ? peer->library : "",
-		 peer->library ? "'" : "", self, peer->name, row);
-	FILE *f = popen(command, "r");
-	double value = -1;
-	if (!f || fscanf(f, "%lf", &value) != 1)
-		value = -1;
-	if (f)
-		pclose(f);
-	return value;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *values, unsigned n)
-{
-	qsort(values, n, sizeof(*values), compare);
-	return values[n / 2];
-}
-
-/* Returns 1 if the goal is missed. */
-static unsigned run_row(const char *self, const struct row *row, unsigned rounds)
-{
-	static double values[MAX_PEERS][ROUNDS], result[MAX_PEERS];
-	for (unsigned r = 0; r < rounds; r++)
-		for (unsigned p = 0; p < peer_count; p++)
-			values[p][r] = run_child(self, &peers[p], row->name);
-	unsigned best = 2;
-	for (unsigned p = 0; p < peer_count; p++)
-		result[p] = median(values[p], rounds);
-	for (unsigned p = 1; p < peer_count; p++)
-		if (!row->absolute)
-			result[p] -= result[0];
-	for (unsigned p = 2; p < peer_count; p++)
-		if (result[p] > 0 && (result[best] <= 0 || result[p] < result[best]))
-			best = p;
-	double ratio = row->absolute ? result[1] : result[1] / result[best];
-	bool ok = ratio <= row->goal;
-	printf("%-16s %8.2f %8.2f %6.2f %6.2f %s  (best: %s", row->name, result[1], result[best],
-	       ratio, row->goal, ok ? "ok" : "MISS", peers[best].name);
-	for (unsigned p = 0; p < peer_count; p++)
-		printf("; %s %.2f", peers[p].name, result[p]);
-	printf(" %s)\n", row->unit);
-	fflush(stdout);
-	return !ok;
-}
-
-static bool wanted(const char *name, int argc, char **argv)
-{
-	bool any = false;
-	for (int i = 1; i < argc; i++)
-		if (argv[i]) {
-			any = true;
-			if (strstr(name, argv[i]))
-				return true;
-		}
-	return !any;
+	alloc = malloc;
+	give = free;
+	return !strcmp(peer, "malloc");
 }
 
 int main(int argc, char **argv)
 {
-	if (argc == 4 && !strcmp(argv[1], "--child"))
-		return child(argv[2], argv[3]);
-	unsigned rounds = ROUNDS;
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--quick")) {
-			setenv("BENCH_QUICK", "1", 1);
-			rounds = 3;
-			argv[i] = NULL;
-		} else if (!strcmp(argv[i], "--peer") && i + 1 < argc && peer_count < MAX_PEERS) {
-			char *name = argv[i + 1], *library = strchr(name, '=');
-			if (!library)
-				return 2;
-			*library = 0;
-			peers[peer_count++] = (struct peer){name, library + 1};
-			argv[i] = argv[i + 1] = NULL;
-			i++;
-		}
+	if (argc == 2 && !strcmp(argv[1], "--list"))
+		return list();
+	for (unsigned i = 0; argc == 3 && i < ARRAY_COUNT(rows); i++) {
+		if (strcmp(rows[i].name, argv[2]) || !select_peer(argv[1]))
+			continue;
+		printf("%.5f\n", rows[i].run());
+		return 0;
 	}
-	printf("%-16s %8s %8s %6s %6s\n", "row", "ours", "peer", "ratio", "goal");
-	unsigned n = 0, misses = 0;
-	for (unsigned i = 0; i < ARRAY_COUNT(rows); i++)
-		if (wanted(rows[i].name, argc, argv)) {
-			n++;
-			misses += run_row(argv[0], &rows[i], rounds);
-		}
-	printf("bench: %u rows, %u over goal, 0 skipped\n", n, misses);
-	return misses != 0;
+	fprintf(stderr, "usage: bench_heap --list | PEER MEASUREMENT\n");
+	return 2;
 }

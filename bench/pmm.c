@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How fast the frame allocator is, beside others, in one run.
+ * How fast the frame allocator is, and others.
  *
- *     bench_pmm [ROW...]
+ *     bench_pmm --list                the peers, measurements and rows there are
+ *     bench_pmm PEER MEASUREMENT      run one; prints its values
  *
- * Every row runs on each peer in turn, several rounds, and the median counts; the
- * null allocator's median, which is what the harness itself costs, is taken off
- * all of them. Time is the thread's own CPU time, so that a busy machine
- * disturbs little. A line per row: `row ours peer ratio goal ok|MISS|SKIP`.
+ * tools/bench.py runs each measurement on each peer in turn, a process each, several
+ * rounds, and takes medians; the null allocator's, which is what the harness itself
+ * costs, is taken off where a row says `net`. Time is the thread's own CPU time, so
+ * that a busy machine disturbs little.
  */
 #define _GNU_SOURCE
 #include "bench/pmm.h"
+#include "base/util.h"
 #include "tests/machine/plain.h"
 
 #include <pthread.h>
@@ -22,7 +24,6 @@
 #include <ucontext.h>
 
 #define GIB_PAGES ((uint64_t)1 << 18)
-#define ROUNDS    5
 
 static uint64_t random_state = 88172645463325252;
 
@@ -114,9 +115,7 @@ static void row_bulk_16(const struct peer *p, double *out)
 
 static void row_random_free(const struct peer *p, double *out)
 {
-	double both[2];
-	bulk(p, both, GIB_PAGES, false);
-	out[0] = both[1];
+	bulk(p, out, GIB_PAGES, false);
 }
 
 static void replace(const struct peer *p, double *out, uint64_t npages)
@@ -382,165 +381,136 @@ static void row_instructions(const struct peer *p, double *out)
 	p->fini();
 }
 
+/* ---- before the first frame --------------------------------------------------------------- */
+
+/* The plain clock: most of this may be the kernel's work, or waiting. */
+static double wall_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* From a memory map of 1 TiB to its first frame. */
+static void row_setup(const struct peer *p, double *out)
+{
+	double start = wall_ms();
+	p->init(1024 * GIB_PAGES, 2);
+	if (p->alloc(0, 0) == BENCH_NONE)
+		abort();
+	out[0] = wall_ms() - start;
+	p->fini();
+}
+
+static void row_metadata(const struct peer *p, double *out)
+{
+	p->init(16 * GIB_PAGES, 8);
+	out[0] = p->metadata ? (double)p->metadata() / 16384 : 0;
+	p->fini();
+}
+
 /* ---- all rows ---------------------------------------------------------------------------- */
 
-struct row {
+/* What is run: once for each peer and round, in a process of its own. */
+static const struct measurement {
 	const char *name;
 	void (*run)(const struct peer *p, double *out);
-	unsigned index; /* in out[] */
-	double goal;    /* ratio to the peer; or absolute where peer is NULL */
+	bool once; /* counts, the same each time */
+} measurements[] = {
+    {"pair", row_pair, false},
+    {"instructions", row_instructions, true},
+    {"bulk-1g", row_bulk_1, false},
+    {"bulk-16g", row_bulk_16, false},
+    {"random", row_random_free, false},
+    {"replace-1g", row_replace_1, false},
+    {"replace-16g", row_replace_16, false},
+    {"huge", row_huge, false},
+    {"mixed", row_mixed, false},
+    {"remote", row_remote, false},
+    {"threads", row_threads, false},
+    {"worst", row_worst, false},
+    {"whole", row_whole, true},
+    {"metadata", row_metadata, true},
+    {"setup", row_setup, false},
+};
+
+/* A line of the table: which number of a measurement, beside whose, and the goal. */
+static const struct row {
+	const char *name, *measurement;
+	unsigned value;
+	const char *unit;
+	const char *peer;            /* `-`: none; `self:N`: our own value N of the measurement */
+	double goal;                 /* of ours over the peer's; of ours alone without a peer */
+	const char *sense, *harness; /* max or min; net: the null allocator's value is taken off */
+	const char *title;
+} rows[] = {
+    {"pair", "pair", 0, "ns", "llfree", 0.10, "max", "net", "one frame, taken and given"},
+    {"pair-buddy", "pair", 0, "ns", "buddy", 1.5, "max", "net", "the same beside a buddy model"},
+    {"pair-instructions", "instructions", 0, "", "-", 60, "max", "net", "the same, instructions"},
+    {"bulk-alloc-1g", "bulk-1g", 0, "ns", "llfree", 0.06, "max", "net", "fill 1 GiB, a frame"},
+    {"bulk-free-1g", "bulk-1g", 1, "ns", "llfree", 0.06, "max", "net", "free 1 GiB in order"},
+    {"bulk-alloc-16g", "bulk-16g", 0, "ns", "llfree", 0.06, "max", "net", "fill 16 GiB, a frame"},
+    {"bulk-free-16g", "bulk-16g", 1, "ns", "llfree", 0.06, "max", "net", "free 16 GiB in order"},
+    {"random-free", "random", 1, "ns", "llfree", 0.20, "max", "net", "free 1 GiB in any order"},
+    {"replace-1g", "replace-1g", 0, "ns", "llfree", 0.15, "max", "net",
+     "random replacement, 1 GiB"},
+    {"replace-16g", "replace-16g", 0, "ns", "llfree", 0.08, "max", "net", "the same, 16 GiB"},
+    {"huge-pair", "huge", 0, "ns", "llfree", 0.10, "max", "net", "2 MiB, taken and given"},
+    {"huge-bulk", "huge", 1, "ns", "llfree", 0.20, "max", "net", "16 GiB in 2 MiB blocks"},
+    {"mixed", "mixed", 0, "ns", "llfree", 0.30, "max", "net", "orders 0 to 9, mixed"},
+    {"remote", "remote", 0, "ns", "llfree", 0.10, "max", "net", "freed on another CPU"},
+    {"threads", "threads", 1, "ns", "self:0", 1.15, "max", "gross", "two threads over one"},
+    {"p999-alloc", "worst", 0, "ns", "llfree", 0.5, "max", "net", "99.9 of 100 takes are below"},
+    {"p999-free", "worst", 1, "ns", "-", 400, "max", "net", "99.9 of 100 gives are below"},
+    {"whole-replace", "whole", 0, "", "-", 0.97, "min", "gross", "2 MiB whole, replaced at 50 %"},
+    {"whole-churn", "whole", 1, "", "-", 0.85, "min", "gross", "2 MiB whole, churned at 10 %"},
+    {"metadata", "metadata", 0, "KiB", "-", 36, "max", "gross", "metadata of 1 GiB"},
+    {"setup-1t", "setup", 0, "ms", "-", 1, "max", "gross", "set-up of 1 TiB"},
+};
+
+static const struct {
+	const char *name;
 	const struct peer *peer;
-	bool at_least; /* the goal is a lower bound */
-	bool net;      /* take the null row off */
-};
-
+} peers[] = {
+    {"null", &peer_null},          {"ours", &peer_quire},
+    {"records", &peer_quire_user}, {"buddy", &peer_buddy},
 #ifdef BENCH_LLFREE
-#define LL &peer_llfree
-#else
-#define LL (const struct peer *)1 /* SKIP */
+    {"llfree", &peer_llfree},
 #endif
-
-static const struct row rows[] = {
-    {"order-0 pair", row_pair, 0, 0.10, LL, false, true},
-    {"order-0 pair vs buddy", row_pair, 0, 1.5, &peer_buddy, false, true},
-    {"order-0 pair, instructions", row_instructions, 0, 60, NULL, false, true},
-    {"bulk alloc 1 GiB", row_bulk_1, 0, 0.06, LL, false, true},
-    {"sequential free 1 GiB", row_bulk_1, 1, 0.06, LL, false, true},
-    {"bulk alloc 16 GiB", row_bulk_16, 0, 0.06, LL, false, true},
-    {"sequential free 16 GiB", row_bulk_16, 1, 0.06, LL, false, true},
-    {"random free", row_random_free, 0, 0.20, LL, false, true},
-    {"random replace 1 GiB", row_replace_1, 0, 0.15, LL, false, true},
-    {"random replace 16 GiB", row_replace_16, 0, 0.08, LL, false, true},
-    {"2 MiB pair", row_huge, 0, 0.10, LL, false, true},
-    {"bulk 2 MiB", row_huge, 1, 0.20, LL, false, true},
-    {"mixed orders 0-9", row_mixed, 0, 0.30, LL, false, true},
-    {"freed on another CPU", row_remote, 0, 0.10, LL, false, true},
-    {"p99.9 alloc", row_worst, 0, 0.5, LL, false, true},
-    {"p99.9 free, ns", row_worst, 1, 400, NULL, false, true},
-    {"whole blocks, replace at 50 %", row_whole, 0, 0.97, NULL, true, false},
-    {"whole blocks, churn at 10 %", row_whole, 1, 0.85, NULL, true, false},
 };
 
-static int compare_double(const void *a, const void *b)
+static int list(void)
 {
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-/* Medians of a row function over all peers, interleaved; cached between rows. */
-#define MAX_PEERS 5
-static const struct peer *peers[MAX_PEERS];
-static unsigned npeers;
-static struct {
-	void (*run)(const struct peer *, double *);
-	double median[MAX_PEERS][2];
-} results[32];
-static unsigned nresults;
-
-static double measure(const struct row *row, const struct peer *p)
-{
-	unsigned r, who = 0;
-	for (r = 0; r < nresults && results[r].run != row->run; r++)
-		;
-	if (r == nresults) {
-		static double samples[MAX_PEERS][2][ROUNDS];
-		results[nresults++].run = row->run;
-		bool once = row->run == row_whole || row->run == row_instructions;
-		unsigned rounds = once ? 1 : ROUNDS;
-		for (unsigned round = 0; round < rounds; round++)
-			for (unsigned i = 0; i < npeers; i++) {
-				double out[2] = {0, 0};
-				row->run(peers[i], out);
-				samples[i][0][round] = out[0];
-				samples[i][1][round] = out[1];
-			}
-		for (unsigned i = 0; i < npeers; i++)
-			for (unsigned k = 0; k < 2; k++) {
-				qsort(samples[i][k], rounds, sizeof(double), compare_double);
-				results[r].median[i][k] = samples[i][k][rounds / 2];
-			}
-	}
-	while (peers[who] != p)
-		who++;
-	double value = results[r].median[who][row->index];
-	if (row->net && p != &peer_null)
-		value -= results[r].median[0][row->index];
-	return value;
-}
-
-static bool wanted(const char *name, int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++)
-		if (strstr(name, argv[i]))
-			return true;
-	return argc <= 1;
-}
-
-static unsigned over, skipped, shown;
-
-static void show(const char *name, double ours, double other, bool absolute, double goal,
-		 bool at_least, bool skip)
-{
-	double value = absolute ? ours : ours / other;
-	bool ok = at_least ? value >= goal : value <= goal;
-	char peer[32] = "-", ratio[32] = "-";
-	if (!absolute && !skip) {
-		snprintf(peer, sizeof(peer), "%.2f", other);
-		snprintf(ratio, sizeof(ratio), "%.3f", value);
-	}
-	printf("%-32s %9.2f %9s %7s %s%.2f %s\n", name, ours, peer, ratio,
-	       at_least ? ">=" : "<=", goal,
-	       skip ? "SKIP"
-	       : ok ? "ok"
-		    : "MISS");
-	fflush(stdout);
-	shown++;
-	skipped += skip;
-	over += !skip && !ok;
+	for (unsigned i = 0; i < ARRAY_COUNT(peers); i++)
+		printf("peer\t%s\n", peers[i].name);
+	for (unsigned i = 0; i < ARRAY_COUNT(measurements); i++)
+		printf("measurement\t%s\t%s\n", measurements[i].name,
+		       measurements[i].once ? "once" : "rounds");
+	for (unsigned i = 0; i < ARRAY_COUNT(rows); i++)
+		printf("row\t%s\t%s\t%u\t%s\t%s\t%g\t%s\t%s\t%s\n", rows[i].name,
+		       rows[i].measurement, rows[i].value, rows[i].unit, rows[i].peer, rows[i].goal,
+		       rows[i].sense, rows[i].harness, rows[i].title);
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	frames = malloc(16 * GIB_PAGES * sizeof(*frames));
-	memset(frames, 0, 16 * GIB_PAGES * sizeof(*frames));
-	peers[npeers++] = &peer_null;
-	peers[npeers++] = &peer_quire;
-	peers[npeers++] = &peer_quire_user;
-	peers[npeers++] = &peer_buddy;
-#ifdef BENCH_LLFREE
-	peers[npeers++] = &peer_llfree;
-#endif
-	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		const struct row *row = &rows[i];
-		if (!wanted(row->name, argc, argv))
+	const struct peer *peer = NULL;
+	if (argc == 2 && !strcmp(argv[1], "--list"))
+		return list();
+	for (unsigned i = 0; argc == 3 && i < ARRAY_COUNT(peers); i++)
+		if (!strcmp(peers[i].name, argv[1]))
+			peer = peers[i].peer;
+	for (unsigned i = 0; peer && i < ARRAY_COUNT(measurements); i++) {
+		if (strcmp(measurements[i].name, argv[2]))
 			continue;
-		bool skip = row->peer == (const struct peer *)1;
-		double ours = measure(row, &peer_quire);
-		show(row->name, ours, row->peer && !skip ? measure(row, row->peer) : 0, !row->peer,
-		     row->goal, row->at_least, skip);
-		printf("#   %-28s null %.2f, with records %.2f, buddy %.2f\n", "",
-		       measure(row, &peer_null), measure(row, &peer_quire_user),
-		       measure(row, &peer_buddy));
+		double out[2] = {0, 0};
+		frames = malloc(16 * GIB_PAGES * sizeof(*frames));
+		memset(frames, 0, 16 * GIB_PAGES * sizeof(*frames));
+		measurements[i].run(peer, out);
+		printf("%.5f %.5f\n", out[0], out[1]);
+		return 0;
 	}
-	if (wanted("two threads", argc, argv)) {
-		double one[ROUNDS], two[ROUNDS];
-		for (int r = 0; r < ROUNDS; r++) {
-			double out[2];
-			row_threads(&peer_quire, out);
-			one[r] = out[0];
-			two[r] = out[1];
-		}
-		qsort(one, ROUNDS, sizeof(double), compare_double);
-		qsort(two, ROUNDS, sizeof(double), compare_double);
-		show("two threads vs one", two[ROUNDS / 2], one[ROUNDS / 2], false, 1.15, false,
-		     false);
-	}
-	if (wanted("metadata", argc, argv)) {
-		peer_quire.init(16 * GIB_PAGES, 8);
-		show("metadata, KiB per GiB", (double)peer_quire.metadata() / 16384, 0, true, 36,
-		     false, false);
-		peer_quire.fini();
-	}
-	printf("bench: %u rows, %u over goal, %u skipped\n", shown, over, skipped);
-	return over != 0;
+	fprintf(stderr, "usage: bench_pmm --list | PEER MEASUREMENT\n");
+	return 2;
 }

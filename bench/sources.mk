@@ -1,23 +1,26 @@
 # Benchmarks: binaries of the bench flavour, not tests.
 #
-#   make bench [LLFREE_DIR=folder with LLFree-C's sources] [ROWS='pair bulk']
+#   make bench [LLFREE_DIR=folder of a built LLFree-C] [ROWS='pair heap/lifo']
+#              [PEERS='name=malloc.so ...'] [ROUNDS=5]
+#   make bench-pmm, make bench-heap      one half of the rows
+#   make bench-docs                      put the last whole run into docs/
 #
-# LLFree-C is built beside the project; nothing of it is kept here.
+# LLFree-C is built beside the project, by its own makefile (DEBUG=0); only the
+# library and the headers found there are used, and nothing of it is kept here.
 
 BENCH_PMM := $(BUILD)/bench/bench_pmm$(if $(LLFREE_DIR),_llfree)
 BENCH_PMM_OBJ := $(patsubst %,$(BUILD)/bench/%.o,bench/pmm_peers.c tests/machine/plain.c)
 
-ifdef LLFREE_DIR
-LLFREE_CC := clang -std=gnu2x -O2 -march=native -fomit-frame-pointer -DSTD \
-	-I$(LLFREE_DIR)/src -I$(LLFREE_DIR)/include -I$(LLFREE_DIR)/std
-LLFREE_OBJ := $(patsubst $(LLFREE_DIR)/src/%.c,$(BUILD)/bench/llfree/%.o,$(wildcard $(LLFREE_DIR)/src/*.c))
-$(BUILD)/bench/llfree/%.o: $(LLFREE_DIR)/src/%.c
+ifneq ($(LLFREE_DIR),)
+LLFREE_LIB := $(firstword $(wildcard $(LLFREE_DIR)/build/*.a $(LLFREE_DIR)/*.a))
+ifeq ($(LLFREE_LIB),)
+$(error LLFREE_DIR=$(LLFREE_DIR) holds no library (build/*.a): build LLFree-C there first)
+endif
+$(BUILD)/bench/llfree/peer.o: bench/pmm_llfree.c bench/pmm.h $(LLFREE_LIB)
 	@mkdir -p $(@D)
-	$(call say,CC [llfree],$<) $(LLFREE_CC) -w -c -o $@ $<
-$(BUILD)/bench/llfree/peer.o: bench/pmm_llfree.c bench/pmm.h
-	@mkdir -p $(@D)
-	$(call say,CC [llfree],$<) $(LLFREE_CC) -w -Imem/include -I. -c -o $@ $<
-BENCH_PMM_OBJ += $(LLFREE_OBJ) $(BUILD)/bench/llfree/peer.o $(BUILD)/bench/bench/pmm.llfree.o
+	$(call say,CC [llfree],$<) clang -std=gnu2x -O2 -DSTD -I$(LLFREE_DIR)/src \
+		-I$(LLFREE_DIR)/include -I$(LLFREE_DIR)/std -w -Imem/include -I. -c -o $@ $<
+BENCH_PMM_OBJ += $(BUILD)/bench/llfree/peer.o $(BUILD)/bench/bench/pmm.llfree.o $(LLFREE_LIB)
 else
 BENCH_PMM_OBJ += $(BUILD)/bench/bench/pmm.c.o
 endif
@@ -29,20 +32,18 @@ $(BUILD)/bench/bench/pmm.llfree.o: bench/pmm.c bench/pmm.h
 $(BENCH_PMM): $(BENCH_PMM_OBJ) $(BUILD)/bench/libmem.a
 	$(call say,LD [bench],$@) $(CC) $(bench_flags) -o $@ $^ -lpthread
 
-.PHONY: bench-pmm
-bench-pmm: $(BENCH_PMM)
-	$(Q)$(BENCH_PMM) $(ROWS)
-
-# The heap, beside malloc of the C library and of PEERS='NAME=LIBRARY.so ...'.
 BENCH_HEAP := $(BUILD)/bench/bench_heap
 $(BENCH_HEAP): $(patsubst %,$(BUILD)/bench/%.o,bench/heap.c tests/machine/plain.c) $(BUILD)/bench/libmem.a
 	$(call say,LD [bench],$@) $(CC) $(bench_flags) -o $@ $^ -lpthread
 
-.PHONY: bench-heap
-bench-heap: $(BENCH_HEAP)
-	$(Q)$(BENCH_HEAP) $(if $(QUICK),--quick) $(foreach p,$(PEERS),--peer $(p)) $(ROWS)
+BENCH = python3 tools/bench.py $(if $(ROUNDS),--rounds '$(ROUNDS)') $(foreach p,$(PEERS),--peer '$(p)')
 
-.PHONY: bench
+.PHONY: bench bench-pmm bench-heap bench-docs
 bench: $(BENCH_PMM) $(BENCH_HEAP)
-	$(Q)$(BENCH_PMM) $(ROWS); pmm=$$?; $(BENCH_HEAP) $(if $(QUICK),--quick) \
-		$(foreach p,$(PEERS),--peer $(p)) $(ROWS) && exit $$pmm
+	$(Q)$(BENCH) pmm=$(BENCH_PMM) heap=$(BENCH_HEAP) $(ROWS)
+bench-pmm: $(BENCH_PMM)
+	$(Q)$(BENCH) pmm=$(BENCH_PMM) $(ROWS)
+bench-heap: $(BENCH_HEAP)
+	$(Q)$(BENCH) heap=$(BENCH_HEAP) $(ROWS)
+bench-docs:
+	$(Q)python3 tools/bench.py --docs

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""The picture of a benchmark run: a bar a row, its goal a line across all of them.
+
+What is drawn is how much of its goal a row uses: 100 % is the goal, shorter is
+better. Rows are so different in kind (ratios, bytes, milliseconds) that only this
+has one scale for all. Colours follow the reader's light or dark background.
+"""
+
+import html
+
+WIDTH, LEFT, BAR, RIGHT = 920, 300, 380, 240
+LINE, TOP = 22, 64
+MOST = 2.0  # bars end here, at twice the goal
+
+STYLE = """
+text { font: 13px 'DejaVu Sans', Verdana, sans-serif; fill: #24292f; }
+.small { font-size: 11px; fill: #57606a; }
+.head { font-weight: bold; }
+.ground { fill: #ffffff; stroke: #d0d7de; }
+.ok { fill: #2f81c8; } .miss { fill: #d1603d; } .skip { fill: #8c959f; }
+.goal { stroke: #24292f; stroke-width: 1.5; stroke-dasharray: 4 3; }
+.track { fill: #eaeef2; }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3; } .small { fill: #9198a1; }
+.ground { fill: #0d1117; stroke: #3d444d; }
+.ok { fill: #4493f8; } .miss { fill: #f0883e; } .skip { fill: #656c76; }
+.goal { stroke: #e6edf3; } .track { fill: #1f2630; }
+}
+"""
+
+
+def _used(result):
+    """The part of the goal that is used: 1 is the goal itself."""
+    value = result["judged"]
+    if result["sense"] == "min":
+        return result["goal"] / value if value > 0 else MOST
+    return max(value, 0) / result["goal"]
+
+
+def _number(value):
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _says(result):
+    if result["status"] == "SKIP":
+        return f"not measured: {result['reason']}"[:44]
+    sign = "≥" if result["sense"] == "min" else "≤"
+    unit = f" {result['unit']}" if result["unit"] else ""
+    if result["ratio"] is None:
+        return f"{_number(result['ours'])}{unit}, goal {sign} {result['goal']:g}"
+    return f"{_number(result['ratio'])} × {_number(result['peer'])}{unit}, " \
+           f"goal {sign} {result['goal']:g}"
+
+
+def _text(x, y, text, kind="", anchor="start"):
+    return f'<text x="{x}" y="{y}" class="{kind}" text-anchor="{anchor}">{html.escape(text)}</text>'
+
+
+def draw(document):
+    """The SVG of a run, as one string."""
+    rows = document["rows"]
+    height = TOP + LINE * len(rows) + 34
+    goal = LEFT + BAR / MOST
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+           f'viewBox="0 0 {WIDTH} {height}">', f"<style>{STYLE}</style>",
+           f'<rect class="ground" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" '
+           'rx="6"/>',
+           _text(16, 26, "How much of its goal each row uses: shorter is better", "head"),
+           _text(16, 44, f"{document['date']}, {document['machine']}", "small"),
+           _text(goal, TOP - 6, "goal", "small", "middle")]
+    for i, result in enumerate(rows):
+        y = TOP + LINE * i
+        part, _, name = result["row"].partition("/")
+        kind = {"pmm": "frames", "heap": "heap"}.get(part, part)
+        out.append(_text(LEFT - 10, y + 15, f"{kind}: {result['title'] or name}", "", "end"))
+        out.append(f'<rect class="track" x="{LEFT}" y="{y + 3}" width="{BAR}" height="16" rx="2"/>')
+        if result["judged"] is not None:
+            length = max(min(_used(result), MOST) / MOST * BAR, 2)
+            out.append(f'<rect class="{result["status"].lower()}" x="{LEFT}" y="{y + 3}" '
+                       f'width="{length:.1f}" height="16" rx="2"/>')
+            if _used(result) > MOST:
+                out.append(_text(LEFT + BAR - 4, y + 15, f"× {_number(_used(result))}", "small",
+                                 "end"))
+        out.append(_text(LEFT + BAR + 10, y + 15, _says(result), "small"))
+    out.append(f'<line class="goal" x1="{goal}" x2="{goal}" y1="{TOP}" '
+               f'y2="{TOP + LINE * len(rows)}"/>')
+    out.append(_text(16, height - 14, "Ratios are to the peer in the same run; bars end at twice "
+                     "the goal.", "small"))
+    return "\n".join(out + ["</svg>\n"])
