@@ -61,9 +61,12 @@ $(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds
 	$(call say,LD,$@) $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none \
 		-T kernel/kernel.lds -o $@ $(KERNEL_OBJ)
 
+# mem/ gets what it asks of every call inline; debug builds check that it asks rightly.
+KERNEL_MEM_CFLAGS := -fvisibility=hidden $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
+
 $(KERNEL_DIR)/mem/%.c.o: mem/%.c
 	@mkdir -p $(@D)
-	$(call say,CC,$<) $(CC) $(KERNEL_CFLAGS) -fvisibility=hidden -c -o $@ $<
+	$(call say,CC,$<) $(CC) $(KERNEL_CFLAGS) $(KERNEL_MEM_CFLAGS) -c -o $@ $<
 
 $(KERNEL_DIR)/%.c.o: %.c
 	@mkdir -p $(@D)
@@ -106,7 +109,7 @@ HOSTED_CFLAGS := $(COMMON) -Imem/include -Imem -I. -DMEM_HOSTED
 hosted_flags  := -O1 -DMEM_DEBUG -DMEM_POINTS -fsanitize=address,undefined -fno-sanitize-recover=all
 plain_flags   := -O1 -DMEM_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
 threads_flags := -O1 -DMEM_DEBUG -fsanitize=thread
-bench_flags   := -O2
+bench_flags   := -O2 -momit-leaf-frame-pointer -DMEM_HOST_INLINE='"tests/machine/plain_inline.h"'
 
 # $(1) flavour
 define flavour

@@ -75,15 +75,6 @@ static bool area_restore(struct heap_area *heap_area, void *pages, uint64_t npag
 
 static struct heap_area area = {area_map, area_unmap, area_drop, area_restore};
 
-static void *our_alloc(size_t bytes)
-{
-	return heap_alloc(heap, bytes);
-}
-static void our_give(void *block)
-{
-	heap_free(heap, block);
-}
-
 /* Addresses of memory that is there, so that touching blocks costs the same. */
 static char null_memory[1 << 20];
 static size_t null_at;
@@ -435,11 +426,15 @@ static bool select_peer(const char *peer)
 		give = null_give;
 		return true;
 	}
-	if (!strcmp(peer, "ours")) {
+	bool hardened = !strcmp(peer, "hardened");
+	if (hardened || !strcmp(peer, "ours")) {
 		plain_init(1 << 20, 2);
-		alloc = our_alloc;
-		give = our_give;
-		return heap_create(&heap, &area) == MEM_OK;
+		alloc = kmalloc;
+		give = kfree;
+		if (heap_create_as(&heap, &area, hardened ? HEAP_HARDENED : HEAP_FAST) != MEM_OK)
+			return false;
+		heap_set_default(heap);
+		return true;
 	}
 	alloc = malloc;
 	give = free;

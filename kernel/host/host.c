@@ -2,6 +2,7 @@
 /* The host contract of mem/ (mem/host.h) on this kernel; flush.c has the one
  * that takes thought, panic.c the fatal fault. */
 #include <kernel/boot.h>
+#include <kernel/host_inline.h>
 #include <kernel/log.h>
 #include <mem/host.h>
 
@@ -81,6 +82,16 @@ void host_preempt_disable(void)
 void host_preempt_enable(void)
 {
 	preempt_enable();
+}
+
+/* What their inline forms need. */
+_Static_assert(offsetof(struct cpu, id) == HOST_GS_CPU, "kernel/host_inline.h");
+_Static_assert(offsetof(struct cpu, preempt_count) == HOST_GS_PREEMPT, "kernel/host_inline.h");
+_Static_assert(offsetof(struct cpu, need_resched) == HOST_GS_DUE, "kernel/host_inline.h");
+
+void host_preempt_due(void)
+{
+	preempt_check();
 }
 
 void host_relax(void)

@@ -1,41 +1,66 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef MEM_HEAP_FAST_H
 #define MEM_HEAP_FAST_H
-/* The heap's shortest paths, to be inlined into the public calls. */
+/*
+ * The heap's shortest paths, to be inlined into the public calls. What they cannot
+ * serve they hand to another function as their last act, so that they need no stack
+ * frame: no large block, nothing of another CPU's, no refill, no misuse is decided
+ * here. A hardened heap's blocks all go the other way: its part_at leads to empty parts
+ * and its slabs have no `fast`.
+ */
 #include "heap/internal.h"
-#include "heap/seal.h"
 #include "slab/fast.h"
 
-static inline void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site)
+#define HEAP_INLINE static inline __attribute__((always_inline))
+
+HEAP_INLINE void *heap_alloc_fast(struct heap *heap, size_t bytes)
 {
-	if (!SLAB_DEBUG && likely(bytes <= HEAP_MAX_SMALL / 2)) {
-		unsigned number = heap_class_of(bytes);
-		struct slab_cache *cache = heap->classes[number];
-		void *block = slab_take_fast(cache);
-		if (likely(block != NULL)) {
-			if (number < HEAP_SEALED)
-				heap_seal(heap, block, cache->object_bytes, bytes);
-			return block;
-		}
-	}
-	return heap_alloc_slowly(heap, bytes, site);
+	size_t last = bytes - 1;
+	void *block;
+	if (unlikely(last >= HEAP_MAX_SMALL))
+		return heap_alloc_elsewhere(heap, bytes);
+	host_preempt_disable();
+	bool taken = slab_take_fast(heap_part(heap, host_cpu(), heap->part_at[last / 16]), &block);
+	host_preempt_enable();
+	return likely(taken) ? block : heap_alloc_elsewhere(heap, bytes);
 }
 
-static inline void heap_free_at(struct heap *heap, void *block, const void *site)
+HEAP_INLINE void heap_free_fast(struct heap *heap, void *block)
 {
-	if (unlikely(!block))
+	uintptr_t base = (uintptr_t)block & ~(uintptr_t)(HUGE_SIZE - 1);
+	if (unlikely(fast_read(&heap->known[segment_slot((uintptr_t)block)]) != base)) {
+		heap_free_elsewhere(heap, block);
 		return;
-	struct slab *slab = heap_find_slab(heap, block);
-	if (unlikely(!slab)) {
-		heap_free_large(heap, block, site);
-	} else if (SLAB_DEBUG) {
-		slab_give(slab, block, site);
-	} else {
-		unsigned index = slab_index(slab, block);
-		if (slab->sealed)
-			(void)heap_check_seal(heap, block, slab->stride);
-		slab_give_index(slab, index);
 	}
+	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
+	size_t page = ((uintptr_t)block >> PAGE_SHIFT) % SEGMENT_NPAGES;
+	unsigned unit = fast_read(&segment->map[page]);
+	struct slab *slab = (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+	host_preempt_disable();
+	struct slab_cpu *c = heap_part(heap, host_cpu(), slab->part_at);
+	enum slab_given given = slab_give_fast(slab, c, block);
+	if (unlikely(given == SLAB_SETTLE)) {
+		slab_settle_and_leave(slab, c);
+		return;
+	}
+	host_preempt_enable();
+	if (unlikely(given == SLAB_NOT_GIVEN))
+		heap_free_elsewhere(heap, block);
+}
+
+/* The public calls. Debug builds know the call site of every block; the others only of
+ * large ones, and take it where the short way ends. */
+HEAP_INLINE void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site)
+{
+	return SLAB_DEBUG ? heap_alloc_slowly(heap, bytes, site) : heap_alloc_fast(heap, bytes);
+}
+
+HEAP_INLINE void heap_free_at(struct heap *heap, void *block, const void *site)
+{
+	if (SLAB_DEBUG)
+		heap_free_slowly(heap, block, site);
+	else
+		heap_free_fast(heap, block);
 }
 
 #endif

@@ -38,24 +38,24 @@
  * memory is lost without anybody being told).
  */
 #include "heap/fast.h"
+#include "heap/seal.h"
+#include "slab/paths.h"
 
 /* ---- making and ending ----------------------------------------------------------- */
 
-/* Pages of a class's slabs: the fewest, from 4, that hold 16 blocks (8 of the
- * largest) and lose less than a sixty-fourth at the end; if none does, the ones
- * that lose least. */
-static unsigned slab_npages_for(size_t stride, unsigned *capacity)
+/* The slab for blocks of `stride`: the fewest pages, from `least`, that hold `enough`
+ * blocks and lose less than a sixty-fourth at the end; if none does, the ones that lose
+ * least. */
+static struct slab_shape shape_for(size_t stride, unsigned least, size_t enough, unsigned most)
 {
-	unsigned best = 4;
+	unsigned best = least;
 	size_t best_loss = SIZE_MAX;
-	size_t enough = stride > 2048 ? 8 : 16;
-	for (unsigned n = 4; n <= 32; n++) {
+	for (unsigned n = least; n <= most; n++) {
 		size_t bytes = n * PAGE_SIZE;
 		size_t count = mem_min(bytes / stride, (size_t)SLAB_MAX_BLOCKS);
-		if (!count || (count < enough && n < 32))
+		if (!count || (count < enough && n < most))
 			continue;
-		/* Per page, in 1/4096, to compare different numbers of pages. */
-		size_t loss = (bytes - count * stride) / n;
+		size_t loss = (bytes - count * stride) / n; /* per page */
 		if (loss < best_loss) {
 			best = n;
 			best_loss = loss;
@@ -63,35 +63,42 @@ static unsigned slab_npages_for(size_t stride, unsigned *capacity)
 		if (loss <= PAGE_SIZE / 64)
 			break;
 	}
-	*capacity = (unsigned)mem_min(best * PAGE_SIZE / stride, (uint64_t)SLAB_MAX_BLOCKS);
-	return best;
+	size_t count = mem_min(best * PAGE_SIZE / stride, (uint64_t)SLAB_MAX_BLOCKS);
+	mem_assert(count);
+	return (struct slab_shape){.npages = (uint16_t)best, .capacity = (uint16_t)count};
 }
 
-static void init_cache(struct heap *heap, struct slab_cache *cache, const char *name, size_t bytes,
-		       bool sealed)
+static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned number)
 {
+	bool large = number == HEAP_CLASSES;
+	size_t bytes = large ? sizeof(struct large) : heap_class_bytes(number);
 	/* Aligned to 16, or to its own size if that is a power of two to a page. */
 	size_t align = mem_min(bytes & -bytes, (size_t)PAGE_SIZE);
 	align = mem_max(align, (size_t)16);
-	unsigned capacity;
 	memset(cache, 0, sizeof(*cache));
-	cache->name = name;
+	cache->name = large ? "heap-large" : heap_class_name(number);
 	cache->home = &heap_slab_home;
 	cache->home_data = heap;
-	cache->sealed = sealed;
+	cache->number = (uint8_t)number;
+	cache->careful = heap_is_hardened(heap) && !large;
+	cache->sealed = cache->careful && number < HEAP_SEALED && !SLAB_DEBUG;
 	cache->object_bytes = bytes;
 	cache->align = align;
 	cache->stride = (uint32_t)slab_stride(bytes, align);
-	cache->slab_npages = slab_npages_for(cache->stride, &capacity);
-	cache->capacity = (uint16_t)capacity;
-	mem_assert(capacity);
+	cache->small = shape_for(cache->stride, 4, cache->stride > 2048 ? 8 : 16, 32);
+	cache->large = shape_for(cache->stride, 16, 32, cache->stride > 8192 ? 32 : 64);
+	cache->parts = heap->parts[0] + number * sizeof(struct slab_cpu);
+	cache->part_stride = HEAP_PART_BYTES;
+	cache->part_at = number * sizeof(struct slab_cpu);
 	slab_cache_init(cache, host_cpu_count());
 }
 
-static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages)
+static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages,
+		      enum heap_profile profile)
 {
 	heap->area = area;
 	heap->own_npages = npages;
+	heap->profile = profile;
 	list_init(&heap->segments);
 	list_init(&heap->full_segments);
 	for (unsigned i = 0; i < SEGMENT_HASH; i++)
@@ -99,31 +106,48 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	for (unsigned i = 0; i < LARGE_HASH; i++)
 		list_init(&heap->large_hash[i]);
 	list_init(&heap->large_queue);
+	for (unsigned i = 0; i < KNOWN_SEGMENTS; i++)
+		heap->known[i] = KNOWN_NONE;
+	for (unsigned i = 0; i < ARRAY_COUNT(heap->part_at); i++) {
+		unsigned number =
+		    heap_is_hardened(heap) ? HEAP_EMPTY_PART : heap_sealed_class(16 * (i + 1));
+		heap->part_at[i] = (uint16_t)(number * sizeof(struct slab_cpu));
+	}
 }
 
-mem_status heap_create(struct heap **out, struct heap_area *area)
+mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_profile profile)
 {
 	size_t heap_bytes = align_up(sizeof(struct heap), 64);
-	size_t cache_bytes = align_up(slab_cache_bytes(host_cpu_count()), 64);
-	size_t bytes = heap_bytes + (HEAP_CLASSES + 1) * cache_bytes;
+	size_t cache_bytes = align_up(sizeof(struct slab_cache), 64);
+	size_t part_bytes = host_cpu_count() * HEAP_PART_BYTES;
+	size_t bytes = heap_bytes + (HEAP_CLASSES + 1) * cache_bytes + part_bytes;
 	uint64_t npages = align_up(bytes, PAGE_SIZE) / PAGE_SIZE;
 	char *at = area->map(area, npages, 1, false);
 	if (!at)
 		return MEM_ENOMEM;
 	struct heap *heap = (struct heap *)(void *)at;
 	memset(heap, 0, sizeof(*heap));
-	init_heap(heap, area, npages);
-	at += heap_bytes;
-	for (unsigned i = 0; i < HEAP_CLASSES; i++, at += cache_bytes) {
-		heap->classes[i] = (struct slab_cache *)(void *)at;
-		init_cache(heap, heap->classes[i], heap_class_name(i), heap_class_bytes(i),
-			   i < HEAP_SEALED);
+	init_heap(heap, area, npages, profile);
+	for (unsigned cpu = 0; cpu < host_cpu_count(); cpu++) {
+		heap->parts[cpu] = at + heap_bytes + cpu * HEAP_PART_BYTES;
+		size_t empty = HEAP_EMPTY_PART * sizeof(struct slab_cpu);
+		memset(heap_part(heap, cpu, empty), 0, sizeof(struct slab_cpu));
+		slab_set_current(heap_part(heap, cpu, empty), slab_none());
 	}
-	heap->large_cache = (struct slab_cache *)(void *)at;
-	init_cache(heap, heap->large_cache, "heap-large", sizeof(struct large), false);
+	at += heap_bytes + part_bytes;
+	for (unsigned i = 0; i <= HEAP_CLASSES; i++, at += cache_bytes) {
+		struct slab_cache *cache = (struct slab_cache *)(void *)at;
+		*(i < HEAP_CLASSES ? &heap->classes[i] : &heap->large_cache) = cache;
+		init_cache(heap, cache, i);
+	}
 	heap->secret = heap->large_cache->secret;
 	*out = heap;
 	return MEM_OK;
+}
+
+mem_status heap_create(struct heap **out, struct heap_area *area)
+{
+	return heap_create_as(out, area, HEAP_HARDENED);
 }
 
 void heap_destroy(struct heap *heap)
@@ -161,17 +185,45 @@ static void *take(struct heap *heap, unsigned number, size_t bytes, const void *
 {
 	struct slab_cache *cache = heap->classes[number];
 	void *block = slab_take(cache, bytes, site);
-	if (!SLAB_DEBUG && block && cache->sealed)
+	if (block && cache->sealed)
 		heap_seal(heap, block, cache->object_bytes, bytes);
 	return block;
 }
 
 void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site)
 {
-	unsigned number = heap_class_of(bytes);
+	unsigned number = heap_class_of(heap, bytes);
 	void *block = number < HEAP_CLASSES ? take(heap, number, bytes, site)
 					    : heap_alloc_large(heap, bytes, PAGE_SIZE, site);
 	return likely(block != NULL) ? block : failed(heap);
+}
+
+void heap_free_slowly(struct heap *heap, void *block, const void *site)
+{
+	if (unlikely(!block))
+		return;
+	struct slab *slab = heap_find_slab(heap, block);
+	if (unlikely(!slab)) {
+		heap_free_large(heap, block, site);
+	} else if (SLAB_DEBUG) {
+		slab_give(slab, block, site);
+	} else {
+		if (slab->sealed) {
+			slab_assert_in_use(slab, block, "double free");
+			(void)heap_check_seal(heap, block, slab->stride);
+		}
+		slab_give_slowly(slab, block);
+	}
+}
+
+void *heap_alloc_elsewhere(struct heap *heap, size_t bytes)
+{
+	return heap_alloc_slowly(heap, bytes, __builtin_return_address(0));
+}
+
+void heap_free_elsewhere(struct heap *heap, void *block)
+{
+	heap_free_slowly(heap, block, __builtin_return_address(0));
 }
 
 void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site)
@@ -199,8 +251,8 @@ size_t heap_usable(struct heap *heap, const void *block)
 	struct slab *slab = heap_find_slab(heap, block);
 	if (!slab)
 		return heap_large_bytes(heap, block);
-	slab_assert_in_use(slab, block);
-	if (!SLAB_DEBUG && slab->sealed)
+	slab_assert_in_use(slab, block, "use after free");
+	if (slab->sealed)
 		return heap_check_seal(heap, block, slab->stride);
 	return slab_debug_bytes(slab, block);
 }
@@ -211,18 +263,22 @@ static bool resize_in_place(struct heap *heap, void *block, size_t bytes, const 
 {
 	struct slab *slab = heap_find_slab(heap, block);
 	if (!slab)
-		return heap_class_of(bytes) == HEAP_CLASSES &&
+		return heap_class_of(heap, bytes) == HEAP_CLASSES &&
 		       heap_resize_large(heap, block, bytes);
 	size_t room = slab->cache->object_bytes;
-	if (!slab->sealed)
+	if (!heap_is_hardened(heap)) {
+		if (bytes > room || bytes < room / 2)
+			return false;
+	} else if (slab->cache->number >= HEAP_SEALED) {
 		return bytes == room;
-	if (bytes > room || heap_with_seal(bytes) > room || bytes < room / 2)
+	} else if (bytes > room || heap_with_seal(bytes) > room || bytes < room / 2) {
 		return false;
+	}
 	if (heap_is_exact(bytes) && ((uintptr_t)block & (mem_min(bytes, (size_t)PAGE_SIZE) - 1)))
 		return false;
 	if (SLAB_DEBUG)
 		slab_debug_resize(slab, block, bytes, site);
-	else
+	else if (slab->sealed)
 		heap_seal(heap, block, room, bytes);
 	return true;
 }
@@ -316,7 +372,7 @@ static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
 		for (unsigned i = 0; i < slab->capacity; i++) {
-			uint64_t bits = slab->free[i / 64] | slab_remote(slab)[i / 64];
+			uint64_t bits = slab->word[i / 64].free | slab->word[i / 64].remote;
 			size_t bytes;
 			if ((bits >> (i % 64)) & 1 ||
 			    heap_read_seal(heap, slab_block(slab, i), slab->stride, &bytes))
@@ -332,8 +388,8 @@ static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
 bool heap_is_valid(struct heap *heap)
 {
 	for (unsigned i = 0; i < HEAP_CLASSES; i++)
-		if (!slab_is_valid(heap->classes[i]) || (!SLAB_DEBUG && heap->classes[i]->sealed &&
-							 !seals_are_sound(heap, heap->classes[i])))
+		if (!slab_is_valid(heap->classes[i]) ||
+		    (heap->classes[i]->sealed && !seals_are_sound(heap, heap->classes[i])))
 			return false;
 	if (!slab_is_valid(heap->large_cache) || !heap_segments_are_valid(heap) ||
 	    !heap_large_is_valid(heap))

@@ -39,16 +39,6 @@ static inline bool heap_is_exact(size_t bytes)
 	return !(bytes & (bytes - 1)) && bytes >= 16;
 }
 
-/* The class that serves `bytes`; HEAP_CLASSES: none, it gets pages. */
-static inline unsigned heap_class_of(size_t bytes)
-{
-	if (unlikely(bytes > HEAP_MAX_SMALL))
-		return HEAP_CLASSES;
-	if (heap_is_exact(bytes))
-		return HEAP_SEALED + bit_highest(bytes) - 4;
-	bytes = heap_with_seal(bytes);
-	return likely(bytes <= HEAP_MAX_SMALL) ? heap_sealed_class(bytes) : HEAP_CLASSES;
-}
 size_t heap_class_bytes(unsigned number);
 const char *heap_class_name(unsigned number);
 
@@ -60,11 +50,13 @@ const char *heap_class_name(unsigned number);
 #define UNIT_PAGES          17  /* pages of them in one segment, its own head included */
 #define SEGMENT_HASH        256
 #define KNOWN_SEGMENTS      1024
+#define KNOWN_NONE          ((uintptr_t)1)
 #define SEGMENT_MIN_NPAGES  64u
 #define HEAP_PREPARED_PAGES 16u /* free pages in segments that thread context tops up to */
 
 /* The first bytes of each 2 MiB-aligned segment. heap->lock, but for `map`. */
 struct segment {
+	struct slab none; /* zeros: the slab of pages that no slab lies in */
 	struct heap *heap;
 	struct list node; /* heap->segments or heap->full_segments */
 	struct list hash; /* heap->segment_hash */
@@ -122,7 +114,12 @@ struct heap {
 	struct heap_area *area;
 	uint64_t own_npages; /* that this structure and its caches lie in */
 	uintptr_t secret;
-	/* Segments lately asked for, by segment_slot(); atomic, 0: none. */
+	enum heap_profile profile;
+	char *parts[MEM_MAX_CPUS]; /* HEAP_PART_BYTES for each CPU: its part of each class */
+	/* By (bytes - 1) / 16: where the part of the class lies that serves them by the
+	 * short way. */
+	uint16_t part_at[HEAP_MAX_SMALL / 16];
+	/* Segments lately asked for, by segment_slot(); atomic, KNOWN_NONE: none. */
 	uintptr_t known[KNOWN_SEGMENTS];
 	struct slab_cache *classes[HEAP_CLASSES];
 	struct slab_cache *large_cache; /* of struct large */
@@ -144,10 +141,38 @@ struct heap {
 	uint64_t failures; /* atomic */
 };
 
+/* Parts of a CPU: one for each class, one for struct large, one that is always empty. */
+#define HEAP_EMPTY_PART (HEAP_CLASSES + 1)
+#define HEAP_PART_BYTES ((HEAP_CLASSES + 2) * sizeof(struct slab_cpu))
+
+static inline struct slab_cpu *heap_part(const struct heap *heap, unsigned cpu, size_t at)
+{
+	return (struct slab_cpu *)(void *)(heap->parts[cpu] + at);
+}
+
 /* Free pages with memory behind them. */
 static inline uint64_t heap_prepared(struct heap *heap)
 {
 	return atomic_read_relaxed(&heap->free_npages) - atomic_read_relaxed(&heap->dropped_npages);
+}
+
+static inline bool heap_is_hardened(const struct heap *heap)
+{
+	return heap->profile == HEAP_HARDENED;
+}
+
+/* The class that serves `bytes`; HEAP_CLASSES: none, it gets pages. Without seals the
+ * sealed classes serve all. */
+static inline unsigned heap_class_of(const struct heap *heap, size_t bytes)
+{
+	if (unlikely(bytes > HEAP_MAX_SMALL))
+		return HEAP_CLASSES;
+	if (!heap_is_hardened(heap))
+		return heap_sealed_class(bytes);
+	if (heap_is_exact(bytes))
+		return HEAP_SEALED + bit_highest(bytes) - 4;
+	bytes = heap_with_seal(bytes);
+	return likely(bytes <= HEAP_MAX_SMALL) ? heap_sealed_class(bytes) : HEAP_CLASSES;
 }
 
 static inline unsigned segment_slot(uintptr_t base)
@@ -182,6 +207,10 @@ void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const
 void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site);
 /* When the inline paths of fast.h cannot serve. */
 void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site);
+void heap_free_slowly(struct heap *heap, void *block, const void *site);
+/* The same, as a public call's last act: its call site is theirs. */
+void *heap_alloc_elsewhere(struct heap *heap, size_t bytes);
+void heap_free_elsewhere(struct heap *heap, void *block);
 MEM_NORETURN void heap_bad_seal(const void *block, size_t class_bytes);
 
 MEM_END_DECLS

@@ -157,9 +157,9 @@ static void give_units(struct segment *segment, unsigned unit, unsigned n)
 
 /* ---- slabs of the heap ----------------------------------------------------------------- */
 
-static unsigned descriptor_units(const struct slab_cache *cache)
+static unsigned descriptor_units(unsigned capacity)
 {
-	return (unsigned)(slab_descriptor_bytes(cache->words) / UNIT_BYTES);
+	return (unsigned)(slab_descriptor_bytes(slab_words(capacity)) / UNIT_BYTES);
 }
 
 static void relist(struct heap *heap, struct segment *segment)
@@ -173,7 +173,7 @@ struct cut {
 	struct segment *segment;
 	struct slab *slab; /* its descriptor; NULL: none was found */
 	unsigned page, npages;
-	uint64_t dropped; /* bit i: page + i has no memory yet */
+	uint64_t dropped; /* bit i: page + i has no memory yet (a slab has 64 pages at most) */
 };
 
 /* Take (or put back) the dropped state of the cut's pages. Locks: heap->lock. */
@@ -192,9 +192,10 @@ static void move_dropped(struct cut *cut, bool take)
 	}
 }
 
-static bool carve(struct segment *segment, struct slab_cache *cache, bool present, struct cut *cut)
+static bool carve(struct segment *segment, const struct slab_shape *shape, bool present,
+		  struct cut *cut)
 {
-	unsigned units = descriptor_units(cache), npages = cache->slab_npages;
+	unsigned units = descriptor_units(shape->capacity), npages = shape->npages;
 	unsigned unit = take_units(segment, units);
 	if (!unit)
 		return false;
@@ -214,14 +215,14 @@ static bool carve(struct segment *segment, struct slab_cache *cache, bool presen
 }
 
 /* The opposite. Locks: heap->lock. */
-static void uncarve(struct cut *cut, const struct slab_cache *cache)
+static void uncarve(struct cut *cut, unsigned capacity)
 {
 	struct segment *segment = cut->segment;
 	unsigned unit = (unsigned)(((uintptr_t)cut->slab & (HUGE_SIZE - 1)) / UNIT_BYTES);
 	for (unsigned i = 0; i < cut->npages; i++)
 		__atomic_store_n(&segment->map[cut->page + i], 0, __ATOMIC_RELAXED);
 	set_used(segment, cut->page, cut->npages, false);
-	give_units(segment, unit, descriptor_units(cache));
+	give_units(segment, unit, descriptor_units(capacity));
 	count_slab(segment, false);
 	move_dropped(cut, false);
 	relist(segment->heap, segment);
@@ -251,28 +252,28 @@ static bool restore(struct heap *heap, struct cut *cut, bool atomic)
 {
 	while (cut->dropped) {
 		unsigned first = bit_lowest(cut->dropped), n = 1;
-		while ((cut->dropped >> (first + n)) & 1)
+		while (first + n < 64 && (cut->dropped >> (first + n)) & 1)
 			n++;
 		char *at = (char *)cut->segment + (cut->page + first) * PAGE_SIZE;
 		if (!heap->area->restore(heap->area, at, n, atomic))
 			return false;
-		cut->dropped &= ~((((uint64_t)1 << n) - 1) << first);
+		cut->dropped &= ~((~(uint64_t)0 >> (64 - n)) << first);
 	}
 	return true;
 }
 
 /* A slab's pages and descriptor from the segments there are: of pages with memory
  * behind them, or of any. */
-static struct slab *take_slab(struct heap *heap, struct slab_cache *cache, bool present,
+static struct slab *take_slab(struct heap *heap, const struct slab_shape *shape, bool present,
 			      bool atomic, void **base)
 {
 	struct cut cut = {0};
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	struct segment *best = best_segment(heap, cache->slab_npages, present);
-	bool done = best && carve(best, cache, present, &cut);
+	struct segment *best = best_segment(heap, shape->npages, present);
+	bool done = best && carve(best, shape, present, &cut);
 	if (best && !done) /* its last pages went for descriptors: any other will do */
 		list_for_each (node, &heap->segments)
-			if (carve(list_entry(node, struct segment, node), cache, present, &cut))
+			if (carve(list_entry(node, struct segment, node), shape, present, &cut))
 				break;
 	/* Descriptors take pages, too: what has become full is listed as such. */
 	if (best && (!done || !best->nfree))
@@ -286,7 +287,7 @@ static struct slab *take_slab(struct heap *heap, struct slab_cache *cache, bool 
 		return NULL;
 	if (!restore(heap, &cut, atomic)) {
 		irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-		uncarve(&cut, cache);
+		uncarve(&cut, shape->capacity);
 		mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 		return NULL;
 	}
@@ -320,14 +321,14 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
-/* Map one more segment, with room for a slab of `cache`. */
-static bool grow(struct heap *heap, const struct slab_cache *cache, bool atomic)
+/* Map one more segment, with room for a slab of `slab_npages`. */
+static bool grow(struct heap *heap, unsigned slab_npages, bool atomic)
 {
 	uint64_t held = atomic_read_relaxed(&heap->segment_npages);
 	unsigned npages = SEGMENT_MIN_NPAGES;
 	while (npages < SEGMENT_NPAGES && npages < held / 4)
 		npages *= 2;
-	unsigned least = cache->slab_npages + 2; /* head, and a page of descriptors */
+	unsigned least = slab_npages + 2; /* head, and a page of descriptors */
 	for (;; npages = npages / 2 > least ? npages / 2 : least) {
 		void *pages = heap->area->map(heap->area, npages, SEGMENT_NPAGES, atomic);
 		if (pages) {
@@ -349,24 +350,38 @@ static bool shed(struct heap *heap)
 	return n > 0;
 }
 
-static struct slab *segment_make(struct slab_cache *cache, bool atomic)
+static struct slab *make_shaped(struct slab_cache *cache, const struct slab_shape *shape,
+				bool atomic)
 {
 	struct heap *heap = cache->home_data;
 	void *base;
-	struct slab *slab = take_slab(heap, cache, true, atomic, &base);
+	struct slab *slab = take_slab(heap, shape, true, atomic, &base);
 	if (!slab && shed(heap))
-		slab = take_slab(heap, cache, true, atomic, &base);
+		slab = take_slab(heap, shape, true, atomic, &base);
 	if (!slab)
-		slab = take_slab(heap, cache, false, atomic, &base);
+		slab = take_slab(heap, shape, false, atomic, &base);
 	while (!slab) {
-		if (!grow(heap, cache, atomic))
+		if (!grow(heap, shape->npages, atomic))
 			return NULL;
-		slab = take_slab(heap, cache, true, atomic, &base);
+		slab = take_slab(heap, shape, true, atomic, &base);
 	}
-	slab_init(cache, slab, base);
+	slab_init(cache, shape, slab, base);
+	return slab;
+}
+
+static struct slab *segment_make(struct slab_cache *cache, bool atomic)
+{
+	struct heap *heap = cache->home_data;
+	struct slab *slab = NULL;
+	if (atomic_read_relaxed(&cache->nslabs) >= SLAB_FEW)
+		slab = make_shaped(cache, &cache->large, atomic);
+	if (!slab)
+		slab = make_shaped(cache, &cache->small, atomic);
+	if (!slab)
+		return NULL;
 	/* Pages prepared for those who cannot map; never mind if there are none. */
 	if (!atomic && heap_prepared(heap) < HEAP_PREPARED_PAGES)
-		(void)grow(heap, cache, false);
+		(void)grow(heap, cache->small.npages, false);
 	return slab;
 }
 
@@ -379,11 +394,11 @@ static void segment_release(struct slab_cache *cache, struct slab *slab)
 	    .segment = segment,
 	    .slab = slab,
 	    .page = (unsigned)(((uintptr_t)slab->base & (HUGE_SIZE - 1)) >> PAGE_SHIFT),
-	    .npages = cache->slab_npages,
+	    .npages = slab->npages,
 	};
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	slab->cookie = 0;
-	uncarve(&cut, cache);
+	uncarve(&cut, slab->capacity);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
@@ -487,7 +502,7 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 		}
 		uintptr_t *known = &heap->known[segment_slot((uintptr_t)segment)];
 		if (atomic_read_relaxed(known) == (uintptr_t)segment)
-			atomic_write_release(known, 0);
+			atomic_write_release(known, KNOWN_NONE);
 		list_remove(&segment->hash);
 		list_remove(&segment->node);
 		list_push_back(&out, &segment->node);
@@ -536,10 +551,10 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 		    (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
 		EXPECT(slab->base == (char *)segment + page * PAGE_SIZE);
 		EXPECT(slab->cookie == slab_cookie(slab->cache, slab));
-		for (unsigned i = 0; i < slab->cache->slab_npages; i++)
+		for (unsigned i = 0; i < slab->npages; i++)
 			EXPECT(segment->map[page + i] == unit);
 		slabs++;
-		slab_units += descriptor_units(slab->cache);
+		slab_units += descriptor_units(slab->capacity);
 	}
 	EXPECT(free == segment->nfree);
 	EXPECT(slabs == segment->nslabs);

@@ -58,17 +58,12 @@ size_t slab_stride(size_t object_bytes, size_t align)
 	return align_up(bytes, align);
 }
 
-static unsigned words_for(unsigned capacity)
-{
-	return (capacity + 63) / 64;
-}
-
 /* Objects that fit behind their own descriptor in `bytes`. */
 static unsigned fit(size_t bytes, size_t stride, size_t align, size_t *first_at)
 {
 	size_t capacity = mem_min(bytes / stride, (size_t)SLAB_MAX_BLOCKS);
 	for (; capacity; capacity--) {
-		*first_at = align_up(slab_descriptor_bytes(words_for((unsigned)capacity)), align);
+		*first_at = align_up(slab_descriptor_bytes(slab_words((unsigned)capacity)), align);
 		if (*first_at + capacity * stride <= bytes)
 			break;
 	}
@@ -95,11 +90,6 @@ static unsigned choose_order(size_t stride, size_t align)
 	return best;
 }
 
-size_t slab_cache_bytes(unsigned ncpus)
-{
-	return sizeof(struct slab_cache) + ncpus * sizeof(struct slab_cpu);
-}
-
 /* A number that differs from boot to boot as far as addresses and time do. */
 static uintptr_t make_secret(const struct slab_cache *cache)
 {
@@ -118,15 +108,15 @@ void slab_cache_init(struct slab_cache *cache, unsigned ncpus)
 {
 	cache->ncpus = ncpus;
 	cache->secret = make_secret(cache);
-	cache->words = (uint8_t)words_for(cache->capacity);
 	cache->lock = (struct mem_lock){0};
 	list_init(&cache->slabs);
 	list_init(&cache->reaped);
 	slab_lists_init(&cache->shared);
 	for (unsigned cpu = 0; cpu < ncpus; cpu++) {
-		struct slab_cpu *c = &cache->cpu[cpu];
+		struct slab_cpu *c = slab_part(cache, cpu);
 		memset(c, 0, sizeof(*c));
 		c->stride = cache->stride;
+		c->random = cache->secret + cpu * 0x9e3779b97f4a7c15;
 		slab_lists_init(&c->lists);
 		slab_set_current(c, slab_none());
 	}
@@ -142,30 +132,34 @@ void slab_cache_done(struct slab_cache *cache)
 	slab_registry_unlock();
 }
 
-void slab_init(struct slab_cache *cache, struct slab *slab, void *base)
+void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct slab *slab,
+	       void *base)
 {
-	unsigned words = cache->words;
-	slab->cache = cache;
+	mem_assert((shape->npages * PAGE_SIZE * cache->stride) >> 32 == 0); /* slab_find_index */
 	slab->base = base;
+	slab->fast = NULL;
+	slab->reciprocal = (((uint64_t)1 << 32) + cache->stride - 1) / cache->stride;
+	slab->cache = cache;
+	slab->part_at = cache->part_at;
+	slab->stride = cache->stride;
+	slab->capacity = shape->capacity;
+	slab->npages = shape->npages;
+	slab->owner = 0;
+	slab->announced = 0;
+	slab->words = (uint8_t)slab_words(shape->capacity);
+	slab->sealed = cache->sealed;
 	slab->notify_next = NULL;
 	list_init(&slab->all);
-	slab->stride = cache->stride;
-	slab->reciprocal = (uint32_t)((((uint64_t)1 << 32) + cache->stride - 1) / cache->stride);
-	slab->capacity = cache->capacity;
-	slab->remote_at = (uint16_t)slab_remote_at(words);
-	slab->owner = 0;
-	slab->words = (uint8_t)words;
-	slab->announced = 0;
-	slab->sealed = cache->sealed;
 	list_init(&slab->node);
-	slab->nfree = cache->capacity;
+	slab->threshold = 0;
+	slab_set_nfree(slab, shape->capacity);
 	slab_set_place(slab, SLAB_EMPTY);
-	for (unsigned i = 0; i < words; i++) {
-		unsigned left = cache->capacity - i * 64;
-		slab->free[i] = left >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
-		slab_remote(slab)[i] = 0;
+	for (unsigned i = 0; i < slab->words; i++) {
+		unsigned left = shape->capacity - i * 64;
+		slab->word[i].free = left >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+		slab->word[i].remote = 0;
 	}
-	for (unsigned i = 0; i < cache->capacity; i++) {
+	for (unsigned i = 0; i < shape->capacity; i++) {
 		if (cache->construct)
 			cache->construct(slab_block(slab, i));
 		if (SLAB_DEBUG)
@@ -183,7 +177,7 @@ static struct slab *paged_make(struct slab_cache *cache, bool atomic)
 		return NULL;
 	mem_assert(!((uintptr_t)pages & ((PAGE_SIZE << cache->order) - 1)));
 	struct slab *slab = pages;
-	slab_init(cache, slab, (char *)pages + cache->first_at);
+	slab_init(cache, &cache->small, slab, (char *)pages + cache->first_at);
 	return slab;
 }
 
@@ -242,7 +236,8 @@ mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_sp
 	size_t align = mem_max(spec->align, natural_align(spec->object_bytes));
 	size_t stride = slab_stride(spec->object_bytes, align);
 	unsigned ncpus = host_cpu_count();
-	unsigned own_order = order_for(slab_cache_bytes(ncpus));
+	size_t parts_at = align_up(sizeof(struct slab_cache), 64);
+	unsigned own_order = order_for(parts_at + ncpus * sizeof(struct slab_cpu));
 	struct slab_cache *cache = spec->source->alloc(spec->source, own_order, false);
 	if (!cache)
 		return MEM_ENOMEM;
@@ -255,12 +250,15 @@ mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_sp
 	cache->align = align;
 	cache->stride = (uint32_t)stride;
 	cache->order = (uint8_t)choose_order(stride, align);
-	cache->slab_npages = 1u << cache->order;
 	size_t first_at = 0;
-	cache->capacity = (uint16_t)fit(PAGE_SIZE << cache->order, stride, align, &first_at);
+	cache->small.npages = (uint16_t)(1u << cache->order);
+	cache->small.capacity = (uint16_t)fit(PAGE_SIZE << cache->order, stride, align, &first_at);
+	cache->large = cache->small;
+	cache->parts = (char *)cache + parts_at;
+	cache->part_stride = sizeof(struct slab_cpu);
 	cache->first_at = (uint32_t)first_at;
 	cache->own_order = own_order;
-	mem_assert(cache->capacity);
+	mem_assert(cache->small.capacity);
 	slab_cache_init(cache, ncpus);
 	*out = cache;
 	return MEM_OK;
@@ -290,23 +288,23 @@ void slab_cache_destroy(struct slab_cache *cache)
 void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 {
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
-	uint64_t allocs = cache->allocs, nslabs = cache->nslabs;
-	uint64_t live = nslabs * cache->capacity;
+	uint64_t allocs = cache->allocs, total = cache->nblocks, live = total;
+	uint64_t npages = cache->npages;
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		allocs += atomic_read_relaxed(&cache->cpu[cpu].allocs);
+		allocs += atomic_read_relaxed(&slab_part(cache, cpu)->allocs);
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
 		live -= slab_count_free(slab);
 		for (unsigned i = 0; i < slab->words; i++)
-			live -= bits_set(atomic_read_relaxed(&slab_remote(slab)[i]));
+			live -= bits_set(atomic_read_relaxed(&slab->word[i].remote));
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	live -= slab_debug_quarantined(cache);
 	stats->name = cache->name;
 	stats->object_bytes = cache->object_bytes;
 	stats->live = live;
-	stats->total = nslabs * cache->capacity;
-	stats->npages = nslabs * cache->slab_npages;
+	stats->total = total;
+	stats->npages = npages;
 	stats->allocs = allocs;
 	stats->frees = allocs > live ? allocs - live : 0;
 }

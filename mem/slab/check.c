@@ -18,8 +18,12 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 {
 	EXPECT(slab->cache == cache, slab);
 	EXPECT(slab->cookie == slab_cookie(cache, slab), slab);
-	EXPECT(slab->capacity == cache->capacity && slab->stride == cache->stride, slab);
-	EXPECT(slab->words == cache->words, slab);
+	const struct slab_shape *shape =
+	    slab->npages == cache->small.npages ? &cache->small : &cache->large;
+	EXPECT(slab->npages == shape->npages && slab->capacity == shape->capacity, slab);
+	EXPECT(slab->stride == cache->stride && slab->words == slab_words(slab->capacity), slab);
+	bool fast = slab->owner && !cache->careful;
+	EXPECT(slab->fast == (fast ? slab_part(cache, slab->owner - 1u) : NULL), slab);
 	EXPECT(slab->owner <= cache->ncpus, slab);
 	EXPECT(slab->place <= SLAB_CURRENT, slab);
 	unsigned free = 0, remote = 0;
@@ -27,26 +31,26 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 		uint64_t beyond = 0;
 		if (slab->capacity - i * 64u < 64)
 			beyond = ~(((uint64_t)1 << (slab->capacity - i * 64u)) - 1);
-		EXPECT(!((slab->free[i] | slab_remote(slab)[i]) & beyond), slab);
-		EXPECT(!(slab->free[i] & slab_remote(slab)[i]), slab); /* S4 */
-		free += bits_set(slab->free[i]);
-		remote += bits_set(slab_remote(slab)[i]);
+		EXPECT(!((slab->word[i].free | slab->word[i].remote) & beyond), slab);
+		EXPECT(!(slab->word[i].free & slab->word[i].remote), slab); /* S4 */
+		free += bits_set(slab->word[i].free);
+		remote += bits_set(slab->word[i].remote);
 	}
 	*in_use += slab->capacity - free - remote;
 	if (slab->place == SLAB_CURRENT) {
 		EXPECT(slab->owner, slab);
-		EXPECT(cache->cpu[slab->owner - 1].current == slab, slab);
+		EXPECT(slab_part(cache, slab->owner - 1u)->current == slab, slab);
 	} else {
-		EXPECT(slab->nfree == free, slab);
-		EXPECT(slab->nfree < slab->threshold, slab);
+		EXPECT(slab_nfree(slab) == free, slab);
+		EXPECT(slab_nfree(slab) < slab->threshold, slab);
 		/* slab_sweep and slab_take_shared list what is hardly free. */
 		EXPECT(slab->place == slab_place_for(slab) ||
-			   (slab->place == SLAB_FULLEST && slab->nfree &&
+			   (slab->place == SLAB_FULLEST && slab_nfree(slab) &&
 			    slab_place_for(slab) == SLAB_FULL),
 		       slab);
 	}
 	for (unsigned i = 0; SLAB_DEBUG && i < slab->capacity; i++) {
-		uint64_t bits = slab->free[i / 64] | slab_remote(slab)[i / 64];
+		uint64_t bits = slab->word[i / 64].free | slab->word[i / 64].remote;
 		EXPECT(slab_debug_is_valid(slab, i, !((bits >> (i % 64)) & 1)), slab);
 	}
 	return true;
@@ -73,19 +77,18 @@ static bool lists_are_sound(struct slab_cache *cache, struct slab_lists *lists, 
 static bool parts_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t *announced)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
-		struct slab_cpu *c = &cache->cpu[cpu];
+		struct slab_cpu *c = slab_part(cache, cpu);
 		EXPECT(!c->busy && !c->revoked, NULL);
 		if (!lists_are_sound(cache, &c->lists, cpu + 1, listed))
 			return false;
 		if (c->current != slab_none()) {
 			EXPECT(c->current->place == SLAB_CURRENT, c->current);
 			EXPECT(c->current->owner == cpu + 1, c->current);
-			EXPECT(c->word >= c->current->free &&
-				   c->word < c->current->free + c->current->words,
-			       c->current);
-			EXPECT(c->word_base ==
-				   c->current->base +
-				       (size_t)(c->word - c->current->free) * 64 * cache->stride,
+			size_t i = (size_t)((char *)c->word - (char *)c->current->word) /
+				   sizeof(struct slab_word);
+			EXPECT(cache->careful ||
+				   (i < c->current->words && c->word == &c->current->word[i].free &&
+				    c->word_base == slab_block(c->current, (unsigned)i * 64)),
 			       c->current);
 		}
 		for (struct slab *slab = c->notify; slab; slab = slab->notify_next) {
@@ -102,22 +105,24 @@ bool slab_is_valid(struct slab_cache *cache)
 	if (!lists_are_sound(cache, &cache->shared, 0, &listed) ||
 	    !parts_are_sound(cache, &listed, &notified))
 		return false;
-	uint64_t slabs = 0, announced = 0, should_list = 0;
+	uint64_t slabs = 0, blocks = 0, npages = 0, announced = 0, should_list = 0;
 	uint64_t owned[MEM_MAX_CPUS + 1] = {0};
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
 		if (!slab_is_sound(cache, slab, &in_use))
 			return false;
 		slabs++;
+		blocks += slab->capacity;
+		npages += slab->npages;
 		owned[slab->owner]++;
 		announced += slab->announced;
 		should_list += slab->place < SLAB_LISTS;
 	}
-	EXPECT(slabs == cache->nslabs, NULL);
+	EXPECT(slabs == cache->nslabs && blocks == cache->nblocks && npages == cache->npages, NULL);
 	EXPECT(announced == notified, NULL);
 	EXPECT(listed == should_list, NULL);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		EXPECT(owned[cpu + 1] == cache->cpu[cpu].nslabs, NULL);
+		EXPECT(owned[cpu + 1] == slab_part(cache, cpu)->nslabs, NULL);
 	struct slab_stats stats;
 	slab_get_stats(cache, &stats);
 	EXPECT(stats.live + slab_debug_quarantined(cache) == in_use, NULL);

@@ -30,35 +30,42 @@ enum slab_place {
 	SLAB_CURRENT = 6, /* its CPU allocates from it: on no list */
 };
 
+struct slab_cpu;
+
 /*
  * One slab: the descriptor of capacity blocks of `stride` bytes from `base` on.
  * It lies at the head of the slab's own pages (caches over a page source) or
  * in its segment (heap); it is never inside a block.
  */
 struct slab {
-	/* Constant while the slab lives, except where said. */
-	struct slab_cache *cache;
+	/* The first line: what every free reads. Constant while the slab lives, except
+	 * where said. */
 	char *base;
-	uintptr_t cookie;         /* slab_cookie(): this is a slab of that cache */
-	struct slab *notify_next; /* owned by whoever set `announced` or popped the slab */
-	struct list all;          /* cache->slabs; cache->lock */
-	uint32_t reciprocal;      /* 2^32 / stride, rounded up */
+	/* The owner's part if its CPU may free here by the short way, else NULL. */
+	struct slab_cpu *fast;
+	uint64_t reciprocal; /* 2^32 / stride, rounded up */
+	struct slab_cache *cache;
+	uintptr_t cookie; /* slab_cookie(): this is a slab of that cache */
+	uint32_t part_at; /* bytes from a CPU's first part to its part of this cache */
 	uint32_t stride;
 	uint16_t capacity;
-	uint16_t remote_at; /* bytes from the slab to its remote bitmap */
-	uint16_t owner;     /* 0 the cache (its lock), else 1 + CPU; changes under cache->lock */
-	bool sealed;        /* as cache->sealed */
-	uint8_t announced;  /* atomic: it stands in (or is on its way to) a notify stack */
+	uint16_t npages;
+	uint16_t owner;    /* 0 the cache (its lock), else 1 + CPU; changes under cache->lock */
+	uint8_t announced; /* atomic: it stands in (or is on its way to) a notify stack */
+	uint8_t place;     /* enum slab_place; the owner's */
+	uint8_t words;     /* of bitmap */
+	bool sealed;       /* as cache->sealed */
 
 	/* The owner's. */
-	struct list node MEM_CACHE_ALIGNED; /* one of the owner's lists */
-	uint32_t nfree;                     /* bits set in `free`; stale while SLAB_CURRENT */
-	uint32_t threshold;                 /* nfree at which the slab changes its place */
-	uint8_t place;                      /* enum slab_place */
-	uint8_t words;                      /* of each bitmap; constant */
-	uint64_t free[];                    /* bit 1: the block is free. Read by others (relaxed) */
-	/* Then (slab_remote_at) the remote bitmap: bit 1: freed by another
-	 * CPU and not yet taken over. Atomic. */
+	uint32_t left MEM_CACHE_ALIGNED; /* blocks to be freed until it changes its place */
+	uint32_t threshold;              /* slab_nfree() at which that is */
+	struct list node;                /* one of the owner's lists */
+	struct list all;                 /* cache->slabs; cache->lock */
+	struct slab *notify_next;        /* owned by whoever set `announced` or popped the slab */
+	struct slab_word {
+		uint64_t free;   /* bit 1: the block is free. Read by others (relaxed) */
+		uint64_t remote; /* bit 1: freed by another CPU, not yet taken over. Atomic */
+	} word[];
 };
 
 struct slab_lists {
@@ -76,14 +83,15 @@ struct slab_cpu {
 	 * reaper's stores only). See slab_enter. */
 	uint8_t busy;
 	uint8_t revoked;
-	uint32_t stride;
+	uint32_t warmth; /* blocks taken singly since the last reap, up to SLAB_WARM */
 	uint64_t *word;  /* the word of current->free that allocations take from */
 	char *word_base; /* block of that word's bit 0 */
-	struct slab *current;
+	uint64_t stride;
 	uint64_t allocs;
+	struct slab *current;
 	uint32_t nslabs; /* owned, current included */
 	uint32_t peak;   /* quarters of slabs: recent most of them in use */
-	uint32_t warmth; /* blocks taken singly since the last reap, up to SLAB_WARM */
+	uint64_t random; /* careful caches: where the next block is taken */
 
 	struct slab_lists lists MEM_CACHE_ALIGNED;
 
@@ -113,6 +121,13 @@ struct slab_quarantine {
 	uint32_t count;
 };
 
+/* How large a slab is. */
+struct slab_shape {
+	uint16_t npages;
+	uint16_t capacity;
+};
+#define SLAB_FEW 4
+
 struct slab_cache {
 	const char *name;
 	const struct slab_home *home;
@@ -121,49 +136,38 @@ struct slab_cache {
 	void (*construct)(void *object);
 	size_t object_bytes;
 	size_t align;
-	uint32_t stride; /* bytes from block to block */
-	uint32_t slab_npages;
+	uint32_t stride;   /* bytes from block to block */
 	uint32_t first_at; /* bytes from a slab's pages to its first block */
-	uint16_t capacity;
-	uint8_t words;
-	uint8_t order; /* page source: order of a slab */
-	bool sealed;   /* heap: blocks end in a seal (heap/seal.h) */
+	/* A cache begins with small slabs; one that has SLAB_FEW gets large ones. */
+	struct slab_shape small, large;
+	uint8_t order;  /* page source: order of a slab */
+	uint8_t number; /* heap: of the class */
+	bool sealed;    /* heap: blocks end in a seal (heap/seal.h) */
+	bool careful;   /* no short paths: every call goes the whole way */
 	unsigned ncpus;
+	char *parts; /* one struct slab_cpu for each CPU, part_stride bytes apart */
+	uint32_t part_stride;
+	uint32_t part_at;   /* slab->part_at */
 	unsigned own_order; /* page source: order of the pages this structure lies in */
 	uintptr_t secret;
 	struct list registry; /* all caches; the reap lock */
 
 	struct mem_lock lock MEM_CACHE_ALIGNED; /* MEM_RANK_SLAB, interrupts off */
 	struct list slabs;                      /* every slab, by slab->all */
-	uint64_t nslabs;
-	struct slab_lists shared; /* slabs with owner 0 */
-	uint64_t allocs;          /* by those who found their CPU's part closed */
-	struct list reaped;       /* the reaper's */
+	uint64_t nslabs, nblocks, npages;       /* of all of them */
+	struct slab_lists shared;               /* slabs with owner 0 */
+	uint64_t allocs;                        /* by those who found their CPU's part closed */
+	struct list reaped;                     /* the reaper's */
 #ifdef MEM_DEBUG
 	struct slab_quarantine quarantine;
 #endif
-
-	struct slab_cpu cpu[] MEM_CACHE_ALIGNED;
 };
 
 /* ---- geometry ------------------------------------------------------------ */
 
-/* Bytes from a descriptor to its remote bitmap. Small bitmaps share a cache line:
- * a free then touches two lines of the descriptor instead of three. */
-static inline size_t slab_remote_at(unsigned words)
-{
-	size_t end = offsetof(struct slab, free) + 8 * (size_t)words;
-	return words <= 2 ? end : align_up(end, 64);
-}
-
 static inline size_t slab_descriptor_bytes(unsigned words)
 {
-	return align_up(slab_remote_at(words) + 8 * (size_t)words, 64);
-}
-
-static inline uint64_t *slab_remote(struct slab *slab)
-{
-	return (uint64_t *)(void *)((char *)slab + slab->remote_at);
+	return align_up(offsetof(struct slab, word) + words * sizeof(struct slab_word), 64);
 }
 
 static inline uintptr_t slab_cookie(const struct slab_cache *cache, const struct slab *slab)
@@ -171,9 +175,30 @@ static inline uintptr_t slab_cookie(const struct slab_cache *cache, const struct
 	return (uintptr_t)slab ^ cache->secret;
 }
 
+static inline unsigned slab_words(unsigned capacity)
+{
+	return (capacity + 63) / 64;
+}
+
+static inline struct slab_cpu *slab_part(const struct slab_cache *cache, unsigned cpu)
+{
+	return (struct slab_cpu *)(void *)(cache->parts + (size_t)cpu * cache->part_stride);
+}
+
 static inline void *slab_block(const struct slab *slab, unsigned index)
 {
 	return slab->base + (size_t)index * slab->stride;
+}
+
+/* Blocks that the owner may hand out; stale while the slab is SLAB_CURRENT. */
+static inline uint32_t slab_nfree(const struct slab *slab)
+{
+	return slab->threshold - slab->left;
+}
+
+static inline void slab_set_nfree(struct slab *slab, uint32_t nfree)
+{
+	slab->left = slab->threshold - nfree;
 }
 
 /* Bits set; no library call, no instruction that old CPUs lack. */
@@ -191,9 +216,8 @@ static inline unsigned bits_set(uint64_t x)
 
 /* ---- engine -------------------------------------------------------------- */
 
-/* Fill in a cache whose name, home, object_bytes, align, construct, slab_npages
- * and first_at are set, and register it. `bytes` in slab_cache_bytes(). */
-size_t slab_cache_bytes(unsigned ncpus);
+/* Fill in the rest of a cache whose name, home, object_bytes, align, construct, stride,
+ * shapes, first_at and parts are set, and register it. */
 void slab_cache_init(struct slab_cache *cache, unsigned ncpus);
 /* Unregister an empty cache. */
 void slab_cache_done(struct slab_cache *cache);
@@ -202,18 +226,21 @@ void slab_cache_done(struct slab_cache *cache);
 size_t slab_stride(size_t object_bytes, size_t align);
 
 /* Make a descriptor over pages; every block is free. Calls the constructor. */
-void slab_init(struct slab_cache *cache, struct slab *slab, void *base);
+void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct slab *slab,
+	       void *base);
 
 /* slab_alloc / slab_free for callers that know the slab. `bytes`: what was
  * asked for (debug builds guard the rest); `site`: who asked. */
 void *slab_take(struct slab_cache *cache, size_t bytes, const void *site);
 void slab_give(struct slab *slab, void *block, const void *site);
 
-/* Panic unless `block` is the start of a block in use. */
-void slab_assert_in_use(struct slab *slab, const void *block);
+/* The index of `block` in its slab; panics if it is not the start of one. */
+unsigned slab_index(const struct slab *slab, const void *block);
+/* Panic unless `block` is the start of a block in use: `what` it is otherwise. */
+void slab_assert_in_use(struct slab *slab, const void *block, const char *what);
 
 /* Reap many caches with one barrier: fold what others freed, release every
- * empty slab. Returns slabs released. Context: thread, no lock. */
+ * empty slab. Returns pages released. Context: thread, no lock. */
 uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count);
 
 /* Release the empty slabs that this CPU and the cache keep in reserve (homes

@@ -5,72 +5,123 @@
  * that users make. The theory is at the head of slab/slab.c. */
 #include "slab/engine.h"
 
+/* Compilers do not fold atomic loads into a compare, and these paths are counted in
+ * instructions: where nothing watches, a byte is compared in memory (as ordered as
+ * any x86 load), and what is read relaxed is read plainly. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(MEM_POINTS)
+#define fast_read(p)   atomic_read_relaxed(p)
+#define fast_add(p, v) count_add(p, v)
+#define fast_or(p, v)  __atomic_store_n((p), *(p) | (v), __ATOMIC_RELAXED)
+static inline bool fast_byte_is_set(const uint8_t *byte)
+{
+	return atomic_read_relaxed(byte) != 0;
+}
+#else
+#define fast_read(p)   (*(p))
+#define fast_add(p, v) (*(p) += (v))
+#define fast_or(p, v)  (*(p) |= (v))
+static inline bool fast_byte_is_set(const uint8_t *byte)
+{
+	bool set;
+	__asm__ volatile("cmpb $0, %1" : "=@ccnz"(set) : "m"(*byte) : "cc", "memory");
+	return set;
+}
+#endif
+
 /* ---- a CPU's part -------------------------------------------------------- */
 
 /*
- * Enter this CPU's part. False: an interrupted use is inside, or the reaper has
- * closed it. Preemption is off.
+ * Be inside this CPU's part for the few instructions of a short path. False: what
+ * this interrupted is inside. Preemption is off.
  *
- * The store to `busy` and the load of `revoked` may pass each other in the
- * CPU's store buffer; host_barrier_all, between the reaper's store to `revoked`
- * and its load of `busy`, closes exactly that gap.
+ * Who is inside by this way may use what `word` and a slab's `fast` lead to, which
+ * it reads only now, and nothing else: the reaper takes both away before it touches
+ * anything (reap.c). The store to `busy` and those loads may pass each other in the
+ * CPU's store buffer; host_barrier_all, between the reaper's stores and its load of
+ * `busy`, closes exactly that gap.
  */
-static inline bool slab_enter(struct slab_cpu *c)
+static inline bool slab_try(struct slab_cpu *c)
 {
-	if (unlikely(atomic_read_relaxed(&c->busy)))
+	if (unlikely(fast_byte_is_set(&c->busy)))
 		return false;
 	atomic_write_relaxed(&c->busy, 1);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (unlikely(atomic_read_acquire(&c->revoked))) {
-		atomic_write_release(&c->busy, 0);
-		return false;
-	}
+	MEM_POINT();
 	return true;
 }
 
 static inline void slab_leave(struct slab_cpu *c)
 {
-	atomic_write_release(&c->busy, 0);
+	MEM_POINT();
+	__atomic_store_n(&c->busy, 0, __ATOMIC_RELEASE);
+}
+
+/* Enter this CPU's part to use all of it. False: an interrupted use is inside, or the
+ * reaper has closed it. */
+static inline bool slab_enter(struct slab_cpu *c)
+{
+	if (!slab_try(c))
+		return false;
+	if (unlikely(atomic_read_acquire(&c->revoked))) {
+		slab_leave(c);
+		return false;
+	}
+	return true;
 }
 
 /* ---- finding ------------------------------------------------------------- */
 
-/* The index of `block` in its slab; panics if it is not the start of one. */
-static inline unsigned slab_index(const struct slab *slab, const void *block)
+/*
+ * The index of `block` in its slab. False: it is not the start of a block. The
+ * product's upper half is the index, its lower half the remainder, scaled: less than
+ * `reciprocal` for every multiple of stride within a slab and for nothing else, as
+ * long as the bytes of a slab times stride stay below 2^32 (slab_init asserts it).
+ */
+static inline bool slab_find_index(const struct slab *slab, const void *block, uint64_t *index)
 {
 	uint64_t offset = (uint64_t)((uintptr_t)block - (uintptr_t)slab->base);
-	/* Exact for every multiple of stride within the slab; anything else fails
-	 * the multiplication back. */
-	uint64_t index = (offset * slab->reciprocal) >> 32;
-	if (unlikely(index >= slab->capacity || index * slab->stride != offset))
-		slab_bad_block(slab, block, "invalid free: not the start of an object");
-	return (unsigned)index;
+	uint64_t product = offset * slab->reciprocal;
+	*index = product >> 32;
+	return likely((uint32_t)product < slab->reciprocal) && likely(*index < slab->capacity);
+}
+
+static inline struct slab_word *slab_word_of(struct slab *slab, uint64_t index)
+{
+	uint64_t at = (index >> 2) & ~(sizeof(struct slab_word) - 1); /* index / 64 of them */
+	return (struct slab_word *)(void *)((char *)slab->word + at);
 }
 
 /* ---- alloc --------------------------------------------------------------- */
 
-/* The next block of the word at hand, NULL: used up. Inside the CPU's part. */
-static inline void *slab_take_bit(struct slab_cpu *c)
+/* bit_lowest, as wide as an address. */
+static inline uint64_t fast_lowest(uint64_t word)
 {
-	uint64_t word = *c->word;
-	if (unlikely(!word))
-		return NULL;
-	__atomic_store_n(c->word, word & (word - 1), __ATOMIC_RELAXED);
-	count_add(&c->allocs, 1);
-	return c->word_base + (size_t)bit_lowest(word) * c->stride;
+	uint64_t bit;
+	__asm__("rep bsfq %1, %0" : "=r"(bit) : "r"(word) : "cc"); /* tzcnt, where there is one */
+	return bit;
 }
 
-static inline void *slab_take_fast(struct slab_cache *cache)
+/* The next block of the word at hand; false: used up. Inside the CPU's part. */
+static inline bool slab_take_bit(struct slab_cpu *c, void **block)
 {
-	void *block = NULL;
-	host_preempt_disable();
-	struct slab_cpu *c = &cache->cpu[host_cpu()];
-	if (likely(slab_enter(c))) {
-		block = slab_take_bit(c);
-		slab_leave(c);
-	}
-	host_preempt_enable();
-	return block;
+	uint64_t *at = fast_read(&c->word);
+	uint64_t word = *at;
+	if (unlikely(!word))
+		return false;
+	__atomic_store_n(at, word & (word - 1), __ATOMIC_RELAXED);
+	fast_add(&c->allocs, 1);
+	*block = c->word_base + fast_lowest(word) * c->stride;
+	return true;
+}
+
+/* False: go the whole way. Preemption is off, c is this CPU's. */
+static inline bool slab_take_fast(struct slab_cpu *c, void **block)
+{
+	if (!slab_try(c))
+		return false;
+	bool taken = slab_take_bit(c, block);
+	slab_leave(c);
+	return taken;
 }
 
 /* When slab_take_fast found nothing: the whole way, pages included. */
@@ -78,44 +129,40 @@ void *slab_take_slowly(struct slab_cache *cache);
 
 /* ---- free ---------------------------------------------------------------- */
 
-/* Set the block's bit: by the slab's owner. */
-static inline void slab_give_bit(struct slab *slab, unsigned index)
-{
-	uint64_t *word = &slab->free[index / 64];
-	uint64_t bit = (uint64_t)1 << (index % 64);
-	uint64_t remote = atomic_read_relaxed(&slab_remote(slab)[index / 64]);
-	if (unlikely((*word | remote) & bit))
-		slab_bad_block(slab, slab_block(slab, index), "double free");
-	__atomic_store_n(word, *word | bit, __ATOMIC_RELAXED);
-	slab->nfree++;
-}
+/* nfree reached the threshold: put the slab where it belongs now, and leave the CPU's
+ * part. The slab may be gone afterwards. */
+void slab_settle_and_leave(struct slab *slab, struct slab_cpu *c);
 
-/* nfree reached the threshold: put the slab where it belongs now; it may be
- * gone afterwards. Inside the CPU's part. */
-void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab);
-/* The block's slab is not this CPU's, or this CPU's part is closed. */
-void slab_give_elsewhere(struct slab *slab, unsigned index);
+enum slab_given {
+	SLAB_GIVEN,
+	SLAB_SETTLE,   /* given; but now slab_settle_and_leave is to be called */
+	SLAB_NOT_GIVEN /* go the whole way: not this CPU's, or no block in use */
+};
 
-static inline void slab_give_index(struct slab *slab, unsigned index)
+/* Preemption is off, c is this CPU's part for the slab's cache. */
+static inline enum slab_given slab_give_fast(struct slab *slab, struct slab_cpu *c,
+					     const void *block)
 {
-	struct slab_cache *cache = slab->cache;
-	host_preempt_disable();
-	unsigned cpu = host_cpu();
-	struct slab_cpu *c = &cache->cpu[cpu];
-	bool given = false;
-	if (likely(slab_enter(c))) {
-		/* Asked inside: a handler on this CPU may give slabs away. */
-		if (likely(atomic_read_relaxed(&slab->owner) == cpu + 1)) {
-			slab_give_bit(slab, index);
-			if (unlikely(slab->nfree >= slab->threshold))
-				slab_settle(cache, c, slab);
-			given = true;
+	uint64_t index;
+	if (!slab_try(c))
+		return SLAB_NOT_GIVEN;
+	/* Asked inside: a handler on this CPU may give slabs away. */
+	if (likely(fast_read(&slab->fast) == c) && slab_find_index(slab, block, &index)) {
+		struct slab_word *word = slab_word_of(slab, index);
+		uint64_t bit = (uint64_t)1 << (index % 64);
+		if (likely(!(word->free & bit) && !(fast_read(&word->remote) & bit))) {
+			fast_or(&word->free, bit);
+			if (unlikely(--slab->left == 0))
+				return SLAB_SETTLE;
+			slab_leave(c);
+			return SLAB_GIVEN;
 		}
-		slab_leave(c);
 	}
-	if (unlikely(!given))
-		slab_give_elsewhere(slab, index);
-	host_preempt_enable();
+	slab_leave(c);
+	return SLAB_NOT_GIVEN;
 }
+
+/* Free the block from wherever this is; panics if it is not a block in use. */
+void slab_give_slowly(struct slab *slab, const void *block);
 
 #endif

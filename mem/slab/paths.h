@@ -16,6 +16,9 @@ struct slab *slab_of_checked(struct slab_cache *cache, const void *block);
 void slab_lists_init(struct slab_lists *lists);
 void slab_list(struct slab_lists *lists, struct slab *slab, enum slab_place place);
 void slab_unlist(struct slab_lists *lists, struct slab *slab);
+/* Change its owner, under cache->lock: 0 the cache, else 1 + CPU, which is the caller's
+ * and inside its part. */
+void slab_set_owner(struct slab *slab, unsigned owner);
 /* The place that nfree of capacity means, and the nfree at which that ends. */
 enum slab_place slab_place_for(const struct slab *slab);
 void slab_set_place(struct slab *slab, enum slab_place place);
@@ -24,6 +27,8 @@ void slab_set_place(struct slab *slab, enum slab_place place);
 void slab_fold(struct slab *slab);
 unsigned slab_count_free(const struct slab *slab);
 
+/* Take the slab out of the cache: nothing finds it any more. Locks: cache->lock. */
+void slab_forget(struct slab_cache *cache, struct slab *slab);
 /* Push an announced slab to the notify stack of its owner. */
 void slab_notify(struct slab *slab);
 
@@ -43,6 +48,10 @@ void slab_sweep(struct slab_cache *cache);
 /* The current slab of a CPU that has none. */
 struct slab *slab_none(void);
 void slab_set_current(struct slab_cpu *c, struct slab *slab);
+/* Leave the CPU nothing to allocate from by the short way. */
+void slab_hide_word(struct slab_cpu *c);
+/* slab_settle: nfree reached the threshold. Inside the CPU's part. */
+void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab);
 
 /* Free a block without quarantine. */
 void slab_give_now(struct slab *slab, void *block);

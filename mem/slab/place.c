@@ -56,15 +56,17 @@ static uint32_t full_until(const struct slab *slab)
 
 enum slab_place slab_place_for(const struct slab *slab)
 {
-	if (slab->nfree == slab->capacity)
+	uint32_t nfree = slab_nfree(slab);
+	if (nfree == slab->capacity)
 		return SLAB_EMPTY;
-	if (slab->nfree < full_until(slab))
+	if (nfree < full_until(slab))
 		return SLAB_FULL;
-	return (enum slab_place)(4 * slab->nfree / slab->capacity);
+	return (enum slab_place)(4 * nfree / slab->capacity);
 }
 
 void slab_set_place(struct slab *slab, enum slab_place place)
 {
+	uint32_t nfree = slab_nfree(slab);
 	slab->place = (uint8_t)place;
 	switch (place) {
 	case SLAB_FULL:
@@ -77,6 +79,7 @@ void slab_set_place(struct slab *slab, enum slab_place place)
 	default:
 		slab->threshold = ((place + 1u) * slab->capacity + 3) / 4;
 	}
+	slab_set_nfree(slab, nfree);
 }
 
 /* Put a slab that is not current on the list that its nfree says. */
@@ -98,7 +101,7 @@ static struct slab *fullest(const struct slab_lists *lists, unsigned most)
 		unsigned looked = 0;
 		list_for_each (node, &lists->list[i]) {
 			struct slab *slab = list_entry(node, struct slab, node);
-			if (!best || slab->nfree < best->nfree)
+			if (!best || slab_nfree(slab) < slab_nfree(best))
 				best = slab;
 			if (++looked == most)
 				break;
@@ -111,7 +114,8 @@ static struct slab *fullest(const struct slab_lists *lists, unsigned most)
 
 static union {
 	struct slab slab;
-	uint64_t words[(sizeof(struct slab) + 8) / 8]; /* with one word of `free`: 0 */
+	/* With one word of bitmap: 0. */
+	char bytes[sizeof(struct slab) + sizeof(struct slab_word)];
 } none;
 
 struct slab *slab_none(void)
@@ -124,10 +128,12 @@ static bool select_word(struct slab_cpu *c)
 {
 	struct slab *slab = c->current;
 	for (unsigned i = 0; i < slab->words; i++) {
-		if (!slab->free[i])
+		if (!slab->word[i].free)
 			continue;
-		c->word = &slab->free[i];
-		c->word_base = slab->base + (size_t)i * 64 * slab->stride;
+		if (!slab->cache->careful) {
+			c->word_base = slab->base + (size_t)i * 64 * slab->stride;
+			atomic_write_relaxed(&c->word, &slab->word[i].free);
+		}
 		return true;
 	}
 	return false;
@@ -135,9 +141,23 @@ static bool select_word(struct slab_cpu *c)
 
 void slab_set_current(struct slab_cpu *c, struct slab *slab)
 {
+	bool hide = slab->cache && slab->cache->careful;
 	c->current = slab;
-	c->word = &slab->free[0];
 	c->word_base = slab->base;
+	atomic_write_relaxed(&c->word, hide ? &none.slab.word[0].free : &slab->word[0].free);
+}
+
+void slab_hide_word(struct slab_cpu *c)
+{
+	atomic_write_seq(&c->word, &none.slab.word[0].free);
+}
+
+void slab_set_owner(struct slab *slab, unsigned owner)
+{
+	struct slab_cache *cache = slab->cache;
+	bool fast = owner && !cache->careful;
+	atomic_write_release(&slab->owner, (uint16_t)owner);
+	atomic_write_relaxed(&slab->fast, fast ? slab_part(cache, owner - 1) : NULL);
 }
 
 /* ---- counting -------------------------------------------------------------- */
@@ -146,26 +166,25 @@ unsigned slab_count_free(const struct slab *slab)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < slab->words; i++)
-		n += bits_set(atomic_read_relaxed(&slab->free[i]));
+		n += bits_set(atomic_read_relaxed(&slab->word[i].free));
 	return n;
 }
 
 void slab_fold(struct slab *slab)
 {
-	uint64_t *remote = slab_remote(slab);
 	unsigned n = 0;
 	for (unsigned i = 0; i < slab->words; i++) {
-		if (!atomic_read_relaxed(&remote[i]))
+		if (!atomic_read_relaxed(&slab->word[i].remote))
 			continue;
-		uint64_t bits = atomic_swap(&remote[i], 0);
-		uint64_t both = bits & slab->free[i];
+		uint64_t bits = atomic_swap(&slab->word[i].remote, 0);
+		uint64_t both = bits & slab->word[i].free;
 		if (unlikely(both))
 			slab_bad_block(slab, slab_block(slab, i * 64 + bit_lowest(both)),
 				       "double free");
-		__atomic_store_n(&slab->free[i], slab->free[i] | bits, __ATOMIC_RELAXED);
+		__atomic_store_n(&slab->word[i].free, slab->word[i].free | bits, __ATOMIC_RELAXED);
 		n += bits_set(bits);
 	}
-	slab->nfree += n;
+	slab_set_nfree(slab, slab_nfree(slab) + n);
 }
 
 /* ---- handing over ---------------------------------------------------------- */
@@ -176,18 +195,19 @@ void slab_notify(struct slab *slab)
 	unsigned owner = atomic_read_acquire(&slab->owner);
 	/* The cache's own slabs (the owner changed after the caller looked) go by
 	 * any CPU's stack: who pops them looks again. */
-	struct slab_cpu *c = &cache->cpu[owner ? owner - 1 : host_cpu()];
+	struct slab_cpu *c = slab_part(cache, owner ? owner - 1 : host_cpu());
 	struct slab *head = atomic_read_relaxed(&c->notify);
 	do {
 		slab->notify_next = head;
 	} while (!atomic_cas(&c->notify, &head, slab));
 }
 
-/* Take the slab out of the cache: nothing finds it any more. */
-static void forget(struct slab_cache *cache, struct slab *slab)
+void slab_forget(struct slab_cache *cache, struct slab *slab)
 {
 	list_remove(&slab->all);
-	cache->nslabs--;
+	count_add(&cache->nslabs, -(uint64_t)1);
+	cache->nblocks -= slab->capacity;
+	cache->npages -= slab->npages;
 }
 
 static void donate(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab)
@@ -196,7 +216,7 @@ static void donate(struct slab_cache *cache, struct slab_cpu *c, struct slab *sl
 	c->nslabs--;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	slab_list(&cache->shared, slab, slab->place);
-	atomic_write_release(&slab->owner, 0);
+	slab_set_owner(slab, 0);
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 }
 
@@ -205,7 +225,7 @@ static void release(struct slab_cache *cache, struct slab_cpu *c, struct slab *s
 	slab_unlist(&c->lists, slab);
 	c->nslabs--;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
-	forget(cache, slab);
+	slab_forget(cache, slab);
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	cache->home->release(cache, slab);
 }
@@ -220,7 +240,7 @@ static void note_peak(struct slab_cpu *c)
 void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab)
 {
 	if (slab->place == SLAB_CURRENT) {
-		slab->nfree = 0; /* counted anew when it is used up */
+		slab_set_nfree(slab, 0); /* counted anew when it is used up */
 		return;
 	}
 	place_by_count(&c->lists, slab);
@@ -239,6 +259,14 @@ void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab
 	}
 }
 
+void slab_settle_and_leave(struct slab *slab, struct slab_cpu *c)
+{
+	if (likely(!atomic_read_acquire(&c->revoked)))
+		slab_settle(slab->cache, c, slab);
+	slab_leave(c);
+	host_preempt_enable();
+}
+
 struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab)
 {
 	place_by_count(&cache->shared, slab);
@@ -246,7 +274,7 @@ struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab)
 	    cache->shared.count[SLAB_EMPTY] <= 1 || atomic_read_acquire(&slab->announced))
 		return NULL;
 	slab_unlist(&cache->shared, slab);
-	forget(cache, slab);
+	slab_forget(cache, slab);
 	return slab;
 }
 
@@ -283,7 +311,7 @@ static void take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned
 		}
 		atomic_write_seq(&slab->announced, 0);
 		slab_fold(slab);
-		if (slab->nfree >= slab->threshold || slab->place == SLAB_EMPTY)
+		if (slab_nfree(slab) >= slab->threshold || slab->place == SLAB_EMPTY)
 			slab_settle(cache, c, slab);
 	}
 }
@@ -297,7 +325,7 @@ static struct slab *adopt(struct slab_cache *cache, struct slab_cpu *c, unsigned
 	if (slab) {
 		slab_unlist(&cache->shared, slab);
 		slab_set_place(slab, SLAB_CURRENT);
-		atomic_write_release(&slab->owner, (uint16_t)me);
+		slab_set_owner(slab, me);
 		c->nslabs++;
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
@@ -309,14 +337,14 @@ static void retire_current(struct slab_cpu *c)
 	struct slab *slab = c->current;
 	if (slab == &none.slab)
 		return;
-	slab->nfree = 0; /* every word was found empty */
+	slab_set_nfree(slab, 0); /* every word was found empty */
 	slab_set_place(slab, SLAB_FULL);
 	slab_set_current(c, &none.slab);
 }
 
 bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 {
-	unsigned me = (unsigned)(c - cache->cpu) + 1;
+	unsigned me = host_cpu() + 1;
 	if (select_word(c))
 		return true;
 	if (c->current != &none.slab) {
@@ -350,16 +378,16 @@ void *slab_take_shared(struct slab_cache *cache)
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	struct slab *slab = fullest(&cache->shared, 8);
 	for (unsigned i = 0; slab && i < slab->words; i++) {
-		uint64_t word = slab->free[i];
+		uint64_t word = slab->word[i].free;
 		if (!word)
 			continue;
-		__atomic_store_n(&slab->free[i], word & (word - 1), __ATOMIC_RELAXED);
+		__atomic_store_n(&slab->word[i].free, word & (word - 1), __ATOMIC_RELAXED);
 		block = slab_block(slab, i * 64 + bit_lowest(word));
-		slab->nfree--;
+		slab_set_nfree(slab, slab_nfree(slab) - 1);
 		place_by_count(&cache->shared, slab);
 		/* A slab that is "full" on no list is lost to this path: keep it
 		 * in reach while it has anything. */
-		if (slab->place == SLAB_FULL && slab->nfree) {
+		if (slab->place == SLAB_FULL && slab_nfree(slab)) {
 			slab_set_place(slab, SLAB_FULLEST);
 			slab_list(&cache->shared, slab, SLAB_FULLEST);
 		}
@@ -374,13 +402,15 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	struct slab_cpu *c = &cache->cpu[cpu];
+	struct slab_cpu *c = slab_part(cache, cpu);
 	bool inside = slab_enter(c), own = inside && c->warmth >= SLAB_WARM;
 	struct slab_lists *lists = own ? &c->lists : &cache->shared;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_push_back(&cache->slabs, &slab->all);
-	cache->nslabs++;
-	atomic_write_release(&slab->owner, (uint16_t)(own ? cpu + 1 : 0));
+	count_add(&cache->nslabs, 1);
+	cache->nblocks += slab->capacity;
+	cache->npages += slab->npages;
+	slab_set_owner(slab, own ? cpu + 1 : 0);
 	slab_set_place(slab, SLAB_EMPTY);
 	slab_list(lists, slab, SLAB_EMPTY);
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
@@ -396,7 +426,7 @@ void slab_sweep(struct slab_cache *cache)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	struct slab_cpu *c = &cache->cpu[cpu];
+	struct slab_cpu *c = slab_part(cache, cpu);
 	bool inside = slab_enter(c);
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_for_each (node, &cache->slabs) {
@@ -406,7 +436,7 @@ void slab_sweep(struct slab_cache *cache)
 		if ((owner && !mine) || slab->place == SLAB_CURRENT)
 			continue;
 		slab_fold(slab);
-		if (slab->place != SLAB_FULL || !slab->nfree)
+		if (slab->place != SLAB_FULL || !slab_nfree(slab))
 			continue;
 		enum slab_place place = slab_place_for(slab);
 		place = place == SLAB_FULL ? SLAB_FULLEST : place;
@@ -428,7 +458,7 @@ static uint32_t collect_empty(struct slab_cache *cache, struct slab_lists *lists
 		if (atomic_read_acquire(&slab->announced))
 			continue; /* S1 */
 		slab_unlist(lists, slab);
-		forget(cache, slab);
+		slab_forget(cache, slab);
 		list_push_back(out, &slab->node);
 		n++;
 	}
@@ -440,7 +470,7 @@ uint64_t slab_shed(struct slab_cache *cache)
 	struct list out;
 	list_init(&out);
 	host_preempt_disable();
-	struct slab_cpu *c = &cache->cpu[host_cpu()];
+	struct slab_cpu *c = slab_part(cache, host_cpu());
 	bool inside = slab_enter(c);
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	uint64_t total = collect_empty(cache, &cache->shared, &out);

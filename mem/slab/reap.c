@@ -27,20 +27,33 @@
 static void close_parts(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		atomic_write_seq(&cache->cpu[cpu].revoked, 1);
+		atomic_write_seq(&slab_part(cache, cpu)->revoked, 1);
 }
 
 static void await_parts(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		while (atomic_read_acquire(&cache->cpu[cpu].busy))
+		while (atomic_read_acquire(&slab_part(cache, cpu)->busy))
 			host_relax();
 }
 
 static void open_parts(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		atomic_write_release(&cache->cpu[cpu].revoked, 0);
+		atomic_write_release(&slab_part(cache, cpu)->revoked, 0);
+}
+
+/* Take away what the short paths lead to. Nobody puts it back while the parts are
+ * closed. */
+static void hide(struct slab_cache *cache)
+{
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
+		slab_hide_word(slab_part(cache, cpu));
+	list_for_each (node, &cache->slabs)
+		atomic_write_relaxed(&list_entry(node, struct slab, all)->fast,
+				     (struct slab_cpu *)NULL);
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 }
 
 static void clear_notify(struct slab_cpu *c)
@@ -56,27 +69,26 @@ static void clear_notify(struct slab_cpu *c)
 static void collect_slab(struct slab_cache *cache, struct slab *slab)
 {
 	unsigned owner = atomic_read_relaxed(&slab->owner);
-	struct slab_cpu *c = owner ? &cache->cpu[owner - 1] : NULL;
+	struct slab_cpu *c = owner ? slab_part(cache, owner - 1) : NULL;
 	struct slab_lists *lists = c ? &c->lists : &cache->shared;
 	slab_fold(slab);
-	slab->nfree = slab_count_free(slab);
-	bool empty = slab->nfree == slab->capacity && !atomic_read_acquire(&slab->announced);
+	slab_set_nfree(slab, slab_count_free(slab));
+	bool empty = slab_nfree(slab) == slab->capacity && !atomic_read_acquire(&slab->announced);
 	if (slab->place == SLAB_CURRENT)
 		slab_set_current(c, slab_none());
 	slab_unlist(lists, slab);
 	if (c)
 		c->nslabs--;
-	atomic_write_release(&slab->owner, 0);
+	slab_set_owner(slab, 0);
 	if (!empty) {
 		slab_set_place(slab, slab_place_for(slab));
-		if (slab->place == SLAB_FULL && slab->nfree)
+		if (slab->place == SLAB_FULL && slab_nfree(slab))
 			slab_set_place(slab, SLAB_FULLEST); /* every free block counts */
 		if (slab->place < SLAB_LISTS)
 			slab_list(&cache->shared, slab, slab->place);
 		return;
 	}
-	list_remove(&slab->all);
-	cache->nslabs--;
+	slab_forget(cache, slab);
 	list_push_back(&cache->reaped, &slab->node);
 }
 
@@ -84,9 +96,10 @@ static void collect_cache(struct slab_cache *cache)
 {
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
-		clear_notify(&cache->cpu[cpu]);
-		cache->cpu[cpu].peak = 0;
-		cache->cpu[cpu].warmth = 0;
+		struct slab_cpu *c = slab_part(cache, cpu);
+		clear_notify(c);
+		c->peak = 0;
+		c->warmth = 0;
 	}
 	list_for_each_safe (node, &cache->slabs)
 		collect_slab(cache, list_entry(node, struct slab, all));
@@ -105,6 +118,11 @@ void slab_collect(struct slab_cache *const *caches, size_t count)
 	host_barrier_all();
 	for (size_t i = 0; i < count; i++) {
 		await_parts(caches[i]);
+		hide(caches[i]);
+	}
+	host_barrier_all();
+	for (size_t i = 0; i < count; i++) {
+		await_parts(caches[i]);
 		collect_cache(caches[i]);
 		open_parts(caches[i]);
 	}
@@ -112,13 +130,14 @@ void slab_collect(struct slab_cache *const *caches, size_t count)
 
 uint64_t slab_release_reaped(struct slab_cache *cache)
 {
-	uint64_t n = 0;
+	uint64_t npages = 0;
 	list_for_each_safe (node, &cache->reaped) {
+		struct slab *slab = list_entry(node, struct slab, node);
 		list_remove(node);
-		cache->home->release(cache, list_entry(node, struct slab, node));
-		n++;
+		npages += slab->npages;
+		cache->home->release(cache, slab);
 	}
-	return n;
+	return npages;
 }
 
 uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count)
@@ -134,7 +153,7 @@ uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count)
 
 uint64_t slab_reap(struct slab_cache *cache)
 {
-	return slab_reap_caches(&cache, 1) * cache->slab_npages;
+	return slab_reap_caches(&cache, 1);
 }
 
 uint64_t slab_reap_all(void)
@@ -152,7 +171,7 @@ uint64_t slab_reap_all(void)
 				batch[n++] = list_entry(node, struct slab_cache, registry);
 		slab_collect(batch, n);
 		for (size_t i = 0; i < n; i++)
-			npages += slab_release_reaped(batch[i]) * batch[i]->slab_npages;
+			npages += slab_release_reaped(batch[i]);
 		slab_registry_unlock();
 		skip += n;
 	} while (n == ARRAY_COUNT(batch));

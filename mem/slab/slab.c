@@ -91,21 +91,46 @@ MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, con
 
 /* ---- alloc --------------------------------------------------------------- */
 
+/* Any block of the current slab: where the next one lies is not to be foreseen. */
+static bool take_random(struct slab_cpu *c, void **block)
+{
+	struct slab *slab = c->current;
+	uint64_t random = c->random = c->random * 6364136223846793005 + 1442695040888963407;
+	unsigned i = (unsigned)(((random >> 32) * slab->words) >> 32);
+	for (unsigned n = 0; n < slab->words; n++, i = i + 1 < slab->words ? i + 1 : 0) {
+		uint64_t word = slab->word[i].free;
+		if (!word)
+			continue;
+		unsigned turn = (unsigned)(random >> 58);
+		uint64_t turned = word >> turn | word << (63 & -turn);
+		unsigned bit = (bit_lowest(turned) + turn) % 64;
+		__atomic_store_n(&slab->word[i].free, word & ~((uint64_t)1 << bit),
+				 __ATOMIC_RELAXED);
+		count_add(&c->allocs, 1);
+		*block = slab_block(slab, i * 64 + bit);
+		return true;
+	}
+	return false;
+}
+
+static inline bool take_own(const struct slab_cache *cache, struct slab_cpu *c, void **block)
+{
+	return cache->careful ? take_random(c, block) : slab_take_bit(c, block);
+}
+
 /* One try without new pages. */
 static void *take_block(struct slab_cache *cache)
 {
 	void *block;
+	bool taken = false;
 	host_preempt_disable();
-	struct slab_cpu *c = &cache->cpu[host_cpu()];
+	struct slab_cpu *c = slab_part(cache, host_cpu());
 	if (likely(slab_enter(c))) {
-		block = slab_take_bit(c);
-		if (unlikely(!block) && slab_refill(cache, c))
-			block = slab_take_bit(c);
+		taken = take_own(cache, c, &block) ||
+			(slab_refill(cache, c) && take_own(cache, c, &block));
 		slab_leave(c);
-	} else {
-		block = NULL;
 	}
-	if (unlikely(!block))
+	if (unlikely(!taken))
 		block = slab_take_shared(cache);
 	host_preempt_enable();
 	return block;
@@ -141,8 +166,11 @@ void *slab_take_slowly(struct slab_cache *cache)
 
 void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
 {
-	void *block = slab_take_fast(cache);
-	if (unlikely(!block))
+	host_preempt_disable();
+	void *block;
+	bool taken = slab_take_fast(slab_part(cache, host_cpu()), &block);
+	host_preempt_enable();
+	if (unlikely(!taken))
 		block = slab_take_slowly(cache);
 	if (SLAB_DEBUG && block)
 		slab_debug_alloc(slab_of(cache, block), block, bytes, site);
@@ -159,14 +187,33 @@ void *slab_alloc(struct slab_cache *cache)
 static void give_remote(struct slab *slab, unsigned index)
 {
 	uint64_t bit = (uint64_t)1 << (index % 64);
-	if (__atomic_load_n(&slab->free[index / 64], __ATOMIC_RELAXED) & bit)
+	if (__atomic_load_n(&slab->word[index / 64].free, __ATOMIC_RELAXED) & bit)
 		slab_bad_block(slab, slab_block(slab, index), "double free");
 	if (!atomic_read_acquire(&slab->announced) && !atomic_swap(&slab->announced, 1))
 		slab_notify(slab);
-	uint64_t before = atomic_or(&slab_remote(slab)[index / 64], bit);
+	uint64_t before = atomic_or(&slab->word[index / 64].remote, bit);
 	/* The slab may be gone now, unless this was no legitimate free. */
 	if (unlikely(before & bit))
 		slab_bad_block(slab, slab_block(slab, index), "double free");
+}
+
+unsigned slab_index(const struct slab *slab, const void *block)
+{
+	uint64_t index;
+	if (unlikely(!slab_find_index(slab, block, &index)))
+		slab_bad_block(slab, block, "invalid free: not the start of an object");
+	return (unsigned)index;
+}
+
+/* Set the block's bit: by the slab's owner. */
+static void give_bit(struct slab *slab, unsigned index)
+{
+	struct slab_word *word = &slab->word[index / 64];
+	uint64_t bit = (uint64_t)1 << (index % 64);
+	if (unlikely((word->free | atomic_read_relaxed(&word->remote)) & bit))
+		slab_bad_block(slab, slab_block(slab, index), "double free");
+	__atomic_store_n(&word->free, word->free | bit, __ATOMIC_RELAXED);
+	slab->left--;
 }
 
 /* A slab of the cache's own: true if it still is, and the block was freed. */
@@ -177,8 +224,8 @@ static bool give_shared(struct slab *slab, unsigned index)
 	bool ours = !atomic_read_relaxed(&slab->owner);
 	struct slab *empty = NULL;
 	if (ours) {
-		slab_give_bit(slab, index);
-		if (slab->nfree >= slab->threshold)
+		give_bit(slab, index);
+		if (slab_nfree(slab) >= slab->threshold)
 			empty = slab_settle_shared(cache, slab);
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
@@ -187,30 +234,60 @@ static bool give_shared(struct slab *slab, unsigned index)
 	return ours;
 }
 
-void slab_give_elsewhere(struct slab *slab, unsigned index)
+/* A slab of this CPU's: true if it is, and the block was freed. */
+static bool give_own(struct slab *slab, unsigned index)
 {
-	if (!atomic_read_acquire(&slab->owner) && give_shared(slab, index))
-		return;
-	give_remote(slab, index);
+	struct slab_cache *cache = slab->cache;
+	unsigned cpu = host_cpu();
+	struct slab_cpu *c = slab_part(cache, cpu);
+	if (!slab_enter(c))
+		return false;
+	/* Asked inside: a handler on this CPU may give slabs away. */
+	bool own = atomic_read_relaxed(&slab->owner) == cpu + 1;
+	if (own) {
+		give_bit(slab, index);
+		if (unlikely(slab_nfree(slab) >= slab->threshold))
+			slab_settle(cache, c, slab);
+	}
+	slab_leave(c);
+	return own;
+}
+
+void slab_give_slowly(struct slab *slab, const void *block)
+{
+	unsigned index = slab_index(slab, block);
+	host_preempt_disable();
+	if (!give_own(slab, index) &&
+	    (atomic_read_acquire(&slab->owner) || !give_shared(slab, index)))
+		give_remote(slab, index);
+	host_preempt_enable();
 }
 
 void slab_give(struct slab *slab, void *block, const void *site)
 {
-	unsigned index = slab_index(slab, block);
 	if (SLAB_DEBUG) {
 		struct slab_cache *cache = slab->cache;
+		(void)slab_index(slab, block);
 		block = slab_debug_free(slab, block, site);
 		if (!block)
 			return;
 		slab = slab_of(cache, block);
-		index = slab_index(slab, block);
 	}
-	slab_give_index(slab, index);
+	slab_give_now(slab, block);
 }
 
 void slab_give_now(struct slab *slab, void *block)
 {
-	slab_give_index(slab, slab_index(slab, block));
+	host_preempt_disable();
+	struct slab_cpu *c = slab_part(slab->cache, host_cpu());
+	enum slab_given given = slab_give_fast(slab, c, block);
+	if (unlikely(given == SLAB_SETTLE)) {
+		slab_settle_and_leave(slab, c);
+		return;
+	}
+	host_preempt_enable();
+	if (unlikely(given == SLAB_NOT_GIVEN))
+		slab_give_slowly(slab, block);
 }
 
 void slab_free(struct slab_cache *cache, void *object)
@@ -218,11 +295,11 @@ void slab_free(struct slab_cache *cache, void *object)
 	slab_give(slab_of_checked(cache, object), object, __builtin_return_address(0));
 }
 
-void slab_assert_in_use(struct slab *slab, const void *block)
+void slab_assert_in_use(struct slab *slab, const void *block, const char *what)
 {
 	unsigned index = slab_index(slab, block);
-	uint64_t bits = atomic_read_relaxed(&slab->free[index / 64]) |
-			atomic_read_relaxed(&slab_remote(slab)[index / 64]);
+	uint64_t bits = atomic_read_relaxed(&slab->word[index / 64].free) |
+			atomic_read_relaxed(&slab->word[index / 64].remote);
 	if ((bits >> (index % 64)) & 1)
-		slab_bad_block(slab, block, "use after free");
+		slab_bad_block(slab, block, what);
 }

@@ -15,9 +15,13 @@
 #include <unistd.h>
 
 static unsigned cpu_total = 1;
-static _Thread_local unsigned my_cpu;
-static _Thread_local bool irq_off, in_interrupt;
+#ifdef MEM_HOST_IS_INLINE
+_Thread_local unsigned plain_cpu;
+#else
+static _Thread_local unsigned plain_cpu;
 static _Thread_local int preempt_depth;
+#endif
+static _Thread_local bool irq_off, in_interrupt;
 
 void plain_init(uint64_t bytes, unsigned ncpus)
 {
@@ -33,7 +37,7 @@ void plain_init(uint64_t bytes, unsigned ncpus)
 
 void plain_set_cpu(unsigned cpu)
 {
-	my_cpu = cpu;
+	plain_cpu = cpu;
 }
 
 void plain_set_interrupt(bool on)
@@ -63,11 +67,6 @@ MEM_NORETURN void host_panic(const char *format, ...)
 	abort();
 }
 
-unsigned host_cpu(void)
-{
-	return my_cpu;
-}
-
 unsigned host_cpu_count(void)
 {
 	return cpu_total;
@@ -95,6 +94,12 @@ bool host_in_interrupt(void)
 	return in_interrupt;
 }
 
+#ifndef MEM_HOST_IS_INLINE
+unsigned host_cpu(void)
+{
+	return plain_cpu;
+}
+
 void host_preempt_disable(void)
 {
 	preempt_depth++;
@@ -105,6 +110,7 @@ void host_preempt_enable(void)
 	if (--preempt_depth < 0)
 		host_panic("preempt_enable without disable");
 }
+#endif
 
 void host_relax(void)
 {

@@ -31,9 +31,28 @@ MEM_NORETURN void host_panic(const char *format, ...) __attribute__((format(prin
 
 /* ---- 2. this CPU ------------------------------------------------------ */
 
+/*
+ * The three that every allocation and free calls may be given inline: a host that
+ * compiles mem/ with -DMEM_HOST_INLINE='"its/header.h"' defines in that header static
+ * inline functions host_cpu, host_preempt_disable and host_preempt_enable, with the
+ * contracts below, and MEM_HOST_IS_INLINE. Without it they are functions like the rest.
+ * The header sees <mem/types.h> and C's own headers.
+ */
+#ifdef MEM_HOST_INLINE
+#include MEM_HOST_INLINE
+#endif
+
+#ifndef MEM_HOST_IS_INLINE
 /* The number of the running CPU, below host_cpu_count(). The caller has
  * preemption or interrupts off, or takes the answer as a hint. Any context. */
 unsigned host_cpu(void);
+
+/* Forbid and allow moving this thread to another CPU or switching it away;
+ * nests. Interrupts stay as they are. host_preempt_enable may switch threads
+ * when the count reaches zero with interrupts on. */
+void host_preempt_disable(void);
+void host_preempt_enable(void);
+#endif
 
 /* CPUs that may ever run mem/ code; at most MEM_MAX_CPUS, constant after init. */
 unsigned host_cpu_count(void);
@@ -45,12 +64,6 @@ void host_irq_restore(unsigned long state);
 bool host_irq_enabled(void);
 /* Is this an interrupt handler (page faults and system calls are not)? */
 bool host_in_interrupt(void);
-
-/* Forbid and allow moving this thread to another CPU or switching it away;
- * nests. Interrupts stay as they are. host_preempt_enable may switch threads
- * when the count reaches zero with interrupts on. */
-void host_preempt_disable(void);
-void host_preempt_enable(void);
 
 /* One turn of a busy wait. Context: any, interrupts on unless the wait is for
  * a holder that has them off too. */
