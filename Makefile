@@ -172,4 +172,5 @@ check:
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name packages -prune -o -name '*.d' -type f -print 2>/dev/null)
+# What is unpacked there has files of that name too.
+-include $(shell find $(BUILD) \( -name packages -o -name programs \) -prune -o -name '*.d' -type f -print 2>/dev/null)
