@@ -43,6 +43,7 @@ include kernel/sources.mk
 -include fuzz/sources.mk
 -include examples/sources.mk
 -include tools/sources.mk
+-include libkmalloc/sources.mk
 
 # ---- the kernel -------------------------------------------------------------
 
@@ -110,6 +111,9 @@ hosted_flags  := -O1 -DMEM_DEBUG -DMEM_POINTS -fsanitize=address,undefined -fno-
 plain_flags   := -O1 -DMEM_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
 threads_flags := -O1 -DMEM_DEBUG -fsanitize=thread
 bench_flags   := -O2 -momit-leaf-frame-pointer -DMEM_HOST_INLINE='"tests/machine/plain_inline.h"'
+# The heap as a malloc of this machine's programs (libkmalloc/).
+preload_flags := -O2 -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc \
+	-fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
 
 # $(1) flavour
 define flavour
@@ -119,7 +123,7 @@ $(BUILD)/$(1)/%.c.o: %.c
 $(BUILD)/$(1)/libmem.a: $$(patsubst %,$(BUILD)/$(1)/%.o,$$(MEM_SRC))
 	$$(call say,AR [$(1)],$$@) rm -f $$@ && $$(AR) rcs $$@ $$^
 endef
-$(foreach f,hosted plain threads bench,$(eval $(call flavour,$(f))))
+$(foreach f,hosted plain threads bench preload,$(eval $(call flavour,$(f))))
 
 # Hosted test binaries. In tests/sources.mk:
 #   HOSTED_TEST_LIST += NAME:FLAVOUR     NAME_SRC := SOURCES   (links with that flavour's mem/)
@@ -132,6 +136,16 @@ $(foreach d,$(HOSTED_TEST_LIST),$(eval $(call hosted_test,$(firstword $(subst :,
 
 .PHONY: hosted
 hosted: $(HOSTED_TESTS)
+
+LIBKMALLOC := $(BUILD)/libkmalloc.so
+.PHONY: libkmalloc
+libkmalloc: $(LIBKMALLOC)
+$(LIBKMALLOC): $(patsubst %,$(BUILD)/preload/%.o,$(LIBKMALLOC_SRC)) $(BUILD)/preload/libmem.a libkmalloc/exports.map
+	$(call say,LD [preload],$@) $(CC) $(preload_flags) -shared -Wl,-soname,libkmalloc.so -Wl,-z,defs \
+		-Wl,--version-script=libkmalloc/exports.map -o $@ $(filter-out %.map,$^) -lpthread
+# What any malloc has to do: a program that is run on it.
+$(BUILD)/libkmalloc-selftest: $(BUILD)/preload/libkmalloc/selftest.c.o
+	$(call say,LD [preload],$@) $(CC) -o $@ $^ -lpthread
 
 # ---- the component, packed for another kernel's tree -----------------------------
 
@@ -161,4 +175,5 @@ check:
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name packages -prune -o -name '*.d' -type f -print 2>/dev/null)
+# What is unpacked there has files of that name too.
+-include $(shell find $(BUILD) \( -name packages -o -name programs \) -prune -o -name '*.d' -type f -print 2>/dev/null)

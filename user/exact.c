@@ -3,18 +3,20 @@
  * Nothing is lost: after everything that can be drained is drained, MemFree is
  * exactly what it was before a program came and went.
  *
- *     exact [ROUNDS [KB]]   each command below, ROUNDS times (default 5); what
- *                           differs from its first reading by more than KB
- *                           (default 0) counts
+ *     exact [ROUNDS [COMMAND ...]]   each command (default: those below), ROUNDS
+ *                                    times (default 5); what differs from its
+ *                                    first reading counts
  *
  * One process takes all readings, so that what the reader itself needs is the
  * same each time; each command runs once uncounted first.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,28 +96,34 @@ static void run(const char *command)
 		fail("waitpid");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
 		fail(command);
+	while (wait(NULL) > 0 || errno == EINTR) /* what it left behind comes to us */
+		continue;
 }
+
+static const char *const usual[] = {
+    "true",
+    "seq 1 20000 | sort -r | tail -1",
+    "for i in 1 2 3 4 5 6 7 8; do (seq 1 3000 | md5sum) & done; wait",
+    "dd if=/dev/zero of=/tmp/exact bs=64k count=100; cp /tmp/exact /tmp/exact2; rm "
+    "/tmp/exact /tmp/exact2",
+    "mkdir -p /tmp/d/e/f; touch /tmp/d/e/f/g; mv /tmp/d/e /tmp/d/h; find /tmp/d; rm -r "
+    "/tmp/d",
+    "hello",
+};
 
 int main(int argc, char **argv)
 {
-	static const char *const commands[] = {
-	    "true",
-	    "seq 1 20000 | sort -r | tail -1",
-	    "for i in 1 2 3 4 5 6 7 8; do (seq 1 3000 | md5sum) & done; wait",
-	    "dd if=/dev/zero of=/tmp/exact bs=64k count=100; cp /tmp/exact /tmp/exact2; rm "
-	    "/tmp/exact /tmp/exact2",
-	    "mkdir -p /tmp/d/e/f; touch /tmp/d/e/f/g; mv /tmp/d/e /tmp/d/h; find /tmp/d; rm -r "
-	    "/tmp/d",
-	    "hello",
-	};
+	const char *const *commands = argc > 2 ? (const char *const *)argv + 2 : usual;
+	int count = argc > 2 ? argc - 2 : (int)(sizeof(usual) / sizeof(usual[0]));
 	int rounds = argc > 1 ? atoi(argv[1]) : 5, lost = 0;
-	long slack = argc > 2 ? atol(argv[2]) : 0;
 	drop_caches = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
 	meminfo = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
 	if (drop_caches < 0 || meminfo < 0)
 		fail("open");
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
+		fail("prctl");
 	memset(ledger, 0, sizeof(ledger)); /* its pages are there from the start */
-	for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++) {
+	for (int c = 0; c < count; c++) {
 		run(commands[c]);
 		mem_free_kb();
 		long before = mem_free_kb();
@@ -124,7 +132,7 @@ int main(int argc, char **argv)
 			run(commands[c]);
 			long after = mem_free_kb();
 			read_ledgers(1);
-			if (labs(after - before) > slack) {
+			if (after != before) {
 				printf("%ld kB before, %ld after round %d: %s\n", before, after,
 				       r + 1, commands[c]);
 				show_changes();

@@ -26,7 +26,7 @@
  * to the tty blocks.
  *
  * A command is started by a child of ours that waits for it and writes the
- * outcome to a pipe: poll() then covers all there is to wait for, without
+ * outcome to a pipe: ppoll() then covers all there is to wait for, without
  * signals. When the command is over, what its pipes still hold is sent before
  * S, but pipes that its own children keep open are not waited for.
  */
@@ -123,10 +123,14 @@ struct outcome {
 	int status; /* as wait() has it; valid in the second message */
 };
 
+static sigset_t usual_mask; /* what we were started with */
+
 static void child_exec(char **argv, char **environment)
 {
 	environ = environment;
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGCHLD, SIG_DFL);
+	sigprocmask(SIG_SETMASK, &usual_mask, NULL);
 	setsid();
 	execvp(argv[0], argv);
 	int why = errno;
@@ -384,9 +388,19 @@ static void take_outcome(struct command *c)
 		finish(c, o.status);
 }
 
+static void a_child_ended(int number)
+{
+	(void)number; /* ppoll returns */
+}
+
 static void serve(void)
 {
 	struct command c = {.in = -1, .out = -1, .err = -1, .done = -1};
+	sigset_t chld;
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &chld, &usual_mask); /* but while we wait */
+	signal(SIGCHLD, a_child_ended);
 	send_frame('H', "quire 1", 7);
 	for (;;) {
 		struct pollfd p[5] = {
@@ -396,9 +410,12 @@ static void serve(void)
 		    {c.running && c.waiting_count ? c.in : -1, POLLOUT, 0},
 		    {c.running ? c.done : -1, POLLIN, 0},
 		};
-		if (poll(p, 5, -1) < 0 && errno != EINTR)
+		int ready = ppoll(p, 5, NULL, &usual_mask);
+		if (ready < 0 && errno != EINTR)
 			power_off();
 		while (waitpid(-1, NULL, WNOHANG) > 0) /* orphans, and those who waited */
+			continue;
+		if (ready <= 0)
 			continue;
 		if (p[0].revents)
 			take_input(&c);

@@ -1,66 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Signals: masks, queues, frames, stacks, restarts, job control. Each case runs
- * in a child of its own; the program prints one line per case.
+ * Signals: masks, queues, restarts, waiting, job control, timers. Each case runs in a
+ * child of its own; the program prints one line per case. Frames and exceptions:
+ * user/sigframes.c.
  */
 #define _GNU_SOURCE
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* cases that need no argument */
-#include "check.h"
+#include "catch.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
-#include <time.h>
-#include <ucontext.h>
-
-static volatile int count, last_signal, last_code;
-static volatile pid_t last_pid;
-static volatile intptr_t last_value;
-static volatile uintptr_t handler_sp;
-
-static void on_signal(int number, siginfo_t *info, void *context)
-{
-	(void)context;
-	char here;
-	count++;
-	last_signal = number;
-	last_code = info->si_code;
-	last_pid = info->si_pid;
-	last_value = (intptr_t)info->si_value.sival_ptr;
-	handler_sp = (uintptr_t)&here;
-}
-
-static void handle(int number, int flags)
-{
-	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | flags};
-	CHECK(sigaction(number, &action, NULL) == 0);
-}
-
-static void block(int number)
-{
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, number);
-	CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
-}
-
-static void unblock(int number)
-{
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, number);
-	CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
-}
-
-static void sleep_ms(int ms)
-{
-	struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
-	while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
-		continue;
-}
 
 static void kill_self(void *unused)
 {
@@ -159,99 +108,6 @@ static void resethand(void *unused)
 	CHECK(count == 1);
 	sigaction(SIGUSR1, NULL, &now);
 	CHECK(now.sa_handler == SIG_DFL);
-}
-
-static void altstack(void *unused)
-{
-	size_t bytes = 65536;
-	char *stack = anonymous(bytes, PROT_READ | PROT_WRITE);
-	stack_t old, now = {.ss_sp = stack, .ss_size = bytes};
-	CHECK(sigaltstack(NULL, &old) == 0 && old.ss_flags == SS_DISABLE);
-	now.ss_size = 100;
-	CHECK(sigaltstack(&now, NULL) == -1 && errno == ENOMEM);
-	now.ss_size = bytes;
-	now.ss_flags = 77;
-	CHECK(sigaltstack(&now, NULL) == -1 && errno == EINVAL);
-	now.ss_flags = 0;
-	CHECK(sigaltstack(&now, NULL) == 0);
-	handle(SIGUSR1, SA_ONSTACK);
-	raise(SIGUSR1);
-	CHECK(handler_sp > (uintptr_t)stack && handler_sp < (uintptr_t)stack + bytes);
-	handle(SIGUSR1, 0);
-	raise(SIGUSR1);
-	CHECK(handler_sp < (uintptr_t)stack || handler_sp >= (uintptr_t)stack + bytes);
-	CHECK(sigaltstack(NULL, &old) == 0 && old.ss_sp == stack && old.ss_size == bytes);
-}
-
-static void set_registers(int number, siginfo_t *info, void *context)
-{
-	ucontext_t *uc = context;
-	(void)info;
-	(void)number;
-	uc->uc_mcontext.gregs[REG_RAX] = 0x1234;
-	uc->uc_mcontext.gregs[REG_RIP] += 2; /* past the UD2 */
-	count++;
-}
-
-static void context_is_changed(void *unused)
-{
-	struct sigaction action = {.sa_sigaction = set_registers, .sa_flags = SA_SIGINFO};
-	unsigned long rax = 0, rbx = 0x5555, r12 = 0x6666;
-	sigaction(SIGILL, &action, NULL);
-	__asm__ volatile("ud2" : "+a"(rax), "+b"(rbx) : "r"(r12) : "memory");
-	CHECK(count == 1 && rax == 0x1234 && rbx == 0x5555 && r12 == 0x6666);
-}
-
-static void clobber_fpu(int number)
-{
-	(void)number;
-	__asm__ volatile(
-	    "pcmpeqd %%xmm0, %%xmm0; pcmpeqd %%xmm7, %%xmm7; pcmpeqd %%xmm15, %%xmm15" ::
-		: "xmm0", "xmm7", "xmm15");
-	volatile double x = 2.0;
-	x = x * 3.5;
-	count++;
-}
-
-static void fpu_survives(void *unused)
-{
-	struct sigaction action = {.sa_handler = clobber_fpu};
-	uint64_t in[2] = {0x1122334455667788, 0x99aabbccddeeff00}, out[2] = {0, 0};
-	long result;
-	sigaction(SIGUSR1, &action, NULL);
-	__asm__ volatile("movdqu %2, %%xmm15\n\t"
-			 "syscall\n\t"
-			 "movdqu %%xmm15, %1"
-			 : "=a"(result), "=m"(out)
-			 : "m"(in), "a"((long)SYS_kill), "D"((long)getpid()), "S"((long)SIGUSR1)
-			 : "rcx", "r11", "xmm15", "memory");
-	CHECK(result == 0 && count == 1 && out[0] == in[0] && out[1] == in[1]);
-}
-
-static void frame_has_fpu_marks(int number, siginfo_t *info, void *context)
-{
-	ucontext_t *uc = context;
-	(void)info;
-	(void)number;
-	const uint32_t *fp = (const uint32_t *)(const void *)uc->uc_mcontext.fpregs;
-	count = fp != NULL && ((uintptr_t)fp & 15) == 0;
-	if (uc->uc_flags & 1) {                   /* UC_FP_XSTATE */
-		uint32_t bytes = fp[464 / 4 + 4]; /* xstate_size */
-		uint32_t magic2;
-		memcpy(&magic2, (const char *)fp + bytes, 4);
-		if (fp[464 / 4] != 0x46505853 || magic2 != 0x46505845 || ((uintptr_t)fp & 63))
-			count = 0;
-	}
-	if (((uintptr_t)__builtin_frame_address(0) & 15) != 0)
-		count = 0;
-}
-
-static void frame_layout(void *unused)
-{
-	struct sigaction action = {.sa_sigaction = frame_has_fpu_marks, .sa_flags = SA_SIGINFO};
-	sigaction(SIGUSR1, &action, NULL);
-	raise(SIGUSR1);
-	CHECK(count == 1);
 }
 
 static void in_a_moment(int number, int ms)
@@ -428,121 +284,6 @@ static void no_zombies(void *unused)
 	CHECK(waitpid(pid, NULL, 0) == -1 && errno == ECHILD);
 }
 
-static void bad_stack_is_fatal(void *unused)
-{
-	handle(SIGUSR1, 0);
-	fflush(stdout);
-	pid_t pid = fork();
-	if (pid == 0) {
-		long number = SYS_kill, self = getpid();
-		__asm__ volatile("mov $8, %%rsp; syscall"
-				 : "+a"(number)
-				 : "D"(self), "S"((long)SIGUSR1)
-				 : "rcx", "r11", "memory");
-		_exit(0);
-	}
-	int status;
-	waitpid(pid, &status, 0);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
-}
-
-static void hostile_sigreturn(void *unused)
-{
-	int status;
-	pid_t pid = fork();
-	if (pid == 0) {
-		long number = SYS_rt_sigreturn;
-		__asm__ volatile("mov $8, %%rsp; syscall" : "+a"(number)::"rcx", "r11", "memory");
-		_exit(0);
-	}
-	waitpid(pid, &status, 0);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
-	/* A frame of zeros: RIP 0, flags without IF, kernel segments refused. */
-	pid = fork();
-	if (pid == 0) {
-		static uint64_t frame[256] __attribute__((aligned(64)));
-		__asm__ volatile("mov %0, %%rsp; mov $15, %%eax; syscall" ::"r"(frame + 1)
-				 : "memory");
-		_exit(0);
-	}
-	waitpid(pid, &status, 0);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
-	pid = fork();
-	if (pid == 0) {
-		static uint64_t frame[256] __attribute__((aligned(64)));
-		memset(frame, 0xff, sizeof(frame));
-		__asm__ volatile("mov %0, %%rsp; mov $15, %%eax; syscall" ::"r"(frame + 1)
-				 : "memory");
-		_exit(0);
-	}
-	waitpid(pid, &status, 0);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
-}
-
-static void bad_pointers(void *unused)
-{
-	void *bad = (void *)8;
-	CHECK(syscall(SYS_rt_sigaction, SIGUSR1, bad, NULL, 8) == -1 && errno == EFAULT);
-	CHECK(syscall(SYS_rt_sigaction, SIGUSR1, NULL, NULL, 4) == -1 && errno == EINVAL);
-	CHECK(syscall(SYS_rt_sigprocmask, SIG_BLOCK, bad, NULL, 8) == -1 && errno == EFAULT);
-	CHECK(syscall(SYS_rt_sigprocmask, 9, &bad, NULL, 8) == -1 && errno == EINVAL);
-	CHECK(syscall(SYS_rt_sigpending, bad, 8) == -1 && errno == EFAULT);
-	CHECK(syscall(SYS_rt_sigpending, &bad, 16) == -1 && errno == EINVAL);
-	CHECK(syscall(SYS_rt_sigsuspend, bad, 8) == -1 && errno == EFAULT);
-	CHECK(syscall(SYS_sigaltstack, bad, NULL) == -1 && errno == EFAULT);
-	CHECK(syscall(SYS_rt_sigqueueinfo, getpid(), SIGUSR1, bad) == -1 && errno == EFAULT);
-	CHECK(syscall(SYS_rt_sigtimedwait, bad, NULL, NULL, 8) == -1 && errno == EFAULT);
-	CHECK(syscall(SYS_tgkill, 0, getpid(), SIGUSR1) == -1 && errno == EINVAL);
-	CHECK(syscall(SYS_tkill, 99999999, SIGUSR1) == -1 && errno == ESRCH);
-}
-
-static int divide(int a, int b) /* by the instruction: the compiler knows a way around it */
-{
-	int rest;
-	__asm__ volatile("cltd; idivl %2" : "+a"(a), "=&d"(rest) : "r"(b));
-	return a;
-}
-
-static void divide_by_zero(void *unused)
-{
-	int status;
-	pid_t pid = fork();
-	if (pid == 0) {
-		_exit(divide(1, 0));
-	}
-	waitpid(pid, &status, 0);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGFPE);
-	/* Blocked or ignored it cannot be. */
-	pid = fork();
-	if (pid == 0) {
-		signal(SIGFPE, SIG_IGN);
-		block(SIGFPE);
-		_exit(divide(1, 0));
-	}
-	waitpid(pid, &status, 0);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGFPE);
-}
-
-static sigjmp_buf back;
-static void jump(int number)
-{
-	(void)number;
-	siglongjmp(back, 1);
-}
-
-static void stack_overflow_on_altstack(void *unused)
-{
-	stack_t stack = {.ss_sp = anonymous(65536, PROT_READ | PROT_WRITE), .ss_size = 65536};
-	struct sigaction action = {.sa_handler = jump, .sa_flags = SA_ONSTACK};
-	sigaltstack(&stack, NULL);
-	sigaction(SIGSEGV, &action, NULL);
-	for (volatile int i = 0; i < 3; i++)
-		if (sigsetjmp(back, 1) == 0) {
-			__asm__ volatile("1: push %%rax; jmp 1b" ::: "memory");
-		}
-	CHECK(1);
-}
-
 static void timers_repeat(void *unused)
 {
 	struct itimerval it = {{0, 10000}, {0, 10000}}, now;
@@ -598,10 +339,6 @@ int main(void)
 	run_case("ignored_vanish", ignored_vanish);
 	run_case("nodefer", nodefer);
 	run_case("resethand", resethand);
-	run_case("altstack", altstack);
-	run_case("context_is_changed", context_is_changed);
-	run_case("fpu_survives", fpu_survives);
-	run_case("frame_layout", frame_layout);
 	run_case("read_is_interrupted", read_is_interrupted);
 	run_case("read_is_restarted", read_is_restarted);
 	run_case("poll_is_never_restarted", poll_is_never_restarted);
@@ -612,11 +349,6 @@ int main(void)
 	run_case("stop_and_continue", stop_and_continue);
 	run_case("group_kill", group_kill);
 	run_case("no_zombies", no_zombies);
-	run_case("bad_stack_is_fatal", bad_stack_is_fatal);
-	run_case("hostile_sigreturn", hostile_sigreturn);
-	run_case("bad_pointers", bad_pointers);
-	run_case("divide_by_zero", divide_by_zero);
-	run_case("stack_overflow_on_altstack", stack_overflow_on_altstack);
 	run_case("timers_repeat", timers_repeat);
 	run_case("posix_timers", posix_timers);
 	return failures != 0;

@@ -139,15 +139,19 @@ int fpu_load_current(const void *area)
 	return r;
 }
 
+void fpu_reset_current(void)
+{
+	struct thread *t = current_thread();
+	preempt_disable();
+	fpu_fresh(t->fpu);
+	fpu_load(t->fpu);
+	preempt_enable();
+}
+
 void thread_reset_user_state(struct thread *thread)
 {
-	preempt_disable();
-	fpu_fresh(thread->fpu);
-	if (thread == current_thread())
-		fpu_load(thread->fpu);
-	else
-		thread->fpu_cpu = FPU_CPU_NONE;
-	preempt_enable();
+	kassert(thread == current_thread());
+	fpu_reset_current();
 	thread_set_fs(thread, 0);
 	thread_set_gs(thread, 0);
 }

@@ -53,7 +53,7 @@ void uart_init(void)
 		out8(p->base + DATA, 1);
 		out8(p->base + IER, 0);
 		out8(p->base + LCR, 3);    /* 8N1 */
-		out8(p->base + FCR, 0x07); /* FIFOs on and empty, interrupt at one byte */
+		out8(p->base + FCR, 0xc7); /* FIFOs on and empty, interrupt at 14 bytes */
 		out8(p->base + MCR, 0x0b); /* DTR, RTS, interrupt line on */
 	}
 }

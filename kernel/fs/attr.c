@@ -345,11 +345,9 @@ static int preallocate(struct inode *inode, uint64_t from, uint64_t to, bool kee
 		r = tmpfs_resize(inode, end);
 	for (uint64_t page = from >> PAGE_SHIFT; !r && page << PAGE_SHIFT < end; page++) {
 		paddr_t pa;
-		mem_status s = vm_object_page(inode->object, page, true, &pa);
-		if (s == MEM_OK)
+		r = tmpfs_fill_page(inode->object, page, &pa);
+		if (!r)
 			vm_object_page_done(inode->object, pa);
-		else
-			r = s == MEM_ENOMEM ? -ENOSPC : (int)errno_from(s);
 		if (!r && thread_interrupted())
 			r = -EINTR;
 	}

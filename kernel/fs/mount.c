@@ -17,7 +17,6 @@
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
-#include <mem/pmm.h>
 #include <mem/vmm.h>
 
 #include "kernel/syscall/syscalls.h"
@@ -255,13 +254,13 @@ static long statfs_fill(struct dentry *d, uint64_t user)
 	} else if (!kstrcmp(m->type, "pipefs")) {
 		s.type = 0x50495045;
 	} else {
-		struct pmm_stats p;
-		pmm_get_stats(kernel_pmm, &p);
+		struct vmm_stats v;
+		vmm_get_stats(kernel_vmm, &v);
+		uint64_t limit = tmpfs_limit_npages(&v);
+		uint64_t room = limit - mem_min(limit, v.object_npages);
 		s.type = kstrcmp(m->type, "ramfs") ? 0x01021994 : 0x858458f6;
-		s.blocks = (int64_t)p.total;
-		s.bfree = s.bavail = (int64_t)p.free;
-		s.files = (int64_t)p.total;
-		s.ffree = (int64_t)p.free;
+		s.blocks = s.files = (int64_t)limit;
+		s.bfree = s.bavail = s.ffree = (int64_t)room;
 	}
 	s.fsid[0] = (int32_t)m->dev;
 	s.flags = 0x20 | (m->flags & MS_RDONLY);

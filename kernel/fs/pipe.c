@@ -219,7 +219,7 @@ static ssize_t pipe_write(struct file *f, uint64_t buffer, size_t bytes, off_t *
 		if (error)
 			break;
 	}
-	if (error == -EPIPE && !done)
+	if (error == -EPIPE) /* also where something had been taken: as on Linux */
 		signal_send_task(current_task(), SIGPIPE, NULL);
 	return done ? (ssize_t)done : error;
 }

@@ -16,8 +16,11 @@
  * depend on it), not by read: a read that runs beside a write sees any mix of
  * old and new pages, as on Linux.
  *
- * When memory runs out, what was written stays and counts; if nothing was, the
- * answer is ENOSPC.
+ * Files may take half of memory, as on Linux (tmpfs_may_grow): a file that only
+ * grows must not end in programs being ended for want of memory. What was written
+ * by then stays and counts; if nothing was, the answer is ENOSPC. The limit is one
+ * for all mounts and counts shared anonymous memory too, which lies in objects as
+ * well; what the kernel itself unpacks is let in.
  */
 #include "kernel/fs/vfs.h"
 
@@ -98,6 +101,46 @@ static long write_error(mem_status status)
 	return status == MEM_ENOMEM ? -ENOSPC : errno_from(status);
 }
 
+/* How many more pages files may have before somebody counts again: counting looks
+ * at every space, so it is done once for many pages. */
+static int64_t grow_credit;
+#define CREDIT_SHARE 64 /* of the limit, at most, is given out at a time */
+
+bool tmpfs_may_grow(void)
+{
+	struct vmm_stats stats;
+	if (__atomic_sub_fetch(&grow_credit, 1, __ATOMIC_RELAXED) >= 0)
+		return true;
+	vmm_get_stats(kernel_vmm, &stats);
+	uint64_t limit = tmpfs_limit_npages(&stats);
+	uint64_t room = limit > stats.object_npages ? limit - stats.object_npages : 0;
+	uint64_t credit = mem_min(room, limit / CREDIT_SHARE + 1);
+	__atomic_store_n(&grow_credit, (int64_t)credit - 1, __ATOMIC_RELAXED);
+	return room > 0;
+}
+
+uint64_t tmpfs_limit_npages(const struct vmm_stats *stats)
+{
+	return stats->commit_limit_npages / 2;
+}
+
+static bool has_page(struct vm_object *object, uint64_t page)
+{
+	paddr_t pa;
+	if (vm_object_page(object, page, false, &pa) != MEM_OK)
+		return false;
+	vm_object_page_done(object, pa);
+	return true;
+}
+
+int tmpfs_fill_page(struct vm_object *object, uint64_t page, paddr_t *pa)
+{
+	mem_status s = vm_object_page(object, page, false, pa);
+	if (s == MEM_ENOENT)
+		s = tmpfs_may_grow() ? vm_object_page(object, page, true, pa) : MEM_ENOMEM;
+	return (int)write_error(s);
+}
+
 int tmpfs_resize(struct inode *inode, uint64_t bytes)
 {
 	mem_status status = vm_object_resize(inode->object, bytes);
@@ -166,11 +209,9 @@ static size_t write_in_place(struct vm_object *object, uint64_t at, uint64_t buf
 			     long *status)
 {
 	paddr_t pa;
-	mem_status s = vm_object_page(object, at >> PAGE_SHIFT, true, &pa);
-	if (s != MEM_OK) {
-		*status = write_error(s);
+	*status = tmpfs_fill_page(object, at >> PAGE_SHIFT, &pa);
+	if (*status)
 		return 0;
-	}
 	char *page = paddr_to_ptr(pa);
 	size_t left = buffer_in(page + (at & PAGE_MASK), buffer, bytes);
 	vm_object_page_done(object, pa);
@@ -186,7 +227,10 @@ static size_t write_at_end(struct vm_object *object, uint64_t at, uint64_t buffe
 	if (got < bytes)
 		*status = -EFAULT;
 	uint64_t done = 0;
-	if (got) {
+	bool known = (at & PAGE_MASK) && has_page(object, at >> PAGE_SHIFT);
+	if (got && !known && !tmpfs_may_grow()) {
+		*status = -ENOSPC;
+	} else if (got) {
 		mem_status s = vm_object_write(object, at, bounce, got, &done);
 		if (s != MEM_OK)
 			*status = write_error(s);

@@ -45,6 +45,7 @@
 struct inode_ops;
 struct pipe;
 struct file_lock;
+struct vmm_stats;
 
 struct mount {
 	struct list link; /* in order of mounting */
@@ -245,6 +246,13 @@ int tmpfs_inode(struct mount *mount, uint32_t mode, uint64_t rdev, const char *l
 int tmpfs_create(struct dentry *dir, const char *name, unsigned length, uint32_t mode,
 		 uint64_t rdev, const char *link, struct dentry **out);
 int tmpfs_resize(struct inode *inode, uint64_t bytes); /* inode->lock held */
+/* Half of memory: what files may take. */
+uint64_t tmpfs_limit_npages(const struct vmm_stats *stats);
+/* May a file have one more page? Each page that is about to be made asks once. */
+bool tmpfs_may_grow(void);
+/* A page of a file, made if it is missing and there is room; counted for the caller
+ * (vm_object_page_done). 0, -ENOSPC, or as vm_object_page. */
+int tmpfs_fill_page(struct vm_object *object, uint64_t page, paddr_t *pa);
 extern const struct file_ops tmpfs_file_ops, dir_file_ops;
 void inode_drop_set_id(struct inode *inode);
 /* Append from a kernel buffer, for cpio. */

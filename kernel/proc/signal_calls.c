@@ -131,8 +131,8 @@ long sys_rt_sigtimedwait(uint64_t set_at, uint64_t info_at, uint64_t timeout_at,
 	}
 	signal_recalc_locked(t);
 	proc_unlock(irq);
-	if (!sig)
-		return signal_pending() ? -EINTR : -EAGAIN;
+	if (!sig) /* woken too early: another thread was faster. The time is not over yet. */
+		return signal_pending() || time_monotonic() < deadline ? -EINTR : -EAGAIN;
 	if (info_at && copy_to_user(info_at, &info, sizeof(info)))
 		return -EFAULT;
 	return sig;

@@ -232,6 +232,7 @@ bool signal_frame_push(struct task *t, struct trapframe *frame, int sig,
 	f.info = *info;
 	if (push_fpu(fpu_at) || copy_to_user(at, &f, sizeof(f)))
 		return false;
+	fpu_reset_current(); /* a handler does not depend on what it has interrupted */
 
 	if (t->altstack.flags & SS_AUTODISARM)
 		memset(&t->altstack, 0, sizeof(t->altstack));

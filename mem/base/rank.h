@@ -17,6 +17,7 @@ enum mem_rank {
 	MEM_RANK_OBJECT_SIZE,            /* sleeping: truncate against growth */
 	MEM_RANK_TABLE,                  /* page tables; many at once, in span order */
 	MEM_RANK_OBJECT_PAGES,           /* an object's page index */
+	MEM_RANK_HEAP_REAP,              /* one reaper of a heap at a time; held across flushes */
 	MEM_RANK_KERNEL_SETTLE,          /* one flush of a kernel area at a time; held across it */
 	MEM_RANK_KERNEL_AREA,            /* kernel virtual address ranges */
 	MEM_RANK_COMMIT,                 /* memory accounting */

@@ -307,12 +307,16 @@ void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *
 uint64_t heap_reap(struct heap *heap, bool all)
 {
 	struct slab_cache *caches[HEAP_CLASSES + 1];
+	/* What another CPU is giving back is given back when this returns. */
+	mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	uint64_t npages = heap_reap_large(heap);
 	for (unsigned i = 0; i < HEAP_CLASSES; i++)
 		caches[i] = heap->classes[i];
 	caches[HEAP_CLASSES] = heap->large_cache;
 	(void)slab_reap_caches(caches, ARRAY_COUNT(caches));
-	return npages + heap_reap_segments(heap, all);
+	npages += heap_reap_segments(heap, all);
+	mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+	return npages;
 }
 
 bool heap_wants_reap(struct heap *heap)

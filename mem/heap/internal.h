@@ -124,6 +124,7 @@ struct heap {
 	struct slab_cache *classes[HEAP_CLASSES];
 	struct slab_cache *large_cache; /* of struct large */
 
+	struct mem_lock reap_lock; /* MEM_RANK_HEAP_REAP: held across flushes, interrupts on */
 	struct mem_lock lock MEM_CACHE_ALIGNED; /* MEM_RANK_HEAP, interrupts off; all below */
 	struct list segments;                   /* with free pages */
 	struct list full_segments;

@@ -15,16 +15,8 @@ static unsigned taken_of(const struct pmm *pmm, uint32_t block, uint32_t state)
 	return taken;
 }
 
-void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
+static void sum_blocks(const struct pmm *pmm, struct pmm_stats *stats)
 {
-	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
-	*stats = (struct pmm_stats){
-	    .total = pmm->total,
-	    .free = pmm->virgin_free,
-	    .free_huge = pmm->virgin_huge,
-	    .metadata = pmm->metadata_bytes,
-	};
-	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 	uint32_t nblocks = ready_blocks(pmm);
 	for (uint32_t block = 0; block < nblocks; block++) {
 		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
@@ -35,12 +27,34 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 		stats->free_huge += count == BLOCK_PAGES;
 		stats->records += (state & STATE_REC) != 0;
 	}
+}
+
+/* A frame on its way between a slot and the bitmap is in neither of them for a
+ * moment: nobody is allowed on the way while they are summed. Who cannot wait
+ * takes the sum as it comes. */
+void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
+{
+	unsigned long irq;
+	bool held = pmm_hold(pmm, may_wait(0), &irq);
+	if (!held)
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	*stats = (struct pmm_stats){
+	    .total = pmm->total,
+	    .free = pmm->virgin_free,
+	    .free_huge = pmm->virgin_huge,
+	    .metadata = pmm->metadata_bytes,
+	};
+	sum_blocks(pmm, stats);
 	for (unsigned i = 0; i <= pmm->ncpus; i++) {
 		stats->cached += slot_cached(&pmm->slots[i]);
 		stats->free_huge += atomic_read_relaxed(&pmm->slots[i].nhuge);
 	}
 	stats->free += stats->cached;
 	stats->metadata += stats->records << PAGE_SHIFT;
+	if (held)
+		pmm_release(pmm, irq);
+	else
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 }
 
 #define BAD(...)                                                                                   \

@@ -366,9 +366,14 @@ void slot_flush(struct pmm *pmm, struct pmm_slot *slot);
 void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot);
 uint64_t slot_cached(const struct pmm_slot *slot);
 
-/* Stop all private work: afterwards only the caller takes frames, and nothing is
- * cached or owned. False if it may not wait and others are at work. Holds
- * `rare` and `shared` until thaw. */
+/* Stop all private work: nobody is inside a slot, and whoever wants a frame waits.
+ * Frees go on, straight to the bitmap. False if it may not wait and others are at
+ * work. Holds `rare` and `shared` until release. */
+bool pmm_hold(struct pmm *pmm, bool wait, unsigned long *irq);
+void pmm_release(struct pmm *pmm, unsigned long irq);
+
+/* The same, and everything that slots held is back in the bitmap: only the caller
+ * takes frames, and nothing is cached or owned, until thaw. */
 bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq);
 void pmm_thaw(struct pmm *pmm, unsigned long irq);
 

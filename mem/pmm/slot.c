@@ -519,8 +519,8 @@ static bool others_started(const struct pmm *pmm, unsigned cpu)
 	return false;
 }
 
-/* Give what a frozen slot holds back; blocks whose last frame was freed while
- * they had no slot to do it keep their record page until here. */
+/* Blocks whose last frame was freed by who had no slot to do it keep their record
+ * page until here. */
 static void sweep_records(struct pmm *pmm)
 {
 	unsigned id = slot_id(pmm, shared_slot(pmm));
@@ -530,7 +530,7 @@ static void sweep_records(struct pmm *pmm)
 			block_try_dismantle(pmm, block, id);
 }
 
-bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq)
+bool pmm_hold(struct pmm *pmm, bool wait, unsigned long *irq)
 {
 	if (wait) {
 		mem_lock_flushable(&pmm->rare, MEM_RANK_PMM);
@@ -561,6 +561,21 @@ bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq)
 		while (atomic_read_acquire(&pmm->slots[i].busy))
 			host_relax();
 	*irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	return true;
+}
+
+void pmm_release(struct pmm *pmm, unsigned long irq)
+{
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+	for (unsigned i = 0; i < pmm->ncpus; i++)
+		(void)atomic_and(&pmm->slots[i].revoked, (uint8_t)~SLOT_REVOKED);
+	mem_unlock(&pmm->rare, MEM_RANK_PMM);
+}
+
+bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq)
+{
+	if (!pmm_hold(pmm, wait, irq))
+		return false;
 	for (unsigned i = 0; i <= pmm->ncpus; i++)
 		slot_flush(pmm, &pmm->slots[i]);
 	sweep_records(pmm);
@@ -570,8 +585,5 @@ bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq)
 void pmm_thaw(struct pmm *pmm, unsigned long irq)
 {
 	slot_flush(pmm, shared_slot(pmm));
-	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
-	for (unsigned i = 0; i < pmm->ncpus; i++)
-		(void)atomic_and(&pmm->slots[i].revoked, (uint8_t)~SLOT_REVOKED);
-	mem_unlock(&pmm->rare, MEM_RANK_PMM);
+	pmm_release(pmm, irq);
 }

@@ -153,14 +153,11 @@ static struct kernel_range *take_range(struct kernel_area *area, uint64_t wanted
 	for (unsigned i = 0; i < 2; i++)
 		if (spare[i])
 			vm_range_free(vmm, spare[i]);
-	if (best)
-		atomic_count(&area->used_npages, npages);
 	return best;
 }
 
-/* `npages` to be mapped and a guard page. */
-static struct kernel_range *take(struct kernel_area *area, uint64_t npages, uint64_t align,
-				 uint64_t offset)
+struct kernel_range *vm_area_take(struct kernel_area *area, uint64_t npages, uint64_t align,
+				  uint64_t offset)
 {
 	uint64_t wanted;
 	if (__builtin_add_overflow(npages, offset + 1, &wanted))
@@ -173,8 +170,7 @@ struct kernel_range *vm_area_take_at(struct kernel_area *area, vaddr_t va, uint6
 	return take_range(area, npages, 1, 0, 0, area_vpn(va));
 }
 
-/* The range in use that was handed out as va. */
-static struct kernel_range *find_used(struct kernel_area *area, vaddr_t va)
+struct kernel_range *vm_area_find(struct kernel_area *area, vaddr_t va)
 {
 	struct kernel_range *found = NULL;
 	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
@@ -254,82 +250,100 @@ static pte_t kernel_bits(const struct vmm *vmm, unsigned prot)
 	       ((prot & VM_WRITE) ? PTE_WRITE : 0) | ((prot & VM_EXEC) ? 0 : vmm->nx);
 }
 
-/* Clear PTE_PRESENT in every entry of the range, keeping what else is there. */
-static void take_down(struct kernel_area *area, const struct kernel_range *range)
+void vm_area_take_down(struct kernel_area *area, vaddr_t va, uint64_t npages)
 {
-	vaddr_t va = range->va, end = va + (range->mapped << PAGE_SHIFT);
+	vaddr_t end = va + (npages << PAGE_SHIFT);
+	uint64_t taken = 0;
 	while (va < end) {
 		unsigned level;
 		pte_t *entry = pt_entry(area->vmm->kernel_root, va, &level);
-		if (atomic_read_relaxed(entry))
+		if (atomic_read_relaxed(entry)) {
 			(void)atomic_and(entry, ~PTE_PRESENT);
+			taken += pt_entry_span(level) >> PAGE_SHIFT;
+		}
 		va = align_down(va, pt_entry_span(level)) + pt_entry_span(level);
 	}
+	atomic_count(&area->used_npages, -taken);
 }
 
-/* After the flush: empty the entries and free the frames they kept. */
-static void drop_frames(struct kernel_area *area, const struct kernel_range *range)
+void vm_area_empty(struct kernel_area *area, vaddr_t va, uint64_t npages, bool free_frames)
 {
 	struct pmm *pmm = area->vmm->pmm;
-	vaddr_t va = range->va, end = va + (range->mapped << PAGE_SHIFT);
+	vaddr_t end = va + (npages << PAGE_SHIFT);
 	while (va < end) {
 		unsigned level;
 		pte_t *entry = pt_entry(area->vmm->kernel_root, va, &level);
 		pte_t pte = atomic_swap(entry, (pte_t)0);
 		mem_assert(!(pte & PTE_PRESENT));
-		if (pte && range->owns_frames)
+		if (pte && free_frames)
 			pmm_free(pmm, pte & PTE_ADDR & ~(pt_entry_span(level) - 1),
 				 9 * (level - 1));
 		va = align_down(va, pt_entry_span(level)) + pt_entry_span(level);
 	}
 }
 
-/* Map fresh frames to the whole range. False: no memory; what was mapped stays for
- * the quarantine. */
-static bool map_frames(struct kernel_area *area, struct kernel_range *range, bool atomic)
+/* Map one 2 MiB block to va, if there is one and no table is in the way. */
+static bool map_block(struct kernel_area *area, vaddr_t va, const struct pt_root *root)
+{
+	struct pmm *pmm = area->vmm->pmm;
+	pte_t leaf = pt_leaf_bits(kernel_bits(area->vmm, VM_READ | VM_WRITE), 2), expected = 0;
+	paddr_t block = pmm_alloc(pmm, PMM_ORDER_HUGE, PMM_KERNEL | PMM_ATOMIC);
+	if (block == PADDR_NONE)
+		return false;
+	pte_t *entry = pt_make_entry(root, va, 2);
+	if (entry && atomic_cas(entry, &expected, block | leaf))
+		return true;
+	pmm_free(pmm, block, PMM_ORDER_HUGE);
+	return false;
+}
+
+bool vm_area_fill(struct kernel_area *area, vaddr_t va, uint64_t npages, bool atomic)
 {
 	struct vmm *vmm = area->vmm;
 	struct pt_root root = root_of(vmm, atomic);
 	pte_t bits = kernel_bits(vmm, VM_READ | VM_WRITE);
-	unsigned flags = PMM_KERNEL | (atomic ? PMM_ATOMIC : 0);
-	range->owns_frames = true;
-	for (uint64_t i = 0; i < range->mapped;) {
-		vaddr_t va = range->va + (i << PAGE_SHIFT);
-		if (!(va & (HUGE_SIZE - 1)) && range->mapped - i >= PT_ENTRIES) {
-			paddr_t block = pmm_alloc(vmm->pmm, PMM_ORDER_HUGE, flags | PMM_ATOMIC);
-			pte_t *entry = block == PADDR_NONE ? NULL : pt_make_entry(&root, va, 2);
-			pte_t expected = 0;
-			if (entry && atomic_cas(entry, &expected, block | pt_leaf_bits(bits, 2))) {
-				i += PT_ENTRIES;
-				continue;
-			}
-			if (block != PADDR_NONE)
-				pmm_free(vmm->pmm, block, PMM_ORDER_HUGE);
+	uint64_t mapped = 0, i = 0;
+	for (uint64_t step; i < npages; i += step, va += step << PAGE_SHIFT) {
+		step = PT_ENTRIES;
+		if (!(va & (HUGE_SIZE - 1)) && npages - i >= step && map_block(area, va, &root)) {
+			mapped += step;
+			continue;
 		}
+		step = 1;
 		pte_t *entry = pt_make_entry(&root, va, 1);
-		paddr_t pa = entry ? pmm_alloc(vmm->pmm, 0, flags) : PADDR_NONE;
+		if (entry && atomic_read_relaxed(entry))
+			continue; /* came back before */
+		paddr_t pa = PADDR_NONE;
+		if (entry)
+			pa = pmm_alloc(vmm->pmm, 0, PMM_KERNEL | (atomic ? PMM_ATOMIC : 0));
 		if (pa == PADDR_NONE)
-			return false;
-		mem_assert(!atomic_read_relaxed(entry));
+			break;
 		atomic_write_release(entry, pa | bits);
-		i++;
+		mapped++;
 	}
-	return true;
+	atomic_count(&area->used_npages, mapped);
+	return i == npages;
+}
+
+/* Map fresh frames to the whole range. False: no memory; what was mapped stays for
+ * the quarantine. */
+static bool map_frames(struct kernel_area *area, struct kernel_range *range, bool atomic)
+{
+	range->owns_frames = true;
+	return vm_area_fill(area, range->va, range->mapped, atomic);
 }
 
 /* ---- giving back ----------------------------------------------------------------------- */
 
-/* USED (or CACHED) -> QUARANTINED. Any context. */
-static void quarantine(struct kernel_area *area, struct kernel_range *range)
+void vm_area_quarantine(struct kernel_area *area, struct kernel_range *range)
 {
-	take_down(area, range);
+	vm_area_take_down(area, range->va, range->mapped);
 	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
 	range->state = RANGE_QUARANTINED;
 	list_remove(&range->link);
 	list_push_back(&area->quarantine, &range->link);
 	area->quarantined_npages += range->mapped;
 	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
-	atomic_count(&area->used_npages, -range->mapped);
 }
 
 static struct kernel_range *pop_cached(struct kernel_area *area, uint64_t npages)
@@ -377,7 +391,7 @@ static void settle(struct kernel_area *area)
 	list_for_each_safe (node, &waiting) {
 		range = list_entry(node, struct kernel_range, link);
 		list_remove(node);
-		drop_frames(area, range);
+		vm_area_empty(area, range->va, range->mapped, range->owns_frames);
 		release(area, range);
 	}
 }
@@ -386,45 +400,11 @@ void vm_area_settle(struct kernel_area *area, bool all)
 {
 	struct kernel_range *range;
 	while (all && (range = pop_cached(area, 0)) != NULL)
-		quarantine(area, range);
+		vm_area_quarantine(area, range);
 	/* Another CPU may have taken our range into its flush: wait for it. */
 	mem_lock_flushable(&area->settle_lock, MEM_RANK_KERNEL_SETTLE);
 	settle(area);
 	mem_unlock(&area->settle_lock, MEM_RANK_KERNEL_SETTLE);
-}
-
-/* ---- the heap's area ---------------------------------------------------------------- */
-
-static void *heap_map(struct heap_area *heap, uint64_t npages, uint64_t align_pages, bool atomic)
-{
-	struct kernel_area *area = container_of(heap, struct kernel_area, heap);
-	mem_assert(npages && is_pow2(align_pages));
-	struct kernel_range *range = take(area, npages, align_pages, 0);
-	if (!range)
-		return NULL;
-	if (map_frames(area, range, atomic))
-		return (void *)range->va;
-	/* What was mapped may have been walked ahead of need. The heap may hold locks
-	 * here: the flush is for the next one who settles. */
-	quarantine(area, range);
-	return NULL;
-}
-
-static void heap_unmap(struct heap_area *heap, void *pages, uint64_t npages)
-{
-	struct kernel_area *area = container_of(heap, struct kernel_area, heap);
-	struct kernel_range *range = find_used(area, (vaddr_t)pages);
-	mem_assert(range && range->mapped == npages);
-	quarantine(area, range);
-	vm_area_settle(area, false);
-}
-
-struct heap_area *vmm_heap_area(struct vmm *vmm)
-{
-	struct heap_area *heap = &vmm->areas[AREA_HEAP].heap;
-	heap->map = heap_map;
-	heap->unmap = heap_unmap;
-	return heap;
 }
 
 /* ---- stacks -------------------------------------------------------------------------- */
@@ -435,11 +415,11 @@ mem_status vmm_alloc_stack(struct vmm *vmm, uint64_t npages, void **out)
 	mem_assert(npages);
 	struct kernel_range *range = pop_cached(area, npages);
 	if (!range) {
-		range = take(area, npages, 1, 0);
+		range = vm_area_take(area, npages, 1, 0);
 		if (!range)
 			return MEM_ENOMEM;
 		if (!map_frames(area, range, !host_irq_enabled())) {
-			quarantine(area, range);
+			vm_area_quarantine(area, range);
 			return MEM_ENOMEM;
 		}
 	}
@@ -450,7 +430,7 @@ mem_status vmm_alloc_stack(struct vmm *vmm, uint64_t npages, void **out)
 void vmm_free_stack(struct vmm *vmm, void *stack, uint64_t npages)
 {
 	struct kernel_area *area = &vmm->areas[AREA_STACK];
-	struct kernel_range *range = find_used(area, (vaddr_t)stack);
+	struct kernel_range *range = vm_area_find(area, (vaddr_t)stack);
 	mem_assert(range && range->mapped == npages);
 	bool cached = false;
 	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
@@ -464,7 +444,7 @@ void vmm_free_stack(struct vmm *vmm, void *stack, uint64_t npages)
 	bool full = area->quarantined_npages >= QUARANTINE_NPAGES;
 	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
 	if (!cached)
-		quarantine(area, range);
+		vm_area_quarantine(area, range);
 	if (full && host_irq_enabled())
 		vm_area_settle(area, false);
 }
@@ -496,16 +476,17 @@ static mem_status map_physical(struct vmm *vmm, paddr_t pa, uint64_t npages, uns
 	if (npages >= PT_ENTRIES * PT_ENTRIES && vmm->giga_pages)
 		align = PT_ENTRIES * PT_ENTRIES;
 	uint64_t offset = (pa >> PAGE_SHIFT) & (align - 1);
-	struct kernel_range *range = take(area, npages, align, offset);
+	struct kernel_range *range = vm_area_take(area, npages, align, offset);
 	if (!range)
 		return MEM_ENOMEM;
 	struct pt_root root = root_of(vmm, false);
 	mem_status status = pt_map_range(&root, range->va, pa, npages << PAGE_SHIFT,
 					 kernel_bits(vmm, prot) | cache_bits(cache));
 	if (status != MEM_OK) {
-		quarantine(area, range);
+		vm_area_quarantine(area, range);
 		return status;
 	}
+	atomic_count(&area->used_npages, npages);
 	*out = range;
 	return MEM_OK;
 }
@@ -531,9 +512,9 @@ void vmm_unmap_device(struct vmm *vmm, void *va, uint64_t bytes)
 {
 	struct kernel_area *area = &vmm->areas[AREA_DEVICE];
 	vaddr_t at = (vaddr_t)va, offset = at & PAGE_MASK;
-	struct kernel_range *range = find_used(area, at - offset);
+	struct kernel_range *range = vm_area_find(area, at - offset);
 	mem_assert(range && range->mapped == align_up(bytes + offset, PAGE_SIZE) >> PAGE_SHIFT);
-	quarantine(area, range);
+	vm_area_quarantine(area, range);
 	vm_area_settle(area, false);
 }
 

@@ -40,7 +40,7 @@ struct kernel_area {
 	struct list all, free, cached, quarantine;
 	struct list used[AREA_HASH];
 	uint64_t cached_count, quarantined_npages;
-	uint64_t used_npages;    /* atomic */
+	uint64_t used_npages;    /* mapped now; atomic */
 	uint64_t highest_npages; /* nothing above was ever taken; written under the lock */
 };
 
@@ -67,6 +67,25 @@ mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_a
 
 /* End an area that nothing was ever taken from. */
 void vm_area_end(struct kernel_area *area);
+
+/* A range of npages at a multiple of `align` pages, `offset` pages further on, and a
+ * guard page; nothing is mapped yet. NULL: no addresses or no descriptor. Any context. */
+struct kernel_range *vm_area_take(struct kernel_area *area, uint64_t npages, uint64_t align,
+				  uint64_t offset);
+/* The range in use that was handed out as va, or NULL. Any context. */
+struct kernel_range *vm_area_find(struct kernel_area *area, vaddr_t va);
+/* USED (or CACHED) -> QUARANTINED, its entries cleared. Any context. */
+void vm_area_quarantine(struct kernel_area *area, struct kernel_range *range);
+
+/* Entries of [va, va + npages), which the caller alone may change:
+ * fill: map fresh frames where there are none yet; false: no memory, what was mapped
+ *   stays. With `atomic` nothing waits. Any context.
+ * take down: clear PTE_PRESENT, keeping what else is there. Any context.
+ * empty: after take down and a flush, clear the rest and free the frames if they are
+ *   the range's. Any context. */
+bool vm_area_fill(struct kernel_area *area, vaddr_t va, uint64_t npages, bool atomic);
+void vm_area_take_down(struct kernel_area *area, vaddr_t va, uint64_t npages);
+void vm_area_empty(struct kernel_area *area, vaddr_t va, uint64_t npages, bool free_frames);
 
 /* Flush what is quarantined, release its frames and addresses; also give up
  * cached stacks if `all`. When it returns, what the caller put into quarantine has

@@ -160,6 +160,47 @@ TEST(vm_kernel_heap_area)
 	machine_end();
 }
 
+/* Memory behind parts of a range goes and comes back; the rest stays as it is. */
+TEST(vm_kernel_heap_area_drops_parts)
+{
+	machine_boot_default(2, 9);
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	char *pages = area->map(area, 64, 64, false), *huge = area->map(area, 512, 512, false);
+	CHECK(pages && huge);
+	vaddr_t va = (vaddr_t)pages;
+	uint64_t mark = 42, value;
+	CHECK(machine_kernel_access(va + 9 * PAGE_SIZE, MACHINE_WRITE, &mark).ok);
+	uint64_t before = free_frames();
+	for (unsigned round = 0; round < 3; round++) {
+		CHECK(area->drop(area, pages + 10 * PAGE_SIZE, 20));
+		CHECK(area->drop(area, pages + 50 * PAGE_SIZE, 14));
+		CHECK_EQ(free_frames(), before + 34);
+		CHECK(!reachable(va + 10 * PAGE_SIZE) && !reachable(va + 29 * PAGE_SIZE));
+		CHECK(reachable(va + 30 * PAGE_SIZE) && !reachable(va + 63 * PAGE_SIZE));
+		CHECK(vmm_is_valid(machine_vmm));
+		/* No memory: what is back stays back, and the next attempt finds it. */
+		inject_arm(INJECT_FRAMES, 8, true);
+		CHECK(!area->restore(area, pages + 10 * PAGE_SIZE, 20, round == 1));
+		(void)inject_disarm();
+		CHECK_EQ(free_frames(), before + 34 - 7);
+		CHECK(vmm_is_valid(machine_vmm));
+		CHECK(area->restore(area, pages + 10 * PAGE_SIZE, 20, round == 1));
+		CHECK(area->restore(area, pages + 50 * PAGE_SIZE, 14, false));
+		CHECK_EQ(free_frames(), before);
+		for (unsigned i = 0; i < 64; i++)
+			CHECK(reachable(va + i * PAGE_SIZE));
+		CHECK(machine_kernel_access(va + 9 * PAGE_SIZE, MACHINE_READ, &value).ok);
+		CHECK_EQ(value, mark);
+	}
+	CHECK(!area->drop(area, huge + 5 * PAGE_SIZE, 1)); /* part of a 2 MiB leaf */
+	CHECK(reachable((vaddr_t)huge + 5 * PAGE_SIZE));
+	CHECK(area->drop(area, pages, 5)); /* what is dropped may go with the range */
+	area->unmap(area, pages, 64);
+	area->unmap(area, huge, 512);
+	CHECK(vmm_is_valid(machine_vmm));
+	machine_end();
+}
+
 /* Tables of kernel areas come with mappings and go when everything is drained. */
 TEST(vm_kernel_tables_come_back)
 {

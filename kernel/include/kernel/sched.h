@@ -91,6 +91,8 @@ void thread_reset_user_state(struct thread *thread);
  * area (signal frames). `bytes` of the area: cpu_features.xsave_bytes (512 without XSAVE). */
 void fpu_save_current(void *area);
 int fpu_load_current(const void *area); /* -EINVAL: hostile contents; state then reset */
+/* The registers a program starts with; the rest of the thread is left. */
+void fpu_reset_current(void);
 /* Switch the running thread to another space (exec, exit): takes no reference. */
 void thread_set_space(struct space *space);
 void thread_set_fs(struct thread *thread, uint64_t base); /* running or not */

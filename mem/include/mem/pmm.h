@@ -116,7 +116,10 @@ struct pmm_stats {
 	uint64_t metadata;  /* bytes of the allocator itself, records included */
 	uint64_t records; /* frames taken for frame records: they are neither free nor the user's */
 };
-/* Sum over blocks and CPUs: exact when nobody allocates meanwhile. */
+/* What there is now, summed over blocks and CPUs: exact, up to the frames that are
+ * being freed during the call. CPUs that want a frame wait meanwhile. Context: any;
+ * exact only with interrupts on and outside of interrupt handlers, else frames on
+ * their way between a CPU and the bitmap may be missed. Locks: none. */
 void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats);
 
 /* ---- frame records: type, count, reference ----------------------------- */
