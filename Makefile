@@ -144,7 +144,9 @@ $(LIBKMALLOC): $(patsubst %,$(BUILD)/preload/%.o,$(LIBKMALLOC_SRC)) $(BUILD)/pre
 	$(call say,LD [preload],$@) $(CC) $(preload_flags) -shared -Wl,-soname,libkmalloc.so -Wl,-z,defs \
 		-Wl,--version-script=libkmalloc/exports.map -o $@ $(filter-out %.map,$^) -lpthread
 # What any malloc has to do: a program that is run on it.
-$(BUILD)/libkmalloc-selftest: $(BUILD)/preload/libkmalloc/selftest.c.o
+LIBKMALLOC_TOOLS := $(BUILD)/libkmalloc-selftest $(BUILD)/libkmalloc-spent
+libkmalloc: $(LIBKMALLOC_TOOLS)
+$(LIBKMALLOC_TOOLS): $(BUILD)/libkmalloc-%: $(BUILD)/preload/libkmalloc/%.c.o
 	$(call say,LD [preload],$@) $(CC) -o $@ $^ -lpthread
 
 # ---- the component, packed for another kernel's tree -----------------------------

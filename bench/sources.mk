@@ -3,7 +3,8 @@
 #   make bench [LLFREE_DIR=folder of a built LLFree-C] [ROWS='pair heap/lifo']
 #              [PEERS='name=malloc.so ...'] [ROUNDS=5]
 #   make bench-pmm, make bench-heap      one half of the rows
-#   make bench-docs                      put the last whole run into docs/
+#   make bench-programs [PROGRAMS='redis git']   real programs on libkmalloc and others
+#   make bench-docs                      put the last whole runs into docs/
 #
 # LLFree-C is built beside the project, by its own makefile (DEBUG=0); only the
 # library and the headers found there are used, and nothing of it is kept here.
@@ -38,12 +39,14 @@ $(BENCH_HEAP): $(patsubst %,$(BUILD)/bench/%.o,bench/heap.c tests/machine/plain.
 
 BENCH = python3 tools/bench.py $(if $(ROUNDS),--rounds '$(ROUNDS)') $(foreach p,$(PEERS),--peer '$(p)')
 
-.PHONY: bench bench-pmm bench-heap bench-docs
+.PHONY: bench bench-pmm bench-heap bench-docs bench-programs
 bench: $(BENCH_PMM) $(BENCH_HEAP)
 	$(Q)$(BENCH) pmm=$(BENCH_PMM) heap=$(BENCH_HEAP) $(ROWS)
 bench-pmm: $(BENCH_PMM)
 	$(Q)$(BENCH) pmm=$(BENCH_PMM) $(ROWS)
 bench-heap: $(BENCH_HEAP)
 	$(Q)$(BENCH) heap=$(BENCH_HEAP) $(ROWS)
+bench-programs: libkmalloc
+	$(Q)python3 tools/bench_programs.py $(if $(ROUNDS),--rounds '$(ROUNDS)') $(PROGRAMS)
 bench-docs:
-	$(Q)python3 tools/bench.py --docs
+	$(Q)python3 tools/bench.py --docs && python3 tools/bench_programs.py --docs

@@ -3,7 +3,7 @@
  * What a malloc has to do, as a program that runs on any: with libkmalloc.so before
  * it. Each test prints `ok NAME`; a failure says where and ends with status 1.
  *
- *     LD_PRELOAD=build/libkmalloc.so build/libkmalloc-selftest [NAME...]
+ *     LD_PRELOAD=build/libkmalloc.so build/libkmalloc-selftest [--list] [NAME...]
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -375,7 +375,7 @@ static void test_fork(void)
 	over = false;
 	for (uintptr_t i = 0; i < N; i++)
 		CHECK(!pthread_create(&thread[i], NULL, churn_until_over, (void *)(i + 1)));
-	for (unsigned i = 0; i < 60; i++)
+	for (unsigned i = 0; i < 30; i++)
 		fork_once(i);
 	over = true;
 	for (unsigned i = 0; i < N; i++)
@@ -481,6 +481,10 @@ int main(int argc, char **argv)
 		bool wanted = argc == 1;
 		for (int k = 1; k < argc; k++)
 			wanted = wanted || strstr(tests[i].name, argv[k]);
+		if (argc == 2 && !strcmp(argv[1], "--list")) {
+			puts(tests[i].name);
+			continue;
+		}
 		if (!wanted)
 			continue;
 		tests[i].run();

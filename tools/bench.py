@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """All benchmark rows, ours beside the others, in one run.
 
-    tools/bench.py [--rounds N] [--peer NAME=LIBRARY.so]... PART=PROGRAM... [ROW...]
+    tools/bench.py [--rounds N] [--into FOLDER] [--peer NAME=LIBRARY.so]...
+                   PART=PROGRAM... [ROW...]
     tools/bench.py --docs            put the last whole run into docs/
 
 A program (bench/pmm.c, bench/heap.c) lists its peers, measurements and rows, and
@@ -13,7 +14,8 @@ row:
     row ours peer ratio goal ok|MISS|SKIP   # what else was measured
 
 and at last `bench: R rows, M over goal, S skipped`; the status is 1 if any goal was
-missed, 2 for wrong use. build/bench/bench.json and bench.svg have it all.
+missed, 2 for wrong use. build/bench/bench.json and bench.svg have it all, part.json
+and part.svg when not all rows were run.
 """
 
 import argparse
@@ -29,8 +31,7 @@ import bench_plot
 import packages
 from common import BUILD, ROOT, Problem, note, write_atomically
 
-RESULTS = os.path.join(BUILD, "bench", "bench.json")
-PLOT = os.path.join(BUILD, "bench", "bench.svg")
+RESULTS = os.path.join(BUILD, "bench")
 DOCS_PAGE = os.path.join(ROOT, "docs", "BENCHMARKS.md")
 DOCS_PLOT = os.path.join(ROOT, "docs", "bench.svg")
 PATIENCE = 300  # seconds for one measurement on one peer
@@ -205,7 +206,7 @@ def machine():
            f"Linux {platform.release().split('-')[0]}, glibc {platform.libc_ver()[1]}"
 
 
-def run(parts, wanted, rounds):
+def run(parts, wanted, rounds, into):
     results = []
     known = sum(len(part.rows) for part in parts)
     print(f"{'row':24} {'ours':>9} {'peer':>9} {'ratio':>8} {'goal':>7}", flush=True)
@@ -222,9 +223,10 @@ def run(parts, wanted, rounds):
     skipped = sum(r["status"] == "SKIP" for r in results)
     whole = len(results) == known and {part.name for part in parts} == {"pmm", "heap"}
     document = {"date": datetime.date.today().isoformat(), "machine": machine(),
-                "rounds": rounds, "whole": whole, "rows": results}
-    write_atomically(RESULTS, (json.dumps(document, indent=1) + "\n").encode())
-    write_atomically(PLOT, bench_plot.draw(document).encode())
+                "rounds": rounds, "rows": results}
+    name = os.path.join(into, "bench" if whole else "part")
+    write_atomically(name + ".json", (json.dumps(document, indent=1) + "\n").encode())
+    write_atomically(name + ".svg", bench_plot.draw(document).encode())
     print(f"bench: {len(results)} rows, {missed} over goal, {skipped} skipped")
     return 1 if missed else 0
 
@@ -256,12 +258,10 @@ def table(document):
 
 def docs():
     try:
-        with open(RESULTS, encoding="utf-8") as handle:
+        with open(os.path.join(RESULTS, "bench.json"), encoding="utf-8") as handle:
             document = json.load(handle)
     except FileNotFoundError as error:
-        raise Problem("there is no run yet: make bench first") from error
-    if not document["whole"]:
-        raise Problem("the last run had some of the rows only: make bench without ROWS= first")
+        raise Problem("no run has had all rows yet: make bench first") from error
     with open(DOCS_PAGE, encoding="utf-8") as handle:
         text = handle.read()
     before, rest = text.split(BEGIN)
@@ -285,6 +285,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--docs", action="store_true")
     parser.add_argument("--rounds", default="5")
+    parser.add_argument("--into", default=RESULTS, metavar="FOLDER")
     parser.add_argument("--peer", action="append", default=[])
     parser.add_argument("words", nargs="*")
     arguments = parser.parse_args()
@@ -306,7 +307,7 @@ def main():
                           + " ".join(row.name for part in parts for row in part.rows))
     for part in parts:
         part.add_mallocs(extra)
-    return run(parts, wanted, int(arguments.rounds))
+    return run(parts, wanted, int(arguments.rounds), arguments.into)
 
 
 if __name__ == "__main__":

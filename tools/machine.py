@@ -23,6 +23,7 @@ WINDOW = 2048  # bytes of stdin and command under way at most; init.c has the sa
 FRAME = 1024
 PANIC = (125 << 1) | 1  # how QEMU ends when the guest writes 125 to isa-debug-exit
 GONE, TIMEOUT = "gone", "timeout"
+SILENT = "it says nothing"
 
 _libc = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
@@ -54,7 +55,7 @@ class Settings:
         self.cpu = None
         self.icount = False
         self.accel = "tcg"
-        self.gdb = False
+        self.gdb = None  # a port of 127.0.0.1
         self.uefi = False
         # What to boot: arguments for QEMU, made by boot.py.
         self.boot = []
@@ -74,7 +75,7 @@ class Settings:
                    f"memory-backend-ram,id=ram,size={size},reserve=off", "-m", f"{size >> 20}M"]
         more = ["-icount", "shift=0,sleep=off"] if self.icount else []
         if self.gdb:
-            more += ["-gdb", "tcp::1234", "-S"]
+            more += ["-gdb", f"tcp:127.0.0.1:{self.gdb}", "-S"]
         if self.uefi:
             code = "/usr/share/OVMF/OVMF_CODE_4M.fd"
             more += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}"]
@@ -155,7 +156,7 @@ class Machine:
     def complaint(self):
         """What QEMU itself has said."""
         with open(os.path.join(self.work, "qemu"), errors="replace") as handle:
-            return " ".join(handle.read().split()) or "it says nothing"
+            return " ".join(handle.read().split()) or SILENT
 
     def close(self):
         if self.process and self.process.poll() is None:
@@ -346,6 +347,12 @@ class Machine:
             return self.process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             return None
+
+    def refused(self):
+        """Has QEMU ended by itself, with words of its own, rather than the guest ended it?"""
+        status = self.process.poll()
+        return status is not None and (status == 1 or status < 0) and \
+            self.complaint() != SILENT
 
     def panicked(self):
         """Has the guest's kernel given up? Only once QEMU has ended."""

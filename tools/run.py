@@ -19,7 +19,7 @@ import boot
 import initramfs
 import packages
 from common import BUILD, Problem, make, note
-from machine import GONE, TIMEOUT, Machine, Settings, memory_bytes
+from machine import GONE, SILENT, TIMEOUT, Machine, Settings, memory_bytes
 
 ESCAPE = 0x1d  # Ctrl-]
 MARK = b"\033]quire\a"  # init.c writes it to the terminal before the shell starts
@@ -30,8 +30,10 @@ Without a command: a busybox shell on this terminal. Ctrl-] leaves it at once;
 `exit` or Ctrl-D end the shell and with it the machine. Ctrl-C goes to the shell.
 With one: it is found in /usr/local/bin or /bin of the guest, gets this stdin, and
 its stdout, stderr and status are passed on exactly.
+When nobody reads its stdout any more, the command is told (SIGPIPE), as in a pipe.
 exit status: the command's own; 128+N: ended by signal N; 124: --timeout;
-125: panic or no boot (the kernel's log is in build/kernel.log); 2: wrong use."""
+125: panic or no boot, so also a KVM that does not work (the kernel's log is in
+build/kernel.log); 2: wrong use, or what QEMU refuses, or something is missing."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,8 +71,9 @@ def parser():
     p.add_argument("--append", default="", metavar="TEXT", help="add to the kernel's command line")
     p.add_argument("--loader-append", default="", metavar="TEXT",
                    help="options for our loader: dmap=ADDRESS, revision=N")
-    p.add_argument("--gdb", action="store_true",
-                   help="wait for a debugger on port 1234 before the first instruction")
+    p.add_argument("--gdb", type=int, nargs="?", const=1234, metavar="PORT",
+                   help="wait for a debugger on this port of 127.0.0.1 (default 1234) before"
+                        " the first instruction")
     p.add_argument("--log", action="store_true", help="show the kernel's log on stderr")
     p.add_argument("--accel", choices=("tcg", "kvm"), default="tcg",
                    help="kvm: for machines where it works; default tcg, multi-threaded")
@@ -99,8 +102,10 @@ def check(o):
         raise Problem("--icount counts one CPU's instructions: --cpus must be 1")
     if o.icount and o.accel != "tcg":
         raise Problem("--icount needs --accel tcg")
-    if o.timeout is not None and o.timeout <= 0:
+    if o.timeout is not None and not 0 < o.timeout < 1e9:
         raise Problem("--timeout: a number of seconds above 0")
+    if o.gdb is not None and not 1 <= o.gdb <= 65535:
+        raise Problem(f"--gdb {o.gdb}: a port is a number from 1 to 65535")
     if o.accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise Problem("--accel kvm: /dev/kvm cannot be opened")
     o.cpus = o.cpus or (1 if o.icount else 2)
@@ -117,6 +122,8 @@ def check(o):
         raise Problem("--loader own is QEMU's -kernel: --uefi and --iso need grub or limine")
     if o.loader == "limine" and o.loader_append:
         raise Problem("--loader-append is for our own loader, not for Limine")
+    if o.iso and not os.path.isdir(os.path.dirname(os.path.abspath(o.iso))):
+        raise Problem(f"--iso {o.iso}: there is no such folder")
     if o.iso and not boot.may_write_iso(o.iso):
         raise Problem(f"--iso {o.iso}: the file exists and is not an ISO of ours")
 
@@ -130,6 +137,8 @@ def guest_files(o):
             source, target = text, "/" + os.path.basename(os.path.normpath(text))
         if not os.path.exists(source):
             raise Problem(f"--add {text}: there is no such file")
+        if not os.path.isfile(source) and not os.path.isdir(source):
+            raise Problem(f"--add {text}: neither a file nor a folder")
         pairs.append((source, target))
     return pairs
 
@@ -177,23 +186,28 @@ def prepare(o, work):
 
 
 def write_out(fd, data):
-    """All of it, even to a pipe that is full; nobody reading is not our error."""
+    """All of it, even to a pipe that is full; false if nobody reads any more."""
     while data:
         try:
             data = data[os.write(fd, data):]
         except BlockingIOError:
             time.sleep(0.01)
         except BrokenPipeError:
-            return
+            return False
+    return True
 
 
 def explain(machine, why):
     """Say that there will be no status, and what the kernel said last."""
+    if not machine.log_tail and machine.refused():
+        if machine.settings.accel == "kvm":
+            raise Problem(f"--accel kvm does not work here; QEMU: {machine.complaint()}", 125)
+        raise Problem(f"QEMU refuses: {machine.complaint()}")
     log = machine.log_tail.replace(b"\r", b"").decode(errors="replace").splitlines()
     for line in log[-40:]:
         note(f"  {line}")
     said = machine.complaint()
-    note(f"run: {why}" + ("" if said == "it says nothing" else f"; QEMU: {said}"))
+    note(f"run: {why}" + ("" if said == SILENT else f"; QEMU: {said}"))
     return 125
 
 
@@ -203,6 +217,7 @@ class Command:
     def __init__(self, machine, deadline):
         self.machine, self.deadline = machine, deadline
         self.input, self.reading, self.ended = b"", False, False
+        self.unread = set()  # of our stdout and stderr, that nobody reads any more
 
     def _read_input(self):
         try:
@@ -244,6 +259,11 @@ class Command:
                 self._read_input()
         return None
 
+    def _pass_on(self, kind, payload):
+        if kind not in self.unread and not write_out(1 if kind == "O" else 2, payload):
+            self.unread.add(kind)
+            self.machine.frame(kind.lower())  # so that the command gets its SIGPIPE
+
     def run(self, argv):
         """(how, code) as the channel has it."""
         machine = self.machine
@@ -254,10 +274,8 @@ class Command:
         while True:
             while machine.frames:
                 kind, payload = machine.frames.pop(0)
-                if kind == "O":
-                    write_out(1, payload)
-                elif kind == "E":
-                    write_out(2, payload)
+                if kind in "OE":
+                    self._pass_on(kind, payload)
                 elif kind == "S":
                     self._watch(False)
                     return ("signal" if payload[0] else "exit"), payload[1]
@@ -394,7 +412,8 @@ def main():
             sink = (lambda data: write_out(2, data.replace(b"\r", b""))) if o.log else None
             if o.gdb:
                 note("run: waiting for gdb; in another terminal: "
-                     "gdb build/kernel/quire -ex 'target remote :1234'")
+                     f"gdb build/kernel/quire -ex 'target remote :{o.gdb}' "
+                     "-ex 'hbreak kernel_entry' -ex continue")
             with Machine(settings, LOG + f".{os.getpid()}", sink) as machine:
                 deadline = None if o.timeout is None else machine.started + o.timeout
                 status = (run_command if o.command else run_shell)(machine, o, deadline)

@@ -4,12 +4,16 @@ to boot. Each test is one or two runs of the front door."""
 
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import time
 
 import boot
 from common import BUILD, ROOT, make
+from debugger import Debugger
 from machine import Machine, Settings
 from suite_programs import Session
 
@@ -138,6 +142,18 @@ def output_large():
         raise Failure(f"{len(out)} bytes came, and not the right ones")
 
 
+def output_unread():
+    """Who reads no further ends the command, as in any pipe."""
+    with subprocess.Popen([RUN, "--timeout", "60", "--", "yes"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        first = process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+        status = process.wait(SECONDS)
+    if first != b"y\n" or status != 128 + signal.SIGPIPE:
+        raise Failure(f"{first!r}, status {status}\n{errors.decode(errors='replace')}")
+
+
 def status_exact():
     for status in (0, 1, 2, 77, 124, 255):
         expect(["--", "sh", "-c", f"exit {status}"], status, b"")
@@ -180,6 +196,10 @@ def wrong_use():
                       ["--timeout", "-1", "--", "true"], ["--loader", "own", "--uefi"],
                       ["--kernel", "linux", "--uefi"], ["--add", "/no/such/file", "--", "true"],
                       ["--limine", "/no/such/folder", "--", "true"], ["--cpus"],
+                      ["--timeout", "nan", "--", "true"], ["--timeout", "inf", "--", "true"],
+                      ["--cpu", "no-such-model", "--", "true"], ["--gdb", "0", "--", "true"],
+                      ["--memory", "90000T", "--", "true"], ["--add", "/dev/null", "--", "true"],
+                      ["--iso", "/no/such/folder/x.iso", "--", "true"],
                       ["--iso", RUN, "--", "true"]):
         status, out, errors = run(*arguments)
         if status != 2 or out or errors.count(b"\n") != 1:
@@ -232,6 +252,80 @@ def iso_kept():
                 raise Failure("--iso FILE is not an ISO image")
 
 
+def kvm():
+    """Where KVM works, the same as everywhere; where not, one line and a known status."""
+    status, out, errors = run("--accel", "kvm", "--timeout", "60", "--", "echo", "up")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        right = (status, out) == (2, b"") and errors.count(b"\n") == 1 and b"/dev/kvm" in errors
+    elif status == 0:
+        right = out == b"up\n"
+    else:
+        right = (status, out) == (125, b"") and errors.count(b"\n") == 1 and b"kvm" in errors
+    if not right:
+        raise Failure(f"status {status}, {out!r}, {errors!r}")
+    return f"status {status} {errors.decode(errors='replace').strip()[:100]}"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def debugger(*options):
+    """--gdb: stops before the first instruction, then at the kernel's entry."""
+    port = free_port()
+    kernel = os.path.join(BUILD, "kernel", "quire")
+    symbols = subprocess.run(["nm", kernel], stdout=subprocess.PIPE, check=True, text=True).stdout
+    entry = int(re.search(r"^(\w+) T kernel_entry$", symbols, re.M)[1], 16)
+    with subprocess.Popen([RUN, "--gdb", str(port), *options, "--timeout", "90", "--", "echo",
+                           "after all"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        try:
+            with Debugger(port) as gdb:
+                if gdb.register(16) != 0xfff0: # the processor's first, in its segment
+                    raise Failure(f"it waits at {gdb.register(16):#x}")
+                gdb.command(f"Z1,{entry:x},1", "OK")
+                gdb.resume()
+                if gdb.register(16) != entry:
+                    raise Failure(f"stopped at {gdb.register(16):#x}, not at {entry:#x}")
+                gdb.command(f"z1,{entry:x},1", "OK")
+                gdb.command("D", "OK")
+            out, errors = process.communicate(timeout=SECONDS)
+        finally:
+            process.terminate()
+    if (process.returncode, out) != (0, b"after all\n"):
+        raise Failure(f"status {process.returncode}, {out!r}\n{errors.decode(errors='replace')}")
+
+
+def gdb_stops_at_entry():
+    debugger()
+
+
+def gdb_knows_symbols():
+    """The real one, where it is installed: by name, file and line, with a backtrace."""
+    if not shutil.which("gdb"):
+        raise Skip("gdb is not installed")
+    port = free_port()
+    with subprocess.Popen([RUN, "--gdb", str(port), "--timeout", "90", "--", "uname"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE) as process:
+        try:
+            Debugger(port).close() # it is there
+            commands = [f"target remote 127.0.0.1:{port}", "hbreak sys_uname", "continue",
+                        "backtrace", "delete", "detach"]
+            arguments = [a for c in commands for a in ("-ex", c)]
+            said = subprocess.run(["gdb", "-nx", "-batch", *arguments,
+                                   os.path.join(BUILD, "kernel", "quire")], check=False, text=True,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, timeout=SECONDS).stdout
+            process.communicate(timeout=SECONDS)
+        finally:
+            process.terminate()
+    if not re.search(r"hit .*sys_uname .*info\.c:\d+", said) or "syscall_dispatch" not in said:
+        raise Failure("gdb does not find its way:\n" + said)
+
+
 def shell_from_pipe():
     out = expect([], 3, stdin=b"echo a$((1+1))c\nexit 3\n")
     if b"a2c" not in out:
@@ -262,7 +356,8 @@ DOOR = {f.__name__: f for f in (
     arguments_exact, arguments_long, arguments_not_text, streams_apart, bytes_exact, input_large,
     input_ends, input_unread, output_large, status_exact, status_of_signals, status_not_found,
     status_timeout, status_panic, status_no_boot, wrong_use, help_shown, added_files,
-    package_static, log_shown, iso_kept, shell_from_pipe, under_linux, one_kernel_file)}
+    output_unread, kvm, gdb_stops_at_entry, gdb_knows_symbols, package_static, log_shown,
+    iso_kept, shell_from_pipe, under_linux, one_kernel_file)}
 
 
 # ---- numbers, and what must be the same before and after ---------------------------------

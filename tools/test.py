@@ -16,10 +16,12 @@ import threading
 import time
 
 import packages
+import suite_bench
 import suite_boots
 import suite_check
 import suite_hosted
 import suite_kernel
+import suite_libkmalloc
 import suite_models
 import suite_mutations
 import suite_programs
@@ -27,7 +29,7 @@ import suite_shell
 from common import Problem, make, note
 
 SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, suite_check,
-          suite_models, suite_mutations)
+          suite_models, suite_mutations, suite_bench, suite_libkmalloc)
 
 
 class Report:
@@ -126,7 +128,8 @@ def main():
         packages.linux()
         note("building")
         begun = time.monotonic()
-        make("hosted", "user", "kernel", "loader", "kernel-tests", variables=["CC=gcc"])
+        make("hosted", "user", "kernel", "loader", "kernel-tests", "libkmalloc",
+             variables=["CC=gcc"])
         note(f"built in {time.monotonic() - begun:.0f} s")
         jobs = []
         for suite in SUITES:

@@ -17,8 +17,10 @@
  *   E  bytes of stderr           argv and the environment, each ended by NUL)
  *   S  it ended: 0 and its    I  bytes for stdin       Z  end of stdin
  *      status, or 1 and the   K  kill it               Q  power off
- *      signal
- *   C  so many bytes of A and I (4 bytes) were taken
+ *      signal                 o  nobody reads O any more
+ *   C  so many bytes of A      e  nobody reads E any more
+ *      and I (4 bytes) were
+ *      taken
  *
  * A UART has no flow control and a tty drops what its reader leaves lying, so
  * the host never has more than WINDOW bytes of A and I under way: it counts them
@@ -338,6 +340,12 @@ static void take_frame(struct command *c, char type, const unsigned char *bytes,
 	case 'Z':
 		c->end_of_input = true;
 		feed(c);
+		break;
+	case 'o': /* the command's next write ends as one to a pipe without a reader */
+		drop(&c->out);
+		break;
+	case 'e':
+		drop(&c->err);
 		break;
 	case 'K':
 		if (c->running && c->pid > 0)

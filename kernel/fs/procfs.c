@@ -109,27 +109,27 @@ static void free_text(struct file *f)
 	f->data = NULL;
 }
 
+/* What the file says now, written over what it said before. */
 static int make_text(struct file *f)
 {
 	const struct proc_node *node = node_of(f->inode);
 	struct process *p = NULL;
 	if (f->inode->number && !(p = proc_of(f->inode)))
 		return -ESRCH;
-	struct text *t = kzalloc(sizeof(*t));
-	int r = t ? node->show(t, p, f->inode) : -ENOMEM;
+	struct text *t = f->data ? f->data : kzalloc(sizeof(*t));
+	int r = -ENOMEM;
+	if (t) {
+		f->data = t;
+		t->used = 0;
+		r = node->show(t, p, f->inode);
+		if (!r && t->failed)
+			r = -ENOMEM;
+	}
 	if (p)
 		process_put(p);
-	if (!r && t->failed)
-		r = -ENOMEM;
-	if (r) {
-		if (t)
-			text_free(t);
-		kfree(t);
-		return r;
-	}
-	free_text(f);
-	f->data = t;
-	return 0;
+	if (r)
+		free_text(f);
+	return r;
 }
 
 static ssize_t proc_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
@@ -150,7 +150,8 @@ static ssize_t proc_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 	return r;
 }
 
-#define STORE_MAX 4096
+#define STORE_MAX   4096
+#define STORE_SMALL 32 /* numbers; drop_caches must not hold a block of the heap itself */
 
 static ssize_t proc_write(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
@@ -164,13 +165,15 @@ static ssize_t proc_write(struct file *f, uint64_t buffer, size_t bytes, off_t *
 		return -EINVAL;
 	if (f->inode->number && !(p = proc_of(f->inode)))
 		return -ESRCH;
-	char *text = kmalloc(bytes + 1);
+	char small[STORE_SMALL];
+	char *text = bytes < sizeof(small) ? small : kmalloc(bytes + 1);
 	int r = !text ? -ENOMEM : buffer_in(text, buffer, bytes) ? -EFAULT : 0;
 	if (!r) {
 		text[bytes] = 0;
 		r = node->store(p, f->inode, text, bytes);
 	}
-	kfree(text);
+	if (text != small)
+		kfree(text);
 	if (p)
 		process_put(p);
 	if (r)
