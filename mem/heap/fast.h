@@ -13,46 +13,47 @@
 
 #define HEAP_INLINE static inline __attribute__((always_inline))
 
-HEAP_INLINE void *heap_alloc_fast(struct heap *heap, size_t bytes)
+HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
 {
 	size_t last = bytes - 1;
 	void *block;
 	if (unlikely(last >= HEAP_MAX_SMALL))
-		return heap_alloc_elsewhere(heap, bytes);
+		return heap_alloc_elsewhere(bytes, heap);
 	host_preempt_disable();
-	bool taken = slab_take_fast(heap_part(heap, host_cpu(), heap->part_at[last / 16]), &block);
+	struct slab_gate *gate = heap->gates[host_cpu()];
+	bool taken = slab_take_fast(gate, heap_part(gate, heap->part_at[last / 16]), &block);
 	host_preempt_enable();
-	return likely(taken) ? block : heap_alloc_elsewhere(heap, bytes);
+	return likely(taken) ? block : heap_alloc_elsewhere(bytes, heap);
 }
 
-HEAP_INLINE void heap_free_fast(struct heap *heap, void *block)
+HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
 {
 	uintptr_t base = (uintptr_t)block & ~(uintptr_t)(HUGE_SIZE - 1);
 	if (unlikely(fast_read(&heap->known[segment_slot((uintptr_t)block)]) != base)) {
-		heap_free_elsewhere(heap, block);
+		heap_free_elsewhere(block, heap);
 		return;
 	}
 	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
 	size_t page = ((uintptr_t)block >> PAGE_SHIFT) % SEGMENT_NPAGES;
-	unsigned unit = fast_read(&segment->map[page]);
-	struct slab *slab = (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+	struct slab *slab =
+	    (struct slab *)(void *)((char *)segment + fast_read(&segment->map[page]));
 	host_preempt_disable();
-	struct slab_cpu *c = heap_part(heap, host_cpu(), slab->part_at);
-	enum slab_given given = slab_give_fast(slab, c, block);
+	struct slab_gate *gate = heap->gates[host_cpu()];
+	enum slab_given given = slab_give_fast(slab, gate, block);
 	if (unlikely(given == SLAB_SETTLE)) {
-		slab_settle_and_leave(slab, c);
+		slab_settle_and_leave(slab, gate);
 		return;
 	}
 	host_preempt_enable();
 	if (unlikely(given == SLAB_NOT_GIVEN))
-		heap_free_elsewhere(heap, block);
+		heap_free_elsewhere(block, heap);
 }
 
 /* The public calls. Debug builds know the call site of every block; the others only of
  * large ones, and take it where the short way ends. */
 HEAP_INLINE void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site)
 {
-	return SLAB_DEBUG ? heap_alloc_slowly(heap, bytes, site) : heap_alloc_fast(heap, bytes);
+	return SLAB_DEBUG ? heap_alloc_slowly(heap, bytes, site) : heap_alloc_fast(bytes, heap);
 }
 
 HEAP_INLINE void heap_free_at(struct heap *heap, void *block, const void *site)
@@ -60,7 +61,7 @@ HEAP_INLINE void heap_free_at(struct heap *heap, void *block, const void *site)
 	if (SLAB_DEBUG)
 		heap_free_slowly(heap, block, site);
 	else
-		heap_free_fast(heap, block);
+		heap_free_fast(block, heap);
 }
 
 #endif

@@ -43,14 +43,14 @@
 
 /* ---- making and ending ----------------------------------------------------------- */
 
-/* The slab for blocks of `stride`: the fewest pages, from `least`, that hold `enough`
- * blocks and lose less than a sixty-fourth at the end; if none does, the ones that lose
+/* The slab for blocks of `stride`: the fewest pages that hold `enough` blocks and lose
+ * less than one part in `part` at the end; if none does, the ones that lose
  * least. */
-static struct slab_shape shape_for(size_t stride, unsigned least, size_t enough, unsigned most)
+static struct slab_shape shape_for(size_t stride, size_t enough, unsigned most, unsigned part)
 {
-	unsigned best = least;
+	unsigned best = 1;
 	size_t best_loss = SIZE_MAX;
-	for (unsigned n = least; n <= most; n++) {
+	for (unsigned n = 1; n <= most; n++) {
 		size_t bytes = n * PAGE_SIZE;
 		size_t count = mem_min(bytes / stride, (size_t)SLAB_MAX_BLOCKS);
 		if (!count || (count < enough && n < most))
@@ -60,7 +60,7 @@ static struct slab_shape shape_for(size_t stride, unsigned least, size_t enough,
 			best = n;
 			best_loss = loss;
 		}
-		if (loss <= PAGE_SIZE / 64)
+		if (loss <= PAGE_SIZE / part)
 			break;
 	}
 	size_t count = mem_min(best * PAGE_SIZE / stride, (uint64_t)SLAB_MAX_BLOCKS);
@@ -85,11 +85,13 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	cache->object_bytes = bytes;
 	cache->align = align;
 	cache->stride = (uint32_t)slab_stride(bytes, align);
-	cache->small = shape_for(cache->stride, 4, cache->stride > 2048 ? 8 : 16, 32);
-	cache->large = shape_for(cache->stride, 16, 32, cache->stride > 8192 ? 32 : 64);
-	cache->parts = heap->parts[0] + number * sizeof(struct slab_cpu);
-	cache->part_stride = HEAP_PART_BYTES;
-	cache->part_at = number * sizeof(struct slab_cpu);
+	unsigned most = cache->stride > 8192 ? 32 : 64; /* slab_find_index */
+	cache->shape[0] = shape_for(cache->stride, cache->stride > 2048 ? 8 : 16, most, 64);
+	cache->shape[1] = shape_for(cache->stride, 32, most, 64);
+	cache->shape[2] = shape_for(cache->stride, 64, most, 128);
+	cache->gates = (char *)heap->gates[0];
+	cache->parts = cache->gates + heap_part_at(number);
+	cache->part_stride = HEAP_CPU_BYTES;
 	slab_cache_init(cache, host_cpu_count());
 }
 
@@ -111,7 +113,7 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	for (unsigned i = 0; i < ARRAY_COUNT(heap->part_at); i++) {
 		unsigned number =
 		    heap_is_hardened(heap) ? HEAP_EMPTY_PART : heap_sealed_class(16 * (i + 1));
-		heap->part_at[i] = (uint16_t)(number * sizeof(struct slab_cpu));
+		heap->part_at[i] = (uint16_t)heap_part_at(number);
 	}
 }
 
@@ -119,7 +121,7 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 {
 	size_t heap_bytes = align_up(sizeof(struct heap), 64);
 	size_t cache_bytes = align_up(sizeof(struct slab_cache), 64);
-	size_t part_bytes = host_cpu_count() * HEAP_PART_BYTES;
+	size_t part_bytes = host_cpu_count() * HEAP_CPU_BYTES;
 	size_t bytes = heap_bytes + (HEAP_CLASSES + 1) * cache_bytes + part_bytes;
 	uint64_t npages = align_up(bytes, PAGE_SIZE) / PAGE_SIZE;
 	char *at = area->map(area, npages, 1, false);
@@ -129,10 +131,10 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 	memset(heap, 0, sizeof(*heap));
 	init_heap(heap, area, npages, profile);
 	for (unsigned cpu = 0; cpu < host_cpu_count(); cpu++) {
-		heap->parts[cpu] = at + heap_bytes + cpu * HEAP_PART_BYTES;
-		size_t empty = HEAP_EMPTY_PART * sizeof(struct slab_cpu);
-		memset(heap_part(heap, cpu, empty), 0, sizeof(struct slab_cpu));
-		slab_set_current(heap_part(heap, cpu, empty), slab_none());
+		struct slab_gate *gate = (void *)(at + heap_bytes + cpu * HEAP_CPU_BYTES);
+		heap->gates[cpu] = gate;
+		memset(gate, 0, HEAP_CPU_BYTES);
+		slab_set_current(heap_part(gate, heap_part_at(HEAP_EMPTY_PART)), slab_none());
 	}
 	at += heap_bytes + part_bytes;
 	for (unsigned i = 0; i <= HEAP_CLASSES; i++, at += cache_bytes) {
@@ -184,7 +186,8 @@ MEM_NORETURN void heap_bad_seal(const void *block, size_t class_bytes)
 static void *take(struct heap *heap, unsigned number, size_t bytes, const void *site)
 {
 	struct slab_cache *cache = heap->classes[number];
-	void *block = slab_take(cache, bytes, site);
+	/* In other builds the short way has been tried, or does not serve. */
+	void *block = SLAB_DEBUG ? slab_take(cache, bytes, site) : slab_take_slowly(cache);
 	if (block && cache->sealed)
 		heap_seal(heap, block, cache->object_bytes, bytes);
 	return block;
@@ -216,12 +219,12 @@ void heap_free_slowly(struct heap *heap, void *block, const void *site)
 	}
 }
 
-void *heap_alloc_elsewhere(struct heap *heap, size_t bytes)
+void *heap_alloc_elsewhere(size_t bytes, struct heap *heap)
 {
 	return heap_alloc_slowly(heap, bytes, __builtin_return_address(0));
 }
 
-void heap_free_elsewhere(struct heap *heap, void *block)
+void heap_free_elsewhere(void *block, struct heap *heap)
 {
 	heap_free_slowly(heap, block, __builtin_return_address(0));
 }

@@ -68,7 +68,7 @@ struct segment {
 	uint64_t dropped[SEGMENT_WORDS]; /* bit 1: a free page whose memory was given back */
 	uint64_t unit_used[UNIT_PAGES];  /* bit 1: the unit is used, or not ours to use */
 	uint16_t unit_page[UNIT_PAGES];  /* which page of the segment holds them */
-	uint16_t map[SEGMENT_NPAGES];    /* page -> its slab's descriptor, in units; 0: none.
+	uint32_t map[SEGMENT_NPAGES];    /* page -> its slab's descriptor, in bytes; 0: none.
 					  * Read without the lock by who holds a block there. */
 };
 
@@ -115,9 +115,8 @@ struct heap {
 	uint64_t own_npages; /* that this structure and its caches lie in */
 	uintptr_t secret;
 	enum heap_profile profile;
-	char *parts[MEM_MAX_CPUS]; /* HEAP_PART_BYTES for each CPU: its part of each class */
-	/* By (bytes - 1) / 16: where the part of the class lies that serves them by the
-	 * short way. */
+	struct slab_gate *gates[MEM_MAX_CPUS]; /* each with its CPU's parts behind */
+	/* By (bytes - 1) / 16: heap_part_at the class that serves them by the short way. */
 	uint16_t part_at[HEAP_MAX_SMALL / 16];
 	/* Segments lately asked for, by segment_slot(); atomic, KNOWN_NONE: none. */
 	uintptr_t known[KNOWN_SEGMENTS];
@@ -142,13 +141,20 @@ struct heap {
 	uint64_t failures; /* atomic */
 };
 
-/* Parts of a CPU: one for each class, one for struct large, one that is always empty. */
+/* What a CPU has: a gate, then a part for each class, one for struct large, one that is
+ * always empty. */
 #define HEAP_EMPTY_PART (HEAP_CLASSES + 1)
-#define HEAP_PART_BYTES ((HEAP_CLASSES + 2) * sizeof(struct slab_cpu))
+#define HEAP_PARTS      (HEAP_CLASSES + 2)
+#define HEAP_CPU_BYTES  (sizeof(struct slab_gate) + HEAP_PARTS * sizeof(struct slab_cpu))
 
-static inline struct slab_cpu *heap_part(const struct heap *heap, unsigned cpu, size_t at)
+static inline size_t heap_part_at(unsigned number)
 {
-	return (struct slab_cpu *)(void *)(heap->parts[cpu] + at);
+	return sizeof(struct slab_gate) + number * sizeof(struct slab_cpu);
+}
+
+static inline struct slab_cpu *heap_part(struct slab_gate *gate, size_t at)
+{
+	return (struct slab_cpu *)(void *)((char *)gate + at);
 }
 
 /* Free pages with memory behind them. */
@@ -197,10 +203,10 @@ static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
 	if (unlikely(!segment))
 		return NULL;
 	size_t page = ((uintptr_t)block & (HUGE_SIZE - 1)) >> PAGE_SHIFT;
-	unsigned unit = __atomic_load_n(&segment->map[page], __ATOMIC_RELAXED);
-	if (unlikely(!unit))
+	uint32_t at = __atomic_load_n(&segment->map[page], __ATOMIC_RELAXED);
+	if (unlikely(!at))
 		return NULL;
-	return (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+	return (struct slab *)(void *)((char *)segment + at);
 }
 
 /* The public calls with the call site given (alloc and free: fast.h). */
@@ -210,8 +216,8 @@ void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *
 void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site);
 void heap_free_slowly(struct heap *heap, void *block, const void *site);
 /* The same, as a public call's last act: its call site is theirs. */
-void *heap_alloc_elsewhere(struct heap *heap, size_t bytes);
-void heap_free_elsewhere(struct heap *heap, void *block);
+void *heap_alloc_elsewhere(size_t bytes, struct heap *heap);
+void heap_free_elsewhere(void *block, struct heap *heap);
 MEM_NORETURN void heap_bad_seal(const void *block, size_t class_bytes);
 
 MEM_END_DECLS

@@ -207,7 +207,7 @@ static bool carve(struct segment *segment, const struct slab_shape *shape, bool 
 	set_used(segment, page, npages, true);
 	count_slab(segment, true);
 	for (unsigned i = 0; i < npages; i++)
-		__atomic_store_n(&segment->map[page + i], (uint16_t)unit, __ATOMIC_RELAXED);
+		__atomic_store_n(&segment->map[page + i], unit * UNIT_BYTES, __ATOMIC_RELAXED);
 	*cut = (struct cut){.segment = segment, .page = page, .npages = npages};
 	cut->slab = (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
 	move_dropped(cut, true);
@@ -373,15 +373,19 @@ static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 {
 	struct heap *heap = cache->home_data;
 	struct slab *slab = NULL;
-	if (atomic_read_relaxed(&cache->nslabs) >= SLAB_FEW)
-		slab = make_shaped(cache, &cache->large, atomic);
-	if (!slab)
-		slab = make_shaped(cache, &cache->small, atomic);
+	/* At most half of what there is, so that not too much lies idle in the newest. */
+	uint64_t nblocks = atomic_read_relaxed(&cache->nblocks);
+	unsigned i = SLAB_SHAPES - 1;
+	while (i && nblocks < 2 * cache->shape[i].capacity)
+		i--;
+	do
+		slab = make_shaped(cache, &cache->shape[i], atomic);
+	while (!slab && i--);
 	if (!slab)
 		return NULL;
 	/* Pages prepared for those who cannot map; never mind if there are none. */
 	if (!atomic && heap_prepared(heap) < HEAP_PREPARED_PAGES)
-		(void)grow(heap, cache->small.npages, false);
+		(void)grow(heap, cache->shape[0].npages, false);
 	return slab;
 }
 
@@ -540,19 +544,18 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 	EXPECT(heap_find_segment(heap, segment) == segment);
 	for (unsigned page = 0; page < SEGMENT_NPAGES; page++) {
 		bool used = (segment->used[page / 64] >> (page % 64)) & 1;
-		unsigned unit = segment->map[page];
+		uint32_t at = segment->map[page];
 		EXPECT(used || (page && page < segment->npages));
 		free += !used;
-		EXPECT(!unit || used);
+		EXPECT(!at || used);
 		EXPECT(!used || !((segment->dropped[page / 64] >> (page % 64)) & 1));
-		if (!unit || (page && segment->map[page - 1] == unit))
+		if (!at || (page && segment->map[page - 1] == at))
 			continue;
-		struct slab *slab =
-		    (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+		struct slab *slab = (struct slab *)(void *)((char *)segment + at);
 		EXPECT(slab->base == (char *)segment + page * PAGE_SIZE);
 		EXPECT(slab->cookie == slab_cookie(slab->cache, slab));
 		for (unsigned i = 0; i < slab->npages; i++)
-			EXPECT(segment->map[page + i] == unit);
+			EXPECT(segment->map[page + i] == at);
 		slabs++;
 		slab_units += descriptor_units(slab->capacity);
 	}

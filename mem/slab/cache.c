@@ -16,6 +16,7 @@
 #include "slab/registry.h"
 
 #define LARGEST_ORDER 4 /* 64 KiB slabs */
+#define CPU_BYTES     (sizeof(struct slab_gate) + sizeof(struct slab_cpu))
 
 /* ---- the registry ----------------------------------------------------------- */
 
@@ -140,7 +141,6 @@ void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct 
 	slab->fast = NULL;
 	slab->reciprocal = (((uint64_t)1 << 32) + cache->stride - 1) / cache->stride;
 	slab->cache = cache;
-	slab->part_at = cache->part_at;
 	slab->stride = cache->stride;
 	slab->capacity = shape->capacity;
 	slab->npages = shape->npages;
@@ -177,7 +177,7 @@ static struct slab *paged_make(struct slab_cache *cache, bool atomic)
 		return NULL;
 	mem_assert(!((uintptr_t)pages & ((PAGE_SIZE << cache->order) - 1)));
 	struct slab *slab = pages;
-	slab_init(cache, &cache->small, slab, (char *)pages + cache->first_at);
+	slab_init(cache, &cache->shape[0], slab, (char *)pages + cache->first_at);
 	return slab;
 }
 
@@ -237,7 +237,7 @@ mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_sp
 	size_t stride = slab_stride(spec->object_bytes, align);
 	unsigned ncpus = host_cpu_count();
 	size_t parts_at = align_up(sizeof(struct slab_cache), 64);
-	unsigned own_order = order_for(parts_at + ncpus * sizeof(struct slab_cpu));
+	unsigned own_order = order_for(parts_at + ncpus * CPU_BYTES);
 	struct slab_cache *cache = spec->source->alloc(spec->source, own_order, false);
 	if (!cache)
 		return MEM_ENOMEM;
@@ -251,14 +251,17 @@ mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_sp
 	cache->stride = (uint32_t)stride;
 	cache->order = (uint8_t)choose_order(stride, align);
 	size_t first_at = 0;
-	cache->small.npages = (uint16_t)(1u << cache->order);
-	cache->small.capacity = (uint16_t)fit(PAGE_SIZE << cache->order, stride, align, &first_at);
-	cache->large = cache->small;
-	cache->parts = (char *)cache + parts_at;
-	cache->part_stride = sizeof(struct slab_cpu);
+	cache->shape[0].npages = (uint16_t)(1u << cache->order);
+	cache->shape[0].capacity =
+	    (uint16_t)fit(PAGE_SIZE << cache->order, stride, align, &first_at);
+	cache->gates = (char *)cache + parts_at;
+	cache->parts = cache->gates + sizeof(struct slab_gate);
+	cache->part_stride = CPU_BYTES;
+	for (unsigned cpu = 0; cpu < ncpus; cpu++)
+		memset(slab_gate(cache, cpu), 0, sizeof(struct slab_gate));
 	cache->first_at = (uint32_t)first_at;
 	cache->own_order = own_order;
-	mem_assert(cache->small.capacity);
+	mem_assert(cache->shape[0].capacity);
 	slab_cache_init(cache, ncpus);
 	*out = cache;
 	return MEM_OK;

@@ -18,12 +18,14 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 {
 	EXPECT(slab->cache == cache, slab);
 	EXPECT(slab->cookie == slab_cookie(cache, slab), slab);
-	const struct slab_shape *shape =
-	    slab->npages == cache->small.npages ? &cache->small : &cache->large;
+	const struct slab_shape *shape = cache->shape;
+	while (shape < cache->shape + SLAB_SHAPES - 1 &&
+	       (slab->npages != shape->npages || slab->capacity != shape->capacity))
+		shape++;
 	EXPECT(slab->npages == shape->npages && slab->capacity == shape->capacity, slab);
 	EXPECT(slab->stride == cache->stride && slab->words == slab_words(slab->capacity), slab);
 	bool fast = slab->owner && !cache->careful;
-	EXPECT(slab->fast == (fast ? slab_part(cache, slab->owner - 1u) : NULL), slab);
+	EXPECT(slab->fast == (fast ? slab_gate(cache, slab->owner - 1u) : NULL), slab);
 	EXPECT(slab->owner <= cache->ncpus, slab);
 	EXPECT(slab->place <= SLAB_CURRENT, slab);
 	unsigned free = 0, remote = 0;
@@ -78,7 +80,7 @@ static bool parts_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
 		struct slab_cpu *c = slab_part(cache, cpu);
-		EXPECT(!c->busy && !c->revoked, NULL);
+		EXPECT(!slab_gate(cache, cpu)->busy && !slab_gate(cache, cpu)->revoked, NULL);
 		if (!lists_are_sound(cache, &c->lists, cpu + 1, listed))
 			return false;
 		if (c->current != slab_none()) {

@@ -30,7 +30,12 @@ enum slab_place {
 	SLAB_CURRENT = 6, /* its CPU allocates from it: on no list */
 };
 
-struct slab_cpu;
+/* Who is at work in a CPU's parts. The classes of a heap share one: its address does not
+ * depend on the block, so that one free need not wait for the one before. */
+struct slab_gate {
+	uint8_t busy;    /* this CPU is inside (its own stores only); see slab_try */
+	uint8_t revoked; /* keep out (the reaper's stores only); see slab_enter */
+} MEM_CACHE_ALIGNED;
 
 /*
  * One slab: the descriptor of capacity blocks of `stride` bytes from `base` on.
@@ -41,14 +46,13 @@ struct slab {
 	/* The first line: what every free reads. Constant while the slab lives, except
 	 * where said. */
 	char *base;
-	/* The owner's part if its CPU may free here by the short way, else NULL. */
-	struct slab_cpu *fast;
+	/* The owner's gate if its CPU may free here by the short way, else NULL. */
+	struct slab_gate *fast;
 	uint64_t reciprocal; /* 2^32 / stride, rounded up */
 	struct slab_cache *cache;
 	uintptr_t cookie; /* slab_cookie(): this is a slab of that cache */
-	uint32_t part_at; /* bytes from a CPU's first part to its part of this cache */
 	uint32_t stride;
-	uint16_t capacity;
+	uint32_t capacity;
 	uint16_t npages;
 	uint16_t owner;    /* 0 the cache (its lock), else 1 + CPU; changes under cache->lock */
 	uint8_t announced; /* atomic: it stands in (or is on its way to) a notify stack */
@@ -79,19 +83,15 @@ struct slab_lists {
 
 /* What one CPU has of one cache. */
 struct slab_cpu {
-	/* `busy`: this CPU is inside (its own stores only). `revoked`: keep out (the
-	 * reaper's stores only). See slab_enter. */
-	uint8_t busy;
-	uint8_t revoked;
-	uint32_t warmth; /* blocks taken singly since the last reap, up to SLAB_WARM */
 	uint64_t *word;  /* the word of current->free that allocations take from */
 	char *word_base; /* block of that word's bit 0 */
 	uint64_t stride;
 	uint64_t allocs;
 	struct slab *current;
 	uint32_t nslabs; /* owned, current included */
-	uint32_t peak;   /* quarters of slabs: recent most of them in use */
+	uint32_t peak;   /* recent most of them in use, in PEAK_UNITs */
 	uint64_t random; /* careful caches: where the next block is taken */
+	uint32_t warmth; /* blocks taken singly since the last reap, up to SLAB_WARM */
 
 	struct slab_lists lists MEM_CACHE_ALIGNED;
 
@@ -126,7 +126,7 @@ struct slab_shape {
 	uint16_t npages;
 	uint16_t capacity;
 };
-#define SLAB_FEW 4
+#define SLAB_SHAPES 3
 
 struct slab_cache {
 	const char *name;
@@ -138,16 +138,17 @@ struct slab_cache {
 	size_t align;
 	uint32_t stride;   /* bytes from block to block */
 	uint32_t first_at; /* bytes from a slab's pages to its first block */
-	/* A cache begins with small slabs; one that has SLAB_FEW gets large ones. */
-	struct slab_shape small, large;
+	/* The more blocks a cache has, the larger its slabs get. */
+	struct slab_shape shape[SLAB_SHAPES];
 	uint8_t order;  /* page source: order of a slab */
 	uint8_t number; /* heap: of the class */
 	bool sealed;    /* heap: blocks end in a seal (heap/seal.h) */
 	bool careful;   /* no short paths: every call goes the whole way */
 	unsigned ncpus;
-	char *parts; /* one struct slab_cpu for each CPU, part_stride bytes apart */
+	/* A gate and a struct slab_cpu for each CPU, part_stride bytes from one CPU's to
+	 * the next. */
+	char *gates, *parts;
 	uint32_t part_stride;
-	uint32_t part_at;   /* slab->part_at */
 	unsigned own_order; /* page source: order of the pages this structure lies in */
 	uintptr_t secret;
 	struct list registry; /* all caches; the reap lock */
@@ -178,6 +179,11 @@ static inline uintptr_t slab_cookie(const struct slab_cache *cache, const struct
 static inline unsigned slab_words(unsigned capacity)
 {
 	return (capacity + 63) / 64;
+}
+
+static inline struct slab_gate *slab_gate(const struct slab_cache *cache, unsigned cpu)
+{
+	return (struct slab_gate *)(void *)(cache->gates + (size_t)cpu * cache->part_stride);
 }
 
 static inline struct slab_cpu *slab_part(const struct slab_cache *cache, unsigned cpu)
@@ -217,7 +223,7 @@ static inline unsigned bits_set(uint64_t x)
 /* ---- engine -------------------------------------------------------------- */
 
 /* Fill in the rest of a cache whose name, home, object_bytes, align, construct, stride,
- * shapes, first_at and parts are set, and register it. */
+ * shapes, first_at, gates and parts are set, and register it. */
 void slab_cache_init(struct slab_cache *cache, unsigned ncpus);
 /* Unregister an empty cache. */
 void slab_cache_done(struct slab_cache *cache);

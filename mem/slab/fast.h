@@ -9,23 +9,27 @@
  * instructions: where nothing watches, a byte is compared in memory (as ordered as
  * any x86 load), and what is read relaxed is read plainly. */
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(MEM_POINTS)
-#define fast_read(p)   atomic_read_relaxed(p)
-#define fast_add(p, v) count_add(p, v)
-#define fast_or(p, v)  __atomic_store_n((p), *(p) | (v), __ATOMIC_RELAXED)
-static inline bool fast_byte_is_set(const uint8_t *byte)
-{
-	return atomic_read_relaxed(byte) != 0;
-}
+#define fast_read(p)    atomic_read_relaxed(p)
+#define fast_add(p, v)  count_add(p, v)
+#define fast_or(p, v)   __atomic_store_n((p), *(p) | (v), __ATOMIC_RELAXED)
+#define fast_test8(p)   (atomic_read_relaxed(p) != 0)
+#define fast_test(p, m) ((atomic_read_relaxed(p) & (m)) != 0)
 #else
 #define fast_read(p)   (*(p))
 #define fast_add(p, v) (*(p) += (v))
 #define fast_or(p, v)  (*(p) |= (v))
-static inline bool fast_byte_is_set(const uint8_t *byte)
-{
-	bool set;
-	__asm__ volatile("cmpb $0, %1" : "=@ccnz"(set) : "m"(*byte) : "cc", "memory");
-	return set;
-}
+#define fast_test8(p)                                                                              \
+	({                                                                                         \
+		bool set_;                                                                         \
+		__asm__ volatile("cmpb $0, %1" : "=@ccnz"(set_) : "m"(*(p)) : "cc", "memory");     \
+		set_;                                                                              \
+	})
+#define fast_test(p, m)                                                                            \
+	({                                                                                         \
+		bool set_;                                                                         \
+		__asm__ volatile("testq %2, %1" : "=@ccnz"(set_) : "m"(*(p)), "r"(m) : "cc");      \
+		set_;                                                                              \
+	})
 #endif
 
 /* ---- a CPU's part -------------------------------------------------------- */
@@ -40,30 +44,30 @@ static inline bool fast_byte_is_set(const uint8_t *byte)
  * CPU's store buffer; host_barrier_all, between the reaper's stores and its load of
  * `busy`, closes exactly that gap.
  */
-static inline bool slab_try(struct slab_cpu *c)
+static inline bool slab_try(struct slab_gate *gate)
 {
-	if (unlikely(fast_byte_is_set(&c->busy)))
+	if (unlikely(fast_test8(&gate->busy)))
 		return false;
-	atomic_write_relaxed(&c->busy, 1);
+	atomic_write_relaxed(&gate->busy, 1);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	MEM_POINT();
 	return true;
 }
 
-static inline void slab_leave(struct slab_cpu *c)
+static inline void slab_leave(struct slab_gate *gate)
 {
 	MEM_POINT();
-	__atomic_store_n(&c->busy, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&gate->busy, 0, __ATOMIC_RELEASE);
 }
 
 /* Enter this CPU's part to use all of it. False: an interrupted use is inside, or the
  * reaper has closed it. */
-static inline bool slab_enter(struct slab_cpu *c)
+static inline bool slab_enter(struct slab_gate *gate)
 {
-	if (!slab_try(c))
+	if (!slab_try(gate))
 		return false;
-	if (unlikely(atomic_read_acquire(&c->revoked))) {
-		slab_leave(c);
+	if (unlikely(atomic_read_acquire(&gate->revoked))) {
+		slab_leave(gate);
 		return false;
 	}
 	return true;
@@ -82,7 +86,8 @@ static inline bool slab_find_index(const struct slab *slab, const void *block, u
 	uint64_t offset = (uint64_t)((uintptr_t)block - (uintptr_t)slab->base);
 	uint64_t product = offset * slab->reciprocal;
 	*index = product >> 32;
-	return likely((uint32_t)product < slab->reciprocal) && likely(*index < slab->capacity);
+	return likely((uint32_t)product < (uint32_t)slab->reciprocal) &&
+	       likely((uint32_t)*index < slab->capacity);
 }
 
 static inline struct slab_word *slab_word_of(struct slab *slab, uint64_t index)
@@ -114,13 +119,13 @@ static inline bool slab_take_bit(struct slab_cpu *c, void **block)
 	return true;
 }
 
-/* False: go the whole way. Preemption is off, c is this CPU's. */
-static inline bool slab_take_fast(struct slab_cpu *c, void **block)
+/* False: go the whole way. Preemption is off, gate and part are this CPU's. */
+static inline bool slab_take_fast(struct slab_gate *gate, struct slab_cpu *c, void **block)
 {
-	if (!slab_try(c))
+	if (!slab_try(gate))
 		return false;
 	bool taken = slab_take_bit(c, block);
-	slab_leave(c);
+	slab_leave(gate);
 	return taken;
 }
 
@@ -129,9 +134,9 @@ void *slab_take_slowly(struct slab_cache *cache);
 
 /* ---- free ---------------------------------------------------------------- */
 
-/* nfree reached the threshold: put the slab where it belongs now, and leave the CPU's
- * part. The slab may be gone afterwards. */
-void slab_settle_and_leave(struct slab *slab, struct slab_cpu *c);
+/* The rest of a free that reached the threshold: put the slab where it belongs now, leave
+ * the CPU's part, allow preemption. The slab may be gone afterwards. */
+void slab_settle_and_leave(struct slab *slab, struct slab_gate *gate);
 
 enum slab_given {
 	SLAB_GIVEN,
@@ -139,26 +144,26 @@ enum slab_given {
 	SLAB_NOT_GIVEN /* go the whole way: not this CPU's, or no block in use */
 };
 
-/* Preemption is off, c is this CPU's part for the slab's cache. */
-static inline enum slab_given slab_give_fast(struct slab *slab, struct slab_cpu *c,
+/* Preemption is off, the gate is this CPU's for the slab's cache. */
+static inline enum slab_given slab_give_fast(struct slab *slab, struct slab_gate *gate,
 					     const void *block)
 {
 	uint64_t index;
-	if (!slab_try(c))
+	if (!slab_try(gate))
 		return SLAB_NOT_GIVEN;
 	/* Asked inside: a handler on this CPU may give slabs away. */
-	if (likely(fast_read(&slab->fast) == c) && slab_find_index(slab, block, &index)) {
+	if (likely(fast_read(&slab->fast) == gate) && slab_find_index(slab, block, &index)) {
 		struct slab_word *word = slab_word_of(slab, index);
 		uint64_t bit = (uint64_t)1 << (index % 64);
-		if (likely(!(word->free & bit) && !(fast_read(&word->remote) & bit))) {
+		if (likely(!fast_test(&word->free, bit) && !fast_test(&word->remote, bit))) {
 			fast_or(&word->free, bit);
 			if (unlikely(--slab->left == 0))
 				return SLAB_SETTLE;
-			slab_leave(c);
+			slab_leave(gate);
 			return SLAB_GIVEN;
 		}
 	}
-	slab_leave(c);
+	slab_leave(gate);
 	return SLAB_NOT_GIVEN;
 }
 

@@ -23,8 +23,8 @@ void slab_set_owner(struct slab *slab, unsigned owner);
 enum slab_place slab_place_for(const struct slab *slab);
 void slab_set_place(struct slab *slab, enum slab_place place);
 
-/* Take over the remote bits, into nfree too. By the owner. */
-void slab_fold(struct slab *slab);
+/* Take over the remote bits, into nfree too; how many. By the owner. */
+unsigned slab_fold(struct slab *slab);
 unsigned slab_count_free(const struct slab *slab);
 
 /* Take the slab out of the cache: nothing finds it any more. Locks: cache->lock. */

@@ -14,8 +14,8 @@
  * which CPUs asked for it.
  *
  * Empty slabs. A CPU keeps as many slabs as it had in use at its recent peak.
- * The peak follows `in use` upwards at once and falls by a quarter of a slab
- * each time one becomes empty: a program that fills and empties the same
+ * The peak follows `in use` upwards at once and falls by a thirty-second
+ * of a slab each time one becomes empty: a program that fills and empties the same
  * memory again and again makes few new slabs, and one that has shrunk for good
  * gives the rest up. What is above the peak goes back to the heap's segment at
  * once (eager homes) or to the cache, where any CPU finds it and the reaper
@@ -61,7 +61,9 @@ enum slab_place slab_place_for(const struct slab *slab)
 		return SLAB_EMPTY;
 	if (nfree < full_until(slab))
 		return SLAB_FULL;
-	return (enum slab_place)(4 * nfree / slab->capacity);
+	nfree *= 4; /* no division: this is on the way of many frees */
+	return (enum slab_place)((nfree >= slab->capacity) + (nfree >= 2 * slab->capacity) +
+				 (nfree >= 3 * slab->capacity));
 }
 
 void slab_set_place(struct slab *slab, enum slab_place place)
@@ -157,7 +159,7 @@ void slab_set_owner(struct slab *slab, unsigned owner)
 	struct slab_cache *cache = slab->cache;
 	bool fast = owner && !cache->careful;
 	atomic_write_release(&slab->owner, (uint16_t)owner);
-	atomic_write_relaxed(&slab->fast, fast ? slab_part(cache, owner - 1) : NULL);
+	atomic_write_relaxed(&slab->fast, fast ? slab_gate(cache, owner - 1) : NULL);
 }
 
 /* ---- counting -------------------------------------------------------------- */
@@ -170,7 +172,7 @@ unsigned slab_count_free(const struct slab *slab)
 	return n;
 }
 
-void slab_fold(struct slab *slab)
+unsigned slab_fold(struct slab *slab)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < slab->words; i++) {
@@ -185,6 +187,7 @@ void slab_fold(struct slab *slab)
 		n += bits_set(bits);
 	}
 	slab_set_nfree(slab, slab_nfree(slab) + n);
+	return n;
 }
 
 /* ---- handing over ---------------------------------------------------------- */
@@ -206,7 +209,7 @@ void slab_forget(struct slab_cache *cache, struct slab *slab)
 {
 	list_remove(&slab->all);
 	count_add(&cache->nslabs, -(uint64_t)1);
-	cache->nblocks -= slab->capacity;
+	count_add(&cache->nblocks, -(uint64_t)slab->capacity);
 	cache->npages -= slab->npages;
 }
 
@@ -230,11 +233,14 @@ static void release(struct slab_cache *cache, struct slab_cpu *c, struct slab *s
 	cache->home->release(cache, slab);
 }
 
+/* c->peak counts in these parts of a slab. */
+#define PEAK_UNIT 32u
+
 static void note_peak(struct slab_cpu *c)
 {
 	uint32_t used = c->nslabs - c->lists.count[SLAB_EMPTY];
-	if (4 * used > c->peak)
-		c->peak = 4 * used;
+	if (PEAK_UNIT * used > c->peak)
+		c->peak = PEAK_UNIT * used;
 }
 
 void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab)
@@ -247,7 +253,7 @@ void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab
 	if (slab->place == SLAB_EMPTY) {
 		if (c->peak)
 			c->peak--;
-		if (4 * c->nslabs <= c->peak + 4)
+		if (PEAK_UNIT * c->nslabs <= c->peak + PEAK_UNIT)
 			return;
 		if (!cache->home->eager)
 			donate(cache, c, slab);
@@ -259,11 +265,12 @@ void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab
 	}
 }
 
-void slab_settle_and_leave(struct slab *slab, struct slab_cpu *c)
+void slab_settle_and_leave(struct slab *slab, struct slab_gate *gate)
 {
-	if (likely(!atomic_read_acquire(&c->revoked)))
-		slab_settle(slab->cache, c, slab);
-	slab_leave(c);
+	struct slab_cache *cache = slab->cache;
+	if (likely(!atomic_read_acquire(&gate->revoked)))
+		slab_settle(cache, slab_part(cache, host_cpu()), slab);
+	slab_leave(gate);
 	host_preempt_enable();
 }
 
@@ -299,8 +306,6 @@ static void forward(struct slab_cache *cache, struct slab *slab)
 /* Take over everything on this CPU's notify stack. */
 static void take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me)
 {
-	if (!atomic_read_relaxed(&c->notify))
-		return;
 	struct slab *next = atomic_swap(&c->notify, (struct slab *)NULL);
 	while (next) {
 		struct slab *slab = next;
@@ -335,11 +340,27 @@ static struct slab *adopt(struct slab_cache *cache, struct slab_cpu *c, unsigned
 static void retire_current(struct slab_cpu *c)
 {
 	struct slab *slab = c->current;
-	if (slab == &none.slab)
-		return;
 	slab_set_nfree(slab, 0); /* every word was found empty */
 	slab_set_place(slab, SLAB_FULL);
 	slab_set_current(c, &none.slab);
+}
+
+/* Take up one of this CPU's slabs, else one of the cache's. */
+static struct slab *next_slab(struct slab_cache *cache, struct slab_cpu *c, unsigned me)
+{
+	for (unsigned i = 0; i < SLAB_LISTS; i++) {
+		if (list_empty(&c->lists.list[i]))
+			continue;
+		struct slab *slab = list_entry(c->lists.list[i].next, struct slab, node);
+		slab_unlist(&c->lists, slab);
+		slab_set_place(slab, SLAB_CURRENT);
+		return slab;
+	}
+	if (c->warmth < SLAB_WARM) {
+		c->warmth++;
+		return NULL;
+	}
+	return adopt(cache, c, me);
 }
 
 bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
@@ -348,25 +369,15 @@ bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 	if (select_word(c))
 		return true;
 	if (c->current != &none.slab) {
-		slab_fold(c->current);
-		if (select_word(c))
+		if (slab_fold(c->current) && select_word(c))
 			return true;
+		retire_current(c);
 	}
-	retire_current(c);
-	take_notified(cache, c, me);
-	struct slab *slab = fullest(&c->lists, 1);
-	if (slab) {
-		slab_unlist(&c->lists, slab);
-		slab_set_place(slab, SLAB_CURRENT);
-	} else {
-		if (c->warmth < SLAB_WARM) {
-			c->warmth++;
-			return false;
-		}
-		slab = adopt(cache, c, me);
-		if (!slab)
-			return false;
-	}
+	if (atomic_read_relaxed(&c->notify))
+		take_notified(cache, c, me);
+	struct slab *slab = next_slab(cache, c, me);
+	if (!slab)
+		return false;
 	slab_set_current(c, slab);
 	note_peak(c);
 	return select_word(c);
@@ -402,13 +413,14 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
+	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
-	bool inside = slab_enter(c), own = inside && c->warmth >= SLAB_WARM;
+	bool inside = slab_enter(gate), own = inside && c->warmth >= SLAB_WARM;
 	struct slab_lists *lists = own ? &c->lists : &cache->shared;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_push_back(&cache->slabs, &slab->all);
 	count_add(&cache->nslabs, 1);
-	cache->nblocks += slab->capacity;
+	count_add(&cache->nblocks, slab->capacity);
 	cache->npages += slab->npages;
 	slab_set_owner(slab, own ? cpu + 1 : 0);
 	slab_set_place(slab, SLAB_EMPTY);
@@ -416,7 +428,7 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	c->nslabs += own;
 	if (inside)
-		slab_leave(c);
+		slab_leave(gate);
 	host_preempt_enable();
 }
 
@@ -426,8 +438,9 @@ void slab_sweep(struct slab_cache *cache)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
+	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
-	bool inside = slab_enter(c);
+	bool inside = slab_enter(gate);
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
@@ -445,7 +458,7 @@ void slab_sweep(struct slab_cache *cache)
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	if (inside)
-		slab_leave(c);
+		slab_leave(gate);
 	host_preempt_enable();
 }
 
@@ -470,8 +483,10 @@ uint64_t slab_shed(struct slab_cache *cache)
 	struct list out;
 	list_init(&out);
 	host_preempt_disable();
-	struct slab_cpu *c = slab_part(cache, host_cpu());
-	bool inside = slab_enter(c);
+	unsigned cpu = host_cpu();
+	struct slab_gate *gate = slab_gate(cache, cpu);
+	struct slab_cpu *c = slab_part(cache, cpu);
+	bool inside = slab_enter(gate);
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	uint64_t total = collect_empty(cache, &cache->shared, &out);
 	if (inside) {
@@ -481,7 +496,7 @@ uint64_t slab_shed(struct slab_cache *cache)
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	if (inside)
-		slab_leave(c);
+		slab_leave(gate);
 	host_preempt_enable();
 	list_for_each_safe (node, &out)
 		cache->home->release(cache, list_entry(node, struct slab, node));

@@ -27,20 +27,20 @@
 static void close_parts(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		atomic_write_seq(&slab_part(cache, cpu)->revoked, 1);
+		atomic_write_seq(&slab_gate(cache, cpu)->revoked, 1);
 }
 
 static void await_parts(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		while (atomic_read_acquire(&slab_part(cache, cpu)->busy))
+		while (atomic_read_acquire(&slab_gate(cache, cpu)->busy))
 			host_relax();
 }
 
 static void open_parts(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		atomic_write_release(&slab_part(cache, cpu)->revoked, 0);
+		atomic_write_release(&slab_gate(cache, cpu)->revoked, 0);
 }
 
 /* Take away what the short paths lead to. Nobody puts it back while the parts are
@@ -52,7 +52,7 @@ static void hide(struct slab_cache *cache)
 		slab_hide_word(slab_part(cache, cpu));
 	list_for_each (node, &cache->slabs)
 		atomic_write_relaxed(&list_entry(node, struct slab, all)->fast,
-				     (struct slab_cpu *)NULL);
+				     (struct slab_gate *)NULL);
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 }
 
@@ -124,8 +124,9 @@ void slab_collect(struct slab_cache *const *caches, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		await_parts(caches[i]);
 		collect_cache(caches[i]);
-		open_parts(caches[i]);
 	}
+	for (size_t i = 0; i < count; i++)
+		open_parts(caches[i]); /* at last: caches may share gates */
 }
 
 uint64_t slab_release_reaped(struct slab_cache *cache)

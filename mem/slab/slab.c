@@ -124,11 +124,13 @@ static void *take_block(struct slab_cache *cache)
 	void *block;
 	bool taken = false;
 	host_preempt_disable();
-	struct slab_cpu *c = slab_part(cache, host_cpu());
-	if (likely(slab_enter(c))) {
+	unsigned cpu = host_cpu();
+	struct slab_gate *gate = slab_gate(cache, cpu);
+	struct slab_cpu *c = slab_part(cache, cpu);
+	if (likely(slab_enter(gate))) {
 		taken = take_own(cache, c, &block) ||
 			(slab_refill(cache, c) && take_own(cache, c, &block));
-		slab_leave(c);
+		slab_leave(gate);
 	}
 	if (unlikely(!taken))
 		block = slab_take_shared(cache);
@@ -168,7 +170,8 @@ void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
 {
 	host_preempt_disable();
 	void *block;
-	bool taken = slab_take_fast(slab_part(cache, host_cpu()), &block);
+	unsigned cpu = host_cpu();
+	bool taken = slab_take_fast(slab_gate(cache, cpu), slab_part(cache, cpu), &block);
 	host_preempt_enable();
 	if (unlikely(!taken))
 		block = slab_take_slowly(cache);
@@ -239,17 +242,17 @@ static bool give_own(struct slab *slab, unsigned index)
 {
 	struct slab_cache *cache = slab->cache;
 	unsigned cpu = host_cpu();
-	struct slab_cpu *c = slab_part(cache, cpu);
-	if (!slab_enter(c))
+	struct slab_gate *gate = slab_gate(cache, cpu);
+	if (!slab_enter(gate))
 		return false;
 	/* Asked inside: a handler on this CPU may give slabs away. */
 	bool own = atomic_read_relaxed(&slab->owner) == cpu + 1;
 	if (own) {
 		give_bit(slab, index);
 		if (unlikely(slab_nfree(slab) >= slab->threshold))
-			slab_settle(cache, c, slab);
+			slab_settle(cache, slab_part(cache, cpu), slab);
 	}
-	slab_leave(c);
+	slab_leave(gate);
 	return own;
 }
 
@@ -279,10 +282,10 @@ void slab_give(struct slab *slab, void *block, const void *site)
 void slab_give_now(struct slab *slab, void *block)
 {
 	host_preempt_disable();
-	struct slab_cpu *c = slab_part(slab->cache, host_cpu());
-	enum slab_given given = slab_give_fast(slab, c, block);
+	struct slab_gate *gate = slab_gate(slab->cache, host_cpu());
+	enum slab_given given = slab_give_fast(slab, gate, block);
 	if (unlikely(given == SLAB_SETTLE)) {
-		slab_settle_and_leave(slab, c);
+		slab_settle_and_leave(slab, gate);
 		return;
 	}
 	host_preempt_enable();
