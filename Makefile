@@ -144,6 +144,8 @@ $(LIBKMALLOC): $(patsubst %,$(BUILD)/preload/%.o,$(LIBKMALLOC_SRC)) $(BUILD)/pre
 	$(call say,LD [preload],$@) $(CC) $(preload_flags) -shared -Wl,-soname,libkmalloc.so -Wl,-z,defs \
 		-Wl,--version-script=libkmalloc/exports.map -o $@ $(filter-out %.map,$^) -lpthread
 # What any malloc has to do: a program that is run on it.
+# The compiler shall not think that it knows what malloc does.
+$(BUILD)/preload/libkmalloc/selftest.c.o: preload_flags += -fno-builtin
 LIBKMALLOC_TOOLS := $(BUILD)/libkmalloc-selftest $(BUILD)/libkmalloc-spent
 libkmalloc: $(LIBKMALLOC_TOOLS)
 $(LIBKMALLOC_TOOLS): $(BUILD)/libkmalloc-%: $(BUILD)/preload/libkmalloc/%.c.o

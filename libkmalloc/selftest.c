@@ -30,7 +30,7 @@
 /* Not to be optimised away. */
 static void *volatile kept;
 /* What the compiler shall not know. */
-static volatile size_t most = SIZE_MAX;
+static volatile size_t most = SIZE_MAX, hundred = 100;
 
 static bool is_aligned(const void *p, size_t align)
 {
@@ -129,7 +129,7 @@ static void test_aligned(void)
 	void *p = &p;
 	CHECK(posix_memalign(&p, 24, 8) == EINVAL && posix_memalign(&p, 4, 8) == EINVAL);
 	CHECK(p == &p);
-	char *v = valloc(10), *w = pvalloc(5000), *m = memalign(100, 10);
+	char *v = valloc(10), *w = pvalloc(5000), *m = memalign(hundred, 10);
 	CHECK(is_aligned(v, 4096) && is_aligned(w, 4096) && is_aligned(m, 128));
 	memset(w, 1, 8192); /* whole pages */
 	free(v);
@@ -220,7 +220,7 @@ static void test_gives_back(void)
 /* ---- many threads ------------------------------------------------------------------ */
 
 enum { SLOTS = 256 };
-static void *_Atomic exchange[SLOTS];
+static void *exchange[SLOTS];
 
 /* Blocks of a stamp each, freed by whoever gets hold of them. */
 static void churn(unsigned seed, unsigned times)
@@ -234,7 +234,8 @@ static void churn(unsigned seed, unsigned times)
 		p[0] = bytes;
 		p[1] = bytes * 3;
 		memset(p + 2, (int)bytes, bytes - 16);
-		uint64_t *old = __atomic_exchange_n(&exchange[x % SLOTS], p, __ATOMIC_ACQ_REL);
+		uint64_t *old =
+		    __atomic_exchange_n(&exchange[x % SLOTS], (void *)p, __ATOMIC_ACQ_REL);
 		if (!old)
 			continue;
 		CHECK(old[1] == old[0] * 3);
