@@ -112,8 +112,9 @@ plain_flags   := -O1 -DMEM_DEBUG -fsanitize=address,undefined -fno-sanitize-reco
 threads_flags := -O1 -DMEM_DEBUG -fsanitize=thread
 bench_flags   := -O2 -momit-leaf-frame-pointer -DMEM_HOST_INLINE='"tests/machine/plain_inline.h"'
 # The heap as a malloc of this machine's programs (libkmalloc/).
-preload_flags := -O2 -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc \
-	-fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
+preload_flags := -O2 -momit-leaf-frame-pointer -fPIC -fvisibility=hidden -ftls-model=initial-exec \
+	-fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free \
+	-DMEM_HOST_INLINE='"libkmalloc/inline.h"'
 
 # $(1) flavour
 define flavour
