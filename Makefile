@@ -112,8 +112,9 @@ plain_flags   := -O1 -DMEM_DEBUG -fsanitize=address,undefined -fno-sanitize-reco
 threads_flags := -O1 -DMEM_DEBUG -fsanitize=thread
 bench_flags   := -O2 -momit-leaf-frame-pointer -DMEM_HOST_INLINE='"tests/machine/plain_inline.h"'
 # The heap as a malloc of this machine's programs (libkmalloc/).
-preload_flags := -O2 -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc \
-	-fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
+preload_flags := -O2 -momit-leaf-frame-pointer -fPIC -fvisibility=hidden -ftls-model=initial-exec \
+	-fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free \
+	-DMEM_HOST_INLINE='"libkmalloc/inline.h"'
 
 # $(1) flavour
 define flavour
@@ -144,6 +145,8 @@ $(LIBKMALLOC): $(patsubst %,$(BUILD)/preload/%.o,$(LIBKMALLOC_SRC)) $(BUILD)/pre
 	$(call say,LD [preload],$@) $(CC) $(preload_flags) -shared -Wl,-soname,libkmalloc.so -Wl,-z,defs \
 		-Wl,--version-script=libkmalloc/exports.map -o $@ $(filter-out %.map,$^) -lpthread
 # What any malloc has to do: a program that is run on it.
+# The compiler shall not think that it knows what malloc does.
+$(BUILD)/preload/libkmalloc/selftest.c.o: preload_flags += -fno-builtin
 LIBKMALLOC_TOOLS := $(BUILD)/libkmalloc-selftest $(BUILD)/libkmalloc-spent
 libkmalloc: $(LIBKMALLOC_TOOLS)
 $(LIBKMALLOC_TOOLS): $(BUILD)/libkmalloc-%: $(BUILD)/preload/libkmalloc/%.c.o

@@ -410,12 +410,18 @@ static const struct row {
 
 static int list(void)
 {
-	printf("peer\tnull\npeer\tours\npeer\tmalloc\n");
+	printf("peer\tnull\npeer\tours\npeer\thardened\npeer\tmalloc\n");
 	for (unsigned i = 0; i < ARRAY_COUNT(rows); i++)
 		printf("measurement\t%s\t%s\n", rows[i].name, rows[i].once ? "once" : "rounds");
 	for (unsigned i = 0; i < ARRAY_COUNT(rows); i++)
 		printf("row\t%s\t%s\t0\t%s\t%s\t%g\tmax\tgross\t%s\n", rows[i].name, rows[i].name,
 		       rows[i].unit, rows[i].peer, rows[i].goal, rows[i].title);
+	/* The hardened profile beside the fast one. */
+	for (unsigned i = 0; i < ARRAY_COUNT(rows); i++)
+		if (!strcmp(rows[i].unit, "ns"))
+			printf("row\thardened-%s\t%s\t0\tns\tours\t1.4\tmax\tgross\thardened: %s\t"
+			       "hardened\n",
+			       rows[i].name, rows[i].name, rows[i].title);
 	return 0;
 }
 

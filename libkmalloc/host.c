@@ -2,7 +2,8 @@
 /*
  * The host contract for a heap inside an ordinary process. There are no
  * interrupts (signal handlers may not allocate, says POSIX) and no preemption to
- * forbid: a thread has its CPU number to itself (slots.c). Nothing here allocates.
+ * forbid: a thread has its CPU number to itself (slots.c, inline.h). Nothing here
+ * allocates.
  */
 #define _GNU_SOURCE
 #include "libkmalloc/host.h"
@@ -56,11 +57,6 @@ MEM_NORETURN void host_panic(const char *format, ...)
 
 /* ---- this CPU ------------------------------------------------------------------ */
 
-unsigned host_cpu(void)
-{
-	return my_cpu;
-}
-
 unsigned host_cpu_count(void)
 {
 	return slots_count();
@@ -83,17 +79,6 @@ bool host_irq_enabled(void)
 bool host_in_interrupt(void)
 {
 	return false;
-}
-
-void host_preempt_disable(void)
-{
-	/* Loads and stores of the code in between stay there. */
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-
-void host_preempt_enable(void)
-{
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 void host_relax(void)

@@ -3,6 +3,7 @@
  * libkmalloc.so: the kernel's heap as the malloc of ordinary programs.
  *
  *     LD_PRELOAD=build/libkmalloc.so PROGRAM
+ *     KMALLOC_PROFILE=hardened LD_PRELOAD=build/libkmalloc.so PROGRAM
  *
  * mem/slab and mem/heap, unchanged, over pages of the process (area.c), with
  * threads as CPUs (slots.c). It is there to let real programs run on the heap, to
@@ -18,7 +19,7 @@
  * the heap is asked, and reaped at most every REAP_MS.
  *
  * Mistakes end the process with a line that says which: double frees, frees of what
- * is no block, writes behind the end of one.
+ * is no block, and with the hardened profile writes behind the end of one.
  */
 #define _GNU_SOURCE
 #include "libkmalloc/host.h"
@@ -75,7 +76,9 @@ void libkmalloc_init(void)
 	}
 	can_reap = host_has_barrier();
 	slots_init(choose_slots(), can_reap);
-	if (heap_create(&heap, &process_area) != MEM_OK)
+	const char *profile = getenv("KMALLOC_PROFILE");
+	bool hardened = profile && !strcmp(profile, "hardened");
+	if (heap_create_as(&heap, &process_area, hardened ? HEAP_HARDENED : HEAP_FAST) != MEM_OK)
 		host_panic("no memory for the heap");
 	__atomic_store_n(&state, DONE, __ATOMIC_RELEASE);
 	/* As early as this, so that of all handlers before a fork ours comes last: who

@@ -8,6 +8,7 @@
 #include <mem/types.h>
 
 #include "base/util.h"
+#include "libkmalloc/inline.h" /* my_cpu: its number, 0 without one */
 
 struct slot {
 	uint32_t inside; /* its thread is in the heap, so often (a handler may interrupt) */
@@ -18,9 +19,8 @@ struct slot {
 /* Slot 0 is shared by those who have none of their own, under a lock. */
 extern struct slot slots[MEM_MAX_CPUS];
 
-/* The calling thread's own slot, NULL: none (yet); its number, 0 without one. */
+/* The calling thread's own slot, NULL: none (yet). */
 extern __thread struct slot *my_slot;
-extern __thread unsigned my_cpu;
 
 extern uint32_t world_stopped; /* atomic: a fork is under way, in one thread */
 

@@ -49,7 +49,8 @@ class Row:
 
     def __init__(self, part, fields):
         name, self.measurement, value, self.unit, self.peer, goal, self.sense, harness, \
-            self.title = fields
+            self.title = fields[:9]
+        self.subject = fields[9] if len(fields) > 9 else "ours"  # who is judged
         self.name, self.part = f"{part}/{name}", part
         self.value, self.goal, self.net = int(value), float(goal), harness == "net"
 
@@ -135,7 +136,8 @@ def measure(part, measurement, rounds):
 
 
 def others(part):
-    return [peer for peer in part.peers if peer not in ("null", "ours")]
+    """The peers that are none of ours."""
+    return [peer for peer in part.peers if peer not in ("null", "ours", "hardened")]
 
 
 def judge(part, row, samples):
@@ -147,14 +149,14 @@ def judge(part, row, samples):
                    for peer, value in medians.items()}
     result = {"row": row.name, "title": row.title, "unit": row.unit, "goal": row.goal,
               "sense": row.sense, "harness": "taken off" if row.net else "included",
-              "ours": medians["ours"], "peer": None, "ratio": None, "medians": medians,
+              "ours": medians[row.subject], "peer": None, "ratio": None, "medians": medians,
               "samples": {peer: values[row.value] for peer, values in samples.items()}}
     name, reason = row.peer, None
     if name == "best":
         reason = next((f"no {peer}: {why}" for peer, why in part.missing.items()), None)
         name = min(others(part), key=lambda peer: medians[peer])
     if name.startswith("self:"):
-        other = statistics.median(samples["ours"][int(name[5:])])
+        other = statistics.median(samples[row.subject][int(name[5:])])
     elif name == "-":
         other = None
     elif name not in medians:
@@ -162,7 +164,7 @@ def judge(part, row, samples):
         other = None
     else:
         other = medians[name]
-    judged = medians["ours"]
+    judged = medians[row.subject]
     if other is not None:
         # Less than the harness cannot be told from nothing.
         judged = max(judged, 0) / other if other > 0 else float("inf")

@@ -36,6 +36,8 @@ class Spent:
 
 def environment(library, extra=None):
     """What a program is started with: `library` before all others."""
+    if library and not os.path.exists(library):
+        raise Failed(f"there is no {library}")
     result = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": WORK, "LC_ALL": "C.UTF-8",
               "TMPDIR": WORK, "LD_PRELOAD": library}
     result.update(extra or {})
@@ -89,6 +91,8 @@ def run(command, env, patience, **more):
         text = output.read().decode("utf-8", "replace")
     if status is None:
         raise Failed(f"no end after {patience} s: {_last(text)}")
+    if "cannot be preloaded" in text:
+        raise Failed("it ran on the C library's malloc: " + _last(text))
     return status, text, spent
 
 

@@ -18,17 +18,19 @@ LINE = re.compile(r"(\S+) +(\S+) +(\S+) +(\S+) +([<>]=\S+) (ok|MISS|SKIP) *(?:# 
 # A program whose numbers are known. `slow` takes its turn as a peer, `gone` is none.
 KNOWN = """#!/bin/sh
 if [ "$1" = --list ]; then
-	printf 'peer\\t%s\\n' null ours slow
+	printf 'peer\\t%s\\n' null ours hardened slow
 	printf 'measurement\\ttime\\trounds\\nmeasurement\\tcount\\tonce\\n'
 	printf 'row\\tnet\\ttime\\t0\\tns\\tslow\\t0.5\\tmax\\tnet\\tnet\\n'
 	printf 'row\\tgross\\ttime\\t0\\tns\\tslow\\t0.5\\tmax\\tgross\\tgross\\n'
 	printf 'row\\tbest\\ttime\\t0\\tns\\tbest\\t0.9\\tmax\\tgross\\tbest\\n'
 	printf 'row\\tself\\ttime\\t1\\tns\\tself:0\\t2\\tmax\\tgross\\tself\\n'
 	printf 'row\\tleast\\tcount\\t0\\t\\t-\\t0.9\\tmin\\tgross\\tleast\\n'
+	printf 'row\\thard\\ttime\\t0\\tns\\tours\\t1.4\\tmax\\tgross\\thard\\thardened\\n'
 	printf 'row\\tgone\\tcount\\t0\\t\\tgone\\t1\\tmax\\tgross\\tgone\\n'
 elif [ "$2" = count ]; then echo 0.8
 elif [ "$1" = null ]; then echo 2 0
 elif [ "$1" = ours ]; then echo 6 13
+elif [ "$1" = hardened ]; then echo 9 0
 elif [ "$1" = slow ]; then echo 11 0
 fi
 """
@@ -62,12 +64,13 @@ def run_judgement(chosen, report):
                   "x/gross": ("6.000", "11.0", "0.545", "<=0.5", "MISS"),
                   "x/best": ("6.000", "11.0", "0.545", "<=0.9", "ok"),
                   "x/self": ("13.0", "6.000", "2.167", "<=2", "MISS"),
+                  "x/hard": ("9.000", "6.000", "1.500", "<=1.4", "MISS"),
                   "x/least": ("0.800", "-", "-", ">=0.9", "MISS"),
                   "x/gone": ("0.800", "-", "-", "<=1", "SKIP")}
         got = {name: fields[:5] for name, fields in lines(out).items()}
         problems = [f"{name}: {got.get(name)}, not {fields}"
                     for name, fields in wanted.items() if got.get(name) != fields]
-        if not out.rstrip().endswith("bench: 6 rows, 3 over goal, 1 skipped"):
+        if not out.rstrip().endswith("bench: 7 rows, 4 over goal, 1 skipped"):
             problems.append("the last line is not the count")
         if status != 1:
             problems.append(f"status {status} with goals missed")
@@ -75,11 +78,11 @@ def run_judgement(chosen, report):
             problems.append("no reason for the row that is skipped")
         with open(os.path.join(work, "part.json"), encoding="utf-8") as handle:
             rows = json.load(handle)["rows"]
-        if [len(r["samples"]["slow"]) for r in rows] != [3, 3, 3, 3, 1, 1]:
+        if [len(r["samples"]["slow"]) for r in rows] != [3, 3, 3, 3, 1, 3, 1]:
             problems.append("the samples are not all in the JSON")
         drawn = xml.etree.ElementTree.parse(os.path.join(work, "part.svg"))
-        if len(drawn.findall(".//*[@class='miss']")) != 3:
-            problems.append("the picture does not show three misses")
+        if len(drawn.findall(".//*[@class='miss']")) != 4:
+            problems.append("the picture does not show four misses")
         status = run([sys.executable, BENCH, "--rounds", "1", "--into", work, f"x={program}",
                       "net"])[0]
         if status != 0:

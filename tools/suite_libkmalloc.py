@@ -20,27 +20,29 @@ def selftests():
     listed = subprocess.run([SELFTEST, "--list"], check=False, text=True, stdout=subprocess.PIPE)
     if listed.returncode:
         raise Problem(f"{SELFTEST} --list failed")
-    return [f"libkmalloc/{name}" for name in listed.stdout.split()]
+    return listed.stdout.split()
 
 
 def jobs():
-    yield selftests(), run_selftest, 20
+    for profile in ("fast", "hardened"):
+        yield [f"libkmalloc/{profile}/{name}" for name in selftests()], run_selftest, 20
     for name in CHOSEN:
         yield [f"libkmalloc/programs_{name}"], run_program, 25 if name == "python3" else 8
 
 
 def run_selftest(chosen, report):
     """One process for all; it stops at the first failure."""
-    short = [name.split("/")[1] for name in chosen]
+    profile = chosen[0].split("/")[1]
+    environment = dict(os.environ, LD_PRELOAD=LIBRARY, KMALLOC_PROFILE=profile)
     try:
-        done = subprocess.run([SELFTEST, *short], env=dict(os.environ, LD_PRELOAD=LIBRARY),
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        done = subprocess.run([SELFTEST, *(name.split("/")[2] for name in chosen)],
+                              env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired as error:
         raise Problem(f"no end after {PATIENCE} s (a hang)") from error
     said = done.stdout.splitlines()
     for name in chosen:
-        if f"ok {name.split('/')[1]}" in said:
+        if f"ok {name.split('/')[2]}" in said:
             report.ok(name)
         else:
             report.fail(name, f"status {done.returncode}", said[-1] if said else "")

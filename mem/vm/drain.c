@@ -12,6 +12,7 @@ void vmm_drain(struct vmm *vmm)
 		vm_area_settle(&vmm->areas[i], true);
 		vm_area_trim(&vmm->areas[i]);
 	}
+	vm_range_pool_trim(vmm);
 	struct slab_cache **caches[] = VM_CACHES(vmm);
 	for (size_t i = 0; i < ARRAY_COUNT(caches); i++)
 		(void)slab_reap(*caches[i]);

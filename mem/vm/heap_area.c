@@ -24,8 +24,11 @@ static void *heap_map(struct heap_area *heap, uint64_t npages, uint64_t align_pa
 	if (!range)
 		return NULL;
 	range->owns_frames = true;
-	if (vm_area_fill(area, range->va, npages, atomic))
-		return (void *)range->va;
+	void *pages = (void *)range->va;
+	if (vm_area_fill(area, range->va, npages, atomic)) {
+		vm_area_let_go(range);
+		return pages;
+	}
 	/* What was mapped may have been walked ahead of need. The heap may hold locks
 	 * here: the flush is for the next one who settles. */
 	vm_area_quarantine(area, range);

@@ -56,8 +56,10 @@ mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_a
 		return MEM_ENOMEM;
 	area->vmm = vmm; /* from here on it is an area */
 	/* The first page stays free: the guard below the first range. */
-	*whole = (struct kernel_range){
-	    .first = area_vpn(base) + 1, .npages = (bytes >> PAGE_SHIFT) - 1, .state = RANGE_FREE};
+	*whole = (struct kernel_range){.area = area,
+				       .first = area_vpn(base) + 1,
+				       .npages = (bytes >> PAGE_SHIFT) - 1,
+				       .state = RANGE_FREE};
 	list_push_back(&area->all, &whole->all);
 	list_push_back(&area->free, &whole->link);
 	return MEM_OK;
@@ -67,6 +69,7 @@ void vm_area_end(struct kernel_area *area)
 {
 	struct kernel_range *whole = list_entry(area->all.next, struct kernel_range, all);
 	mem_assert(whole->state == RANGE_FREE && whole->all.next == &area->all);
+	whole->area = NULL;
 	vm_range_free(area->vmm, whole);
 }
 
@@ -79,26 +82,28 @@ static bool fit(const struct kernel_range *range, uint64_t npages, uint64_t alig
 	return *at + npages <= range->first + range->npages && *at >= range->first;
 }
 
+/* A new free range of an area, between two neighbours. */
+static void add_free(struct kernel_area *area, struct kernel_range *range, vpn_t first, vpn_t end,
+		     struct list *last, struct list *next)
+{
+	*range = (struct kernel_range){
+	    .area = area, .first = first, .npages = end - first, .state = RANGE_FREE};
+	list_insert(&range->all, last, next);
+	list_push_front(&area->free, &range->link);
+}
+
 /* Cut [first, first + npages) out of a free range with up to two new descriptors. */
 static void carve(struct kernel_area *area, struct kernel_range *range, vpn_t first,
 		  uint64_t npages, struct kernel_range *spare[2])
 {
 	vpn_t end = first + npages, range_end = range->first + range->npages;
 	if (first > range->first) {
-		struct kernel_range *below = spare[0];
+		add_free(area, spare[0], range->first, first, range->all.prev, &range->all);
 		spare[0] = NULL;
-		*below = (struct kernel_range){
-		    .first = range->first, .npages = first - range->first, .state = RANGE_FREE};
-		list_insert(&below->all, range->all.prev, &range->all);
-		list_push_front(&area->free, &below->link);
 	}
 	if (end < range_end) {
-		struct kernel_range *above = spare[1];
+		add_free(area, spare[1], end, range_end, &range->all, range->all.next);
 		spare[1] = NULL;
-		*above = (struct kernel_range){
-		    .first = end, .npages = range_end - end, .state = RANGE_FREE};
-		list_insert(&above->all, &range->all, range->all.next);
-		list_push_front(&area->free, &above->link);
 	}
 	range->first = first;
 	range->npages = npages;
@@ -139,6 +144,7 @@ static struct kernel_range *take_range(struct kernel_area *area, uint64_t wanted
 		if (best) {
 			carve(area, best, at, wanted, spare);
 			best->state = RANGE_USED;
+			best->busy = true;
 			best->va = area_address(at + offset);
 			best->mapped = npages;
 			best->owns_frames = false;
@@ -178,11 +184,42 @@ struct kernel_range *vm_area_find(struct kernel_area *area, vaddr_t va)
 		struct kernel_range *range = list_entry(node, struct kernel_range, link);
 		if (range->va == va) {
 			found = range;
+			found->busy = true;
 			break;
 		}
 	}
 	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
 	return found;
+}
+
+void vm_area_let_go(struct kernel_range *range)
+{
+	atomic_write_release(&range->busy, false);
+}
+
+static void replace(struct list *from, struct list *to)
+{
+	to->prev->next = to;
+	to->next->prev = to;
+	list_init(from);
+}
+
+bool vm_range_move(struct kernel_range *from, struct kernel_range *to)
+{
+	struct kernel_area *area = atomic_read_acquire(&from->area);
+	if (!area)
+		return false;
+	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
+	bool movable = from->area == area && from->state != RANGE_QUARANTINED &&
+		       !atomic_read_acquire(&from->busy);
+	if (movable) {
+		*to = *from;
+		replace(&from->all, &to->all);
+		replace(&from->link, &to->link);
+		atomic_write_release(&from->area, NULL);
+	}
+	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
+	return movable;
 }
 
 /* A flushed range becomes free and merges with its neighbours. */
@@ -197,6 +234,7 @@ static void release(struct kernel_area *area, struct kernel_range *range)
 					? NULL
 					: list_entry(range->all.next, struct kernel_range, all);
 	range->state = RANGE_FREE;
+	range->busy = false;
 	list_push_front(&area->free, &range->link);
 	if (last && last->state == RANGE_FREE) {
 		last->npages += range->npages;
@@ -218,6 +256,7 @@ static void release(struct kernel_area *area, struct kernel_range *range)
 			continue;
 		list_remove(&gone[i]->all);
 		list_remove(&gone[i]->link);
+		atomic_write_release(&gone[i]->area, NULL);
 	}
 	mem_unlock_irq(&area->lock, MEM_RANK_KERNEL_AREA, irq);
 	for (unsigned i = 0; i < 2; i++)
@@ -358,6 +397,7 @@ static struct kernel_range *pop_cached(struct kernel_area *area, uint64_t npages
 		area->cached_count--;
 		list_remove(node);
 		range->state = RANGE_USED;
+		range->busy = true;
 		list_push_front(hash_chain(area, range->va), &range->link);
 		break;
 	}
@@ -424,6 +464,7 @@ mem_status vmm_alloc_stack(struct vmm *vmm, uint64_t npages, void **out)
 		}
 	}
 	*out = (void *)range->va;
+	vm_area_let_go(range);
 	return MEM_OK;
 }
 
@@ -438,6 +479,7 @@ void vmm_free_stack(struct vmm *vmm, void *stack, uint64_t npages)
 		cached = true;
 		area->cached_count++;
 		range->state = RANGE_CACHED;
+		range->busy = false;
 		list_remove(&range->link);
 		list_push_front(&area->cached, &range->link);
 	}
@@ -466,7 +508,7 @@ static pte_t cache_bits(enum vm_cache cache)
 }
 
 static mem_status map_physical(struct vmm *vmm, paddr_t pa, uint64_t npages, unsigned prot,
-			       enum vm_cache cache, struct kernel_range **out)
+			       enum vm_cache cache, void **out)
 {
 	struct kernel_area *area = &vmm->areas[AREA_DEVICE];
 	/* The same offset in a large page lets large entries be used. */
@@ -487,7 +529,8 @@ static mem_status map_physical(struct vmm *vmm, paddr_t pa, uint64_t npages, uns
 		return status;
 	}
 	atomic_count(&area->used_npages, npages);
-	*out = range;
+	*out = (void *)range->va;
+	vm_area_let_go(range);
 	return MEM_OK;
 }
 
@@ -495,16 +538,16 @@ mem_status vmm_map_device(struct vmm *vmm, paddr_t pa, uint64_t bytes, enum vm_p
 			  enum vm_cache cache, void **out)
 {
 	uint64_t offset = pa & PAGE_MASK, rounded, last;
-	struct kernel_range *range;
+	void *pages;
 	if (!bytes || (unsigned)prot > (VM_READ | VM_WRITE) || (unsigned)cache > VM_WC ||
 	    __builtin_add_overflow(bytes, offset, &rounded) ||
 	    !align_up_checked(rounded, PAGE_SIZE, &rounded) ||
 	    __builtin_add_overflow(pa - offset, rounded, &last) || last > PTE_ADDR)
 		return MEM_EINVAL;
 	mem_status status =
-	    map_physical(vmm, pa - offset, rounded >> PAGE_SHIFT, prot, cache, &range);
+	    map_physical(vmm, pa - offset, rounded >> PAGE_SHIFT, prot, cache, &pages);
 	if (status == MEM_OK)
-		*out = (void *)(range->va + offset);
+		*out = (char *)pages + offset;
 	return status;
 }
 
@@ -522,18 +565,15 @@ mem_status vmm_alloc_dma(struct vmm *vmm, uint64_t bytes, paddr_t below, enum vm
 			 void **va, paddr_t *pa)
 {
 	uint64_t rounded;
-	struct kernel_range *range;
 	if (!bytes || (unsigned)cache > VM_WC || !align_up_checked(bytes, PAGE_SIZE, &rounded))
 		return MEM_EINVAL;
 	uint64_t npages = rounded >> PAGE_SHIFT;
 	mem_status status = pmm_alloc_range(vmm->pmm, npages, 1, below, PMM_KERNEL | PMM_ZERO, pa);
 	if (status != MEM_OK)
 		return status;
-	status = map_physical(vmm, *pa, npages, VM_READ | VM_WRITE, cache, &range);
+	status = map_physical(vmm, *pa, npages, VM_READ | VM_WRITE, cache, va);
 	if (status != MEM_OK)
 		pmm_free_range(vmm->pmm, *pa, npages);
-	else
-		*va = (void *)range->va;
 	return status;
 }
 

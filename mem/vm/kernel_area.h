@@ -15,12 +15,16 @@ enum range_state {
 	RANGE_QUARANTINED, /* entries cleared, not flushed yet */
 };
 
+/* Descriptors move when nobody is looking (range_pool.c): a pointer to one is good
+ * under the area's lock, while it is quarantined, or while it is busy. */
 struct kernel_range {
-	vpn_t first;     /* sign-extended address >> 12, without the extension */
-	uint64_t npages; /* with the guard page at its end */
-	vaddr_t va;      /* what the user got: how it is found again */
-	uint64_t mapped; /* pages from va on */
+	struct kernel_area *area; /* that it is part of; NULL: of none (now) */
+	vpn_t first;              /* sign-extended address >> 12, without the extension */
+	uint64_t npages;          /* with the guard page at its end */
+	vaddr_t va;               /* what the user got: how it is found again */
+	uint64_t mapped;          /* pages from va on */
 	enum range_state state;
+	bool busy;                 /* used by who took or found it: it stays where it is */
 	bool owns_frames;          /* its frames go when it does */
 	paddr_t table;             /* area_trim.c: the table that was unlinked here, */
 	struct kernel_range *next; /* and the next range with one; or the next unused descriptor */
@@ -60,6 +64,12 @@ mem_status vm_range_pool_init(struct vmm *vmm);
 void vm_range_pool_end(struct vmm *vmm);
 struct kernel_range *vm_range_alloc(struct vmm *vmm); /* NULL: no memory */
 void vm_range_free(struct vmm *vmm, struct kernel_range *range);
+/* Put `to`, a new descriptor, in the place of `from`. False: `from` is in use or
+ * part of no area; nothing has changed. Any context. */
+bool vm_range_move(struct kernel_range *from, struct kernel_range *to);
+/* Move descriptors together and give the pages that this empties back. Context:
+ * thread, interrupts on, no lock. */
+void vm_range_pool_trim(struct vmm *vmm);
 
 /* Make the areas at [base, base + bytes) each. Errors: MEM_ENOMEM. */
 mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_area_kind kind,
@@ -69,11 +79,14 @@ mem_status vm_area_init(struct vmm *vmm, struct kernel_area *area, enum kernel_a
 void vm_area_end(struct kernel_area *area);
 
 /* A range of npages at a multiple of `align` pages, `offset` pages further on, and a
- * guard page; nothing is mapped yet. NULL: no addresses or no descriptor. Any context. */
+ * guard page; nothing is mapped yet, and it is busy. NULL: no addresses or no
+ * descriptor. Any context. */
 struct kernel_range *vm_area_take(struct kernel_area *area, uint64_t npages, uint64_t align,
 				  uint64_t offset);
-/* The range in use that was handed out as va, or NULL. Any context. */
+/* The range in use that was handed out as va, busy from now on; or NULL. Any context. */
 struct kernel_range *vm_area_find(struct kernel_area *area, vaddr_t va);
+/* Who took or found a range is done with its descriptor. Any context. */
+void vm_area_let_go(struct kernel_range *range);
 /* USED (or CACHED) -> QUARANTINED, its entries cleared. Any context. */
 void vm_area_quarantine(struct kernel_area *area, struct kernel_range *range);
 

@@ -247,11 +247,9 @@ static void clear_tail(struct vm_object *object, uint64_t bytes)
 	vm_object_page_done(object, pa);
 }
 
-mem_status vm_object_resize(struct vm_object *object, uint64_t bytes)
+/* Under size_lock, exclusive. */
+static void set_size(struct vm_object *object, uint64_t bytes)
 {
-	if (bytes > OBJECT_BYTES_MAX)
-		return MEM_EINVAL;
-	mem_rwlock_write(&object->size_lock);
 	uint64_t was = atomic_read_acquire(&object->bytes);
 	atomic_write_seq(&object->bytes, bytes);
 	if (bytes < was) {
@@ -260,6 +258,14 @@ mem_status vm_object_resize(struct vm_object *object, uint64_t bytes)
 		clear_tail(object, bytes);
 		drop_pages(object, first, UINT64_MAX);
 	}
+}
+
+mem_status vm_object_resize(struct vm_object *object, uint64_t bytes)
+{
+	if (bytes > OBJECT_BYTES_MAX)
+		return MEM_EINVAL;
+	mem_rwlock_write(&object->size_lock);
+	set_size(object, bytes);
 	mem_rwlock_write_done(&object->size_lock);
 	return MEM_OK;
 }
@@ -316,12 +322,25 @@ mem_status vm_object_read(struct vm_object *object, uint64_t offset, void *buffe
 	return MEM_OK;
 }
 
-/* Make the object at least `bytes` long. */
-static void grow_to(struct vm_object *object, uint64_t bytes)
+/* Copy page by page; with `grows` the size goes ahead of each page, which has to be
+ * inside it before it can be in the index. */
+static mem_status write_pages(struct vm_object *object, uint64_t offset, const char *buffer,
+			      uint64_t bytes, bool grows, uint64_t *done)
 {
-	uint64_t size = atomic_read_acquire(&object->bytes);
-	while (size < bytes && !atomic_cas(&object->bytes, &size, bytes))
-		;
+	while (*done < bytes) {
+		uint64_t at = offset + *done, in_page = at & PAGE_MASK;
+		uint64_t n = mem_min(bytes - *done, PAGE_SIZE - in_page);
+		paddr_t pa;
+		if (grows && at + n > atomic_read_acquire(&object->bytes))
+			atomic_write_seq(&object->bytes, at + n);
+		mem_status status = vm_object_page(object, at >> PAGE_SHIFT, true, &pa);
+		if (status != MEM_OK)
+			return status;
+		memcpy((char *)paddr_to_ptr(pa) + in_page, buffer + *done, n);
+		vm_object_page_done(object, pa);
+		*done += n;
+	}
+	return MEM_OK;
 }
 
 mem_status vm_object_write(struct vm_object *object, uint64_t offset, const void *buffer,
@@ -331,26 +350,23 @@ mem_status vm_object_write(struct vm_object *object, uint64_t offset, const void
 	uint64_t last;
 	if (__builtin_add_overflow(offset, bytes, &last) || last > OBJECT_BYTES_MAX)
 		return MEM_EINVAL;
-	mem_status status = MEM_OK;
+	/* Under the shared lock the size cannot fall. */
 	mem_rwlock_read(&object->size_lock);
-	while (*done < bytes && status == MEM_OK) {
-		uint64_t at = offset + *done, in_page = at & PAGE_MASK;
-		uint64_t n = mem_min(bytes - *done, PAGE_SIZE - in_page);
-		uint64_t size = atomic_read_acquire(&object->bytes);
-		paddr_t pa;
-		/* The page has to be inside the size before it can be in the index; the
-		 * bytes between are zero, and go again if no page is to be had. */
-		grow_to(object, at + n);
-		status = vm_object_page(object, at >> PAGE_SHIFT, true, &pa);
-		if (status == MEM_OK) {
-			memcpy((char *)paddr_to_ptr(pa) + in_page, (const char *)buffer + *done, n);
-			vm_object_page_done(object, pa);
-			*done += n;
-		} else if (size < at + n) {
-			uint64_t grown = at + n;
-			(void)atomic_cas(&object->bytes, &grown, size);
-		}
+	bool grows = last > atomic_read_acquire(&object->bytes);
+	if (!grows) {
+		mem_status status = write_pages(object, offset, buffer, bytes, false, done);
+		mem_rwlock_read_done(&object->size_lock);
+		return status;
 	}
 	mem_rwlock_read_done(&object->size_lock);
+	/* Who grows the object is alone: if no page is to be had the size goes back, and
+	 * what others wrote up to it meanwhile would be lost. */
+	mem_rwlock_write(&object->size_lock);
+	uint64_t was = atomic_read_acquire(&object->bytes);
+	mem_status status = write_pages(object, offset, buffer, bytes, true, done);
+	uint64_t end = *done ? mem_max(was, offset + *done) : was;
+	if (atomic_read_acquire(&object->bytes) > end)
+		set_size(object, end);
+	mem_rwlock_write_done(&object->size_lock);
 	return status;
 }

@@ -22,7 +22,7 @@ struct vm_object {
 	void *host_data;
 	uint64_t id;    /* never reused */
 	uint64_t bytes; /* atomic; changed under size_lock */
-	/* Shared: growth by write; exclusive: truncation, punching. */
+	/* Shared: writes inside the size; exclusive: growth, truncation, punching. */
 	struct mem_rwlock size_lock;
 
 	struct mem_lock pages_lock;

@@ -63,8 +63,7 @@ struct space {
  * (vm/range_pool.c). */
 struct range_pool {
 	struct mem_lock lock; /* irq; everything below */
-	struct kernel_range *free;
-	struct range_page *pages;
+	struct range_page *pages; /* oldest first */
 	uint64_t npages;
 };
 

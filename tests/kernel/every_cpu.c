@@ -82,5 +82,5 @@ uint64_t free_frames(void)
 	drain_all();
 	pmm_get_stats(kernel_pmm, &frames);
 	vmm_get_stats(kernel_vmm, &memory);
-	return frames.free + frames.records + memory.kernel_table_npages + memory.range_npages;
+	return frames.free + frames.records + memory.kernel_table_npages;
 }

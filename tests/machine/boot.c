@@ -208,6 +208,18 @@ void machine_boot_default(unsigned ncpus, uint64_t seed)
 	machine_hooks.interrupt = interrupt;
 }
 
+void machine_boot_explored(unsigned ncpus, uint64_t seed, unsigned speculate_percent)
+{
+	struct machine_config config = {
+	    .bytes = (uint64_t)16 << 20,
+	    .ncpus = ncpus,
+	    .seed = seed,
+	    .stale_percent = 100,
+	    .speculate_percent = speculate_percent,
+	};
+	machine_boot(&config);
+}
+
 uint64_t machine_frames_at_rest(void)
 {
 	handlers_off = true;
@@ -221,17 +233,18 @@ uint64_t machine_frames_at_rest(void)
 	pmm_get_stats(machine_pmm, &frames);
 	vmm_get_stats(machine_vmm, &vmm);
 	handlers_off = false;
-	return frames.free + frames.records + vmm.kernel_table_npages + vmm.range_npages;
+	return frames.free + frames.records + vmm.kernel_table_npages;
 }
 
 uint64_t *machine_totals;
 
 void machine_each(uint64_t count, void (*body)(uint64_t i))
 {
-	machine_totals = mmap(NULL, MACHINE_TOTALS * sizeof(*machine_totals),
+	machine_totals = mmap(NULL, (MACHINE_TOTALS + 1) * sizeof(*machine_totals),
 			      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (machine_totals == MAP_FAILED)
 		abort();
+	machine_schedules = &machine_totals[MACHINE_TOTALS];
 	const char *only = getenv("QUIRE_RUN");
 	for (uint64_t i = 0; i < count; i++) {
 		int status = -1;
@@ -239,8 +252,11 @@ void machine_each(uint64_t count, void (*body)(uint64_t i))
 		if (only && strtoull(only, NULL, 0) != i)
 			continue;
 		fflush(NULL);
+		unsigned left = alarm(0);
+		(void)alarm(left);
 		pid_t pid = fork();
 		if (pid == 0) {
+			(void)alarm(left); /* the time limit is the child's, too */
 			body(i);
 			fflush(NULL);
 			_exit(0);

@@ -22,6 +22,9 @@ void machine_boot_frames(const struct machine_config *config);
 mem_status machine_boot_vmm(void);
 /* machine_boot with the defaults of the tests: 64 MiB, `ncpus` CPUs. */
 void machine_boot_default(unsigned ncpus, uint64_t seed);
+/* machine_boot for machine_explore(): CPUs switch only where it says, translations that
+ * are there are used, and walks start as low as they can. */
+void machine_boot_explored(unsigned ncpus, uint64_t seed, unsigned speculate_percent);
 /*
  * Run body(i) for i = 0 .. count - 1, each in a process of its own: mem/ is not
  * made to be started twice. The first that fails ends the test. What bodies add
@@ -32,10 +35,8 @@ extern uint64_t *machine_totals; /* MACHINE_TOTALS counters, shared with the pro
 #define MACHINE_TOTALS 16
 
 /* Drain everything and count the frames that are free (I7), together with those
- * that mem/ keeps for good once they were needed: frame records, page tables of
- * kernel areas (never unlinked), and slabs of kernel range descriptors (a few
- * live for ever, and where they lie is chance). Constant when nobody holds
- * anything. */
+ * that come and go with where things lie: frame records, and page tables of kernel
+ * areas. Constant when nobody holds anything. */
 uint64_t machine_frames_at_rest(void);
 /* The one frame that stands for untouched pages that were read. */
 paddr_t machine_zero_frame(void);

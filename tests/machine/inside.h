@@ -18,6 +18,7 @@ struct thread {
 	bool has_signal;
 	struct machine_result signal;
 	unsigned number;
+	bool preempted; /* explore.c: may be, at any point */
 };
 
 struct cpu {
@@ -40,6 +41,20 @@ struct cpu {
 
 #define MACHINE_MAX_THREADS 64
 
+/* explore.c: all schedules instead of some. */
+#define EXPLORE_MOST 32
+
+struct explore {
+	bool on;
+	unsigned arrived; /* threads that wait for it to begin */
+	unsigned left;    /* preemptions that may still be made */
+	unsigned taken;   /* choices of this process, for its report */
+	struct explore_choice {
+		uint64_t point;
+		unsigned cpu;
+	} choice[EXPLORE_MOST];
+};
+
 extern struct machine {
 	struct machine_config config;
 	struct cpu cpu[MACHINE_MAX_CPUS];
@@ -52,6 +67,7 @@ extern struct machine {
 	uint64_t random;
 	uint64_t trace;
 	bool running;
+	struct explore explore;
 } machine;
 
 static inline struct cpu *this_cpu(void)
@@ -59,6 +75,12 @@ static inline struct cpu *this_cpu(void)
 	return &machine.cpu[machine.now_cpu];
 }
 
+/* Leave this CPU for another, or go on if it is this one. */
+void machine_run_cpu(unsigned next);
+void machine_explore_point(void);
+unsigned machine_explore_next(void);
+unsigned machine_explore_idle(void);
+void machine_explore_describe(void);
 /* A CPU that can only wait lets the others run. */
 void machine_wait_turn(void);
 /* Take interrupts that are pending, if this CPU may. */

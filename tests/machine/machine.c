@@ -105,6 +105,7 @@ static void report_state(void)
 	fprintf(stderr, "  seed %llu, after %llu points and %llu switches\n",
 		(unsigned long long)machine.config.seed, (unsigned long long)machine.points,
 		(unsigned long long)machine.switches);
+	machine_explore_describe();
 	for (unsigned i = 0; i < machine.config.ncpus; i++) {
 		const struct cpu *cpu = &machine.cpu[i];
 		char mmu[128];
@@ -185,6 +186,8 @@ static bool can_run(const struct cpu *cpu, bool ready)
 /* The number of another CPU that can run, by chance; this one's own if none. */
 static unsigned pick_cpu(void)
 {
+	if (machine.explore.on)
+		return machine_explore_next();
 	unsigned candidates[MACHINE_MAX_CPUS], count = 0, stalled[MACHINE_MAX_CPUS], late = 0;
 	bool ready = any_ready();
 	for (unsigned i = 0; i < machine.config.ncpus; i++) {
@@ -203,7 +206,7 @@ static unsigned pick_cpu(void)
 	return machine.now_cpu;
 }
 
-static void run_cpu(unsigned next)
+void machine_run_cpu(unsigned next)
 {
 	struct cpu *from = this_cpu();
 	if (&machine.cpu[next] == from)
@@ -227,7 +230,7 @@ void machine_wait_turn(void)
 	if (++machine.quiet > QUIET_LIMIT)
 		machine_die("nobody gets anywhere: every CPU waits for another (livelock)");
 	unsigned next = pick_cpu();
-	run_cpu(next);
+	machine_run_cpu(next);
 }
 
 /* ---- interrupts --------------------------------------------------------------- */
@@ -279,6 +282,10 @@ static bool may_preempt(const struct cpu *cpu)
 
 static void point_event(void)
 {
+	if (machine.explore.on) {
+		machine_explore_point();
+		return;
+	}
 	plan_next_event();
 	struct cpu *cpu = this_cpu();
 	if (machine_random_below(3) == 0)
@@ -295,7 +302,7 @@ static void point_event(void)
 	unsigned next = pick_cpu();
 	if (machine.config.stall_mean && machine_random_below(machine.config.stall_mean) == 0)
 		cpu->stalled_until = machine.points + machine_random_below(4000);
-	run_cpu(next);
+	machine_run_cpu(next);
 }
 
 void machine_point(void)
@@ -327,6 +334,8 @@ static struct thread *pick_thread(void)
 	for (unsigned i = 0; i < MACHINE_MAX_THREADS; i++)
 		if (machine.thread[i].state == THREAD_READY)
 			ready[count++] = i;
+	if (machine.explore.on && count)
+		return &machine.thread[ready[count - 1]];
 	return count ? &machine.thread[ready[machine_random_below(count)]] : NULL;
 }
 
@@ -352,8 +361,9 @@ static void idle_body(void *arg)
 		cpu->halted = false;
 		machine_take_interrupts();
 		/* Somebody else may be faster: this is how threads move. */
-		if (machine.config.ncpus > 1 && any_ready() && machine_random_below(2))
-			run_cpu(pick_cpu());
+		if (machine.config.ncpus > 1 && !machine.explore.on && any_ready() &&
+		    machine_random_below(2))
+			machine_run_cpu(pick_cpu());
 		struct thread *t = pick_thread();
 		if (t) {
 			t->state = THREAD_RUNNING;
@@ -368,10 +378,12 @@ static void idle_body(void *arg)
 		if (any_ready() || cpu->flush_asked != cpu->flush_done)
 			continue;
 		cpu->halted = true;
-		unsigned next = pick_cpu();
+		unsigned next = machine.explore.on ? machine_explore_idle() : pick_cpu();
+		if (!cpu->halted || any_ready() || cpu->flush_asked != cpu->flush_done)
+			continue;
 		if (next == machine.now_cpu)
 			machine_die("nobody can run: every thread sleeps (deadlock)");
-		run_cpu(next);
+		machine_run_cpu(next);
 	}
 }
 

@@ -97,6 +97,19 @@ void machine_yield(void);
 /* A number that rises with every point: orders events of one run. */
 uint64_t machine_now(void);
 
+/* ---- every schedule (explore.c) ------------------------------------------ */
+
+/* Each of `threads` threads on as many CPUs calls this when it is ready. When the
+ * last has come, every schedule with up to `preemptions` (the most that any of them
+ * says) is run from there to the end of the process, each in a process of its own;
+ * threads that say 0 are not preempted. Only inside machine_each, on a machine with
+ * switch_mean 0. */
+void machine_explore(unsigned threads, unsigned preemptions);
+/* Schedules are left to chance again: after machine_join. */
+void machine_explore_end(void);
+/* How many schedules there were: shared between processes, made by machine_each. */
+extern uint64_t *machine_schedules;
+
 /* ---- user accesses, as instructions would make them -------------------- */
 
 enum machine_access { MACHINE_READ, MACHINE_WRITE, MACHINE_FETCH };

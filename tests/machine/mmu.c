@@ -338,7 +338,7 @@ static void choose_start(struct tlb *t, vaddr_t va, struct cached *at)
 	unsigned seen = 1;
 	for (unsigned level = 4; level >= 2; level--) {
 		struct cached *c = find(&t->tables, va, level);
-		if (c && machine_random_below(++seen) != 0)
+		if (c && (machine.explore.on || machine_random_below(++seen)))
 			*at = *c;
 	}
 }

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Apply each mutation of list.py to mem/, and see some test catch it.
 
-    run.py [--jobs N] [--list] [FILTER...]
+    run.py [--jobs N] [--list] [--with TEST] [FILTER...]
 
 For each: the edited file (or, for a header, every source that includes it) is
 compiled with the hosted flags, linked with the unchanged rest, and the named
 tests are run until one fails. A mutation that every test survives, one whose
 text is not found exactly once, and one that does not compile are errors.
+With --with, that test is run instead of the named ones, with one seed.
 Prints `ok mutation NAME: caught by TEST` or `FAIL mutation NAME: why`.
 """
 import os
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import importlib.util
 
@@ -113,10 +115,10 @@ class Builder:
         return out
 
 
-def run_tests(builder, base, place, changed, tests):
+def run_tests(builder, base, place, changed, tests, seeds):
     """The first test that fails, or None."""
     linked = {}
-    for seed in SEEDS:
+    for seed in seeds:
         for test in tests:
             binary = test.partition(" ")[0]
             if binary not in linked:
@@ -124,7 +126,7 @@ def run_tests(builder, base, place, changed, tests):
             why = run_one(linked[binary], test, seed)
             if why:
                 base.check(test, seed)
-                return why
+                return why if seed == SEEDS[0] else f"{why}, with seed {seed}"
     return None
 
 
@@ -168,6 +170,11 @@ def main():
         at = args.index("--jobs")
         jobs = int(args[at + 1])
         del args[at:at + 2]
+    seeds, instead = SEEDS, None
+    if "--with" in args:
+        at = args.index("--with")
+        seeds, instead = SEEDS[:1], [args[at + 1]]
+        del args[at:at + 2]
     mutations = load_list()
     if "--list" in args:
         for m in mutations:
@@ -185,12 +192,14 @@ def main():
                 if not todo:
                     return
                 mutation = todo.pop(0)
+            began = time.monotonic()
             try:
                 place, target = builder.mutate(mutation)
                 changed = builder.compile(place, mutation[1], target)
-                by = run_tests(builder, base, place, changed, mutation[4])
-                verdict = f"caught by {by}" if by else None
-                why = None if by else "survived " + ", ".join(mutation[4])
+                tests = instead or mutation[4]
+                by = run_tests(builder, base, place, changed, tests, seeds)
+                verdict = f"caught by {by}, {time.monotonic() - began:.1f} s" if by else None
+                why = None if by else "survived " + ", ".join(tests)
                 for binary in place.glob("test_*"):
                     binary.unlink()
             except RuntimeError as error:

@@ -14,14 +14,6 @@ static void reset(void)
 	ready = stop = moment = 0;
 }
 
-static void wait_until(const uint32_t *word, uint32_t value)
-{
-	while (atomic_read_acquire(word) < value) {
-		machine_progress();
-		host_relax();
-	}
-}
-
 /*
  * 1. The order is: take the entry away, make every CPU forget it, wait until all
  * have said so, and only then give the frame or the address away. There is no

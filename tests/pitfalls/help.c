@@ -2,16 +2,23 @@
 /* What the pitfall tests share: see help.h. */
 #include "tests/pitfalls/help.h"
 
+#include "base/atomic.h"
+
 static uint64_t frames_before;
 
-struct space *pitfall_begin(unsigned ncpus, uint64_t i)
+struct space *pitfall_space(void)
 {
 	struct space *space;
-	machine_boot_default(ncpus, test_random() ^ i);
 	frames_before = machine_frames_at_rest();
 	CHECK_OK(vmm_space_create(machine_vmm, &space));
 	machine_set_space(space);
 	return space;
+}
+
+struct space *pitfall_begin(unsigned ncpus, uint64_t i)
+{
+	machine_boot_default(ncpus, test_random() ^ i);
+	return pitfall_space();
 }
 
 void pitfall_end(struct space *space)
@@ -74,4 +81,25 @@ void pause_for(unsigned points)
 {
 	while (points--)
 		machine_pause();
+}
+
+void wait_until(const uint32_t *word, uint32_t value)
+{
+	while (atomic_read_acquire(word) < value) {
+		machine_progress();
+		host_relax();
+	}
+}
+
+void schedules_run(struct space *space, void (*const *bodies)(void *), unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		machine_spawn(bodies[i], NULL, space);
+	machine_join();
+	machine_explore_end();
+}
+
+void schedules_note(void)
+{
+	test_note("%llu schedules", (unsigned long long)*machine_schedules);
 }

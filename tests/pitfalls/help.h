@@ -21,6 +21,8 @@
 
 /* Boot a machine for seed i of a test, with one space that the caller is in. */
 struct space *pitfall_begin(unsigned ncpus, uint64_t i);
+/* The same on a machine that is started already. */
+struct space *pitfall_space(void);
 /* End it: the space goes, and every frame is free again. */
 void pitfall_end(struct space *space);
 
@@ -33,6 +35,19 @@ void put(vaddr_t va, uint64_t value);
 int try_get(vaddr_t va, uint64_t *value);
 int try_put(vaddr_t va, uint64_t value);
 uint64_t flush_count(void);
+/* Spin until the word has this value, or a larger one. */
+void wait_until(const uint32_t *word, uint32_t value);
 void pause_for(unsigned points);
+
+/* Run these bodies at once in `space`, on a CPU each, which call machine_explore():
+ * RUN(space, one, other). And say how many schedules there were. */
+void schedules_run(struct space *space, void (*const *bodies)(void *), unsigned count);
+void schedules_note(void);
+
+#define RUN(space, ...)                                                                            \
+	do {                                                                                       \
+		static void (*const bodies[])(void *) = {__VA_ARGS__};                             \
+		schedules_run(space, bodies, sizeof(bodies) / sizeof(bodies[0]));                  \
+	} while (0)
 
 #endif

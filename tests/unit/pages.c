@@ -148,3 +148,8 @@ void test_pages_init(struct test_pages *pages)
 	    .area = {area_map, area_unmap, area_drop, area_restore},
 	};
 }
+
+void test_pages_start_over(void)
+{
+	atomic_store(&next_address, first_address);
+}

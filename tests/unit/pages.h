@@ -21,4 +21,7 @@ struct test_pages {
 };
 
 void test_pages_init(struct test_pages *pages);
+/* Give the same addresses again from the start: for who makes many heaps in one
+ * process, and has given everything back. */
+void test_pages_start_over(void);
 #endif

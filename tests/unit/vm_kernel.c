@@ -201,6 +201,40 @@ TEST(vm_kernel_heap_area_drops_parts)
 	machine_end();
 }
 
+/* Descriptors that outlive many others are moved together, and can still be used. */
+TEST(vm_kernel_descriptors_come_back)
+{
+	enum { MANY = 400 };
+	machine_boot_default(2, 10);
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	static void *pages[MANY];
+	struct vmm_stats first, grown, after;
+	vmm_get_stats(machine_vmm, &first);
+	uint64_t before = free_frames();
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < MANY; i++)
+			CHECK((pages[i] = area->map(area, 1 + i % 3, 1, false)) != NULL);
+		vmm_get_stats(machine_vmm, &grown);
+		CHECK(grown.range_npages > first.range_npages + 5);
+		for (unsigned i = 0; i < MANY; i++)
+			if (i % 20 != round * 5)
+				area->unmap(area, pages[i], 1 + i % 3);
+		vmm_drain(machine_vmm);
+		CHECK(vmm_is_valid(machine_vmm));
+		vmm_get_stats(machine_vmm, &after);
+		CHECK(after.range_npages <= first.range_npages + 1);
+		for (unsigned i = round * 5; i < MANY; i += 20) {
+			CHECK(reachable((vaddr_t)pages[i]));
+			area->unmap(area, pages[i], 1 + i % 3);
+		}
+		CHECK_EQ(free_frames(), before);
+		vmm_get_stats(machine_vmm, &after);
+		CHECK_EQ(after.range_npages, first.range_npages);
+		CHECK(vmm_is_valid(machine_vmm));
+	}
+	machine_end();
+}
+
 /* Tables of kernel areas come with mappings and go when everything is drained. */
 TEST(vm_kernel_tables_come_back)
 {

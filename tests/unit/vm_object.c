@@ -263,3 +263,62 @@ TEST(vm_object_shared_anonymous_is_charged)
 	CHECK_EQ(stats.commit_npages, 0);
 	end(space);
 }
+
+/*
+ * Two writers make an object longer at once, and the first page cannot be had. The one
+ * that fails takes the size back; what the other has written stays. Every schedule.
+ */
+static struct vm_object *grown;
+static bool written[2];
+static uint64_t calls;
+
+static mem_status fail_first(struct vm_object *object, uint64_t page, paddr_t pa)
+{
+	return calls++ ? MEM_OK : MEM_EIO;
+}
+
+static const struct vm_object_ops failing_ops = {.fill = fail_first};
+
+static void write_words(unsigned self)
+{
+	uint64_t word = 70 + self, done;
+	machine_explore(2, 1);
+	written[self] = vm_object_write(grown, self * 8, &word, 8, &done) == MEM_OK;
+	CHECK_EQ(done, written[self] ? 8 : 0);
+}
+
+static void write_first(void *arg)
+{
+	write_words(0);
+}
+
+static void write_second(void *arg)
+{
+	write_words(1);
+}
+
+static void grow_at_once(uint64_t i)
+{
+	uint64_t words[2] = {0, 0}, done;
+	machine_boot_explored(2, 1, 0);
+	CHECK_OK(vm_object_create(machine_vmm, &failing_ops, NULL, 0, &grown));
+	calls = 0;
+	machine_spawn(write_first, NULL, NULL);
+	machine_spawn(write_second, NULL, NULL);
+	machine_join();
+	machine_explore_end();
+	CHECK(written[0] + written[1] == 1); /* the first to fill fails */
+	unsigned which = written[1];
+	CHECK_EQ(vm_object_bytes(grown), which ? 16 : 8);
+	CHECK_OK(vm_object_read(grown, 0, words, 16, &done));
+	CHECK_EQ(words[which], 70 + which);
+	CHECK_EQ(words[!which], 0);
+	vm_object_put(grown);
+	machine_end();
+}
+
+TEST(vm_object_failed_writes_take_nothing_away)
+{
+	machine_each(1, grow_at_once);
+	test_note("%llu schedules", (unsigned long long)*machine_schedules);
+}

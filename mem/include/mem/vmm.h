@@ -295,7 +295,7 @@ struct vmm_stats {
 	uint64_t commit_npages, commit_limit_npages;
 	uint64_t table_npages; /* user page tables */
 	uint64_t kernel_table_npages;
-	uint64_t range_npages;  /* descriptors of kernel ranges; grows to the most ever needed */
+	uint64_t range_npages;  /* descriptors of kernel ranges */
 	uint64_t object_npages; /* pages in objects */
 	uint64_t anon_npages;
 	uint64_t limbo_npages;

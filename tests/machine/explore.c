@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every schedule of a small scenario, instead of some by chance.
+ *
+ * A seed finds a race if it happens to switch at the right point; a race of two
+ * short calls has a few hundred points and needs one switch or two. So all of them
+ * are tried. From machine_explore() on, a CPU keeps running until it can only wait,
+ * sleeps or ends; and at each point the process forks:
+ *
+ *      --x----x----x----x----x----   the parent: no switch here, go on
+ *        |    |    |    |    |
+ *        |    |    |    |    +-- a child: switch to the other CPU here; in it
+ *        |    |    |    +--      the same again, until its switches are used up
+ *       ...  ...  ...  ...
+ *
+ * The parent waits for each child, so they run one after the other; a child that
+ * fails has printed why, and everybody above it fails too. A scenario with n points
+ * and k switches costs about n^k / k! runs, each without what came before; threads for
+ * which no preemption was asked have no such points.
+ *
+ * What is not a preemption is free: which of two threads is first (of more, the one
+ * that was spawned first), who goes on when a CPU's thread is over, and whether the
+ * CPU that waited for a flush goes on as soon as it was served. Interrupts are taken as soon as the
+ * CPU may; a CPU that spins lets the next one run, in the order of their numbers.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "tests/machine/inside.h"
+
+#define MOST_SCHEDULES 100000
+
+uint64_t *machine_schedules;
+
+static bool others_ready(void)
+{
+	for (unsigned i = 1; i < MACHINE_MAX_THREADS; i++)
+		if (machine.thread[i].state == THREAD_READY)
+			return true;
+	return false;
+}
+
+/* Is there something that this CPU could do if it had the turn? */
+static bool has_work(unsigned i, bool ready)
+{
+	const struct cpu *cpu = &machine.cpu[i];
+	if (cpu->waits_for >= 0) {
+		const struct cpu *target = &machine.cpu[cpu->waits_for];
+		return target->flush_asked == target->flush_done;
+	}
+	return !cpu->halted || cpu->flush_asked != cpu->flush_done || ready;
+}
+
+/* The next CPU in order that has work to do; this one if there is none. */
+unsigned machine_explore_next(void)
+{
+	unsigned n = machine.config.ncpus;
+	bool ready = others_ready() || machine.thread[0].state == THREAD_READY;
+	for (unsigned k = 1; k < n; k++) {
+		unsigned i = (machine.now_cpu + k) % n;
+		if (has_work(i, ready))
+			return i;
+	}
+	/* Those that wait for each other, too: somebody has to take an interrupt. */
+	for (unsigned k = 1; k < n; k++) {
+		unsigned i = (machine.now_cpu + k) % n;
+		if (!machine.cpu[i].halted)
+			return i;
+	}
+	return machine.now_cpu;
+}
+
+/* Try what happens if CPU i goes on here. True in the process that does so. */
+static bool branch(unsigned i, unsigned cost)
+{
+	struct explore *x = &machine.explore;
+	unsigned left = alarm(0);
+	(void)alarm(left);
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid) {
+		int status = -1;
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+			_exit(1); /* it has said why */
+		return false;
+	}
+	(void)alarm(left); /* a child's is off */
+	if (__atomic_add_fetch(machine_schedules, 1, __ATOMIC_SEQ_CST) > MOST_SCHEDULES)
+		machine_die("more than %u schedules", MOST_SCHEDULES);
+	x->left -= cost;
+	if (x->taken < EXPLORE_MOST)
+		x->choice[x->taken++] = (struct explore_choice){machine.points, i};
+	machine_run_cpu(i);
+	return true;
+}
+
+static void try_others(unsigned cost)
+{
+	bool ready = others_ready();
+	unsigned here = machine.now_cpu;
+	for (unsigned i = 0; i < machine.config.ncpus; i++)
+		if (i != here && has_work(i, ready) && branch(i, cost))
+			return;
+}
+
+/* A CPU waited for this one's flush and has it now. */
+static void try_waiters(void)
+{
+	unsigned here = machine.now_cpu;
+	for (unsigned i = 0; i < machine.config.ncpus; i++)
+		if (machine.cpu[i].waits_for == (int)here && branch(i, 0))
+			return;
+}
+
+void machine_explore_point(void)
+{
+	struct cpu *cpu = this_cpu();
+	bool asked = cpu->flush_asked != cpu->flush_done;
+	machine_take_interrupts();
+	if (asked && cpu->flush_asked == cpu->flush_done)
+		try_waiters();
+	else if (machine.explore.left && cpu->current && cpu->current->preempted)
+		try_others(1);
+}
+
+/* The CPU that calls has nothing to do any more. */
+unsigned machine_explore_idle(void)
+{
+	bool ready = others_ready();
+	unsigned here = machine.now_cpu, next = machine_explore_next();
+	for (unsigned i = 0; i < machine.config.ncpus; i++)
+		if (i != here && i != next && !machine.cpu[i].halted && has_work(i, ready) &&
+		    branch(i, 0))
+			return here; /* went there, and is back */
+	return next;
+}
+
+/* Of the thread that was spawned first. */
+static unsigned first_cpu(void)
+{
+	unsigned first = machine.now_cpu;
+	for (unsigned i = 0; i < machine.config.ncpus; i++) {
+		const struct thread *t = machine.cpu[i].current;
+		if (t && t->number && t->number < machine.cpu[first].current->number)
+			first = i;
+	}
+	return first;
+}
+
+void machine_explore(unsigned threads, unsigned preemptions)
+{
+	struct explore *x = &machine.explore;
+	if (!machine_schedules)
+		machine_die("machine_explore outside of machine_each");
+	host_preempt_disable(); /* each thread keeps the CPU that it has */
+	this_cpu()->current->preempted = preemptions > 0;
+	x->left = mem_max(x->left, preemptions);
+	if (++x->arrived == threads) {
+		x->on = true;
+		machine.next_event = 0; /* every point is looked at */
+		if (threads == 2)
+			try_others(0);
+		else
+			machine_run_cpu(first_cpu());
+	}
+	while (!x->on)
+		host_relax();
+	host_preempt_enable();
+}
+
+void machine_explore_end(void)
+{
+	machine.explore.on = false;
+	machine.explore.arrived = machine.explore.left = 0;
+}
+
+void machine_explore_describe(void)
+{
+	const struct explore *x = &machine.explore;
+	if (x->taken)
+		fprintf(stderr, "  schedule:");
+	for (unsigned i = 0; i < x->taken; i++)
+		fprintf(stderr, " at point %llu CPU %u%c", (unsigned long long)x->choice[i].point,
+			x->choice[i].cpu, i + 1 < x->taken ? ',' : '\n');
+}
