@@ -210,17 +210,20 @@ void heap_free_slowly(struct heap *heap, void *block, const void *site)
 		heap_free_large(heap, block, site);
 	} else if (SLAB_DEBUG) {
 		slab_give(slab, block, site);
+	} else if (heap_is_hardened(heap)) {
+		heap_free_hardened(heap, slab, block);
 	} else {
-		if (slab->sealed) {
-			slab_assert_in_use(slab, block, "double free");
-			(void)heap_check_seal(heap, block, slab->stride);
-		}
 		slab_give_slowly(slab, block);
 	}
 }
 
 void *heap_alloc_elsewhere(size_t bytes, struct heap *heap)
 {
+	if (heap_is_hardened(heap)) {
+		void *block = heap_alloc_hardened(heap, bytes);
+		if (likely(block != NULL))
+			return block;
+	}
 	return heap_alloc_slowly(heap, bytes, __builtin_return_address(0));
 }
 
@@ -254,7 +257,7 @@ size_t heap_usable(struct heap *heap, const void *block)
 	struct slab *slab = heap_find_slab(heap, block);
 	if (!slab)
 		return heap_large_bytes(heap, block);
-	slab_assert_in_use(slab, block, "use after free");
+	slab_assert_in_use(slab, slab_index(slab, block), "use after free");
 	if (slab->sealed)
 		return heap_check_seal(heap, block, slab->stride);
 	return slab_debug_bytes(slab, block);
@@ -320,6 +323,13 @@ uint64_t heap_reap(struct heap *heap, bool all)
 	npages += heap_reap_segments(heap, all);
 	mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	return npages;
+}
+
+void heap_cpu_leave(struct heap *heap)
+{
+	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+		slab_cpu_leave(heap->classes[i]);
+	slab_cpu_leave(heap->large_cache);
 }
 
 bool heap_wants_reap(struct heap *heap)

@@ -47,7 +47,7 @@ const char *heap_class_name(unsigned number);
 #define SEGMENT_NPAGES      ((unsigned)(HUGE_SIZE / PAGE_SIZE))
 #define SEGMENT_WORDS       (SEGMENT_NPAGES / 64)
 #define UNIT_BYTES          64u /* slab descriptors are made of these */
-#define UNIT_PAGES          17  /* pages of them in one segment, its own head included */
+#define UNIT_PAGES          24  /* pages of them in one segment, its own head included */
 #define SEGMENT_HASH        256
 #define KNOWN_SEGMENTS      1024
 #define KNOWN_NONE          ((uintptr_t)1)
@@ -215,6 +215,9 @@ void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *
 /* When the inline paths of fast.h cannot serve. */
 void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site);
 void heap_free_slowly(struct heap *heap, void *block, const void *site);
+/* hardened.c: a small block, or NULL: by the long way, if at all; and its end. */
+void *heap_alloc_hardened(struct heap *heap, size_t bytes);
+void heap_free_hardened(struct heap *heap, struct slab *slab, void *block);
 /* The same, as a public call's last act: its call site is theirs. */
 void *heap_alloc_elsewhere(size_t bytes, struct heap *heap);
 void heap_free_elsewhere(void *block, struct heap *heap);

@@ -141,6 +141,16 @@ static unsigned take_units(struct segment *segment, unsigned n)
 	return 0;
 }
 
+/* The last descriptor of a page is gone: so that what the heap holds depends on what is
+ * live, the page serves slabs again. Page 0 stays. */
+static void drop_unit_page(struct segment *segment, unsigned i)
+{
+	set_used(segment, segment->unit_page[i], 1, false);
+	unsigned last = --segment->unit_pages;
+	segment->unit_page[i] = segment->unit_page[last];
+	segment->unit_used[i] = segment->unit_used[last];
+}
+
 static void give_units(struct segment *segment, unsigned unit, unsigned n)
 {
 	unsigned page = unit / (unsigned)(PAGE_SIZE / UNIT_BYTES);
@@ -150,6 +160,8 @@ static void give_units(struct segment *segment, unsigned unit, unsigned n)
 			continue;
 		mem_assert((segment->unit_used[i] & bits) == bits);
 		segment->unit_used[i] &= ~bits;
+		if (i && !segment->unit_used[i])
+			drop_unit_page(segment, i);
 		return;
 	}
 	mem_assert(!"a descriptor outside the segment's descriptor pages");

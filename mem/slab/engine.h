@@ -242,12 +242,15 @@ void slab_give(struct slab *slab, void *block, const void *site);
 
 /* The index of `block` in its slab; panics if it is not the start of one. */
 unsigned slab_index(const struct slab *slab, const void *block);
-/* Panic unless `block` is the start of a block in use: `what` it is otherwise. */
-void slab_assert_in_use(struct slab *slab, const void *block, const char *what);
+/* Panic unless the block is in use: `what` it is otherwise. */
+void slab_assert_in_use(struct slab *slab, unsigned index, const char *what);
 
 /* Reap many caches with one barrier: fold what others freed, release every
  * empty slab. Returns pages released. Context: thread, no lock. */
 uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count);
+
+/* All slabs of the calling CPU become the cache's own. Any context but a handler's. */
+void slab_cpu_leave(struct slab_cache *cache);
 
 /* Release the empty slabs that this CPU and the cache keep in reserve (homes
  * that are eager). Returns how many. Context: any. */

@@ -119,6 +119,29 @@ static inline bool slab_take_bit(struct slab_cpu *c, void **block)
 	return true;
 }
 
+/* Any block of the current slab: where the next one lies is not to be foreseen. Inside
+ * the CPU's part. */
+static inline bool slab_take_random(struct slab_cpu *c, void **block)
+{
+	struct slab *slab = c->current;
+	uint64_t random = c->random = c->random * 6364136223846793005 + 1442695040888963407;
+	unsigned i = (unsigned)(((random >> 32) * slab->words) >> 32);
+	for (unsigned n = 0; n < slab->words; n++, i = i + 1 < slab->words ? i + 1 : 0) {
+		uint64_t word = slab->word[i].free;
+		if (!word)
+			continue;
+		unsigned turn = (unsigned)(random >> 58);
+		uint64_t turned = word >> turn | word << (63 & -turn);
+		unsigned bit = (bit_lowest(turned) + turn) % 64;
+		__atomic_store_n(&slab->word[i].free, word & ~((uint64_t)1 << bit),
+				 __ATOMIC_RELAXED);
+		fast_add(&c->allocs, 1);
+		*block = slab_block(slab, i * 64 + bit);
+		return true;
+	}
+	return false;
+}
+
 /* False: go the whole way. Preemption is off, gate and part are this CPU's. */
 static inline bool slab_take_fast(struct slab_gate *gate, struct slab_cpu *c, void **block)
 {
@@ -169,5 +192,6 @@ static inline enum slab_given slab_give_fast(struct slab *slab, struct slab_gate
 
 /* Free the block from wherever this is; panics if it is not a block in use. */
 void slab_give_slowly(struct slab *slab, const void *block);
+void slab_give_index(struct slab *slab, unsigned index);
 
 #endif

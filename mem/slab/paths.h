@@ -32,6 +32,9 @@ void slab_forget(struct slab_cache *cache, struct slab *slab);
 /* Push an announced slab to the notify stack of its owner. */
 void slab_notify(struct slab *slab);
 
+/* Take over everything on this CPU's notify stack. Inside its part; me: 1 + CPU. */
+void slab_take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me);
+
 /* slab_settle for a slab of the cache's own, under cache->lock. Returns it if it is
  * to be released when the lock is dropped (it is unlinked from everything). */
 struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab);

@@ -303,8 +303,7 @@ static void forward(struct slab_cache *cache, struct slab *slab)
 		slab_notify(slab); /* still announced: nobody else does */
 }
 
-/* Take over everything on this CPU's notify stack. */
-static void take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me)
+void slab_take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me)
 {
 	struct slab *next = atomic_swap(&c->notify, (struct slab *)NULL);
 	while (next) {
@@ -374,7 +373,7 @@ bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 		retire_current(c);
 	}
 	if (atomic_read_relaxed(&c->notify))
-		take_notified(cache, c, me);
+		slab_take_notified(cache, c, me);
 	struct slab *slab = next_slab(cache, c, me);
 	if (!slab)
 		return false;

@@ -21,6 +21,7 @@
  * lock is held across the barrier: with interrupts on, as lock ranks say.
  */
 #include "base/assert.h"
+#include "slab/fast.h"
 #include "slab/paths.h"
 #include "slab/registry.h"
 
@@ -66,30 +67,64 @@ static void clear_notify(struct slab_cpu *c)
 	}
 }
 
-static void collect_slab(struct slab_cache *cache, struct slab *slab)
+/* Make a slab the cache's own, with all that others freed; it is on no list then. Its
+ * owner's part is the caller's. Locks: cache->lock. */
+static void disown(struct slab_cache *cache, struct slab *slab)
 {
 	unsigned owner = atomic_read_relaxed(&slab->owner);
 	struct slab_cpu *c = owner ? slab_part(cache, owner - 1) : NULL;
-	struct slab_lists *lists = c ? &c->lists : &cache->shared;
 	slab_fold(slab);
 	slab_set_nfree(slab, slab_count_free(slab));
-	bool empty = slab_nfree(slab) == slab->capacity && !atomic_read_acquire(&slab->announced);
 	if (slab->place == SLAB_CURRENT)
 		slab_set_current(c, slab_none());
-	slab_unlist(lists, slab);
+	slab_unlist(c ? &c->lists : &cache->shared, slab);
 	if (c)
 		c->nslabs--;
 	slab_set_owner(slab, 0);
-	if (!empty) {
-		slab_set_place(slab, slab_place_for(slab));
-		if (slab->place == SLAB_FULL && slab_nfree(slab))
-			slab_set_place(slab, SLAB_FULLEST); /* every free block counts */
-		if (slab->place < SLAB_LISTS)
-			slab_list(&cache->shared, slab, slab->place);
+}
+
+static void list_shared(struct slab_cache *cache, struct slab *slab)
+{
+	slab_set_place(slab, slab_place_for(slab));
+	if (slab->place == SLAB_FULL && slab_nfree(slab))
+		slab_set_place(slab, SLAB_FULLEST); /* every free block counts */
+	if (slab->place < SLAB_LISTS)
+		slab_list(&cache->shared, slab, slab->place);
+}
+
+static void collect_slab(struct slab_cache *cache, struct slab *slab)
+{
+	disown(cache, slab);
+	if (slab_nfree(slab) < slab->capacity || atomic_read_acquire(&slab->announced)) {
+		list_shared(cache, slab);
 		return;
 	}
 	slab_forget(cache, slab);
 	list_push_back(&cache->reaped, &slab->node);
+}
+
+void slab_cpu_leave(struct slab_cache *cache)
+{
+	host_preempt_disable();
+	unsigned cpu = host_cpu();
+	struct slab_gate *gate = slab_gate(cache, cpu);
+	struct slab_cpu *c = slab_part(cache, cpu);
+	if (slab_enter(gate)) { /* else a reaper does the same just now */
+		slab_take_notified(cache, c, cpu + 1);
+		unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+		list_for_each (node, &cache->slabs) {
+			struct slab *slab = list_entry(node, struct slab, all);
+			if (atomic_read_relaxed(&slab->owner) != cpu + 1)
+				continue;
+			disown(cache, slab);
+			list_shared(cache, slab);
+		}
+		c->peak = 0;
+		c->warmth = 0;
+		mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+		slab_leave(gate);
+	}
+	host_preempt_enable();
 }
 
 static void collect_cache(struct slab_cache *cache)

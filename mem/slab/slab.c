@@ -91,31 +91,9 @@ MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, con
 
 /* ---- alloc --------------------------------------------------------------- */
 
-/* Any block of the current slab: where the next one lies is not to be foreseen. */
-static bool take_random(struct slab_cpu *c, void **block)
-{
-	struct slab *slab = c->current;
-	uint64_t random = c->random = c->random * 6364136223846793005 + 1442695040888963407;
-	unsigned i = (unsigned)(((random >> 32) * slab->words) >> 32);
-	for (unsigned n = 0; n < slab->words; n++, i = i + 1 < slab->words ? i + 1 : 0) {
-		uint64_t word = slab->word[i].free;
-		if (!word)
-			continue;
-		unsigned turn = (unsigned)(random >> 58);
-		uint64_t turned = word >> turn | word << (63 & -turn);
-		unsigned bit = (bit_lowest(turned) + turn) % 64;
-		__atomic_store_n(&slab->word[i].free, word & ~((uint64_t)1 << bit),
-				 __ATOMIC_RELAXED);
-		count_add(&c->allocs, 1);
-		*block = slab_block(slab, i * 64 + bit);
-		return true;
-	}
-	return false;
-}
-
 static inline bool take_own(const struct slab_cache *cache, struct slab_cpu *c, void **block)
 {
-	return cache->careful ? take_random(c, block) : slab_take_bit(c, block);
+	return cache->careful ? slab_take_random(c, block) : slab_take_bit(c, block);
 }
 
 /* One try without new pages. */
@@ -256,14 +234,18 @@ static bool give_own(struct slab *slab, unsigned index)
 	return own;
 }
 
-void slab_give_slowly(struct slab *slab, const void *block)
+void slab_give_index(struct slab *slab, unsigned index)
 {
-	unsigned index = slab_index(slab, block);
 	host_preempt_disable();
 	if (!give_own(slab, index) &&
 	    (atomic_read_acquire(&slab->owner) || !give_shared(slab, index)))
 		give_remote(slab, index);
 	host_preempt_enable();
+}
+
+void slab_give_slowly(struct slab *slab, const void *block)
+{
+	slab_give_index(slab, slab_index(slab, block));
 }
 
 void slab_give(struct slab *slab, void *block, const void *site)
@@ -298,11 +280,10 @@ void slab_free(struct slab_cache *cache, void *object)
 	slab_give(slab_of_checked(cache, object), object, __builtin_return_address(0));
 }
 
-void slab_assert_in_use(struct slab *slab, const void *block, const char *what)
+void slab_assert_in_use(struct slab *slab, unsigned index, const char *what)
 {
-	unsigned index = slab_index(slab, block);
-	uint64_t bits = atomic_read_relaxed(&slab->word[index / 64].free) |
-			atomic_read_relaxed(&slab->word[index / 64].remote);
-	if ((bits >> (index % 64)) & 1)
-		slab_bad_block(slab, block, what);
+	const struct slab_word *word = &slab->word[index / 64];
+	uint64_t bits = atomic_read_relaxed(&word->free) | atomic_read_relaxed(&word->remote);
+	if (unlikely((bits >> (index % 64)) & 1))
+		slab_bad_block(slab, slab_block(slab, index), what);
 }

@@ -14,6 +14,7 @@ enum { THREADS = 5, SLOTS = 24, CACHE_BYTES = 15000 };
 
 static struct test_pages pages;
 static struct heap *heap;
+static enum heap_profile profile;
 static struct slab_cache *cache;
 static unsigned char *slots[SLOTS]; /* exchanged at points: never torn */
 static unsigned ops_per_thread, interrupts, failures, reaps;
@@ -90,7 +91,8 @@ static void run(unsigned ncpus, uint64_t seed, bool reap, uint64_t limit)
 	machine_init(&config);
 	machine_hooks.interrupt = interrupt;
 	test_pages_init(&pages);
-	CHECK_OK(heap_create(&heap, &pages.area));
+	profile = test_random_below(2) ? HEAP_FAST : HEAP_HARDENED;
+	CHECK_OK(heap_create_as(&heap, &pages.area, profile));
 	struct slab_cache_spec spec = {
 	    .name = "cache", .object_bytes = CACHE_BYTES, .source = &pages.source};
 	CHECK_OK(slab_cache_create(&cache, &spec));
@@ -202,7 +204,8 @@ TEST_TIMED(heap_machine_changes_hands, 120)
 		};
 		machine_init(&config);
 		test_pages_init(&pages);
-		CHECK_OK(heap_create(&heap, &pages.area));
+		profile = test_random_below(4) ? HEAP_FAST : HEAP_HARDENED;
+		CHECK_OK(heap_create_as(&heap, &pages.area, profile));
 		for (unsigned t = 0; t < THREADS; t++)
 			machine_spawn(burster, NULL, NULL);
 		machine_join();
@@ -279,7 +282,7 @@ TEST_TIMED(heap_machine_takes_turns, 120)
 	    .bytes = 1 << 20, .ncpus = 2, .seed = test_random(), .switch_mean = 100};
 	machine_init(&config);
 	test_pages_init(&pages);
-	CHECK_OK(heap_create(&heap, &pages.area));
+	CHECK_OK(heap_create_as(&heap, &pages.area, profile));
 	machine_spawn(first_cpu, NULL, NULL);
 	machine_spawn(second_cpu, NULL, NULL);
 	machine_join();

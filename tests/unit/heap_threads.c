@@ -22,10 +22,26 @@ enum { ROUNDS = 60000 };
 enum { ROUNDS = 200000 };
 #endif
 
+/* One body, two tests: each profile's. */
+#define HEAP_TEST(id)                                                                              \
+	static void body_##id(void);                                                               \
+	TEST_TIMED(id, 120)                                                                        \
+	{                                                                                          \
+		profile = HEAP_HARDENED;                                                           \
+		body_##id();                                                                       \
+	}                                                                                          \
+	TEST_TIMED(id##_fast, 120)                                                                 \
+	{                                                                                          \
+		profile = HEAP_FAST;                                                               \
+		body_##id();                                                                       \
+	}                                                                                          \
+	static void body_##id(void)
+
 enum { CPUS = 4, SLOTS = 512, CACHE_BYTES = 96 };
 
 static struct test_pages pages;
 static struct heap *heap;
+static enum heap_profile profile;
 static struct slab_cache *cache;
 
 static uint64_t next_random(uint64_t *state)
@@ -126,7 +142,7 @@ static void start(void)
 {
 	plain_init(1 << 20, CPUS + 1);
 	test_pages_init(&pages);
-	CHECK_OK(heap_create(&heap, &pages.area));
+	CHECK_OK(heap_create_as(&heap, &pages.area, profile));
 	struct slab_cache_spec spec = {
 	    .name = "cache", .object_bytes = CACHE_BYTES, .source = &pages.source};
 	CHECK_OK(slab_cache_create(&cache, &spec));
@@ -165,7 +181,7 @@ static void run_threads(bool reap)
 		  (unsigned long)failures);
 }
 
-TEST_TIMED(heap_threads_exchange, 120)
+HEAP_TEST(heap_threads_exchange)
 {
 	start();
 	run_threads(false);
@@ -173,7 +189,7 @@ TEST_TIMED(heap_threads_exchange, 120)
 	finish();
 }
 
-TEST_TIMED(heap_threads_and_reaper, 120)
+HEAP_TEST(heap_threads_and_reaper)
 {
 	start();
 	run_threads(true);
@@ -181,7 +197,7 @@ TEST_TIMED(heap_threads_and_reaper, 120)
 	finish();
 }
 
-TEST_TIMED(heap_threads_running_out, 120)
+HEAP_TEST(heap_threads_running_out)
 {
 	start();
 	pages.limit = pages.held_npages + 140;
@@ -219,7 +235,7 @@ static void *consumer(void *arg)
 	return NULL;
 }
 
-TEST_TIMED(heap_threads_one_allocates_one_frees, 120)
+HEAP_TEST(heap_threads_one_allocates_one_frees)
 {
 	start();
 	pthread_t a, b;
@@ -266,7 +282,7 @@ static void *interrupter(void *arg)
 	return NULL;
 }
 
-TEST_TIMED(heap_threads_with_interrupts, 120)
+HEAP_TEST(heap_threads_with_interrupts)
 {
 	start();
 	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};

@@ -76,6 +76,11 @@ size_t heap_usable(struct heap *heap, const void *block);
  * Returns pages given back. Context: thread, no lock. */
 uint64_t heap_reap(struct heap *heap, bool all);
 
+/* The calling CPU stops using the heap for now (it goes offline; hosted, its thread
+ * ends): what it keeps for itself becomes everybody's. It may come back without notice.
+ * Context: thread, preemption off from before the call, no lock. */
+void heap_cpu_leave(struct heap *heap);
+
 /* Is enough idle memory waiting in the heap that a reap is worth its flushes?
  * Any context; for a host's periodic work. */
 bool heap_wants_reap(struct heap *heap);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_HEAP_HELP_H
+#define TESTS_HEAP_HELP_H
+/* What the heap's unit tests share: one heap over pages that are counted. */
+#include <mem/heap.h>
+
+#include "tests/test.h"
+#include "tests/unit/pages.h"
+
+extern struct test_pages heap_pages;
+extern struct heap *heap;
+extern enum heap_profile heap_profile;
+
+/* The heap of the profile, as the default one too; and its end, with nothing left. */
+void heap_start(unsigned ncpus);
+void heap_finish(void);
+/* Blocks in use; the pages held must be what was given. */
+uint64_t heap_live_blocks(void);
+
+/* One body, two tests: each profile's. */
+#define HEAP_TEST(id)                                                                              \
+	static void heap_body_##id(void);                                                          \
+	TEST_TIMED(id, 120)                                                                        \
+	{                                                                                          \
+		heap_profile = HEAP_HARDENED;                                                      \
+		heap_body_##id();                                                                  \
+	}                                                                                          \
+	TEST_TIMED(id##_fast, 120)                                                                 \
+	{                                                                                          \
+		heap_profile = HEAP_FAST;                                                          \
+		heap_body_##id();                                                                  \
+	}                                                                                          \
+	static void heap_body_##id(void)
+
+#endif

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* The heap and its pages: exact return, part by part, in handlers, running out. */
+#include <mem/heap.h>
+#include <mem/host.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "tests/machine/plain.h"
+#include "tests/test.h"
+#include "tests/unit/heap_help.h"
+
+HEAP_TEST(heap_gives_back_exactly)
+{
+	heap_start(4);
+	enum { N = 20000 };
+	static void *got[N];
+	uint64_t before = heap_pages.held_npages;
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < N; i++) {
+			plain_set_cpu((unsigned)test_random_below(4));
+			CHECK((got[i] = kmalloc(test_random_below(900))));
+		}
+		for (unsigned i = 0; i < N; i++) {
+			plain_set_cpu((unsigned)test_random_below(4));
+			kfree(got[i]);
+		}
+		plain_set_cpu(0);
+		CHECK(heap_is_valid(heap));
+		heap_reap(heap, false);
+		CHECK(heap_pages.held_npages <= before + 512);
+		CHECK(heap_reap(heap, true) > 0);
+		CHECK_EQ(heap_pages.held_npages, before);
+	}
+	heap_finish();
+}
+
+/* A slab stands on one CPU's notify stack, has gone to another CPU since, and
+ * becomes empty there: it may not be released before the first CPU looked. */
+HEAP_TEST(heap_announced_slab_changes_hands)
+{
+	heap_start(2);
+	enum { N = 6000, MORE = 20000 };
+	static void *got[N], *more[MORE];
+	for (unsigned round = 0; round < 5; round++) {
+		for (unsigned i = 0; i < N; i++)
+			CHECK((got[i] = kmalloc(64)));
+		plain_set_cpu(1); /* announces every slab to CPU 0 */
+		for (unsigned i = 0; i < N; i += 16) {
+			kfree(got[i]);
+			got[i] = NULL;
+		}
+		plain_set_cpu(0); /* makes them sparse: most go to the cache */
+		for (unsigned i = 0; i < N; i++)
+			if (i % 64) {
+				kfree(got[i]);
+				got[i] = NULL;
+			}
+		plain_set_cpu(1); /* takes them up, and empties them */
+		for (unsigned i = 0; i < MORE; i++)
+			CHECK((more[i] = kmalloc(64)));
+		for (unsigned i = 0; i < N; i++)
+			kfree(got[i]);
+		for (unsigned i = 0; i < MORE; i++)
+			kfree(more[i]);
+		CHECK(heap_is_valid(heap));
+		plain_set_cpu(0); /* looks */
+		for (unsigned i = 0; i < N; i++)
+			CHECK((got[i] = kmalloc(64)));
+		CHECK(heap_is_valid(heap));
+		for (unsigned i = 0; i < N; i++)
+			kfree(got[i]);
+		CHECK(heap_is_valid(heap));
+	}
+	heap_finish();
+}
+
+/* What a CPU leaves behind serves the others: no new page for as much again. */
+HEAP_TEST(heap_cpu_leaves_its_slabs)
+{
+	heap_start(3);
+	enum { N = 3000 };
+	static void *got[N];
+	for (unsigned i = 0; i < N; i++)
+		CHECK((got[i] = kmalloc(200)));
+	plain_set_cpu(2);
+	for (unsigned i = 0; i < N; i += 7) { /* some wait in remote bits */
+		kfree(got[i]);
+		got[i] = NULL;
+	}
+	plain_set_cpu(0);
+	for (unsigned i = 0; i < N; i++)
+		if (i % 7 && i % 5)
+			kfree(got[i]);
+	uint64_t held = heap_pages.held_npages;
+	heap_cpu_leave(heap);
+	CHECK(heap_is_valid(heap));
+	plain_set_cpu(1);
+	for (unsigned i = 0; i < N; i++)
+		if (i % 5 || i % 7 == 0)
+			CHECK((got[i] = kmalloc(200)));
+	CHECK(heap_pages.held_npages <= held + 16);
+	CHECK(heap_is_valid(heap));
+	heap_cpu_leave(heap);
+	plain_set_cpu(0); /* back without notice */
+	for (unsigned i = 0; i < N; i++)
+		kfree(got[i]);
+	heap_finish();
+}
+
+/* After shrinking to a tenth and churning, memory is given back page by page. */
+HEAP_TEST(heap_gives_back_parts_of_segments)
+{
+	for (unsigned round = 0; round < 2; round++) {
+		heap_start(1);
+		heap_pages.refuse_drop = round == 1;
+		enum { N = 40000 };
+		static struct {
+			unsigned char *p;
+			unsigned bytes;
+		} got[N];
+		uint64_t bytes = 0;
+		unsigned n = N;
+		for (unsigned i = 0; i < N; i++) {
+			got[i].bytes = (unsigned)(16 + test_random_below(500));
+			got[i].p = kmalloc(got[i].bytes);
+			memset(got[i].p, (int)i, got[i].bytes);
+		}
+		uint64_t peak = heap_pages.held_npages;
+		for (unsigned op = 0; op < N + N / 2; op++) {
+			unsigned i = (unsigned)test_random_below(n);
+			kfree(got[i].p);
+			if (n > N / 10) {
+				got[i] = got[--n];
+				continue;
+			}
+			got[i].bytes = (unsigned)(16 + test_random_below(500));
+			got[i].p = kmalloc(got[i].bytes);
+		}
+		for (unsigned i = 0; i < n; i++)
+			bytes += got[i].bytes;
+		heap_reap(heap, true);
+		CHECK(heap_is_valid(heap));
+		test_note("%lu pages at the peak, %lu held for %lu live", (unsigned long)peak,
+			  (unsigned long)heap_pages.held_npages,
+			  (unsigned long)(bytes / PAGE_SIZE));
+		if (!heap_pages.refuse_drop) {
+			CHECK(heap_pages.dropped_npages > 0);
+			CHECK(heap_pages.held_npages < peak / 2);
+		}
+		/* Dropped pages are used again; from half way on they may be refused. */
+		for (unsigned i = n; i < N; i++) {
+			if (i >= N / 2)
+				heap_pages.fail_at = heap_pages.calls + test_random_below(3);
+			else
+				CHECK(heap_pages.refuse_drop || i < N / 2 - 1 ||
+				      heap_pages.restored_npages > 0);
+			got[i].p = kmalloc(got[i].bytes = 300);
+			if (got[i].p)
+				memset(got[i].p, 1, 300);
+		}
+		heap_pages.fail_at = 0;
+		CHECK(heap_is_valid(heap));
+		for (unsigned i = 0; i < N; i++)
+			kfree(got[i].p);
+		heap_finish();
+	}
+}
+
+HEAP_TEST(heap_free_never_unmaps)
+{
+	heap_start(1);
+	void *p = kmalloc(100000), *q = kmalloc(100);
+	uint64_t held = heap_pages.held_npages;
+	kfree(p);
+	kfree(q);
+	CHECK_EQ(heap_pages.held_npages, held);
+	CHECK(!heap_wants_reap(heap)); /* not for so little */
+	/* A queued block is used again. */
+	uint64_t calls = heap_pages.calls;
+	void *r = kmalloc(99000);
+	CHECK_EQ((uintptr_t)r, (uintptr_t)p);
+	CHECK_EQ(heap_pages.calls, calls);
+	kfree(r);
+	kfree(kmalloc(8 << 20));
+	CHECK(heap_wants_reap(heap));
+	CHECK(heap_reap(heap, true) >= 2048 + 25);
+	CHECK(!heap_wants_reap(heap));
+	heap_finish();
+}
+
+HEAP_TEST(heap_in_interrupts_takes_prepared_pages)
+{
+	heap_start(1);
+	heap_pages.refuse_atomic = true;
+	plain_set_interrupt(true);
+	CHECK(!kmalloc(64)); /* nothing is prepared yet */
+	plain_set_interrupt(false);
+	void *first = kmalloc(64);
+	CHECK(first);
+	plain_set_interrupt(true);
+	static void *got[64];
+	unsigned n = 0;
+	while (n < 16 && (got[n] = kmalloc(2000))) /* a class never used before */
+		n++;
+	CHECK_EQ(n, 16);
+	CHECK(!kmalloc(1 << 20));
+	kfree(first);
+	while (n)
+		kfree(got[--n]);
+	plain_set_interrupt(false);
+	heap_finish();
+}
+HEAP_TEST(heap_every_page_allocation_fails_once)
+{
+	unsigned points = 0;
+	plain_init(1 << 20, 2);
+	test_pages_init(&heap_pages);
+	for (uint64_t fail = 1;; fail++) {
+		heap_pages.calls = 0;
+		heap_pages.fail_at = fail;
+		mem_status status = heap_create_as(&heap, &heap_pages.area, heap_profile);
+		if (status != MEM_OK) {
+			CHECK_EQ(status, MEM_ENOMEM);
+			CHECK_EQ(heap_pages.held_npages, 0);
+			points++;
+			continue;
+		}
+		static void *got[400];
+		unsigned n = 0;
+		for (unsigned i = 0; i < 400; i++) {
+			size_t bytes = (i * 733) % 24000;
+			void *p = heap_alloc(heap, bytes);
+			if (p)
+				got[n++] = p;
+			if (i % 40 == 0)
+				CHECK(heap_is_valid(heap));
+		}
+		bool hit = heap_pages.calls >= fail;
+		while (n)
+			heap_free(heap, got[--n]);
+		heap_finish();
+		if (!hit)
+			break;
+		points++;
+	}
+	test_note("%u failure points", points);
+	CHECK(points > 20);
+}

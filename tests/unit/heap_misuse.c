@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* The heap finds misuse: double and invalid frees in every build and profile, overflows
+ * in the hardened profile and in debug builds. */
+#include <mem/heap.h>
+#include <mem/host.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "tests/machine/plain.h"
+#include "tests/test.h"
+#include "tests/unit/heap_help.h"
+
+static void small_twice(void)
+{
+	void *p = kmalloc(100);
+	kfree(p);
+	kfree(p);
+}
+static void large_twice(void)
+{
+	void *p = kmalloc(100000);
+	kfree(p);
+	kfree(p);
+}
+static void large_twice_after_reap(void)
+{
+	void *p = kmalloc(100000);
+	kfree(p);
+	heap_reap(heap, true);
+	kfree(p);
+}
+static void inside_small(void)
+{
+	kfree((char *)kmalloc(100) + 16);
+}
+static void inside_large(void)
+{
+	kfree((char *)kmalloc(100000) + PAGE_SIZE);
+}
+static void stack_pointer(void)
+{
+	int x;
+	kfree(&x);
+}
+static void wild_pointer(void)
+{
+	kfree((void *)0x123456789000); // NOLINT(performance-no-int-to-ptr)
+}
+static void segment_head(void)
+{
+	uintptr_t p = (uintptr_t)kmalloc(100);
+	kfree((void *)align_down(p, HUGE_SIZE)); // NOLINT(performance-no-int-to-ptr)
+}
+static void free_page_of_a_segment(void)
+{
+	uintptr_t p = (uintptr_t)kmalloc(100);
+	kfree((void *)(align_down(p, HUGE_SIZE) + 60 * PAGE_SIZE)); // NOLINT
+}
+static void realloc_after_free(void)
+{
+	void *p = kmalloc(100);
+	kfree(p);
+	(void)!krealloc(p, 200);
+}
+static void other_heap(void)
+{
+	struct heap *other;
+	CHECK_OK(heap_create_as(&other, &heap_pages.area, heap_profile));
+	heap_free(other, kmalloc(100));
+}
+static void destroy_in_use(void)
+{
+	if (kmalloc(100))
+		heap_destroy(heap);
+}
+static void large_overflow(void)
+{
+	char *p = kmalloc(100000);
+	p[100000] ^= 1;
+	kfree(p);
+}
+
+HEAP_TEST(heap_misuse_is_caught)
+{
+	heap_start(2);
+	test_expect_panic(small_twice, "double free");
+	test_expect_panic(large_twice, "double free");
+	test_expect_panic(large_twice_after_reap, "invalid free");
+	test_expect_panic(inside_small, "invalid free");
+	test_expect_panic(inside_large, "invalid free");
+	test_expect_panic(stack_pointer, "invalid free");
+	test_expect_panic(wild_pointer, "invalid free");
+	test_expect_panic(segment_head, "invalid free");
+	test_expect_panic(free_page_of_a_segment, "invalid free");
+	test_expect_panic(realloc_after_free, "use after free");
+	test_expect_panic(other_heap, "invalid free");
+	test_expect_panic(destroy_in_use, "1 live blocks");
+	test_expect_panic(large_overflow, "overflow");
+}
+
+static size_t victim_bytes;
+static void overflow_by_one(void)
+{
+	/* Whatever stood there, it is changed. */
+	unsigned char *p = kmalloc(victim_bytes);
+	p[victim_bytes] ^= 0x10;
+	kfree(p);
+}
+static void overflow_by_many(void)
+{
+	unsigned char *p = kmalloc(victim_bytes);
+	for (unsigned i = 0; i < 24; i++)
+		p[victim_bytes + i] ^= 0xff;
+	kfree(p);
+}
+static void overflow_found_by_realloc(void)
+{
+	unsigned char *p = kmalloc(victim_bytes);
+	p[victim_bytes] ^= 0x10;
+	(void)!krealloc(p, 2 * victim_bytes);
+}
+
+/* In release builds too: any size but the powers of two, which have no room. */
+TEST_TIMED(heap_small_overflow_is_caught, 120)
+{
+	heap_start(1);
+	static const size_t sizes[] = {1,   3,   15,   17,   24,   33,   47,   48,   63,
+				       65,  100, 200,  238,  239,  240,  241,  250,  500,
+				       511, 513, 1000, 1022, 1023, 1025, 3000, 8000, 16000};
+	for (unsigned i = 0; i < ARRAY_COUNT(sizes); i++) {
+		victim_bytes = sizes[i];
+		test_expect_panic(overflow_by_one, "overflow");
+		test_expect_panic(overflow_by_many, "overflow");
+		test_expect_panic(overflow_found_by_realloc, "overflow");
+	}
+}
+
+#ifdef MEM_DEBUG
+static void small_overflow(void)
+{
+	char *p = kmalloc(100); /* within the class, beyond what was asked for */
+	p[100] = 1;
+	kfree(p);
+}
+static void overflow_after_shrink(void)
+{
+	char *p = krealloc(kmalloc(100), 99);
+	p[99] = 1;
+	kfree(p);
+}
+
+HEAP_TEST(heap_debug_finds_overflows)
+{
+	heap_start(1);
+	test_expect_panic(small_overflow, "overflow");
+	test_expect_panic(overflow_after_shrink, "overflow");
+}
+#endif
