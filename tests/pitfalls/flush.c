@@ -426,6 +426,14 @@ static void unmap_with_interrupts_off(void)
 	unmap_at(space, PLACE, 1);
 }
 
+/* No flush here; but whoever holds the table's lock may be waiting for one. */
+static void spin_with_interrupts_off(void)
+{
+	space = pitfall_begin(2, 0);
+	(void)host_irq_save();
+	(void)vmm_page_info(space, PLACE, NULL, NULL, NULL);
+}
+
 static void flush_kernel_with_interrupts_off(void)
 {
 	space = pitfall_begin(2, 0);
@@ -434,10 +442,23 @@ static void flush_kernel_with_interrupts_off(void)
 	vmm_flush_kernel(machine_vmm, KERNEL_BASE, PAGE_SIZE);
 }
 
+static void give_heap_memory_back_in_a_handler(void)
+{
+	space = pitfall_begin(2, 0);
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	void *pages = area->map(area, 1, 1, false);
+	machine_hooks.interrupt = NULL;
+	(void)host_irq_save(); /* as a handler has them */
+	area->unmap(area, pages, 1);
+}
+
 TEST(pitfall_09_no_flush_with_interrupts_off)
 {
-	test_expect_panic(unmap_with_interrupts_off, "");
-	test_expect_panic(flush_kernel_with_interrupts_off, "");
+	/* mem/ itself refuses, before the machine would. */
+	test_expect_panic(unmap_with_interrupts_off, "assertion failed: host_irq_enabled");
+	test_expect_panic(spin_with_interrupts_off, "assertion failed: host_irq_enabled");
+	test_expect_panic(flush_kernel_with_interrupts_off, "assertion failed: host_irq_enabled");
+	test_expect_panic(give_heap_memory_back_in_a_handler, "assertion failed: host_irq_enabled");
 }
 
 /*
