@@ -207,6 +207,14 @@ static void look_and_leave(void *arg)
 	(void)get(AWAY);
 }
 
+/* Walks ahead of need go where somebody was lately, and remember the tables on the way
+ * to a page that is not there. */
+static void look_elsewhere(void *arg)
+{
+	for (int i = 0; i < 20; i++)
+		(void)get(PLACE);
+}
+
 static void run_pitfall_05_freed_tables_are_flushed_everywhere(uint64_t i)
 {
 	uint64_t value;
@@ -218,6 +226,9 @@ static void run_pitfall_05_freed_tables_are_flushed_everywhere(uint64_t i)
 	machine_join(); /* CPUs that ran it are idle now, with the space loaded */
 	/* Nothing present is left, but the tables are there and remembered. */
 	CHECK_OK(vmm_advise(space, AWAY, 2 * PAGE_SIZE, VM_ADVICE_DONTNEED));
+	for (int t = 0; t < 4; t++)
+		machine_spawn(look_elsewhere, NULL, space);
+	machine_join();
 	unmap_at(space, AWAY, 2);
 	vmm_drain(machine_vmm); /* frees them: the machine checks who holds what */
 	CHECK_EQ(try_get(AWAY, &value), 11);
