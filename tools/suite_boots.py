@@ -66,7 +66,19 @@ def limine(*options):
     comes_up("--limine", folder, *options)
 
 
+def all_memory(*options):
+    """What the loader held and the kernel's own file are given back: of a gibibyte less
+    than 2 MiB are missing (firmware, and the kernel as it runs)."""
+    out = expect([*options, "--timeout", "90", "--", "grep", "MemTotal", "/proc/meminfo"], 0)
+    missing = (1 << 20) - int(out.split()[1])
+    if not 0 < missing < 2048:
+        raise Failure(f"{missing} KiB are missing: {out!r}")
+    return f"{missing} KiB missing"
+
+
 BOOTS = {
+    "all_memory": all_memory,
+    "all_memory_grub": lambda: all_memory("--loader", "grub"),
     "cpus_1": lambda: comes_up("--cpus", "1", cpus=1),
     "cpus_2": lambda: comes_up("--cpus", "2"),
     "cpus_4": lambda: comes_up("--cpus", "4", cpus=4),
