@@ -66,7 +66,19 @@ def limine(*options):
     comes_up("--limine", folder, *options)
 
 
+def all_memory(*options):
+    """What the loader held and the kernel's own file are given back: of a gibibyte less
+    than 2 MiB are missing (firmware, and the kernel as it runs)."""
+    out = expect([*options, "--timeout", "90", "--", "grep", "MemTotal", "/proc/meminfo"], 0)
+    missing = (1 << 20) - int(out.split()[1])
+    if not 0 < missing < 2048:
+        raise Failure(f"{missing} KiB are missing: {out!r}")
+    return f"{missing} KiB missing"
+
+
 BOOTS = {
+    "all_memory": all_memory,
+    "all_memory_grub": lambda: all_memory("--loader", "grub"),
     "cpus_1": lambda: comes_up("--cpus", "1", cpus=1),
     "cpus_2": lambda: comes_up("--cpus", "2"),
     "cpus_4": lambda: comes_up("--cpus", "4", cpus=4),
@@ -387,6 +399,15 @@ def boot_time():
     return text
 
 
+def terabyte_free():
+    """Nearly all of it is there for programs: 99.7 % of what the machine has."""
+    out = expect(["--memory", "1T", "--", "grep", "MemFree", "/proc/meminfo"], 0).decode()
+    free = int(out.split()[1])
+    if free < 0.997 * (1 << 30):
+        raise Failure(out)
+    return f"{free} KiB free"
+
+
 def cost():
     return expect(["--icount", "--timeout", "100", "--", "cost", "--check"], 0).decode()
 
@@ -428,7 +449,8 @@ def example():
 NUMBERS = {
     "exact_1_cpu": lambda: exact(1), "exact_4_cpus": lambda: exact(4), "chaos": chaos,
     "example": example,
-    "boot_time": boot_time, "cost": cost, "cost_linux": cost_linux,
+    "boot_time": boot_time, "terabyte_free": terabyte_free,
+    "cost": cost, "cost_linux": cost_linux,
     "exact_work_1_cpu": lambda: exact(1, "2", *WORK),
     "exact_work_4_cpus": lambda: exact(4, "2", *WORK),
 }

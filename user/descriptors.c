@@ -421,6 +421,25 @@ static void moving(void *unused __attribute__((unused)))
 	FAILS(splice(a, NULL, b, NULL, 4, 0), EINVAL);
 }
 
+/* Devices that are the same everywhere take positions and forget them; terminals and
+ * pipes do not. */
+static void positions_of_devices(void *unused __attribute__((unused)))
+{
+	char buffer[16] = "x";
+	int zero = open("/dev/zero", O_RDWR), null = open("/dev/null", O_RDWR), p[2];
+	IS(lseek(zero, 1000, SEEK_SET), 0);
+	IS(lseek(zero, 0, SEEK_CUR), 0);
+	IS(pread(zero, buffer, 16, 12345), 16);
+	IS(buffer[0], 0);
+	IS(pread(null, buffer, 16, 0), 0);
+	IS(pwrite(null, buffer, 16, 99), 16);
+	FAILS(pread(zero, buffer, 16, -1), EINVAL);
+	IS(pipe(p), 0);
+	FAILS(lseek(p[0], 0, SEEK_CUR), ESPIPE);
+	FAILS(pread(p[0], buffer, 1, 0), ESPIPE);
+	FAILS(pwrite(p[1], buffer, 1, 0), ESPIPE);
+}
+
 /* Appends from several processes do not overwrite each other. */
 static void appends(void *unused __attribute__((unused)))
 {
@@ -550,6 +569,7 @@ int main(void)
 	    {"interrupted", interrupted},
 	    {"locks", locks},
 	    {"moving", moving},
+	    {"positions_of_devices", positions_of_devices},
 	    {"appends", appends},
 	    {"name_storm", name_storm},
 	    {"proc_files", proc_files},

@@ -201,11 +201,20 @@ static void start_memory(unsigned ncpus)
 	step_done("heap");
 }
 
+/* The file that the kernel was loaded from; not the kernel as it runs. */
+static struct {
+	paddr_t pa;
+	uint64_t bytes;
+} kernel_file;
+
 static void copy_answers(void)
 {
-	if (ask_executable_file.response)
-		symbols_init(ask_executable_file.response->file->address,
-			     ask_executable_file.response->file->bytes);
+	if (ask_executable_file.response) {
+		const struct limine_file *file = ask_executable_file.response->file;
+		symbols_init(file->address, file->bytes);
+		kernel_file.pa = ptr_to_paddr(file->address);
+		kernel_file.bytes = file->bytes;
+	}
 	const struct limine_framebuffer *f = ask_framebuffer.response;
 	if (f && f->count) {
 		const struct limine_screen *s = f->screens[0];
@@ -298,6 +307,21 @@ static uint64_t give_back(pfn_t first, pfn_t end, enum memmap_type from)
 	return end - first;
 }
 
+/* The kernel's file is ours, as the modules are, and its symbols have been copied. A
+ * loader that has it in memory of its own gets it taken away with that. */
+static uint64_t give_back_kernel_file(void)
+{
+	pfn_t first = paddr_to_pfn(kernel_file.pa);
+	pfn_t end = paddr_to_pfn(kernel_file.pa + kernel_file.bytes + PAGE_MASK);
+	if (!kernel_file.bytes || (kernel_file.pa & PAGE_MASK))
+		return 0;
+	for (size_t i = 0; i < map.count; i++)
+		if (map.regions[i].first <= first && end <= map.regions[i].end &&
+		    map.regions[i].type == MEMMAP_EXECUTABLE_AND_MODULES)
+			return give_back(first, end, MEMMAP_EXECUTABLE_AND_MODULES);
+	return 0;
+}
+
 /* Nothing of the loader's is used any more. */
 static void reclaim_bootloader(void)
 {
@@ -320,10 +344,13 @@ static void reclaim_bootloader(void)
 			arch_clear_page(paddr_to_ptr(pfn_to_paddr(pfn)));
 		npages += give_back(first, end, MEMMAP_BOOTLOADER_RECLAIMABLE);
 	}
+	uint64_t file_npages = give_back_kernel_file();
 	struct pmm_stats s;
 	pmm_get_stats(kernel_pmm, &s);
-	klog(LOG_INFO, "memory: %lu KiB in all, %lu KiB free, %lu KiB taken back from the loader",
-	     s.total * 4, s.free * 4, npages * 4);
+	klog(LOG_INFO,
+	     "memory: %lu KiB in all, %lu KiB free, %lu KiB taken back from the loader, "
+	     "%lu KiB of the kernel's file",
+	     s.total * 4, s.free * 4, npages * 4, file_npages * 4);
 }
 
 static void unpack_modules(void)

@@ -92,11 +92,11 @@ static const struct file_ops kmsg_ops = {.read = kmsg_read, .write = kmsg_write}
 
 int memory_devices_init(void)
 {
-	int r = devfs_register("null", 1, 3, &null_ops, NULL);
+	int r = devfs_register("null", 1, 3, &null_ops, device_open_anywhere);
 	if (!r)
-		r = devfs_register("zero", 1, 5, &zero_ops, NULL);
+		r = devfs_register("zero", 1, 5, &zero_ops, device_open_anywhere);
 	if (!r)
-		r = devfs_register("full", 1, 7, &full_ops, NULL);
+		r = devfs_register("full", 1, 7, &full_ops, device_open_anywhere);
 	if (!r)
 		r = devfs_register("kmsg", 1, 11, &kmsg_ops, NULL);
 	return r;

@@ -179,6 +179,6 @@ int random_init(void)
 	for (int i = 0; i < 4; i++)
 		random_feed(cpu_random(&extra) ? extra : time_stamp());
 	random_feed(time_realtime());
-	int r = devfs_register("random", 1, 8, &random_ops, NULL);
-	return r ? r : devfs_register("urandom", 1, 9, &random_ops, NULL);
+	int r = devfs_register("random", 1, 8, &random_ops, device_open_anywhere);
+	return r ? r : devfs_register("urandom", 1, 9, &random_ops, device_open_anywhere);
 }

@@ -63,6 +63,12 @@ int devfs_register(const char *name, unsigned major, unsigned minor, const struc
 	return register_device(&(struct device){NULL, name, dev_make(major, minor), ops, open});
 }
 
+int device_open_anywhere(struct file *f)
+{
+	f->mode |= FILE_ANYWHERE;
+	return 0;
+}
+
 int devfs_register_major(unsigned major, const struct file_ops *ops, int (*open)(struct file *f))
 {
 	return register_device(&(struct device){NULL, NULL, dev_make(major, 0), ops, open});

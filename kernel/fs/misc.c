@@ -9,78 +9,112 @@
 #include "kernel/fs/vfs.h"
 #include "kernel/syscall/syscalls.h"
 
+#define XATTR_NAME_MAX  255
+#define XATTR_VALUE_MAX 65536
+
+/* What a call on extended attributes names: read for the errors that it may have. */
+struct xattr {
+	bool named;
+	uint64_t name, value, bytes;
+};
+
+static long check_xattr(const struct xattr *x)
+{
+	char name[XATTR_NAME_MAX + 1], piece[256];
+	ssize_t n = x->named ? strncpy_from_user(name, x->name, sizeof(name)) : 1;
+	if (n == -EFAULT)
+		return -EFAULT;
+	if (n <= 0)
+		return -ERANGE;
+	if (x->bytes > XATTR_VALUE_MAX)
+		return -E2BIG;
+	for (uint64_t at = 0; at < x->bytes; at += sizeof(piece))
+		if (copy_from_user(piece, x->value + at,
+				   mem_min(x->bytes - at, (uint64_t)sizeof(piece))))
+			return -EFAULT;
+	return 0;
+}
+
 /* Reach the file as the real call would, so that its errors come first. */
-static long xattr_path(uint64_t user_path, unsigned walk, long result)
+static long xattr_path(uint64_t user_path, unsigned walk, const struct xattr *x, long result)
 {
 	int error = 0;
 	struct dentry *d;
 	char *path = path_from_user(user_path, false, &error);
 	if (!path)
 		return error;
-	int r = path_lookup(AT_FDCWD, path, walk, &d);
+	long r = path_lookup(AT_FDCWD, path, walk, &d);
 	kfree(path);
 	if (r)
 		return r;
+	r = check_xattr(x);
 	dentry_put(d);
-	return result;
+	return r ? r : result;
 }
 
-static long xattr_fd(uint64_t fd, long result)
+static long xattr_fd(uint64_t fd, const struct xattr *x, long result)
 {
 	struct file *f = fd_get((int)fd);
 	if (!f)
 		return -EBADF;
+	long r = check_xattr(x);
 	file_put(f);
-	return result;
+	return r ? r : result;
 }
+
+#define NO_XATTR       (&(const struct xattr){0})
+#define XATTR_NAMED(n) (&(const struct xattr){.named = true, .name = (n)})
+#define XATTR_SET(n, v, b)                                                                         \
+	(&(const struct xattr){.named = true, .name = (n), .value = (v), .bytes = (b)})
 
 long sys_setxattr(uint64_t path, uint64_t name, uint64_t value, uint64_t bytes, uint64_t flags)
 {
-	return xattr_path(path, WALK_FOLLOW, -EOPNOTSUPP);
+	return xattr_path(path, WALK_FOLLOW, XATTR_SET(name, value, bytes), -EOPNOTSUPP);
 }
 long sys_lsetxattr(uint64_t path, uint64_t name, uint64_t value, uint64_t bytes, uint64_t flags)
 {
-	return xattr_path(path, 0, -EOPNOTSUPP);
+	return xattr_path(path, 0, XATTR_SET(name, value, bytes), -EOPNOTSUPP);
 }
 long sys_fsetxattr(uint64_t fd, uint64_t name, uint64_t value, uint64_t bytes, uint64_t flags)
 {
-	return xattr_fd(fd, -EOPNOTSUPP);
+	return xattr_fd(fd, XATTR_SET(name, value, bytes), -EOPNOTSUPP);
 }
 long sys_getxattr(uint64_t path, uint64_t name, uint64_t value, uint64_t bytes)
 {
-	return xattr_path(path, WALK_FOLLOW, -EOPNOTSUPP);
+	return xattr_path(path, WALK_FOLLOW, XATTR_NAMED(name), -EOPNOTSUPP);
 }
 long sys_lgetxattr(uint64_t path, uint64_t name, uint64_t value, uint64_t bytes)
 {
-	return xattr_path(path, 0, -EOPNOTSUPP);
+	return xattr_path(path, 0, XATTR_NAMED(name), -EOPNOTSUPP);
 }
 long sys_fgetxattr(uint64_t fd, uint64_t name, uint64_t value, uint64_t bytes)
 {
-	return xattr_fd(fd, -EOPNOTSUPP);
+	return xattr_fd(fd, XATTR_NAMED(name), -EOPNOTSUPP);
 }
+
 long sys_listxattr(uint64_t path, uint64_t list, uint64_t bytes)
 {
-	return xattr_path(path, WALK_FOLLOW, 0);
+	return xattr_path(path, WALK_FOLLOW, NO_XATTR, 0);
 }
 long sys_llistxattr(uint64_t path, uint64_t list, uint64_t bytes)
 {
-	return xattr_path(path, 0, 0);
+	return xattr_path(path, 0, NO_XATTR, 0);
 }
 long sys_flistxattr(uint64_t fd, uint64_t list, uint64_t bytes)
 {
-	return xattr_fd(fd, 0);
+	return xattr_fd(fd, NO_XATTR, 0);
 }
 long sys_removexattr(uint64_t path, uint64_t name)
 {
-	return xattr_path(path, WALK_FOLLOW, -EOPNOTSUPP);
+	return xattr_path(path, WALK_FOLLOW, XATTR_NAMED(name), -EOPNOTSUPP);
 }
 long sys_lremovexattr(uint64_t path, uint64_t name)
 {
-	return xattr_path(path, 0, -EOPNOTSUPP);
+	return xattr_path(path, 0, XATTR_NAMED(name), -EOPNOTSUPP);
 }
 long sys_fremovexattr(uint64_t fd, uint64_t name)
 {
-	return xattr_fd(fd, -EOPNOTSUPP);
+	return xattr_fd(fd, XATTR_NAMED(name), -EOPNOTSUPP);
 }
 
 /* ---- the log: syslog(2) ---------------------------------------------------------------- */

@@ -151,6 +151,18 @@ static int detach(struct mount *m)
 	return 0;
 }
 
+/* What a program's path leads to, with a reference. */
+static long place(uint64_t user_path, struct dentry **out)
+{
+	int error = 0;
+	char *path = path_from_user(user_path, false, &error);
+	if (!path)
+		return error;
+	error = path_lookup(AT_FDCWD, path, WALK_FOLLOW, out);
+	kfree(path);
+	return error;
+}
+
 /* ---- system calls -------------------------------------------------------------- */
 
 static bool already_there(struct dentry *d, const char *type)
@@ -178,7 +190,6 @@ static int mount_fresh(struct dentry *d, const char *type, const char *source)
 long sys_mount(uint64_t source, uint64_t target, uint64_t type, uint64_t flags, uint64_t data)
 {
 	char kind[32], from[64] = "none";
-	int error = 0;
 	uint32_t uid, gid;
 	current_owner(&uid, &gid);
 	if (uid)
@@ -197,12 +208,11 @@ long sys_mount(uint64_t source, uint64_t target, uint64_t type, uint64_t flags, 
 			return r;
 		from[sizeof(from) - 1] = 0;
 	}
-	char *path = path_from_user(target, false, &error);
-	if (!path)
-		return error;
+	char option; /* there are none that would change anything, but it has to be readable */
+	if (data && copy_from_user(&option, data, 1))
+		return -EFAULT;
 	struct dentry *d;
-	int r = path_lookup(AT_FDCWD, path, WALK_FOLLOW, &d);
-	kfree(path);
+	long r = place(target, &d);
 	if (r)
 		return r;
 	if (flags & MS_REMOUNT) {
@@ -221,17 +231,12 @@ long sys_mount(uint64_t source, uint64_t target, uint64_t type, uint64_t flags, 
 
 long sys_umount2(uint64_t target, uint64_t flags)
 {
-	int error = 0;
 	uint32_t uid, gid;
 	current_owner(&uid, &gid);
 	if (uid)
 		return -EPERM;
-	char *path = path_from_user(target, false, &error);
-	if (!path)
-		return error;
 	struct dentry *d;
-	int r = path_lookup(AT_FDCWD, path, WALK_FOLLOW, &d);
-	kfree(path);
+	long r = place(target, &d);
 	if (r)
 		return r;
 	struct mount *m = d->inode->mount;
@@ -242,6 +247,15 @@ long sys_umount2(uint64_t target, uint64_t flags)
 
 long sys_pivot_root(uint64_t to, uint64_t old)
 {
+	struct dentry *d;
+	long r = place(to, &d);
+	if (r)
+		return r;
+	dentry_put(d);
+	r = place(old, &d);
+	if (r)
+		return r;
+	dentry_put(d);
 	return -EINVAL; /* the root is the initramfs: Linux says the same there */
 }
 
@@ -269,13 +283,8 @@ static long statfs_fill(struct dentry *d, uint64_t user)
 
 long sys_statfs(uint64_t user_path, uint64_t buffer)
 {
-	int error = 0;
-	char *path = path_from_user(user_path, false, &error);
-	if (!path)
-		return error;
 	struct dentry *d;
-	long r = path_lookup(AT_FDCWD, path, WALK_FOLLOW, &d);
-	kfree(path);
+	long r = place(user_path, &d);
 	if (r)
 		return r;
 	r = statfs_fill(d, buffer);
@@ -291,9 +300,4 @@ long sys_fstatfs(uint64_t fd, uint64_t buffer)
 	long r = statfs_fill(f->dentry, buffer);
 	file_put(f);
 	return r;
-}
-
-long sys_ustat(uint64_t dev, uint64_t buffer)
-{
-	return -ENOSYS;
 }

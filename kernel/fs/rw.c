@@ -21,37 +21,42 @@
 #define RW_MAX  ((size_t)0x7ffff000)
 #define IOV_MAX 1024
 
+/* What any transfer has to be: 0 or an error. `able`: the file is open for it and has
+ * a way to do it. */
+static long check_transfer(uint64_t buffer, size_t bytes, const off_t *at, bool able)
+{
+	if (!able || *at < 0)
+		return -EINVAL;
+	return user_range_ok(buffer, bytes) ? 0 : -EFAULT;
+}
+
 ssize_t file_read_at(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
 	if (!file_can_read(f))
 		return -EBADF;
 	if (inode_is(f->inode, S_IFDIR))
 		return -EISDIR;
-	if (!f->ops->read)
-		return -EINVAL;
-	if (*at < 0)
-		return -EINVAL;
-	if (!user_range_ok(buffer, bytes))
-		return -EFAULT;
-	return f->ops->read(f, buffer, mem_min(bytes, RW_MAX), at);
+	long error = check_transfer(buffer, bytes, at, f->ops->read);
+	return error ? error : f->ops->read(f, buffer, mem_min(bytes, RW_MAX), at);
 }
 
 ssize_t file_write_at(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
 	if (!file_can_write(f))
 		return -EBADF;
-	if (!f->ops->write)
-		return -EINVAL;
-	if (*at < 0)
-		return -EINVAL;
-	if (!user_range_ok(buffer, bytes))
-		return -EFAULT;
-	return f->ops->write(f, buffer, mem_min(bytes, RW_MAX), at);
+	long error = check_transfer(buffer, bytes, at, f->ops->write);
+	return error ? error : f->ops->write(f, buffer, mem_min(bytes, RW_MAX), at);
 }
 
 static bool has_position(const struct file *f)
 {
 	return !(f->mode & FILE_STREAM);
+}
+
+/* May a call name one? */
+static bool takes_position(const struct file *f)
+{
+	return has_position(f) || (f->mode & FILE_ANYWHERE);
 }
 
 static off_t *position_take(struct file *f, off_t *none)
@@ -69,54 +74,51 @@ static void position_give(struct file *f)
 		mutex_unlock(&f->position_lock);
 }
 
-long sys_read(uint64_t fd, uint64_t buffer, uint64_t bytes)
+static long call_here(uint64_t fd, uint64_t buffer, uint64_t bytes, bool write)
 {
 	struct file *f = fd_get((int)fd);
 	off_t none;
 	if (!f)
 		return -EBADF;
-	ssize_t r = file_read_at(f, buffer, bytes, position_take(f, &none));
+	off_t *at = position_take(f, &none);
+	ssize_t r = (write ? file_write_at : file_read_at)(f, buffer, bytes, at);
 	position_give(f);
 	file_put(f);
 	return r;
 }
 
+long sys_read(uint64_t fd, uint64_t buffer, uint64_t bytes)
+{
+	return call_here(fd, buffer, bytes, false);
+}
+
 long sys_write(uint64_t fd, uint64_t buffer, uint64_t bytes)
 {
+	return call_here(fd, buffer, bytes, true);
+}
+
+static long call_at(uint64_t fd, uint64_t buffer, uint64_t bytes, off_t at, bool write)
+{
+	if (at < 0)
+		return -EINVAL;
 	struct file *f = fd_get((int)fd);
-	off_t none;
 	if (!f)
 		return -EBADF;
-	ssize_t r = file_write_at(f, buffer, bytes, position_take(f, &none));
-	position_give(f);
+	ssize_t r = -ESPIPE;
+	if (takes_position(f))
+		r = (write ? file_write_at : file_read_at)(f, buffer, bytes, &at);
 	file_put(f);
 	return r;
 }
 
 long sys_pread64(uint64_t fd, uint64_t buffer, uint64_t bytes, uint64_t offset)
 {
-	off_t at = (off_t)offset;
-	if (at < 0)
-		return -EINVAL;
-	struct file *f = fd_get((int)fd);
-	if (!f)
-		return -EBADF;
-	ssize_t r = has_position(f) ? file_read_at(f, buffer, bytes, &at) : -ESPIPE;
-	file_put(f);
-	return r;
+	return call_at(fd, buffer, bytes, (off_t)offset, false);
 }
 
 long sys_pwrite64(uint64_t fd, uint64_t buffer, uint64_t bytes, uint64_t offset)
 {
-	off_t at = (off_t)offset;
-	if (at < 0)
-		return -EINVAL;
-	struct file *f = fd_get((int)fd);
-	if (!f)
-		return -EBADF;
-	ssize_t r = has_position(f) ? file_write_at(f, buffer, bytes, &at) : -ESPIPE;
-	file_put(f);
-	return r;
+	return call_at(fd, buffer, bytes, (off_t)offset, true);
 }
 
 /* ---- vectors ------------------------------------------------------------------------ */
@@ -208,7 +210,7 @@ static ssize_t vector_call(uint64_t fd, uint64_t user, uint64_t count, const off
 	if (!f)
 		return -EBADF;
 	ssize_t r = !(f->mode & (write ? FILE_WRITE : FILE_READ)) ? -EBADF : 0;
-	if (!r && offset && !has_position(f))
+	if (!r && offset && !takes_position(f))
 		r = -ESPIPE;
 	if (!r)
 		r = vector_get(&vec, user, count);
@@ -239,41 +241,44 @@ long sys_writev(uint64_t fd, uint64_t vec, uint64_t count)
 	return vector_call(fd, vec, count, NULL, true);
 }
 
+static long vector_call_at(uint64_t fd, uint64_t vec, uint64_t count, off_t at, bool write)
+{
+	return at < 0 ? -EINVAL : vector_call(fd, vec, count, &at, write);
+}
+
 long sys_preadv(uint64_t fd, uint64_t vec, uint64_t count, uint64_t low, uint64_t high)
 {
-	off_t at = (off_t)low;
-	return at < 0 ? -EINVAL : vector_call(fd, vec, count, &at, false);
+	return vector_call_at(fd, vec, count, (off_t)low, false);
 }
 
 long sys_pwritev(uint64_t fd, uint64_t vec, uint64_t count, uint64_t low, uint64_t high)
 {
-	off_t at = (off_t)low;
-	return at < 0 ? -EINVAL : vector_call(fd, vec, count, &at, true);
+	return vector_call_at(fd, vec, count, (off_t)low, true);
 }
 
 /* Flags: RWF_HIPRI, DSYNC and SYNC change nothing here; the rest is refused. */
 #define RWF_HARMLESS 7ull
 
+static long vector_call_2(uint64_t fd, uint64_t vec, uint64_t count, off_t at, uint64_t flags,
+			  bool write)
+{
+	if (flags & ~RWF_HARMLESS)
+		return -EOPNOTSUPP;
+	if (at == -1) /* the file's own position */
+		return vector_call(fd, vec, count, NULL, write);
+	return vector_call_at(fd, vec, count, at, write);
+}
+
 long sys_preadv2(uint64_t fd, uint64_t vec, uint64_t count, uint64_t low, uint64_t high,
 		 uint64_t flags)
 {
-	off_t at = (off_t)low;
-	if (flags & ~RWF_HARMLESS)
-		return -EOPNOTSUPP;
-	if (at < -1)
-		return -EINVAL;
-	return vector_call(fd, vec, count, at == -1 ? NULL : &at, false);
+	return vector_call_2(fd, vec, count, (off_t)low, flags, false);
 }
 
 long sys_pwritev2(uint64_t fd, uint64_t vec, uint64_t count, uint64_t low, uint64_t high,
 		  uint64_t flags)
 {
-	off_t at = (off_t)low;
-	if (flags & ~RWF_HARMLESS)
-		return -EOPNOTSUPP;
-	if (at < -1)
-		return -EINVAL;
-	return vector_call(fd, vec, count, at == -1 ? NULL : &at, true);
+	return vector_call_2(fd, vec, count, (off_t)low, flags, true);
 }
 
 /* ---- position ------------------------------------------------------------------------- */
@@ -315,7 +320,7 @@ long sys_lseek(uint64_t fd, uint64_t offset, uint64_t whence)
 	struct file *f = fd_get((int)fd);
 	if (!f)
 		return -EBADF;
-	off_t r = -ESPIPE;
+	off_t r = (f->mode & FILE_ANYWHERE) ? 0 : -ESPIPE;
 	if (has_position(f)) {
 		mutex_lock(&f->position_lock);
 		r = seek_to(f, (off_t)offset, (int)whence);

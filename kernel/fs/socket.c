@@ -4,6 +4,8 @@
  * as a kernel built without networking does, and what wants a socket says
  * whether it was given a descriptor at all.
  */
+#include <kernel/uaccess.h>
+
 #include "kernel/fs/vfs.h"
 #include "kernel/syscall/syscalls.h"
 
@@ -26,7 +28,12 @@ long sys_socketpair(uint64_t family, uint64_t type, uint64_t protocol, uint64_t 
 }
 long sys_connect(uint64_t fd, uint64_t address, uint64_t bytes)
 {
-	return no_socket(fd);
+	char copy[128]; /* the address is looked at before the descriptor is */
+	long r = no_socket(fd);
+	if (r == -ENOTSOCK && (int)bytes >= 0 && bytes <= sizeof(copy) &&
+	    copy_from_user(copy, address, bytes))
+		return -EFAULT;
+	return r;
 }
 long sys_accept(uint64_t fd, uint64_t address, uint64_t bytes)
 {
@@ -39,12 +46,12 @@ long sys_accept4(uint64_t fd, uint64_t address, uint64_t bytes, uint64_t flags)
 long sys_sendto(uint64_t fd, uint64_t buffer, uint64_t bytes, uint64_t flags, uint64_t address,
 		uint64_t address_bytes)
 {
-	return no_socket(fd);
+	return user_range_ok(buffer, bytes) ? no_socket(fd) : -EFAULT;
 }
 long sys_recvfrom(uint64_t fd, uint64_t buffer, uint64_t bytes, uint64_t flags, uint64_t address,
 		  uint64_t address_bytes)
 {
-	return no_socket(fd);
+	return user_range_ok(buffer, bytes) ? no_socket(fd) : -EFAULT;
 }
 long sys_sendmsg(uint64_t fd, uint64_t message, uint64_t flags)
 {

@@ -220,8 +220,6 @@ long sys_waitid(uint64_t kind, uint64_t id, uint64_t info_at, uint64_t options_a
 	struct wait_result found;
 	memset(&found, 0, sizeof(found));
 	long result = do_wait(&r, &found);
-	if (result < 0)
-		return result;
 	struct siginfo info;
 	memset(&info, 0, sizeof(info));
 	if (result > 0) {
@@ -236,10 +234,10 @@ long sys_waitid(uint64_t kind, uint64_t id, uint64_t info_at, uint64_t options_a
 		if (usage_at && copy_to_user(usage_at, &found.usage, sizeof(found.usage)))
 			return -EFAULT;
 	}
-	/* si_signo to si_status: what Linux writes, and no more. */
+	/* si_signo to si_status, and after an error too: what Linux writes, and no more. */
 	if (info_at && copy_to_user(info_at, &info, offsetof(struct siginfo, child.pad)))
 		return -EFAULT;
-	return 0;
+	return result < 0 ? result : 0;
 }
 
 #define RUSAGE_SELF     0

@@ -2,7 +2,7 @@
 /*
  * process_vm_readv and process_vm_writev: copying between two programs' memory
  * in one call, through a page of kernel memory, so that neither space needs the
- * other's to be present.
+ * other's to be present; and process_madvise.
  */
 #include "kernel/proc/internal.h"
 #include <kernel/uaccess.h>
@@ -94,6 +94,21 @@ static long copy_all(struct space *other, struct cursor *local, struct cursor *r
 	return total ? total : error;
 }
 
+/* Can all of a vector be read? How many of it are not empty, or an error. */
+static long vector_check(uint64_t at, uint64_t count)
+{
+	long some = 0;
+	for (uint64_t i = 0; i < count; i++) {
+		struct iovec_user v;
+		if (copy_from_user(&v, at + i * sizeof(v), sizeof(v)))
+			return -EFAULT;
+		if ((int64_t)v.bytes < 0)
+			return -EINVAL;
+		some += v.bytes != 0;
+	}
+	return some;
+}
+
 static long vm_copy(pid_t pid, uint64_t local, uint64_t local_count, uint64_t remote,
 		    uint64_t remote_count, uint64_t flags, bool write)
 {
@@ -102,6 +117,11 @@ static long vm_copy(pid_t pid, uint64_t local, uint64_t local_count, uint64_t re
 	const struct process *self = current_process();
 	if (flags || local_count > IOV_MAX || remote_count > IOV_MAX)
 		return -EINVAL;
+	long some = vector_check(local, local_count);
+	if (some > 0)
+		some = vector_check(remote, remote_count);
+	if (some <= 0)
+		return some;
 	struct process *p = process_find(pid);
 	if (!p)
 		return -ESRCH;
@@ -125,4 +145,14 @@ long sys_process_vm_writev(uint64_t pid, uint64_t local, uint64_t local_count, u
 			   uint64_t remote_count, uint64_t flags)
 {
 	return vm_copy((pid_t)pid, local, local_count, remote, remote_count, flags, true);
+}
+
+/* Names a process by a pidfd, and there are none. */
+long sys_process_madvise(uint64_t pidfd, uint64_t vec, uint64_t count, uint64_t advice,
+			 uint64_t flags)
+{
+	if (flags || count > IOV_MAX)
+		return -EINVAL;
+	long some = vector_check(vec, count);
+	return some < 0 ? some : -EBADF;
 }

@@ -248,7 +248,7 @@ struct cap_data_user {
 
 static long cap_words(uint64_t header_at, struct cap_header_user *h, unsigned *words)
 {
-	if (copy_from_user(h, header_at, sizeof(*h)))
+	if (copy_from_user(&h->version, header_at, sizeof(h->version)))
 		return -EFAULT;
 	if (h->version == CAP_VERSION_1) {
 		*words = 1;
@@ -260,7 +260,7 @@ static long cap_words(uint64_t header_at, struct cap_header_user *h, unsigned *w
 			return -EFAULT;
 		return -EINVAL;
 	}
-	return 0;
+	return copy_from_user(h, header_at, sizeof(*h));
 }
 
 long sys_capget(uint64_t header_at, uint64_t data_at)

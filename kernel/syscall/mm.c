@@ -398,13 +398,6 @@ long sys_madvise(uint64_t at, uint64_t bytes, uint64_t advice)
 	return do_madvise(current_process()->space, at, bytes, (int)advice);
 }
 
-/* Names a process by a pidfd, and there are none. */
-long sys_process_madvise(uint64_t pidfd, uint64_t vec, uint64_t count, uint64_t advice,
-			 uint64_t flags)
-{
-	return flags ? -EINVAL : -EBADF;
-}
-
 /* Is every page of [at, at + bytes) promised? */
 static bool all_mapped(struct space *space, uint64_t at, uint64_t bytes)
 {
@@ -476,8 +469,10 @@ static long do_lock(uint64_t at, uint64_t bytes, enum vm_advice advice)
 	if (__builtin_add_overflow(bytes, at & PAGE_MASK, &end))
 		return -ENOMEM;
 	at = align_down(at, PAGE_SIZE);
+	if (!align_up_checked(end, PAGE_SIZE, &rounded))
+		return -ENOMEM;
 	if (!page_range(at, end, &rounded))
-		return end > USER_TOP ? -EINVAL : -ENOMEM;
+		return at + rounded < at ? -EINVAL : -ENOMEM;
 	if (rounded == 0)
 		return 0;
 	struct process *p = current_process();

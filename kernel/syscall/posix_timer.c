@@ -200,6 +200,8 @@ long sys_timer_settime(uint64_t id, uint64_t flags, uint64_t new_at, uint64_t ol
 	struct process *p = current_process();
 	struct itimerspec_user new, old;
 	nsec_t value, interval, deadline = 0;
+	if (!new_at)
+		return -EINVAL;
 	if (copy_from_user(&new, new_at, sizeof(new)))
 		return -EFAULT;
 	if (nsec_from_timespec(&new.value, &value) || nsec_from_timespec(&new.interval, &interval))

@@ -132,7 +132,7 @@ static long set_policy(struct task *t, void *arg)
 long sys_sched_setscheduler(uint64_t tid, uint64_t policy, uint64_t param)
 {
 	struct policy_change change;
-	if ((int)policy < 0)
+	if ((int)policy < 0 || !param)
 		return -EINVAL;
 	change.policy = (int)policy & ~SCHED_RESET_ON_FORK;
 	if (copy_from_user(&change.priority, param, 4))
@@ -229,6 +229,10 @@ long sys_sched_setattr(uint64_t tid, uint64_t at, uint64_t flags)
 	struct sched_attr_user a;
 	if (flags || !at)
 		return -EINVAL;
+	if (copy_from_user(&a.size, at, sizeof(a.size)))
+		return -EFAULT;
+	if (a.size > PAGE_SIZE)
+		return -E2BIG;
 	if (copy_from_user(&a, at, SCHED_ATTR_BYTES))
 		return -EFAULT;
 	if (a.size && a.size < SCHED_ATTR_BYTES)

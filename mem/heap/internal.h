@@ -56,7 +56,8 @@ const char *heap_class_name(unsigned number);
 
 /* The first bytes of each 2 MiB-aligned segment. heap->lock, but for `map`. */
 struct segment {
-	struct slab none; /* zeros: the slab of pages that no slab lies in */
+	/* Zeros, as a struct slab: that of pages that no slab lies in. */
+	uint8_t none[sizeof(struct slab)] MEM_CACHE_ALIGNED;
 	struct heap *heap;
 	struct list node; /* heap->segments or heap->full_segments */
 	struct list hash; /* heap->segment_hash */

@@ -16,7 +16,7 @@
  * the flush of the queue: bitmap and the owner's private words (block.c).
  */
 #include "arch/x86_64/ops.h"
-#include "pmm/internal.h"
+#include "pmm/unit.h"
 
 /* ---- allocation: out of line --------------------------------------------------------- */
 
@@ -24,8 +24,14 @@ static paddr_t take_from(struct pmm *pmm, struct pmm_slot *slot, unsigned order,
 {
 	if (order == 0)
 		return slot_take(pmm, slot, flags & PMM_KERNEL ? KIND_KERNEL : KIND_USER);
-	if (order < PMM_ORDER_HUGE)
-		return slot_take_order(pmm, slot, order);
+	if (order < PMM_ORDER_HUGE) {
+		paddr_t pa = units_take(pmm, slot, order);
+		if (unlikely(pa == PADDR_NONE)) {
+			slot_flush_caches(pmm, slot);
+			pa = units_take(pmm, slot, order);
+		}
+		return pa != PADDR_NONE ? pa : units_take_odd(pmm, slot, order);
+	}
 	uint32_t block = slot_take_huge(pmm, slot);
 	return block == BLOCK_NONE ? PADDR_NONE
 				   : dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
@@ -116,25 +122,36 @@ static paddr_t cleared(paddr_t pa, unsigned order)
 	return pa;
 }
 
-/* A 2 MiB block that this CPU has just freed, a frame that it has cleared ahead of
- * need, else the slow way. */
+/* Cleared: from this CPU's pool, or now. */
+static __attribute__((noinline)) paddr_t alloc_zero(struct pmm *pmm, unsigned cpu, unsigned order,
+						    unsigned flags)
+{
+	paddr_t pa = PADDR_NONE;
+	if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))))
+		pa = take_from_pool(pmm, &pmm->slots[cpu]);
+	if (pa != PADDR_NONE)
+		return pa;
+	return cleared(alloc_slow(pmm, cpu, order, flags & ~(unsigned)PMM_ZERO), order);
+}
+
+/* From this CPU's stacks: a 2 MiB block, a unit of order 1 to 8; else the slow way. */
 static __attribute__((noinline)) paddr_t alloc_other(struct pmm *pmm, unsigned cpu, unsigned order,
 						     unsigned flags)
 {
 	struct pmm_slot *slot = &pmm->slots[cpu];
-	if (flags & PMM_ZERO) {
-		paddr_t pa = PADDR_NONE;
-		if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))))
-			pa = take_from_pool(pmm, slot);
-		flags &= ~(unsigned)PMM_ZERO;
-		return pa != PADDR_NONE ? pa : cleared(alloc_slow(pmm, cpu, order, flags), order);
-	}
-	if (order == PMM_ORDER_HUGE && !(flags & PMM_FIRST) && likely(slot_try(slot))) {
-		if (likely(slot->nhuge)) {
-			struct huge_entry huge = slot->huge[--slot->nhuge];
-			atomic_write_release(&pmm->states[huge.block], STATE_HUGE);
+	if (unlikely(flags & PMM_ZERO))
+		return alloc_zero(pmm, cpu, order, flags);
+	if (order - 1 < PMM_ORDER_HUGE && !(flags & PMM_FIRST) && likely(slot_try(slot))) {
+		if (order == PMM_ORDER_HUGE && likely(slot->nhuge)) {
+			uint64_t huge = slot->huge[--slot->nhuge];
+			atomic_write_release(&pmm->states[huge_block(huge)], STATE_HUGE);
 			slot_out(slot);
-			return (paddr_t)huge.number << HUGE_SHIFT;
+			return huge_paddr(huge);
+		}
+		if (order < PMM_ORDER_HUGE && likely(slot->nunit[order - 1])) {
+			paddr_t pa = unit_pop(pmm, slot, order);
+			slot_out(slot);
+			return pa;
 		}
 		slot_out(slot);
 	}
@@ -214,6 +231,8 @@ MEM_NORETURN static void bad_state(struct pmm *pmm, uint64_t d, uint32_t state)
 	case STATE_HUGE:
 		free_panic(pmm, d, "it was allocated with another order (2 MiB or a range)");
 	default:
+		if (!(atomic_read_relaxed(&pmm->lines[d / 64]) >> d % 64 & 1))
+			free_panic(pmm, d, "it is already free");
 		free_panic(pmm, d, "it was allocated with another order");
 	}
 }
@@ -245,7 +264,7 @@ static void check_usable(struct pmm *pmm, const struct pmm_slot *slot, uint64_t 
 /* All that can be checked of one frame that is freed alone. */
 static void check_single(struct pmm *pmm, const struct pmm_slot *slot, uint64_t d, uint32_t state)
 {
-	if (unlikely((state & STATE_KIND) != STATE_NORMAL))
+	if (unlikely((state & STATE_KIND) != STATE_NORMAL || state_order(state)))
 		bad_state(pmm, d, state);
 	if (state & STATE_REC) {
 		uint64_t record = atomic_read_acquire(frame_record(dense_to_paddr(pmm, d), state));
@@ -258,28 +277,47 @@ static void check_single(struct pmm *pmm, const struct pmm_slot *slot, uint64_t 
 
 /* ---- freeing: out of line ----------------------------------------------------------------- */
 
-/* Orders 1..8: the record of the first frame says the order. */
-static void free_order(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+/* Orders 1..8 in a block of single frames: the record of the first frame says the
+ * order. */
+static void free_odd(struct pmm *pmm, struct pmm_slot *slot, uint64_t d, uint32_t state,
+		     unsigned order)
 {
-	uint64_t d = checked_dense(pmm, pa);
-	uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
-	unsigned n = 1u << order;
-	if ((d & (n - 1)) || (state & STATE_KIND) != STATE_NORMAL || !(state & STATE_REC))
-		bad_state(pmm, d, state);
 	uint64_t was = RECORD_ORDER(order);
-	if (!atomic_cas(frame_record(pa, state), &was, 0)) {
+	unsigned n = 1u << order;
+	if (!(state & STATE_REC))
+		bad_state(pmm, d, state);
+	if (!atomic_cas(frame_record(dense_to_paddr(pmm, d), state), &was, 0)) {
 		if (was == 0 && !(atomic_read_relaxed(&pmm->lines[d / 64]) >> d % 64 & 1))
 			free_panic(pmm, d, "it is already free");
 		bad_record(pmm, d, was);
 	}
-	struct pmm_slot *slot = slot_enter(pmm, cpu);
 	if (slot && n < 64)
 		slot_buffer(pmm, slot, d / 64, bit_run(d % 64, n));
-	else if (n < 64)
-		block_free_bits(pmm, NULL, d / 64, bit_run(d % 64, n));
 	else
-		block_free_words(pmm, slot, d / 64, n / 64, ALL_ONES);
-	slot_leave(slot);
+		for (unsigned i = 0; i < n; i += 64)
+			block_free_bits(pmm, slot, (d + i) / 64, bit_run(d % 64, mem_min(n, 64u)));
+}
+
+/* Without a slot it takes the lock, because a block of an order may only change its
+ * format while nobody is here. */
+static void free_order(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+{
+	uint64_t d = checked_dense(pmm, pa);
+	struct pmm_slot *slot = slot_enter(pmm, cpu);
+	unsigned long irq = 0;
+	if (!slot)
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
+	if ((d & ((1u << order) - 1)) || (state & STATE_KIND) != STATE_NORMAL)
+		bad_state(pmm, d, state);
+	if (likely(state_order(state) == order))
+		units_free(pmm, slot, d, order);
+	else
+		free_odd(pmm, slot, d, state, order);
+	if (slot)
+		slot_out(slot);
+	else
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 }
 
 /* A block that is STATE_HUGE becomes free in the bitmap. */
@@ -299,16 +337,15 @@ static void free_huge(struct pmm *pmm, unsigned cpu, paddr_t pa)
 	struct pmm_slot *slot = slot_enter(pmm, cpu);
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	if ((state & STATE_KIND) != STATE_HUGE) {
-		if (state_count(state) == BLOCK_PAGES)
+		if (block_is_whole(pmm, block))
 			free_panic(pmm, d, "it is already free");
 		bad_state(pmm, d, state);
 	}
 	if (slot) {
-		if (slot->nhuge == HUGE_CACHED)
-			slot_flush_huge(pmm, slot, HUGE_BATCH);
+		if (slot->nhuge == 2 * pmm->huge_batch)
+			slot_flush_huge(pmm, slot, pmm->huge_batch);
 		atomic_write_release(&pmm->states[block], STATE_CACHED | slot_id(pmm, slot));
-		slot->huge[slot->nhuge++] =
-		    (struct huge_entry){block, (uint32_t)(pa >> HUGE_SHIFT)};
+		slot->huge[slot->nhuge++] = huge_entry(block, pa);
 	} else {
 		free_whole(pmm, block);
 	}
@@ -367,13 +404,21 @@ static __attribute__((noinline)) void free_other(struct pmm *pmm, unsigned cpu, 
 {
 	uint64_t d = (pa >> PAGE_SHIFT | pa << (64 - PAGE_SHIFT)) - pmm->low_first;
 	struct pmm_slot *slot = &pmm->slots[cpu];
-	if (order == PMM_ORDER_HUGE && d < atomic_read_relaxed(&pmm->low_ready) &&
-	    !(d % BLOCK_PAGES) && likely(slot_try(slot))) {
-		uint32_t *state = &pmm->states[d / BLOCK_PAGES];
-		if (likely(slot->nhuge < HUGE_CACHED && atomic_read_relaxed(state) == STATE_HUGE)) {
-			atomic_write_release(state, STATE_CACHED | slot_id(pmm, slot));
-			slot->huge[slot->nhuge++] = (struct huge_entry){
-			    (uint32_t)(d / BLOCK_PAGES), (uint32_t)(pa >> HUGE_SHIFT)};
+	if (order - 1 < PMM_ORDER_HUGE && d < atomic_read_relaxed(&pmm->low_ready) &&
+	    !(d & ((1u << order) - 1)) && likely(slot_try(slot))) {
+		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+		uint32_t state = atomic_read_relaxed(&pmm->states[block]) & ~STATE_HINT;
+		if (order == PMM_ORDER_HUGE && likely(state == STATE_HUGE) &&
+		    likely(slot->nhuge < 2 * pmm->huge_batch)) {
+			atomic_write_release(&pmm->states[block], STATE_CACHED | (cpu + 1));
+			slot->huge[slot->nhuge++] = huge_entry(block, pa);
+			slot_out(slot);
+			return;
+		}
+		if (likely(state == STATE_ORDER(order)) &&
+		    likely(slot->nunit[order - 1] < 2u * pmm->unit_batch[order - 1])) {
+			unit_mark(pmm, d, order);
+			unit_push(slot, d, order);
 			slot_out(slot);
 			return;
 		}
@@ -395,8 +440,8 @@ static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, uns
 	if (unlikely(order) || unlikely(d >= fast_read(&pmm->low_ready)))
 		return free_other(pmm, cpu, pa, order);
 	uint32_t state = fast_read(&pmm->states[d / BLOCK_PAGES]);
-	if (state & (STATE_KIND | STATE_MIXED | STATE_REC))
-		if ((state & (STATE_KIND | STATE_MIXED)) ||
+	if (state & (STATE_KIND | STATE_MIXED | STATE_FORMAT))
+		if ((state & (STATE_KIND | STATE_MIXED)) || !(state & STATE_REC) ||
 		    unlikely(atomic_read_relaxed(frame_record(pa, state))))
 			return free_other(pmm, cpu, pa, 0);
 	if (unlikely(!slot_try(slot)))
@@ -411,7 +456,9 @@ static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, uns
 		unsigned n = slot->nqueue;
 		if (unlikely(n == QUEUE_WORDS))
 			return free_full(pmm, slot, d);
-		slot->queue[n] = *f;
+		/* One by one: a wide copy would wait for the two narrow writes. */
+		atomic_write_relaxed(&slot->queue[n].w, f->w);
+		atomic_write_relaxed(&slot->queue[n].mask, mask);
 		slot->nqueue = n + (mask != 0);
 		f->w = d / 64;
 		atomic_write_relaxed(&f->mask, (uint64_t)1 << d % 64);
@@ -438,7 +485,9 @@ void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
 static void split_whole(struct pmm *pmm, uint32_t block, uint32_t state)
 {
 	/* Losing the race means that another part of it was freed first: fine. */
-	(void)atomic_cas(&pmm->states[block], &state, STATE_NORMAL);
+	while ((state & STATE_KIND) == STATE_HUGE &&
+	       !atomic_cas(&pmm->states[block], &state, STATE_NORMAL))
+		;
 }
 
 /* Give back [d, d + n), all in one block. */

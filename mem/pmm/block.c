@@ -3,8 +3,9 @@
  * Blocks: 512 frames, one 64-byte line of bitmap, one 32-bit state.
  *
  *      line    w0       w1       w2   ...   w7         bit 1: in use
- *      state   free count | record page | flags | kind | owner
+ *      state   hint | record page or order | flags | kind | owner
  *      class   two summary bits: full, half, sparse, free
+ *      units   one summary bit: a block of an order 1..8 that has room
  *
  * Rules. Each is checked by pmm_is_valid or by an assertion.
  *
@@ -12,19 +13,24 @@
  *      whoever has the frames. So a word can be emptied by one atomic exchange,
  *      a bit once seen clear by the owner stays clear until he sets it, and
  *      nothing here ever retries because of somebody else's allocation.
- *  B2  The count follows the bits: a freer clears first and adds then; a taker
- *      sets first and subtracts then, all at once when he lets go of the block.
- *      In an unowned block nobody is taking, so there the count never exceeds
- *      the clear bits; at rest they are equal. An unowned block with count 512
- *      is therefore wholly free, beyond doubt.
- *  B3  The class in the summaries follows the count: whoever moves a count over
- *      a border writes the class of the state he reads, and looks again until
- *      both agree. The last to write also looks last, so at rest they agree;
- *      in between a class is a hint, and a claim checks the state.
- *  B4  A block allocated whole (HUGE, CACHED) has count 0, all bits set, no
- *      records. Taking it is one compare-and-swap from {unowned, 512, NORMAL}.
+ *  B2  The bits alone say what is free; nothing counts along. The hint, about how
+ *      many bits are clear, is read and written without any order: two at once may
+ *      lose one of their changes. It steers searches and nothing else. So a free
+ *      pays one locked operation, for its bits.
+ *  B3  A block is CLASS_FREE in the summaries if and only if it is NORMAL without
+ *      a format and all its bits are clear. Whoever has cleared bits looks at the
+ *      line after that, whoever has set bits or changed the format looks too, and
+ *      both write the class they see and look again until it agrees. Each looks
+ *      after a locked operation of his own, so of two the later sees the change of
+ *      the other: at rest class and line agree, and in between a class is a hint.
+ *      The other classes follow the hint.
+ *  B4  A block allocated whole (HUGE, CACHED) has all bits set and no format. Who
+ *      wants it whole becomes its owner first, so that by B1 the line cannot fill
+ *      up, looks at all bits, and lets go if one is set.
  *  B5  A block with records has the bit of its record page set; the record of
  *      every free frame is 0, that of the record page itself RECORD_PAGE.
+ *  B6  A block of an order (1..8) holds nothing else: runs of 2^order frames, no
+ *      record page, no unusable frame (unit.c).
  *
  * A block with fewer than ROOM_MIN free frames counts as full until more come
  * back: looking for single holes would cost more than they are worth. They are
@@ -37,20 +43,75 @@
  *
  * block.pml is a model of B1 to B4; ./test checks it.
  *
- * Record pages come and go with their blocks: made when a block is first owned
- * for frames that need records, given back when the rest of the block is free.
+ * Formats come and go with what is in a block: a record page is made when a block
+ * is first owned for frames that need records, an order is written when a wholly
+ * free block is first owned for it, and who frees the last frame takes either away.
+ *
+ * Rejected: an exact count of free frames in the state, as this had: it costs
+ * every free a second locked operation, which is half of what a free costs.
  */
 #include "arch/x86_64/ops.h"
 #include "pmm/internal.h"
 
-static enum block_class class_of(uint32_t state)
+/* ---- lines ------------------------------------------------------------------------- */
+
+/* Written out, because each free does it and compilers make a loop of a loop. */
+static inline uint64_t line_any(const uint64_t *line)
 {
-	unsigned count = state_count(state);
-	if (count == BLOCK_PAGES)
-		return CLASS_FREE;
-	if (count < ROOM_MIN || count > BLOCK_PAGES) /* above: a taker was faster (B2) */
+#define W(i) atomic_read_relaxed(&line[i])
+	return ((W(0) | W(1)) | (W(2) | W(3))) | ((W(4) | W(5)) | (W(6) | W(7)));
+}
+
+bool line_is_clear(const uint64_t *line)
+{
+	return !line_any(line);
+}
+
+bool line_is_full(const uint64_t *line)
+{
+	return (((W(0) & W(1)) & (W(2) & W(3))) & ((W(4) & W(5)) & (W(6) & W(7)))) == ALL_ONES;
+#undef W
+}
+
+unsigned block_clear_bits(const struct pmm *pmm, uint32_t block)
+{
+	const uint64_t *line = block_line(pmm, block);
+	unsigned n = 0;
+	for (unsigned i = 0; i < BLOCK_WORDS; i++)
+		n += bit_count(~atomic_read_relaxed(&line[i]));
+	return n;
+}
+
+/* ---- classes ----------------------------------------------------------------------- */
+
+static inline enum block_class class_of_hint(unsigned hint)
+{
+	if (hint < ROOM_MIN)
 		return CLASS_FULL;
-	return count <= BLOCK_PAGES / 2 ? CLASS_HALF : CLASS_SPARSE;
+	return hint < HINT_MANY ? CLASS_HALF : CLASS_SPARSE;
+}
+
+static enum block_class class_now(const struct pmm *pmm, uint32_t block)
+{
+	uint32_t state = atomic_read_seq(&pmm->states[block]);
+	if (state & STATE_KIND)
+		return CLASS_FULL;
+	if (!(state & (STATE_MIXED | STATE_FORMAT)) && line_is_clear(block_line(pmm, block)))
+		return CLASS_FREE;
+	return state_order(state) ? CLASS_FULL : class_of_hint(state_hint(state));
+}
+
+static bool units_now(const struct pmm *pmm, uint32_t block)
+{
+	uint32_t state = atomic_read_seq(&pmm->states[block]);
+	unsigned order = state_order(state);
+	return !(state & STATE_KIND) && order &&
+	       line_find(block_line(pmm, block), order) < BLOCK_PAGES;
+}
+
+bool block_is_whole(const struct pmm *pmm, uint32_t block)
+{
+	return class_now(pmm, block) == CLASS_FREE;
 }
 
 static enum block_class class_read(const struct pmm *pmm, uint32_t block)
@@ -70,101 +131,149 @@ static void summary_write(uint64_t *word, uint64_t bit, bool set)
 		atomic_and(word, ~bit);
 }
 
+/* A used block has room: a search that found none may be worth its while again. */
+static void arrived(struct pmm *pmm)
+{
+	atomic_write_relaxed(&pmm->arrivals, atomic_read_relaxed(&pmm->arrivals) + 1);
+}
+
 void block_update_class(struct pmm *pmm, uint32_t block)
 {
 	uint64_t bit = (uint64_t)1 << block % GROUP_BLOCKS;
-	enum block_class class;
+	enum block_class class = class_now(pmm, block);
+	if (class == class_read(pmm, block))
+		return;
 	do {
-		class = class_of(atomic_read_seq(&pmm->states[block]));
+		class = class_now(pmm, block);
 		summary_write(&pmm->summary_a[block / GROUP_BLOCKS], bit, class & 2);
 		summary_write(&pmm->summary_b[block / GROUP_BLOCKS], bit, class & 1);
-	} while (class_of(atomic_read_seq(&pmm->states[block])) != class ||
-		 class_read(pmm, block) != class);
+	} while (class_now(pmm, block) != class || class_read(pmm, block) != class);
 	if (class == CLASS_FREE && block < atomic_read_relaxed(&pmm->free_hint))
 		atomic_write_relaxed(&pmm->free_hint, block);
+	else if (class != CLASS_FULL)
+		arrived(pmm);
 }
 
-uint32_t block_add(struct pmm *pmm, uint32_t block, unsigned n)
+static void update_units(struct pmm *pmm, uint32_t block)
 {
-	uint32_t state = atomic_add(&pmm->states[block], STATE_COUNT(n));
-	if (class_of(state) != class_of(state - STATE_COUNT(n)))
-		block_update_class(pmm, block);
-	return state;
+	uint64_t *word = &pmm->summary_units[block / GROUP_BLOCKS];
+	uint64_t bit = (uint64_t)1 << block % GROUP_BLOCKS;
+	bool room = units_now(pmm, block);
+	if (!(atomic_read_seq(word) & bit) != room)
+		return;
+	do {
+		room = units_now(pmm, block);
+		summary_write(word, bit, room);
+	} while (units_now(pmm, block) != room || !(atomic_read_seq(word) & bit) == room);
 }
 
-uint32_t block_sub(struct pmm *pmm, uint32_t block, unsigned n)
+/* ---- owning ------------------------------------------------------------------------- */
+
+static bool suits(const struct pmm *pmm, uint32_t block, uint32_t state, enum block_want want)
 {
-	uint32_t state = atomic_sub(&pmm->states[block], STATE_COUNT(n));
-	if (class_of(state) != class_of(state + STATE_COUNT(n)))
-		block_update_class(pmm, block);
-	return state;
+	if (state & (STATE_OWNER | STATE_KIND) || state_order(state))
+		return false;
+	bool records = state & STATE_REC;
+	if (want == WANT_RECORDABLE)
+		return block_clear_bits(pmm, block) >= (records ? 1 : 2);
+	if ((want == WANT_RECORDS && !records) || (want == WANT_NO_RECORDS && records))
+		return false;
+	return !line_is_full(block_line(pmm, block));
 }
 
-bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, bool (*want)(uint32_t state))
+bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, enum block_want want)
 {
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	do {
-		if (state_owner(state) || (state & STATE_KIND) != STATE_NORMAL)
-			return false;
-		if (state_count(state) - 1 >= BLOCK_PAGES || (want && !want(state)))
+		if (!suits(pmm, block, state, want))
 			return false;
 	} while (!atomic_cas(&pmm->states[block], &state, state | id));
 	return true;
 }
 
-/* Is nothing in use but the record page? Context: inside a slot or with `shared`,
- * so that the map stands still. */
-static bool only_records(const struct pmm *pmm, uint32_t block, uint32_t state)
+bool block_claim_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order)
 {
-	if (!(state & STATE_REC))
-		return false;
-	if (likely(!(state & STATE_MIXED)))
-		return state_count(state) == BLOCK_PAGES - 1;
-	uint64_t usable[BLOCK_WORDS];
-	return state_count(state) + 1 == block_usable(pmm, block, usable);
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	do {
+		if ((state & ~STATE_HINT) != STATE_ORDER(order))
+			return false;
+	} while (!atomic_cas(&pmm->states[block], &state, state | id));
+	return true;
 }
 
-/* The owner takes the record page away. By B2 and B5 the line holds that one bit
- * and the unusable frames, else somebody wrote where he should not. */
+/* Is nothing in use but the record page and what is not usable? Context: inside a
+ * slot or with `shared`, so that the map stands still. */
+static bool only_format(const struct pmm *pmm, uint32_t block, uint32_t state)
+{
+	const uint64_t *line = block_line(pmm, block);
+	uint64_t usable[BLOCK_WORDS];
+	if (!(state & STATE_FORMAT))
+		return false;
+	if (unlikely(state & STATE_MIXED))
+		block_usable(pmm, block, usable);
+	unsigned record = state_record(state);
+	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+		uint64_t want = state & STATE_MIXED ? ~usable[i] : 0;
+		if ((state & STATE_REC) && i == record / 64)
+			want |= (uint64_t)1 << record % 64;
+		if (atomic_read_seq(&line[i]) != want)
+			return false;
+	}
+	return true;
+}
+
+/* The owner takes the format away and lets go. */
 static void dismantle(struct pmm *pmm, uint32_t block, uint32_t state)
 {
 	unsigned record = state_record(state);
-	uint64_t *line = block_line(pmm, block);
-	uint64_t usable[BLOCK_WORDS];
-	block_usable(pmm, block, usable);
-	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
-		uint64_t want = ~usable[i];
-		if (i == record / 64)
-			want |= (uint64_t)1 << record % 64;
-		if (atomic_read_seq(&line[i]) != want)
-			host_panic("pmm: block %u: bitmap and count disagree", block);
-	}
-	atomic_and(&line[record / 64], ~((uint64_t)1 << record % 64));
-	(void)atomic_and(&pmm->states[block], ~(STATE_REC | STATE_RECORD));
-	block_add(pmm, block, 1);
-}
-
-void block_release(struct pmm *pmm, uint32_t block, unsigned taken)
-{
-	uint32_t state = atomic_read_relaxed(&pmm->states[block]), after;
-	do {
-		if (only_records(pmm, block, state - STATE_COUNT(taken))) {
-			block_sub(pmm, block, taken);
-			dismantle(pmm, block, state);
-			taken = 0;
-			state = atomic_read_relaxed(&pmm->states[block]);
-		}
-		after = (state - STATE_COUNT(taken)) & ~STATE_OWNER;
-	} while (!atomic_cas(&pmm->states[block], &state, after));
-	if (class_of(after) != class_of(state))
-		block_update_class(pmm, block);
+	if (state & STATE_REC)
+		atomic_and(&block_line(pmm, block)[record / 64], ~((uint64_t)1 << record % 64));
+	atomic_write_relaxed(block_hint(pmm, block),
+			     (uint8_t)mem_min(block_clear_bits(pmm, block), HINT_MANY));
+	atomic_and(&pmm->states[block], ~(STATE_FORMAT | STATE_OWNER));
+	block_update_class(pmm, block);
 }
 
 void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id)
 {
-	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-	if (only_records(pmm, block, state) && block_claim(pmm, block, id, NULL))
-		block_release(pmm, block, 0); /* looks again */
+	uint32_t state = atomic_read_seq(&pmm->states[block]);
+	do {
+		if (state & (STATE_OWNER | STATE_KIND) || !only_format(pmm, block, state))
+			return;
+	} while (!atomic_cas(&pmm->states[block], &state, state | id));
+	if (only_format(pmm, block, state)) /* and stays so: B1 */
+		dismantle(pmm, block, state);
+	else
+		block_release(pmm, block);
+	if (state_order(state))
+		update_units(pmm, block);
+}
+
+void block_release(struct pmm *pmm, uint32_t block)
+{
+	uint32_t state = atomic_and(&pmm->states[block], ~STATE_OWNER);
+	/* Who frees in an owned block leaves the rest to the owner: look after letting go. */
+	if (only_format(pmm, block, state))
+		block_try_dismantle(pmm, block, state_owner(state));
+	else if (state_order(state))
+		update_units(pmm, block);
+	block_update_class(pmm, block);
+	if (class_of_hint(state_hint(state)) != CLASS_FULL)
+		arrived(pmm);
+}
+
+/* Bits may have been set plainly; as B3 asks, others see them before we look. */
+void block_emptied(struct pmm *pmm, uint32_t block)
+{
+	atomic_and(&pmm->states[block], ~STATE_HINT);
+	block_update_class(pmm, block);
+}
+
+void block_recount(struct pmm *pmm, uint32_t block)
+{
+	unsigned n = block_clear_bits(pmm, block);
+	atomic_write_relaxed(block_hint(pmm, block), (uint8_t)mem_min(n, HINT_MANY));
+	block_update_class(pmm, block);
 }
 
 bool block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigned n)
@@ -179,13 +288,21 @@ bool block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigne
 	}
 	if (record >= BLOCK_PAGES)
 		return false;
-	atomic_or(&line[record / 64], (uint64_t)1 << record % 64);
-	block_sub(pmm, block, 1);
 	uint64_t first = (uint64_t)block * BLOCK_PAGES;
 	uint64_t *records = paddr_to_ptr(dense_to_paddr(pmm, first + record));
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]), to;
+	unsigned order = state_order(state);
 	arch_clear_page(records);
+	for (unsigned i = 0; order && i < BLOCK_PAGES; i += 1u << order)
+		if (line[i / 64] >> i % 64 & 1)
+			records[i] = RECORD_ORDER(order);
 	records[record] = RECORD_PAGE;
-	atomic_or(&pmm->states[block], STATE_REC | record << STATE_RECORD_SHIFT);
+	atomic_or(&line[record / 64], (uint64_t)1 << record % 64);
+	do {
+		to = (state & ~STATE_FORMAT) | STATE_REC | record << STATE_RECORD_SHIFT;
+	} while (!atomic_cas(&pmm->states[block], &state, to));
+	if (order)
+		update_units(pmm, block);
 	return true;
 }
 
@@ -197,25 +314,17 @@ MEM_NORETURN void free_panic(struct pmm *pmm, uint64_t dense, const char *why)
 		   why);
 }
 
-void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask)
+/* Those of the bits of word w that a slot holds privately, read consistently; 0 if it
+ * is changing too fast to tell (or is the code that we interrupted). */
+static uint64_t held_bits(const struct pmm_slot *slot, uint64_t w)
 {
-	atomic_and(&pmm->lines[w], ~mask);
-	block_add(pmm, (uint32_t)(w / BLOCK_WORDS), bit_count(mask));
-}
-
-/* The bits of word w that `owner` holds privately, read consistently; 0 if it is
- * changing too fast to tell (or is the code that we interrupted). */
-static uint64_t held_bits(const struct pmm *pmm, unsigned owner, uint64_t w)
-{
-	const struct pmm_slot *slot = &pmm->slots[owner - 1];
-	uint64_t held = 0;
-	for (unsigned k = 0; k <= KIND_KERNEL; k++) {
+	for (unsigned k = 0; k < KIND_COUNT; k++) {
 		const struct private_word *p = &slot->word[k];
 		if (atomic_read_relaxed(&p->block) != w / BLOCK_WORDS)
 			continue;
 		for (unsigned tries = 0; tries < 8; tries++) {
 			uint32_t seq = atomic_read_acquire(&p->seq);
-			held = atomic_read_acquire(&p->rest[w % BLOCK_WORDS]);
+			uint64_t held = atomic_read_acquire(&p->rest[w % BLOCK_WORDS]);
 			if (atomic_read_acquire(&p->w) == w)
 				held |= atomic_read_acquire(&p->mask);
 			if (!(seq & 1) && atomic_read_relaxed(&p->seq) == seq &&
@@ -226,48 +335,127 @@ static uint64_t held_bits(const struct pmm *pmm, unsigned owner, uint64_t w)
 	return 0;
 }
 
-void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
+/* Frees into a block that has an owner, or is not one of single frames any more. */
+static __attribute__((noinline)) void check_free(struct pmm *pmm, uint64_t w, uint64_t mask,
+						 uint32_t state)
 {
-	block_free_words(pmm, slot, w, 1, mask);
+	uint64_t held = mask;
+	if (!(state & STATE_KIND))
+		held &= held_bits(&pmm->slots[state_owner(state) - 1], w);
+	if (unlikely(held))
+		free_panic(pmm, w * 64 + bit_lowest(held), "it is already free (cached)");
 }
 
-void block_free_words(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, unsigned n, uint64_t mask)
+/* A border was passed, or hardly anything is left in use. */
+static __attribute__((noinline)) void settle(struct pmm *pmm, struct pmm_slot *slot, uint32_t block)
+{
+	uint32_t state = atomic_read_seq(&pmm->states[block]);
+	if (slot && (state & STATE_FORMAT) && !state_owner(state))
+		block_try_dismantle(pmm, block, slot_id(pmm, slot));
+	block_update_class(pmm, block);
+}
+
+/* Who owns the block looks himself when he lets go. */
+void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block)
+{
+	if (state_owner(atomic_read_seq(&pmm->states[block])))
+		return;
+	if (slot && line_is_clear(block_line(pmm, block)))
+		block_try_dismantle(pmm, block, slot_id(pmm, slot));
+	update_units(pmm, block);
+}
+
+/* The caller has cleared bits by a locked operation, so that what it sees here is no
+ * older (B3). */
+static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint32_t block, unsigned n)
+{
+	uint8_t *hint = block_hint(pmm, block);
+	unsigned was = atomic_read_relaxed(hint), now = mem_min(was + n, HINT_MANY);
+	atomic_write_relaxed(hint, (uint8_t)now);
+	uint64_t any = line_any(block_line(pmm, block));
+	if (unlikely(class_of_hint(was) != class_of_hint(now) || !(any & (any - 1))))
+		settle(pmm, slot, block);
+}
+
+void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask)
+{
+	(void)atomic_and(&pmm->lines[w], ~mask);
+	freed(pmm, NULL, (uint32_t)(w / BLOCK_WORDS), bit_count(mask));
+}
+
+static __attribute__((noinline)) unsigned count_many(uint64_t mask)
+{
+	return bit_count(mask);
+}
+
+/* Subtracting clears bits that are all set, and tells of those that were not; in one
+ * instruction, which clearing them and asking what was there is not. */
+static inline void free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
 {
 	uint32_t block = (uint32_t)(w / BLOCK_WORDS);
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	if (unlikely(state & (STATE_OWNER | STATE_KIND)))
+		check_free(pmm, w, mask, state);
+	uint64_t old = atomic_sub(&pmm->lines[w], mask) + mask;
+	if (unlikely(~old & mask))
+		free_panic(pmm, w * 64 + bit_lowest(~old & mask), "it is already free");
+	freed(pmm, slot, block, likely(!(mask & (mask - 1))) ? 1 : count_many(mask));
+}
+
+void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
+{
+	free_bits(pmm, slot, w, mask);
+}
+
+void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot)
+{
+	unsigned n = slot->nqueue;
 	for (unsigned i = 0; i < n; i++) {
-		/* Only the owner can hold frames of the block in a private word. */
-		if (state_owner(state)) {
-			uint64_t held = held_bits(pmm, state_owner(state), w + i) & mask;
-			if (unlikely(held))
-				free_panic(pmm, (w + i) * 64 + bit_lowest(held),
-					   "it is already free (cached)");
-		}
-		uint64_t old = atomic_and(&pmm->lines[w + i], ~mask);
-		if (unlikely(~old & mask))
-			free_panic(pmm, (w + i) * 64 + bit_lowest(~old & mask),
-				   "it is already free");
+		struct free_word f = slot->queue[i];
+		atomic_write_relaxed(&slot->queue[i].mask, 0);
+		free_bits(pmm, slot, f.w, f.mask);
 	}
-	state = block_add(pmm, block, bit_count(mask) * n);
-	if (slot && (state & STATE_REC) && !state_owner(state))
-		block_try_dismantle(pmm, block, slot_id(pmm, slot));
+	slot->nqueue = 0;
 }
 
 /* ---- whole blocks ------------------------------------------------------------------ */
 
-bool block_take_whole(struct pmm *pmm, uint32_t block)
+bool block_claim_free(struct pmm *pmm, uint32_t block, unsigned id)
 {
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	do {
-		if (state != STATE_COUNT(BLOCK_PAGES))
+		if (state & ~STATE_HINT)
 			return false;
-	} while (!atomic_cas(&pmm->states[block], &state, STATE_HUGE));
+	} while (!atomic_cas(&pmm->states[block], &state, state | id));
+	__builtin_prefetch(block_line(pmm, block), 1);
+	return true;
+}
+
+/* B4: does it turn out to be wholly free? */
+static bool keep_free(struct pmm *pmm, uint32_t block)
+{
+	if (likely(line_is_clear(block_line(pmm, block))))
+		return true;
+	block_release(pmm, block);
+	return false;
+}
+
+bool block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order)
+{
+	if (!block_claim_free(pmm, block, id) || !keep_free(pmm, block))
+		return false;
+	atomic_or(&pmm->states[block], STATE_ORDER(order));
+	return true;
+}
+
+bool block_fill_whole(struct pmm *pmm, uint32_t block, uint32_t to)
+{
 	uint64_t *line = block_line(pmm, block);
-	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
-		if (unlikely(atomic_read_relaxed(&line[i])))
-			host_panic("pmm: block %u: bitmap and count disagree", block);
+	if (!keep_free(pmm, block))
+		return false;
+	for (unsigned i = 0; i < BLOCK_WORDS; i++)
 		atomic_write_relaxed(&line[i], ALL_ONES);
-	}
+	atomic_write_release(&pmm->states[block], to);
 	return true;
 }
 
@@ -280,7 +468,7 @@ bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind)
 	for (unsigned i = 0; i < BLOCK_WORDS; i++)
 		atomic_write_relaxed(&line[i], 0);
 	/* Nobody but its one user or owner may touch it: no compare-and-swap. */
-	atomic_write_release(&pmm->states[block], STATE_COUNT(BLOCK_PAGES));
+	atomic_write_release(&pmm->states[block], STATE_HINT);
 	return true;
 }
 
@@ -295,46 +483,45 @@ void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool w
 		atomic_and(&pmm->summary_a[group], ~blocks);
 	}
 	/* As B3 asks: look again, and repair one by one what has moved on. */
-	for (; blocks; blocks &= blocks - 1) {
-		uint32_t block = group * GROUP_BLOCKS + bit_lowest(blocks);
-		if (class_of(atomic_read_seq(&pmm->states[block])) != class_read(pmm, block))
-			block_update_class(pmm, block);
-	}
+	for (; blocks; blocks &= blocks - 1)
+		block_update_class(pmm, group * GROUP_BLOCKS + bit_lowest(blocks));
 }
 
 /* ---- searching ----------------------------------------------------------------------- */
 
-unsigned line_find(const uint64_t *line, unsigned order)
+uint64_t line_runs(const uint64_t *word, unsigned order)
 {
 	/* Bits at which an aligned run of 2^order may start, order 0..5. */
 	static const uint64_t starts[] = {
 	    ALL_ONES,           0x5555555555555555, 0x1111111111111111,
 	    0x0101010101010101, 0x0001000100010001, 0x0000000100000001,
 	};
+	uint64_t clear = ~atomic_read_relaxed(word);
 	if (order >= 6) {
-		unsigned words = 1u << (order - 6);
-		for (unsigned i = 0; i < BLOCK_WORDS; i += words) {
-			uint64_t used = 0;
-			for (unsigned k = 0; k < words; k++)
-				used |= atomic_read_relaxed(&line[i + k]);
-			if (!used)
-				return i * 64;
-		}
-		return BLOCK_PAGES;
+		for (unsigned k = 1; k < 1u << (order - 6); k++)
+			clear &= ~atomic_read_relaxed(&word[k]);
+		return clear == ALL_ONES;
 	}
-	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
-		uint64_t clear = ~atomic_read_relaxed(&line[i]);
-		for (unsigned k = 0; k < order; k++)
-			clear &= clear >> (1u << k);
-		clear &= starts[order]; /* also drops what the shifts pulled in from above */
-		if (clear)
-			return i * 64 + bit_lowest(clear);
+	for (unsigned k = 0; k < order; k++)
+		clear &= clear >> (1u << k);
+	return clear & starts[order]; /* also drops what the shifts pulled in from above */
+}
+
+unsigned line_find(const uint64_t *line, unsigned order)
+{
+	unsigned words = order < 6 ? 1 : 1u << (order - 6);
+	for (unsigned i = 0; i < BLOCK_WORDS; i += words) {
+		uint64_t runs = line_runs(&line[i], order);
+		if (runs)
+			return i * 64 + bit_lowest(runs);
 	}
 	return BLOCK_PAGES;
 }
 
 static uint64_t class_bits(const struct pmm *pmm, uint32_t group, enum block_class class)
 {
+	if (class == CLASS_UNITS)
+		return atomic_read_relaxed(&pmm->summary_units[group]);
 	uint64_t a = atomic_read_relaxed(&pmm->summary_a[group]);
 	uint64_t b = atomic_read_relaxed(&pmm->summary_b[group]);
 	return (class & 2 ? a : ~a) & (class & 1 ? b : ~b);

@@ -1,55 +1,60 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A model of a block (block.c): four frames, two CPUs that take what is free in
- * it, take it whole, and give frames back one by one.
+ * A model of a block (block.c): three frames, two CPUs that take what is free in
+ * it, take it whole, and give frames back one by one; one may keep the last.
  *
- * The bitmap is one word, the state (owner, whole, count) another; each changes
- * in one step, the two summary bits one at a time. A frame's `user` is what its
- * real users would see.
+ * The bitmap is one word, the state (owner, whole) another; each changes in one
+ * step. The hint is read and written in two, so that a change may be lost, and the
+ * two summary bits are written one at a time. A frame's `user` is what its real
+ * users would see. Memory is sequentially consistent here: that bits are seen
+ * before their writer looks at the class is the locked operation in between.
  *
- * Checked: no frame has two users (B1, B4); at rest the count is that of the
- * clear bits (B2) and the class that of the count (B3).
- * Mutations: NO_OWNER RELEASE_FIRST NO_SECOND_LOOK ADD_FIRST
+ * Checked: no frame has two users (B1, B4); at rest the class says free if and only
+ * if all bits are clear (B3), whatever became of the hint.
+ * Mutations: NO_OWNER NO_CHECK NO_SECOND_LOOK LOOK_FIRST TRUST_HINT
  */
-#define FRAMES 4
-#define ALL    15
+#define FRAMES 3
+#define ALL    7
 
 byte bits;                /* 1: in use */
 byte owner;               /* 0: nobody */
 bool whole;
-short count = FRAMES;
+byte hint = FRAMES;       /* about how many are free */
 bool a = true, b = false; /* class free */
 
 byte user[FRAMES];        /* not part of the allocator */
 byte done;
 
-#define A_OF(c) ((c) >= 3 && (c) <= FRAMES)
-#define B_OF(c) ((c) >= 1 && (c) <= 3)
-#define CROSSES(c, d) (A_OF(c) != A_OF(d) || B_OF(c) != B_OF(d))
+#ifdef TRUST_HINT
+#define IS_FREE (!whole && hint == FRAMES)
+#else
+#define IS_FREE (!whole && bits == 0)
+#endif
+
+/* The class that block and hint call for: free 10, sparse 11, half 01, full 00. */
+inline look()
+{
+	atomic {
+		na = IS_FREE || (!whole && hint >= 2);
+		nb = !IS_FREE && !whole && hint >= 1
+	}
+}
 
 inline update_class()
 {
+	look();
 	do
 	:: true ->
-		c = count;
-		a = A_OF(c);
-		b = B_OF(c);
+		if
+		:: a == na && b == nb -> break
+		:: else
+		fi;
+		a = na;
+		b = nb;
 #ifdef NO_SECOND_LOOK
 		break
 #else
-		d = count;
-		if
-		:: CROSSES(c, d) -> skip
-		:: else ->
-			if
-			:: a != A_OF(c) -> skip
-			:: else ->
-				if
-				:: b != B_OF(c) -> skip
-				:: else -> break
-				fi
-			fi
-		fi
+		look()
 #endif
 	od
 }
@@ -65,24 +70,17 @@ inline take_all()
 	atomic { /* one exchange of the word */
 		got = ALL & ~bits;
 		bits = ALL;
-		taken = 0;
 		f = 0;
 		do
-		:: f < FRAMES && (got >> f & 1) -> use(f); taken++; f++
+		:: f < FRAMES && (got >> f & 1) -> use(f); f++
 		:: f < FRAMES && !(got >> f & 1) -> f++
 		:: f == FRAMES -> break
 		od
 	};
-#ifdef RELEASE_FIRST
+	hint = 0;
+	update_class();
 	owner = 0;
-	atomic { c = count; count = count - taken; d = count };
-#else
-	atomic { c = count; count = count - taken; d = count; owner = 0 };
-#endif
-	if
-	:: CROSSES(c, d) -> update_class()
-	:: else
-	fi
+	update_class()
 }
 
 inline give_back()
@@ -91,17 +89,21 @@ inline give_back()
 	do
 	:: f == FRAMES -> break
 	:: f < FRAMES && !(got >> f & 1) -> f++
+	:: f == FRAMES - 1 && (got >> f & 1) && round == 2 -> f++ /* kept */
 	:: f < FRAMES && (got >> f & 1) ->
 		assert(user[f] == _pid + 1);
-#ifdef ADD_FIRST
-		atomic { c = count; count++; d = count };
-		atomic { user[f] = 0; bits = bits & ~(1 << f) };
-#else
-		atomic { user[f] = 0; bits = bits & ~(1 << f) };
-		atomic { c = count; count++; d = count };
+#ifdef LOOK_FIRST
+		rest = bits & ~(1 << f);
 #endif
+		atomic { user[f] = 0; bits = bits & ~(1 << f) };
+		h = hint;
+		hint = (h < FRAMES -> h + 1 : h);
+#ifndef LOOK_FIRST
+		rest = bits;
+#endif
+		/* A border of the hint, or nothing in use. */
 		if
-		:: CROSSES(c, d) -> update_class()
+		:: rest == 0 || h < 2 -> update_class()
 		:: else
 		fi;
 		f++
@@ -110,8 +112,8 @@ inline give_back()
 
 active [2] proctype cpu()
 {
-	byte got, taken, f, round;
-	short c, d;
+	byte got, f, round, h, rest;
+	bool na, nb;
 	do
 	:: round == 2 -> break
 	:: round < 2 ->
@@ -119,22 +121,30 @@ active [2] proctype cpu()
 		if
 		:: atomic {
 #ifdef NO_OWNER
-			!whole && count > 0
+			!whole && bits != ALL
 #else
-			owner == 0 && !whole && count > 0 -> owner = _pid + 1
+			owner == 0 && !whole && bits != ALL -> owner = _pid + 1
 #endif
 		   };
 			take_all();
 			give_back()
-		:: atomic { owner == 0 && !whole && count == FRAMES -> whole = true; count = 0 };
-			assert(bits == 0);
-			bits = ALL;
-			atomic { use(0); use(1); use(2); use(3) };
-			update_class();
-			atomic { user[0] = 0; user[1] = 0; user[2] = 0; user[3] = 0 };
-			bits = 0;
-			atomic { whole = false; count = FRAMES };
-			update_class()
+		:: atomic { owner == 0 && !whole && a && !b -> owner = _pid + 1 };
+			if
+#ifdef NO_CHECK
+			:: true ->
+#else
+			:: bits == 0 ->
+#endif
+				atomic { use(0); use(1); use(2); bits = ALL };
+				atomic { whole = true; hint = 0; owner = 0 };
+				update_class();
+				atomic { user[0] = 0; user[1] = 0; user[2] = 0; bits = 0 };
+				atomic { whole = false; hint = FRAMES };
+				update_class()
+#ifndef NO_CHECK
+			:: else -> owner = 0; update_class()
+#endif
+			fi
 		:: true -> skip
 		fi
 	od;
@@ -144,7 +154,6 @@ active [2] proctype cpu()
 active proctype at_rest()
 {
 	done == 2;
-	assert(owner == 0 && !whole && bits == 0);
-	assert(count == FRAMES);
-	assert(a == A_OF(count) && b == B_OF(count))
+	assert(owner == 0 && !whole);
+	assert((a && !b) == (bits == 0))
 }

@@ -2,29 +2,13 @@
 /* Statistics, and the validator: every structure against every other. */
 #include "pmm/internal.h"
 
-#define COUNT_SPAN 1024u /* counts of owned blocks are right modulo this */
-
-/* Frames that the owner of a block has taken and not subtracted yet. */
-static unsigned taken_of(const struct pmm *pmm, uint32_t block, uint32_t state)
-{
-	const struct pmm_slot *slot = &pmm->slots[state_owner(state) - 1];
-	unsigned taken = 0;
-	for (unsigned k = 0; k < KIND_COUNT; k++)
-		if (atomic_read_relaxed(&slot->word[k].block) == block)
-			taken += atomic_read_relaxed(&slot->word[k].taken);
-	return taken;
-}
-
 static void sum_blocks(const struct pmm *pmm, struct pmm_stats *stats)
 {
 	uint32_t nblocks = ready_blocks(pmm);
 	for (uint32_t block = 0; block < nblocks; block++) {
 		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-		unsigned count = state_count(state);
-		if (unlikely(state_owner(state)))
-			count = (count - taken_of(pmm, block, state)) % COUNT_SPAN;
-		stats->free += count <= BLOCK_PAGES ? count : 0;
-		stats->free_huge += count == BLOCK_PAGES;
+		stats->free += state & STATE_KIND ? 0 : block_clear_bits(pmm, block);
+		stats->free_huge += block_is_whole(pmm, block);
 		stats->records += (state & STATE_REC) != 0;
 	}
 }
@@ -62,15 +46,6 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 		host_log(HOST_LOG_ERROR, "pmm: " __VA_ARGS__);                                     \
 		return false;                                                                      \
 	} while (0)
-
-static enum block_class expected_class(unsigned count)
-{
-	if (count < ROOM_MIN || count > BLOCK_PAGES)
-		return CLASS_FULL;
-	if (count == BLOCK_PAGES)
-		return CLASS_FREE;
-	return count <= BLOCK_PAGES / 2 ? CLASS_HALF : CLASS_SPARSE;
-}
 
 /* Is the frame free in some slot although its bit is set? */
 static unsigned held_by_slots(const struct pmm *pmm, uint64_t d)
@@ -113,6 +88,57 @@ static bool check_records(const struct pmm *pmm, uint32_t block, uint32_t state)
 	return true;
 }
 
+/* What the summaries say of a block (B3); what follows the hint may be off. */
+static bool check_summaries(const struct pmm *pmm, uint32_t block)
+{
+	uint32_t state = pmm->states[block];
+	uint64_t bit = (uint64_t)1 << block % GROUP_BLOCKS;
+	unsigned class = !!(pmm->summary_a[block / GROUP_BLOCKS] & bit) * 2 +
+			 !!(pmm->summary_b[block / GROUP_BLOCKS] & bit);
+	if (block_is_whole(pmm, block) != (class == CLASS_FREE))
+		BAD("block %u: class %u with %u clear bits", block, class,
+		    block_clear_bits(pmm, block));
+	if (((state & STATE_KIND) || state_order(state)) && class != CLASS_FULL)
+		BAD("block %u: class %u with state 0x%x", block, class, state);
+	unsigned order = state_order(state);
+	bool room = order && line_find(block_line(pmm, block), order) < BLOCK_PAGES;
+	if (room != !!(pmm->summary_units[block / GROUP_BLOCKS] & bit))
+		BAD("block %u: state 0x%x, units %s", block, state, room ? "missing" : "too many");
+	return true;
+}
+
+static unsigned cached_units(const struct pmm *pmm, uint64_t d, unsigned order)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i <= pmm->ncpus; i++)
+		for (unsigned k = 0; k < pmm->slots[i].nunit[order - 1]; k++)
+			n += pmm->slots[i].unit[order - 1][k] == d >> order;
+	return n;
+}
+
+/* A block of an order: whole units, no unusable frame (B6). */
+static bool check_units(const struct pmm *pmm, uint32_t block)
+{
+	uint32_t state = pmm->states[block];
+	unsigned order = state_order(state), set = 0;
+	if (state_owner(state) || order > UNIT_ORDERS || (state & (STATE_MIXED | STATE_KIND)))
+		BAD("block %u: state 0x%x with an order", block, state);
+	for (unsigned i = 0; i < BLOCK_PAGES; i++) {
+		set += block_line(pmm, block)[i / 64] >> i % 64 & 1;
+		if ((i + 1) % (1u << order))
+			continue;
+		uint64_t d = ((uint64_t)block * BLOCK_PAGES + i) >> order << order;
+		bool first = block_line(pmm, block)[d % BLOCK_PAGES / 64] >> d % 64 & 1;
+		unsigned cached = first ? 0 : cached_units(pmm, d, order);
+		if (cached > 1 || (set && set + cached != 1u << order))
+			BAD("block %u frame %u: a part of a unit of order %u", block, i, order);
+		set = 0;
+	}
+	if (line_is_clear(block_line(pmm, block)))
+		BAD("block %u: of order %u with nothing in it", block, order);
+	return true;
+}
+
 static bool check_block(const struct pmm *pmm, uint32_t block)
 {
 	uint32_t state = pmm->states[block];
@@ -127,21 +153,14 @@ static bool check_block(const struct pmm *pmm, uint32_t block)
 		if (!ok && !(line[i / 64] >> i % 64 & 1))
 			BAD("block %u frame %u: free, but not usable", block, i);
 	}
-	unsigned taken = state_owner(state) ? taken_of(pmm, block, state) : 0;
-	if ((state_count(state) - taken) % COUNT_SPAN != BLOCK_PAGES - used)
-		BAD("block %u: count %u - %u, clear bits %u", block, state_count(state), taken,
-		    BLOCK_PAGES - used);
 	if (usable == 0 && (state & STATE_KIND) != STATE_ABSENT)
 		BAD("block %u: no usable frame, but not absent", block);
 	if ((usable && usable < BLOCK_PAGES) != !!(state & STATE_MIXED))
 		BAD("block %u: %u usable frames, state 0x%x", block, usable, state);
-	uint64_t bit = (uint64_t)1 << block % GROUP_BLOCKS;
-	unsigned class = !!(pmm->summary_a[block / GROUP_BLOCKS] & bit) * 2 +
-			 !!(pmm->summary_b[block / GROUP_BLOCKS] & bit);
-	if (class != expected_class(state_count(state)))
-		BAD("block %u: class %u with count %u", block, class, state_count(state));
-	if ((state & STATE_KIND) != STATE_NORMAL && (used != BLOCK_PAGES || (state & STATE_REC)))
-		BAD("block %u: state 0x%x with clear bits or records", block, state);
+	if (!check_summaries(pmm, block) || (state_order(state) && !check_units(pmm, block)))
+		return false;
+	if ((state & STATE_KIND) && (used != BLOCK_PAGES || (state & STATE_FORMAT)))
+		BAD("block %u: state 0x%x with clear bits or a format", block, state);
 	if (state_owner(state)) {
 		if (state_owner(state) > pmm->ncpus + 1)
 			BAD("block %u: owner %u", block, state_owner(state));
@@ -150,7 +169,7 @@ static bool check_block(const struct pmm *pmm, uint32_t block)
 		for (unsigned k = 0; k < KIND_COUNT; k++)
 			n += slot->word[k].block == block;
 		for (unsigned i = 0; i < slot->nhuge; i++)
-			n += slot->huge[i].block == block;
+			n += huge_block(slot->huge[i]) == block;
 		if (n != 1)
 			BAD("block %u: its owner knows it %u times", block, n);
 	}
@@ -180,6 +199,13 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 		    state_owner(pmm->states[p->block]) != slot_id(pmm, slot))
 			BAD("slot %u: block %u is not its own", index, p->block);
 	}
+	for (unsigned order = 1; order <= UNIT_ORDERS; order++)
+		for (unsigned i = 0; i < slot->nunit[order - 1]; i++) {
+			uint64_t d = (uint64_t)slot->unit[order - 1][i] << order;
+			if (state_order(pmm->states[d / BLOCK_PAGES]) != order ||
+			    (pmm->lines[d / 64] >> d % 64 & 1))
+				BAD("slot %u: a unit of order %u is not cached", index, order);
+		}
 	if (slot->nqueue > QUEUE_WORDS || slot->npool > POOL_FRAMES || slot->nhuge > HUGE_CACHED)
 		BAD("slot %u: counts %u %u %u", index, slot->nqueue, slot->npool, slot->nhuge);
 	for (unsigned i = 0; i <= slot->nqueue; i++) {
@@ -189,8 +215,10 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 			    (unsigned long long)f->w);
 	}
 	for (unsigned i = 0; i < slot->nhuge; i++)
-		if (pmm->states[slot->huge[i].block] != (STATE_CACHED | slot_id(pmm, slot)))
-			BAD("slot %u: block %u is not cached by it", index, slot->huge[i].block);
+		if ((pmm->states[huge_block(slot->huge[i])] & ~STATE_HINT) !=
+		    (STATE_CACHED | slot_id(pmm, slot)))
+			BAD("slot %u: block %u is not cached by it", index,
+			    huge_block(slot->huge[i]));
 	return true;
 }
 

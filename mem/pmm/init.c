@@ -11,7 +11,7 @@
  * Metadata is one piece of the highest usable region that can hold it: low
  * memory stays whole for devices that need it.
  *
- *      struct pmm | slots | segments | map | summary a, b | states | lines
+ *      struct pmm | slots | segments | map | summaries | states | lines
  *
  * The frontier. Setting up a terabyte must not touch 35 MB of bitmap. Blocks at
  * and above the frontier (`ready`) are virgin: nothing of them is written and
@@ -69,7 +69,8 @@ static unsigned make_segments(const struct memmap *map, struct segment *out, uin
 
 /* Byte offsets of the parts of the metadata. */
 struct layout {
-	uint64_t slots, segments, regions, summary_a, summary_b, states, lines, bytes;
+	uint64_t slots, segments, regions, summary_a, summary_b, summary_units, states, lines,
+	    bytes;
 	size_t nregions;
 	unsigned nsegments;
 	uint64_t nblocks;
@@ -95,6 +96,7 @@ static void plan(const struct memmap *map, unsigned ncpus, struct layout *l)
 	l->regions = place(&at, l->nregions * sizeof(struct memmap_region));
 	l->summary_a = place(&at, ngroups * sizeof(uint64_t));
 	l->summary_b = place(&at, ngroups * sizeof(uint64_t));
+	l->summary_units = place(&at, ngroups * sizeof(uint64_t));
 	l->states = place(&at, l->nblocks * sizeof(uint32_t));
 	l->lines = place(&at, l->nblocks * BLOCK_WORDS * sizeof(uint64_t));
 	l->bytes = align_up(at, PAGE_SIZE);
@@ -114,6 +116,7 @@ static void init_slot(struct pmm_slot *slot)
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
 		slot->word[k].block = BLOCK_NONE;
 		slot->word[k].w = WORD_NONE;
+		slot->word[k].seen = ~0u;
 	}
 	slot->freed.w = WORD_NONE;
 }
@@ -137,6 +140,18 @@ static void count_usable(struct pmm *pmm)
 		}
 	}
 	pmm->total = pmm->virgin_free;
+}
+
+/* At most a sixteenth of memory waits in all CPUs' stacks as whole blocks, and a
+ * sixteenth as units. */
+static void size_stacks(struct pmm *pmm)
+{
+	uint64_t share = pmm->nblocks / (32 * pmm->ncpus);
+	pmm->huge_batch = (uint32_t)mem_max(mem_min(share, HUGE_BATCH), 1u);
+	share = pmm->nblocks * BLOCK_PAGES / (32 * UNIT_ORDERS * pmm->ncpus);
+	for (unsigned order = 1; order <= UNIT_ORDERS; order++)
+		pmm->unit_batch[order - 1] =
+		    (uint8_t)mem_max(mem_min(share >> order, UNIT_CACHED / 2), 1u);
 }
 
 mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
@@ -168,6 +183,7 @@ mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
 	pmm->map.count = map->count;
 	pmm->summary_a = (void *)(base + l.summary_a);
 	pmm->summary_b = (void *)(base + l.summary_b);
+	pmm->summary_units = (void *)(base + l.summary_units);
 	pmm->states = (void *)(base + l.states);
 	pmm->lines = (void *)(base + l.lines);
 	pmm->metadata_bytes = l.bytes;
@@ -179,6 +195,7 @@ mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
 		init_slot(&pmm->slots[i]);
 	shared_slot(pmm)->revoked = 0;
 	count_usable(pmm);
+	size_stacks(pmm);
 	*out = pmm;
 	return MEM_OK;
 }
@@ -221,7 +238,7 @@ static void init_block(struct pmm *pmm, uint32_t block)
 	unsigned count = block_usable(pmm, block, line);
 	for (unsigned i = 0; i < BLOCK_WORDS; i++)
 		line[i] = ~line[i];
-	uint32_t state = STATE_COUNT(count);
+	uint32_t state = mem_min(count, HINT_MANY) << STATE_HINT_SHIFT;
 	if (count == 0)
 		state |= STATE_ABSENT;
 	else if (count < BLOCK_PAGES)
@@ -268,6 +285,7 @@ bool frontier_extend(struct pmm *pmm, bool locked)
 		say_reached(pmm, from * BLOCK_PAGES, to * BLOCK_PAGES);
 		pmm->summary_a[from / GROUP_BLOCKS] = 0;
 		pmm->summary_b[from / GROUP_BLOCKS] = 0;
+		pmm->summary_units[from / GROUP_BLOCKS] = 0;
 		for (uint64_t block = from; block < to; block++)
 			init_block(pmm, (uint32_t)block);
 		atomic_write_release(&pmm->ready, to * BLOCK_PAGES);

@@ -28,43 +28,55 @@
 
 /* ---- block state ------------------------------------------------------------
  *
- *  31      22 21 20       12  11  10   9    8 7    6    0
- * | free count |- | record  | REC | -|MIXED| kind | owner |
+ *  31  24 23 21 20      12  11  10    9 8  7   0
+ * | hint |  -  | record  | REC|MIXED| kind|owner|       REC: a frame holds records
+ *              |    -|order                             else: 0, or 1..8
  *
- * The count stands on top so that a taker that subtracts before the freer has
- * added borrows from nothing. */
-#define STATE_OWNER        0x7fu
-#define STATE_KIND         (3u << 7)
-#define STATE_NORMAL       (0u << 7)  /* single frames and small orders */
-#define STATE_HUGE         (1u << 7)  /* allocated whole */
-#define STATE_CACHED       (2u << 7)  /* whole and free, held by the owner */
-#define STATE_ABSENT       (3u << 7)  /* no usable frame */
-#define STATE_MIXED        (1u << 9)  /* some frames are not usable: ask the map */
+ * All but the hint changes by compare-and-swap, or by the owner. The hint, about how
+ * many frames are free, is a byte of its own that anybody writes plainly: it may be
+ * wrong where two did so at once. */
+#define STATE_OWNER        0xffu
+#define STATE_KIND         (3u << 8)
+#define STATE_NORMAL       (0u << 8)  /* single frames and small orders */
+#define STATE_HUGE         (1u << 8)  /* allocated whole */
+#define STATE_CACHED       (2u << 8)  /* whole and free, held by the owner */
+#define STATE_ABSENT       (3u << 8)  /* no usable frame */
+#define STATE_MIXED        (1u << 10) /* some frames are not usable: ask the map */
 #define STATE_REC          (1u << 11) /* one frame holds the records */
 #define STATE_RECORD_SHIFT 12
 #define STATE_RECORD       (0x1ffu << STATE_RECORD_SHIFT)
-#define STATE_COUNT_SHIFT  22
-#define STATE_COUNT(n)     ((uint32_t)(n) << STATE_COUNT_SHIFT)
+#define STATE_FORMAT       (STATE_REC | STATE_RECORD)
+#define STATE_ORDER(n)     ((uint32_t)(n) << STATE_RECORD_SHIFT)
+#define STATE_HINT_SHIFT   24
+#define STATE_HINT         (0xffu << STATE_HINT_SHIFT)
+#define HINT_MANY          255u /* and more */
 
 static inline unsigned state_owner(uint32_t state)
 {
 	return state & STATE_OWNER;
 }
-static inline unsigned state_count(uint32_t state)
-{
-	return state >> STATE_COUNT_SHIFT;
-}
 static inline unsigned state_record(uint32_t state)
 {
 	return (state & STATE_RECORD) >> STATE_RECORD_SHIFT;
 }
+/* The order of all that is allocated in a block: 0 where single frames are, or
+ * anything, with records. */
+static inline unsigned state_order(uint32_t state)
+{
+	return state & STATE_REC ? 0 : state_record(state);
+}
+static inline unsigned state_hint(uint32_t state)
+{
+	return state >> STATE_HINT_SHIFT;
+}
 
 /* ---- classes: two summary bits per block, a Gray code -------------------------- */
 enum block_class {
-	CLASS_FULL = 0,   /* a=0 b=0: (nearly) nothing free, or claimed whole, or absent */
+	CLASS_FULL = 0,   /* a=0 b=0: (nearly) nothing free, claimed whole, absent, of an order */
 	CLASS_HALF = 1,   /* a=0 b=1: at least half full, with room */
 	CLASS_SPARSE = 3, /* a=1 b=1: less than half full */
 	CLASS_FREE = 2,   /* a=1 b=0: wholly free */
+	CLASS_UNITS = 4,  /* not in a and b: an order's block with room */
 };
 
 #define ROOM_MIN 16u /* fewer free frames do not count */
@@ -75,7 +87,6 @@ enum block_class {
 enum {
 	KIND_USER,   /* blocks with frame records */
 	KIND_KERNEL, /* blocks without */
-	KIND_MULTI,  /* orders 1..8: blocks with records; no private word */
 	KIND_COUNT
 };
 
@@ -90,8 +101,8 @@ struct private_word {
 	paddr_t block_base;
 	uint32_t seq;
 	uint32_t block; /* or BLOCK_NONE */
-	uint32_t taken; /* frames taken, not subtracted from the block's count yet */
 	uint32_t hint;  /* where to look for the next block */
+	uint32_t seen;  /* pmm->arrivals when a search for used blocks last found none */
 	uint64_t rest[BLOCK_WORDS];
 } MEM_CACHE_ALIGNED;
 
@@ -100,15 +111,12 @@ struct free_word {
 	uint64_t mask;
 };
 
-struct huge_entry {
-	uint32_t block;
-	uint32_t number; /* physical address / 2 MiB */
-};
-
-#define QUEUE_WORDS 64u
+#define QUEUE_WORDS 40u
 #define POOL_FRAMES 32u
-#define HUGE_CACHED 8u
-#define HUGE_BATCH  4u /* given back, or taken, at once */
+#define UNIT_ORDERS 8u  /* orders 1..8: blocks of one order each, see unit.c */
+#define UNIT_CACHED 16u /* units of an order, at most */
+#define HUGE_CACHED 24u
+#define HUGE_BATCH  12u /* given back, or taken, at once; less where there is little */
 
 #define SLOT_REVOKED 1u /* a rare operation has taken the slot over */
 #define SLOT_NEW     2u /* never used: nothing to take over */
@@ -119,12 +127,15 @@ struct pmm_slot {
 	uint8_t npool;
 	uint8_t nhuge;
 	uint32_t nqueue;
-	struct free_word freed; /* frees of the newest word */
+	uint8_t nunit[UNIT_ORDERS]; /* cached units of order i + 1, below */
+	struct free_word freed;     /* frees of the newest word */
 	struct private_word word[KIND_COUNT];
-	struct huge_entry huge[HUGE_CACHED];
-	struct free_word queue[QUEUE_WORDS]; /* frees of words before that */
-	paddr_t pool[POOL_FRAMES];           /* cleared frames with records */
-} __attribute__((aligned(2048)));            /* a shift finds it */
+	uint32_t unit_hint[UNIT_ORDERS];
+	uint32_t unit[UNIT_ORDERS][UNIT_CACHED]; /* dense number >> order */
+	uint64_t huge[HUGE_CACHED];              /* block | physical address / 2 MiB << 32 */
+	struct free_word queue[QUEUE_WORDS];     /* frees of words before that */
+	paddr_t pool[POOL_FRAMES];               /* cleared frames with records */
+} __attribute__((aligned(2048)));                /* a shift finds it */
 
 struct segment {
 	pfn_t first;     /* multiple of 512 */
@@ -145,11 +156,16 @@ struct pmm {
 	unsigned nsegments;
 	unsigned ncpus;
 	uint64_t *summary_a, *summary_b;
+	uint64_t *summary_units; /* blocks of an order 1..8 that have room and no owner */
 	uint64_t nblocks;
 	struct mem_lock rare;   /* MEM_RANK_PMM: one rare operation at a time */
 	struct mem_lock shared; /* MEM_RANK_PMM_SLOT: shared slot, frontier, map */
 	uint32_t free_hint;     /* no wholly free block is likely below */
+	uint32_t arrivals;      /* changes when a used block has room again */
+	uint32_t huge_batch;
+	uint8_t unit_batch[UNIT_ORDERS]; /* taken, or given back, at once; half of what waits */
 	/* Under `shared`: */
+	bool frozen; /* nobody holds or owns anything */
 	struct memmap map;
 	uint64_t total;       /* usable frames */
 	uint64_t virgin_free; /* usable frames above the frontier */
@@ -197,6 +213,12 @@ static inline paddr_t dense_to_paddr(const struct pmm *pmm, uint64_t dense)
 	return pfn_to_paddr(dense_to_pfn(pmm, dense));
 }
 
+/* The hint of a block is the top byte of its state. */
+static inline uint8_t *block_hint(const struct pmm *pmm, uint32_t block)
+{
+	return (uint8_t *)&pmm->states[block] + STATE_HINT_SHIFT / 8;
+}
+
 static inline uint64_t *block_line(const struct pmm *pmm, uint32_t block)
 {
 	return &pmm->lines[(uint64_t)block * BLOCK_WORDS];
@@ -225,6 +247,21 @@ static inline bool may_wait(unsigned flags)
 	return !(flags & PMM_ATOMIC) && host_irq_enabled() && !host_in_interrupt();
 }
 
+/* A whole block in a slot's stack, in one word: it is read again soon after it was
+ * written. */
+static inline uint64_t huge_entry(uint32_t block, paddr_t pa)
+{
+	return block | pa >> HUGE_SHIFT << 32;
+}
+static inline uint32_t huge_block(uint64_t entry)
+{
+	return (uint32_t)entry;
+}
+static inline paddr_t huge_paddr(uint64_t entry)
+{
+	return entry >> 32 << HUGE_SHIFT;
+}
+
 /* ---- records: 8 bytes per frame, in a frame of the block itself ----------------- */
 /*
  *  63            27 26  22 21      2 1  0
@@ -250,43 +287,81 @@ static inline uint64_t *frame_record(paddr_t pa, uint32_t state)
 
 /* ---- block.c ------------------------------------------------------------------------ */
 
-uint32_t block_add(struct pmm *pmm, uint32_t block, unsigned n); /* freed n: new state */
-uint32_t block_sub(struct pmm *pmm, uint32_t block, unsigned n); /* took n */
+/* What a block must be for whom it is claimed: NORMAL, unowned, not full, of no order,
+ * and ... */
+enum block_want {
+	WANT_ANY,
+	WANT_RECORDS,    /* ... with records */
+	WANT_NO_RECORDS, /* ... without */
+	WANT_RECORDABLE, /* ... with records, or room for them and one more */
+};
+bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, enum block_want want);
+/* Become the owner of a block of this order that has a free unit. */
+bool block_claim_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order);
+/* Let go of it; if it holds nothing but its record page, it becomes wholly free. */
+void block_release(struct pmm *pmm, uint32_t block);
+/* The owner has taken or given back bits: count again. */
+void block_recount(struct pmm *pmm, uint32_t block);
+/* The owner has taken all. */
+void block_emptied(struct pmm *pmm, uint32_t block);
+/* Clear bits: how many frames of a block are free. */
+unsigned block_clear_bits(const struct pmm *pmm, uint32_t block);
+/* Is a line all free, all but full? */
+bool line_is_clear(const uint64_t *line);
+bool line_is_full(const uint64_t *line);
+/* Is this block wholly free? Exact while nobody allocates. */
+bool block_is_whole(const struct pmm *pmm, uint32_t block);
+/* Bring the summaries into step with a block. */
 void block_update_class(struct pmm *pmm, uint32_t block);
-/* Become the owner of an unowned NORMAL block whose state passes `want`. */
-bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, bool (*want)(uint32_t state));
-/* Let go of it after `taken` frames that were not subtracted yet; a block with nothing but its
- * record page becomes wholly free. */
-void block_release(struct pmm *pmm, uint32_t block, unsigned taken);
 /* Give an owned block its record page, from its highest free frame outside
- * [avoid, avoid + n). False: there is none. */
+ * [avoid, avoid + n). False: there is none. If the block was one of an order, the
+ * records say so of what is in use; then the allocator is frozen, because a free in
+ * between would leave its record behind. */
 bool block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigned n);
 /* Clear bits that the caller owns. */
 void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask);
 /* As block_give_back for frames that a user freed: checks them first. `slot`:
  * the caller is inside it (NULL: in none). */
 void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask);
-/* If `block` holds nothing but its record page, give that back. The caller is
- * inside a slot or holds `shared`. */
+/* A unit has come free, by a locked operation that cleared its last bits. */
+void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block);
+/* If `block` holds nothing but its record page, or nothing at all, it becomes wholly
+ * free. The caller is inside a slot or holds `shared`. */
 void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id);
-/* The same for n whole words' worth of `mask` each, in one block. */
-void block_free_words(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, unsigned n,
-		      uint64_t mask);
 /* A block that is allocated whole becomes free, or (false) was not. This and the
  * next leave the summaries to block_update_group. */
 bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind);
-/* Claim a wholly free block as STATE_HUGE. */
-bool block_take_whole(struct pmm *pmm, uint32_t block);
+/* Own what seems to be a wholly free block; then make it `to`, or let go if it is not. */
+bool block_claim_free(struct pmm *pmm, uint32_t block, unsigned id);
+bool block_fill_whole(struct pmm *pmm, uint32_t block, uint32_t to);
+/* Claim a wholly free block for an order 1..8. */
+bool block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order);
 /* Blocks of one summary word (bits) have just become wholly free / were taken whole. */
 void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole);
 /* The first run of 2^order free frames, aligned, in a line; BLOCK_PAGES if none. */
 unsigned line_find(const uint64_t *line, unsigned order);
+/* Bits at which such runs start in one word (order 0..5), or 1 if those words from it on
+ * are clear that make one (6..8). */
+uint64_t line_runs(const uint64_t *word, unsigned order);
 /* Look through the blocks of a class, cyclically from block `from`, until `take`
  * says yes or it has said no `patience` times. */
 typedef bool block_take(struct pmm *pmm, uint32_t block, uint64_t arg);
 uint32_t block_search(struct pmm *pmm, enum block_class class, uint32_t from, unsigned patience,
 		      block_take *take, uint64_t arg);
 MEM_NORETURN void free_panic(struct pmm *pmm, uint64_t dense, const char *why);
+
+/* ---- unit.c ---------------------------------------------------------------------------- */
+
+/* Orders 1..8. One unit out of a slot that the caller is inside of, or PADDR_NONE. */
+paddr_t units_take(struct pmm *pmm, struct pmm_slot *slot, unsigned order);
+/* Give a unit back whose block is of this order. `slot`: as block_free_bits; without one
+ * the caller holds `shared`. */
+void units_free(struct pmm *pmm, struct pmm_slot *slot, uint64_t d, unsigned order);
+/* Give back what a slot holds. */
+void units_flush(struct pmm *pmm, struct pmm_slot *slot);
+/* A run of 2^order frames in a block that carries records, when no block of the order
+ * has room and none is wholly free. */
+paddr_t units_take_odd(struct pmm *pmm, struct pmm_slot *slot, unsigned order);
 
 /* ---- init.c --------------------------------------------------------------------------- */
 
@@ -352,14 +427,16 @@ static inline void slot_leave(struct pmm_slot *slot)
 }
 /* One frame of `kind` out of a slot that the caller is inside of, or PADDR_NONE. */
 paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind);
-paddr_t slot_take_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order);
+/* A wholly free block, from below the frontier or by moving that. */
+uint32_t slot_find_free(struct pmm *pmm, struct pmm_slot *slot, block_take *take, uint64_t arg);
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot);
 /* Give back the n whole blocks that were cached first. */
 void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n);
 /* Put freed bits where they wait. */
 void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask);
-/* Clear what the queue holds in the bitmap. */
+/* Clear what the queue (and the newest word) holds in the bitmap. */
 void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot);
+void slot_flush_frees(struct pmm *pmm, struct pmm_slot *slot);
 /* Give everything back to the bitmap. */
 void slot_flush(struct pmm *pmm, struct pmm_slot *slot);
 /* Give back what is cached, but keep private words and blocks. */

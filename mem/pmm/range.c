@@ -28,14 +28,9 @@ static bool is_free(const struct pmm *pmm, uint64_t d, uint64_t end, uint64_t *u
 		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 		uint64_t block_end = (uint64_t)(block + 1) * BLOCK_PAGES;
 		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-		if (state_owner(state) || (state & STATE_KIND) != STATE_NORMAL ||
-		    !state_count(state)) {
+		if ((state & (STATE_OWNER | STATE_KIND)) || (state_order(state) && !pmm->frozen)) {
 			*used = block_end - 1;
 			return false;
-		}
-		if (state_count(state) == BLOCK_PAGES) {
-			d = block_end;
-			continue;
 		}
 		for (; d < block_end && d < end; d = (d | 63) + 1) {
 			uint64_t bits = atomic_read_relaxed(&pmm->lines[d / 64]) >> d % 64;
@@ -103,12 +98,30 @@ static bool part_is_free(const struct pmm *pmm, uint64_t d, uint64_t end)
 static void set_part(struct pmm *pmm, uint64_t d, uint64_t end)
 {
 	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
-	unsigned total = (unsigned)(end - d);
 	for (; d < end; d = (d | 63) + 1) {
 		unsigned n = (unsigned)mem_min(end - d, 64 - d % 64);
 		atomic_or(&pmm->lines[d / 64], bit_run(d % 64, n));
 	}
-	block_sub(pmm, block, total);
+	block_recount(pmm, block);
+}
+
+/* Own a block of which a part is to be taken. One of an order only changes while the
+ * allocator is frozen. */
+static bool claim_part(struct pmm *pmm, uint32_t block, unsigned id)
+{
+	uint32_t order = state_order(atomic_read_relaxed(&pmm->states[block]));
+	if (order)
+		return pmm->frozen && block_claim_order(pmm, block, id, order);
+	return block_claim(pmm, block, id, WANT_ANY);
+}
+
+/* Make room for single frames, [d, end), in an owned block of an order. */
+static bool open_block(struct pmm *pmm, uint64_t d, uint64_t end)
+{
+	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+	if (!state_order(atomic_read_relaxed(&pmm->states[block])))
+		return true;
+	return block_make_records(pmm, block, (unsigned)(d % BLOCK_PAGES), (unsigned)(end - d));
 }
 
 /* Take [d, d + n), seen free a moment ago; false if somebody was faster. */
@@ -120,11 +133,14 @@ static bool take_range(struct pmm *pmm, uint64_t d, uint64_t n)
 	bool ok = true;
 	uint32_t claimed = first;
 	for (; ok && claimed <= last; claimed++)
-		ok = block_claim(pmm, claimed, id, NULL);
+		ok = claim_part(pmm, claimed, id);
 	if (!ok)
 		claimed--;
 	if (ok)
 		ok = part_is_free(pmm, d, end);
+	for (uint32_t block = first; ok && block < claimed; block++)
+		ok = open_block(pmm, mem_max(d, (uint64_t)block * BLOCK_PAGES),
+				mem_min(end, (uint64_t)(block + 1) * BLOCK_PAGES));
 	for (uint32_t block = first; block < claimed; block++) {
 		uint64_t low = mem_max(d, (uint64_t)block * BLOCK_PAGES);
 		uint64_t high = mem_min(end, (uint64_t)(block + 1) * BLOCK_PAGES);
@@ -133,7 +149,7 @@ static bool take_range(struct pmm *pmm, uint64_t d, uint64_t n)
 		if (ok && high - low == BLOCK_PAGES)
 			atomic_write_seq(&pmm->states[block], STATE_HUGE); /* ours: no CAS */
 		else
-			block_release(pmm, block, 0);
+			block_release(pmm, block);
 	}
 	return ok;
 }
@@ -166,35 +182,51 @@ mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_page
 	return MEM_OK;
 }
 
+/* Take [d, d + 2^order) in an owned block where it is free. */
+static bool take_first(struct pmm *pmm, uint64_t d, unsigned order, bool records)
+{
+	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	unsigned n = 1u << order;
+	if (!part_is_free(pmm, d, d + n))
+		return false;
+	if (order && state_order(state) == order) {
+		set_part(pmm, d, d + n);
+		return true;
+	}
+	if ((records || order || state_order(state)) && !(state & STATE_REC) &&
+	    !block_make_records(pmm, block, (unsigned)(d % BLOCK_PAGES), n))
+		return false;
+	set_part(pmm, d, d + n);
+	if (order) {
+		state = atomic_read_relaxed(&pmm->states[block]);
+		atomic_write_relaxed(frame_record(dense_to_paddr(pmm, d), state),
+				     RECORD_ORDER(order));
+	}
+	return true;
+}
+
 paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records)
 {
 	unsigned id = slot_id(pmm, shared_slot(pmm));
 	unsigned n = 1u << order;
-	records |= order > 0 && order < PMM_ORDER_HUGE; /* they hold the order */
 	for (uint64_t d = 0;; d++) {
 		d = find_range(pmm, d, n, n, PFN_NONE);
 		if (d == PFN_NONE)
 			return PADDR_NONE;
 		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 		if (order == PMM_ORDER_HUGE) {
-			if (!block_take_whole(pmm, block))
+			if (!block_claim_free(pmm, block, id) ||
+			    !block_fill_whole(pmm, block, STATE_HUGE))
 				continue;
-			block_update_class(pmm, block);
+			block_update_group(pmm, block / GROUP_BLOCKS,
+					   (uint64_t)1 << block % GROUP_BLOCKS, false);
 			return dense_to_paddr(pmm, d);
 		}
-		if (!block_claim(pmm, block, id, NULL))
+		if (!claim_part(pmm, block, id))
 			continue;
-		bool ok = part_is_free(pmm, d, d + n);
-		if (ok && records && !(atomic_read_relaxed(&pmm->states[block]) & STATE_REC))
-			ok = block_make_records(pmm, block, (unsigned)(d % BLOCK_PAGES), n);
-		if (ok)
-			set_part(pmm, d, d + n);
-		if (ok && order) {
-			uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-			atomic_write_relaxed(frame_record(dense_to_paddr(pmm, d), state),
-					     RECORD_ORDER(order));
-		}
-		block_release(pmm, block, 0);
+		bool ok = take_first(pmm, d, order, records);
+		block_release(pmm, block);
 		if (ok)
 			return dense_to_paddr(pmm, d);
 	}
@@ -259,7 +291,7 @@ static void refresh_block(struct pmm *pmm, uint32_t block)
 	do {
 		fresh = (state & ~(STATE_KIND | STATE_MIXED)) | flags;
 	} while (!atomic_cas(&pmm->states[block], &state, fresh));
-	block_update_class(pmm, block);
+	block_recount(pmm, block);
 }
 
 /* The end of that part of [d, d + n) that has bits. */

@@ -72,48 +72,22 @@ struct pmm_slot *slot_enter(struct pmm *pmm, unsigned cpu)
 
 /* ---- blocks to take from -------------------------------------------------------- */
 
-static bool has_records(uint32_t state)
+/* `arg` = owner id | what it wants << 8. */
+static bool take(struct pmm *pmm, uint32_t block, uint64_t arg)
 {
-	return state & STATE_REC;
+	return block_claim(pmm, block, (unsigned)(arg & 0xff), (enum block_want)(arg >> 8));
 }
 
-static bool has_no_records(uint32_t state)
+static uint64_t want(const struct pmm *pmm, const struct pmm_slot *slot, enum block_want what)
 {
-	return !(state & STATE_REC);
+	return slot_id(pmm, slot) | (uint64_t)what << 8;
 }
 
-/* Records there, or room for them and one more. */
-static bool can_have_records(uint32_t state)
-{
-	return (state & STATE_REC) || state_count(state) >= 2;
-}
-
-static bool take_with_records(struct pmm *pmm, uint32_t block, uint64_t id)
-{
-	return block_claim(pmm, block, (unsigned)id, has_records);
-}
-
-static bool take_without_records(struct pmm *pmm, uint32_t block, uint64_t id)
-{
-	return block_claim(pmm, block, (unsigned)id, has_no_records);
-}
-
-static bool take_any(struct pmm *pmm, uint32_t block, uint64_t id)
-{
-	return block_claim(pmm, block, (unsigned)id, NULL);
-}
-
-static bool take_for_records(struct pmm *pmm, uint32_t block, uint64_t id)
-{
-	return block_claim(pmm, block, (unsigned)id, can_have_records);
-}
-
-/* A wholly free block below the frontier, else move that. */
-static uint32_t search_free(struct pmm *pmm, struct pmm_slot *slot, block_take *take, uint64_t arg)
+uint32_t slot_find_free(struct pmm *pmm, struct pmm_slot *slot, block_take *takes, uint64_t arg)
 {
 	do {
 		uint32_t block = block_search(pmm, CLASS_FREE, atomic_read_relaxed(&pmm->free_hint),
-					      ~0u, take, arg);
+					      ~0u, takes, arg);
 		if (block != BLOCK_NONE) {
 			atomic_write_relaxed(&pmm->free_hint, block);
 			return block;
@@ -127,32 +101,37 @@ static uint32_t search_free(struct pmm *pmm, struct pmm_slot *slot, block_take *
 /* Own a block with room for `kind`. */
 static uint32_t find_block(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 {
-	unsigned id = slot_id(pmm, slot);
-	uint32_t from = slot->word[kind].hint;
-	block_take *fits = kind == KIND_KERNEL ? take_without_records : take_with_records;
-	block_take *last = kind == KIND_KERNEL ? take_any : take_for_records;
-	uint32_t block = block_search(pmm, CLASS_HALF, from, PATIENCE, fits, id);
+	struct private_word *p = &slot->word[kind];
+	uint64_t fits = want(pmm, slot, kind == KIND_KERNEL ? WANT_NO_RECORDS : WANT_RECORDS);
+	uint64_t last = want(pmm, slot, kind == KIND_KERNEL ? WANT_ANY : WANT_RECORDABLE);
+	uint32_t from = p->hint, block = BLOCK_NONE;
+	uint32_t arrivals = atomic_read_relaxed(&pmm->arrivals);
+	if (p->seen != arrivals) {
+		block = block_search(pmm, CLASS_HALF, from, PATIENCE, take, fits);
+		if (block == BLOCK_NONE)
+			block = block_search(pmm, CLASS_SPARSE, from, PATIENCE, take, fits);
+		if (block == BLOCK_NONE)
+			p->seen = arrivals;
+	}
 	if (block == BLOCK_NONE)
-		block = block_search(pmm, CLASS_SPARSE, from, PATIENCE, fits, id);
+		block = slot_find_free(pmm, slot, take, last);
 	if (block == BLOCK_NONE)
-		block = search_free(pmm, slot, take_any, id);
+		block =
+		    block_search(pmm, CLASS_FULL, from, 4 * PATIENCE, take, fits); /* ROOM_MIN */
 	if (block == BLOCK_NONE)
-		block = block_search(pmm, CLASS_FULL, from, 4 * PATIENCE, fits, id); /* ROOM_MIN */
+		block = block_search(pmm, CLASS_HALF, from, ~0u, take, last);
 	if (block == BLOCK_NONE)
-		block = block_search(pmm, CLASS_HALF, from, ~0u, last, id);
+		block = block_search(pmm, CLASS_SPARSE, from, ~0u, take, last);
 	if (block == BLOCK_NONE)
-		block = block_search(pmm, CLASS_SPARSE, from, ~0u, last, id);
-	if (block == BLOCK_NONE)
-		block = block_search(pmm, CLASS_FULL, from, ~0u, last, id);
+		block = block_search(pmm, CLASS_FULL, from, ~0u, take, last);
 	return block;
 }
 
 static void drop_block(struct pmm *pmm, struct private_word *p)
 {
-	uint32_t block = p->block, taken = p->taken;
+	uint32_t block = p->block;
 	atomic_write_relaxed(&p->block, BLOCK_NONE);
-	atomic_write_relaxed(&p->taken, 0);
-	block_release(pmm, block, taken);
+	block_release(pmm, block);
 }
 
 /* ---- single frames --------------------------------------------------------------- */
@@ -181,22 +160,19 @@ static void set_word(struct private_word *p, unsigned i, uint64_t mask)
 static void take_all(struct pmm *pmm, struct private_word *p)
 {
 	uint64_t *line = block_line(pmm, p->block);
-	unsigned taken = p->taken;
 	change_begin(p);
 	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
 		uint64_t used = atomic_read_relaxed(&line[i]), got = 0;
 		if (used == 0) {
 			atomic_write_relaxed(&line[i], ALL_ONES);
 			got = ALL_ONES;
-			taken += 64;
 		} else if (used != ALL_ONES) {
 			got = ~atomic_swap(&line[i], ALL_ONES);
-			taken += bit_count(got);
 		}
 		atomic_write_release(&p->rest[i], got);
 	}
 	change_end(p);
-	atomic_write_relaxed(&p->taken, taken);
+	block_emptied(pmm, p->block);
 }
 
 static bool next_word(struct private_word *p)
@@ -245,17 +221,21 @@ static bool refill(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 			return true;
 		drop_block(pmm, p);
 	}
-	uint32_t block = find_block(pmm, slot, kind);
-	if (block == BLOCK_NONE)
-		return false;
-	p->block_base = dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
-	p->hint = block + 1;
-	atomic_write_relaxed(&p->block, block);
-	/* Who is asked for records claims a block that has them or room for them. */
-	if (kind != KIND_KERNEL && !has_records(atomic_read_relaxed(&pmm->states[block])))
-		mem_assert(block_make_records(pmm, block, BLOCK_PAGES, 0));
-	take_all(pmm, p);
-	return next_word(p);
+	for (;;) {
+		uint32_t block = find_block(pmm, slot, kind);
+		if (block == BLOCK_NONE)
+			return false;
+		p->block_base = dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
+		p->hint = block + 1;
+		atomic_write_relaxed(&p->block, block);
+		/* Who is asked for records claims a block that has them or room for them. */
+		if (kind != KIND_KERNEL && !(atomic_read_relaxed(&pmm->states[block]) & STATE_REC))
+			mem_assert(block_make_records(pmm, block, BLOCK_PAGES, 0));
+		take_all(pmm, p);
+		if (next_word(p))
+			return true;
+		drop_block(pmm, p); /* somebody took the last frame just before */
+	}
 }
 
 paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
@@ -274,125 +254,47 @@ paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 	return p->base + ((paddr_t)bit_lowest(mask) << PAGE_SHIFT);
 }
 
-/* ---- orders 1..8 -------------------------------------------------------------------- */
-
-/* Take an aligned run out of an owned block's line. B1: what is clear stays so,
- * and in a word that is all clear there is nobody who could free anything. */
-static paddr_t take_run(struct pmm *pmm, struct private_word *p, unsigned order)
-{
-	uint64_t *line = block_line(pmm, p->block);
-	unsigned at = line_find(line, order), n = 1u << order;
-	if (at >= BLOCK_PAGES)
-		return PADDR_NONE;
-	if (n < 64)
-		atomic_or(&line[at / 64], bit_run(at % 64, n));
-	else
-		for (unsigned i = at / 64; i < (at + n) / 64; i++)
-			atomic_write_relaxed(&line[i], ALL_ONES);
-	atomic_write_relaxed(&p->taken, p->taken + n);
-	paddr_t pa = p->block_base + ((paddr_t)at << PAGE_SHIFT);
-	uint32_t state = atomic_read_relaxed(&pmm->states[p->block]);
-	atomic_write_relaxed(frame_record(pa, state), RECORD_ORDER(order));
-	return pa;
-}
-
-/* `arg` = owner id | order << 8: claim only where the run is. */
-static bool take_with_run(struct pmm *pmm, uint32_t block, uint64_t arg)
-{
-	if (line_find(block_line(pmm, block), (unsigned)(arg >> 8)) >= BLOCK_PAGES)
-		return false;
-	return block_claim(pmm, block, (unsigned)(arg & 0xff), has_records);
-}
-
-/* Not many are asked: a run is a matter of luck in a block that is used. */
-#define RUN_PATIENCE 4u
-
-static uint32_t find_block_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
-{
-	struct private_word *p = &slot->word[KIND_MULTI];
-	unsigned id = slot_id(pmm, slot);
-	uint64_t arg = id | (uint64_t)order << 8;
-	uint32_t block = BLOCK_NONE;
-	if (order < 6)
-		block = block_search(pmm, CLASS_HALF, p->hint, RUN_PATIENCE, take_with_run, arg);
-	if (block == BLOCK_NONE)
-		block = block_search(pmm, CLASS_SPARSE, p->hint, RUN_PATIENCE, take_with_run, arg);
-	p->hint = block == BLOCK_NONE ? p->hint + RUN_PATIENCE : block;
-	if (block == BLOCK_NONE)
-		block = search_free(pmm, slot, take_any, id);
-	return block;
-}
-
-static paddr_t try_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
-{
-	struct private_word *p = &slot->word[KIND_MULTI];
-	for (;;) {
-		if (p->block != BLOCK_NONE) {
-			paddr_t pa = take_run(pmm, p, order);
-			if (pa != PADDR_NONE)
-				return pa;
-			drop_block(pmm, p);
-		}
-		uint32_t block = find_block_order(pmm, slot, order);
-		if (block == BLOCK_NONE)
-			return PADDR_NONE;
-		atomic_write_relaxed(&p->block, block);
-		p->block_base = dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
-		if (!has_records(atomic_read_relaxed(&pmm->states[block])) &&
-		    !block_make_records(pmm, block, BLOCK_PAGES, 0))
-			drop_block(pmm, p);
-	}
-}
-
-paddr_t slot_take_order(struct pmm *pmm, struct pmm_slot *slot, unsigned order)
-{
-	paddr_t pa = try_order(pmm, slot, order);
-	if (pa == PADDR_NONE) {
-		slot_flush_caches(pmm, slot);
-		pa = try_order(pmm, slot, order);
-	}
-	return pa;
-}
-
 /* ---- whole blocks --------------------------------------------------------------------- */
 
-/* Takes a block and, while at it, some of its neighbours into the slot's stack. */
+/* Takes a block and, while at it, some of its neighbours into the slot's stack. All are
+ * claimed before the first is filled: a locked operation waits for the writes before it,
+ * and those for the lines they go to. */
 static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 {
 	struct pmm_slot *slot = &pmm->slots[arg];
-	if (!block_take_whole(pmm, block))
+	unsigned id = slot_id(pmm, slot), n = 0;
+	if (!block_claim_free(pmm, block, id))
 		return false;
-	uint32_t group = block / GROUP_BLOCKS;
+	uint32_t group = block / GROUP_BLOCKS, more[HUGE_BATCH];
 	uint64_t taken = (uint64_t)1 << block % GROUP_BLOCKS;
 	uint64_t near = atomic_read_relaxed(&pmm->summary_a[group]) &
 			~atomic_read_relaxed(&pmm->summary_b[group]) & ~taken & ~(taken - 1);
-	unsigned n = 0;
-	uint32_t more[HUGE_BATCH];
 	if (slot == shared_slot(pmm) || bit_count(near) < GROUP_BLOCKS / 4)
 		near = 0; /* little is left: leave it to all */
-	for (; near && n < HUGE_BATCH - 1; near &= near - 1) {
+	for (; near && n + 1 < pmm->huge_batch; near &= near - 1) {
 		more[n] = group * GROUP_BLOCKS + bit_lowest(near);
-		if (block_take_whole(pmm, more[n]))
-			taken |= (uint64_t)1 << more[n++] % GROUP_BLOCKS;
+		n += block_claim_free(pmm, more[n], id);
+	}
+	bool ok = block_fill_whole(pmm, block, STATE_HUGE);
+	while (n--) { /* the lowest is the first to go */
+		if (!block_fill_whole(pmm, more[n], STATE_CACHED | id))
+			continue;
+		taken |= (uint64_t)1 << more[n] % GROUP_BLOCKS;
+		paddr_t pa = dense_to_paddr(pmm, (uint64_t)more[n] * BLOCK_PAGES);
+		slot->huge[slot->nhuge++] = huge_entry(more[n], pa);
 	}
 	block_update_group(pmm, group, taken, false);
-	while (n--) { /* the lowest is the first to go */
-		paddr_t pa = dense_to_paddr(pmm, (uint64_t)more[n] * BLOCK_PAGES);
-		atomic_write_release(&pmm->states[more[n]], STATE_CACHED | slot_id(pmm, slot));
-		slot->huge[slot->nhuge++] =
-		    (struct huge_entry){more[n], (uint32_t)(pa >> HUGE_SHIFT)};
-	}
-	return true;
+	return ok;
 }
 
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot)
 {
 	if (slot->nhuge) {
-		uint32_t block = slot->huge[--slot->nhuge].block;
+		uint32_t block = huge_block(slot->huge[--slot->nhuge]);
 		atomic_write_release(&pmm->states[block], STATE_HUGE);
 		return block;
 	}
-	return search_free(pmm, slot, take_whole, (uint64_t)(slot - pmm->slots));
+	return slot_find_free(pmm, slot, take_whole, (uint64_t)(slot - pmm->slots));
 }
 
 /* Give back the n blocks that were cached first. */
@@ -401,7 +303,7 @@ void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n)
 	uint32_t group = 0;
 	uint64_t bits = 0;
 	for (unsigned i = 0; i < n; i++) {
-		uint32_t block = slot->huge[i].block;
+		uint32_t block = huge_block(slot->huge[i]);
 		if (bits && block / GROUP_BLOCKS != group) {
 			block_update_group(pmm, group, bits, true);
 			bits = 0;
@@ -419,19 +321,6 @@ void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n)
 }
 
 /* ---- giving back ------------------------------------------------------------------------ */
-
-void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot)
-{
-	unsigned n = slot->nqueue;
-	for (unsigned i = 0; i < n; i++) {
-		struct free_word f = slot->queue[i];
-		if (i + 4 < n)
-			__builtin_prefetch(&pmm->lines[slot->queue[i + 4].w], 1);
-		atomic_write_relaxed(&slot->queue[i].mask, 0);
-		block_free_bits(pmm, slot, f.w, f.mask);
-	}
-	slot->nqueue = 0;
-}
 
 void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
 {
@@ -452,13 +341,18 @@ void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t ma
 	atomic_write_relaxed(&f->mask, mask);
 }
 
-void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
+void slot_flush_frees(struct pmm *pmm, struct pmm_slot *slot)
 {
 	slot_flush_queue(pmm, slot);
 	struct free_word f = slot->freed;
 	atomic_write_relaxed(&slot->freed.mask, 0);
 	if (f.mask)
 		block_free_bits(pmm, slot, f.w, f.mask);
+}
+
+void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
+{
+	slot_flush_frees(pmm, slot);
 	while (slot->npool) {
 		paddr_t pa = slot->pool[--slot->npool];
 		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
@@ -466,6 +360,7 @@ void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
 		atomic_write_relaxed(frame_record(pa, state), 0);
 		block_free_bits(pmm, slot, d / 64, (uint64_t)1 << d % 64);
 	}
+	units_flush(pmm, slot);
 	slot_flush_huge(pmm, slot, slot->nhuge);
 }
 
@@ -477,7 +372,6 @@ void slot_flush(struct pmm *pmm, struct pmm_slot *slot)
 		if (p->block == BLOCK_NONE)
 			continue;
 		uint64_t *line = block_line(pmm, p->block);
-		uint32_t taken = p->taken;
 		for (unsigned i = 0; i < BLOCK_WORDS; i++) {
 			uint64_t mask = p->rest[i];
 			if (p->mask && p->w % BLOCK_WORDS == i)
@@ -486,10 +380,9 @@ void slot_flush(struct pmm *pmm, struct pmm_slot *slot)
 				continue;
 			atomic_write_relaxed(&p->rest[i], 0);
 			(void)atomic_and(&line[i], ~mask);
-			taken -= bit_count(mask); /* modulo 2^32: some came from `freed` */
 		}
 		atomic_write_relaxed(&p->mask, 0);
-		atomic_write_relaxed(&p->taken, taken);
+		block_recount(pmm, p->block);
 		drop_block(pmm, p);
 	}
 }
@@ -503,6 +396,8 @@ uint64_t slot_cached(const struct pmm_slot *slot)
 		for (unsigned i = 0; i < BLOCK_WORDS; i++)
 			n += bit_count(atomic_read_relaxed(&slot->word[k].rest[i]));
 	}
+	for (unsigned order = 1; order <= UNIT_ORDERS; order++) /* their first bits are clear */
+		n += (uint64_t)atomic_read_relaxed(&slot->nunit[order - 1]) * ((1u << order) - 1);
 	for (unsigned i = 0; i < atomic_read_relaxed(&slot->nqueue); i++)
 		n += bit_count(atomic_read_relaxed(&slot->queue[i].mask));
 	return n + atomic_read_relaxed(&slot->npool) +
@@ -526,7 +421,7 @@ static void sweep_records(struct pmm *pmm)
 	unsigned id = slot_id(pmm, shared_slot(pmm));
 	uint32_t nblocks = ready_blocks(pmm);
 	for (uint32_t block = 0; block < nblocks; block++)
-		if (atomic_read_relaxed(&pmm->states[block]) & STATE_REC)
+		if (atomic_read_relaxed(&pmm->states[block]) & STATE_FORMAT)
 			block_try_dismantle(pmm, block, id);
 }
 
@@ -579,11 +474,13 @@ bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq)
 	for (unsigned i = 0; i <= pmm->ncpus; i++)
 		slot_flush(pmm, &pmm->slots[i]);
 	sweep_records(pmm);
+	pmm->frozen = true;
 	return true;
 }
 
 void pmm_thaw(struct pmm *pmm, unsigned long irq)
 {
+	pmm->frozen = false;
 	slot_flush(pmm, shared_slot(pmm));
 	pmm_release(pmm, irq);
 }

@@ -71,6 +71,8 @@ static mem_status get_page(struct space *space, vaddr_t va, unsigned access, boo
 		mem_status status = vm_fault_page(space, va, access, NULL, &spurious);
 		if (status == MEM_OK)
 			status = take_frame(space, va, access, pin, out);
+		if (status == MEM_EBUSY)
+			return MEM_ENOMEM; /* no count, or no pin, is left of the frame's */
 		if (status != MEM_EAGAIN)
 			return status;
 	}

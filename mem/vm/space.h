@@ -62,7 +62,7 @@ struct space {
 /* Descriptors of kernel ranges that are not in use, and the pages they lie in
  * (vm/range_pool.c). */
 struct range_pool {
-	struct mem_lock lock; /* irq; everything below */
+	struct mem_lock lock;     /* irq; everything below */
 	struct range_page *pages; /* oldest first */
 	uint64_t npages;
 };

@@ -47,13 +47,15 @@ enum inject_kind {
 	INJECT_FRAMES = 1, /* pmm_alloc */
 	INJECT_RANGES = 2, /* pmm_alloc_range */
 	INJECT_SLAB = 4,   /* slab_alloc */
-	INJECT_COUNTS = 8, /* frame_get: the count would overflow */
+	INJECT_COUNTS = 8, /* frame_get, frame_pin: the count would overflow */
 	INJECT_ALL = 15,
 };
 
 /* Let the nth allocation from now (from 1) of these kinds fail, or with `from_then`
  * the nth and every one after it. n = 0: only count. */
 void inject_arm(unsigned kinds, uint64_t n, bool from_then);
+/* Does this allocation fail? For allocators that a test puts in mem/'s way itself. */
+bool inject_fails(enum inject_kind kind);
 /* Stop failing. Returns how many allocations there were since inject_arm. */
 uint64_t inject_disarm(void);
 /* How many of them failed. */

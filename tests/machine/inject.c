@@ -26,8 +26,14 @@ void __real_pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages);
 void __wrap_pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages);
 void *__real_slab_alloc(struct slab_cache *cache);
 void *__wrap_slab_alloc(struct slab_cache *cache);
+paddr_t __real_pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags);
+paddr_t __wrap_pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags);
+void __real_pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order);
+void __wrap_pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order);
 mem_status __real_frame_get(struct pmm *pmm, paddr_t pa);
 mem_status __wrap_frame_get(struct pmm *pmm, paddr_t pa);
+mem_status __real_frame_pin(struct pmm *pmm, paddr_t pa);
+mem_status __wrap_frame_pin(struct pmm *pmm, paddr_t pa);
 
 static unsigned armed_kinds;
 static uint64_t seen, fail_at, failed;
@@ -52,7 +58,7 @@ uint64_t inject_failures(void)
 	return failed;
 }
 
-static bool fails(enum inject_kind kind)
+bool inject_fails(enum inject_kind kind)
 {
 	if (!(armed_kinds & kind))
 		return false;
@@ -71,12 +77,8 @@ static void check_zero(paddr_t pa, uint64_t bytes)
 				    (unsigned long long)(pa + at));
 }
 
-paddr_t __wrap_pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
+static paddr_t fresh(paddr_t pa, unsigned order, unsigned flags)
 {
-	machine_pause();
-	if (fails(INJECT_FRAMES))
-		return PADDR_NONE;
-	paddr_t pa = __real_pmm_alloc(pmm, order, flags);
 	if (pa == PADDR_NONE)
 		return pa;
 	if (flags & PMM_ZERO)
@@ -84,6 +86,21 @@ paddr_t __wrap_pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
 	else
 		memset(paddr_to_ptr(pa), 0xa5, PAGE_SIZE << order);
 	return pa;
+}
+
+paddr_t __wrap_pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
+{
+	machine_pause();
+	if (inject_fails(INJECT_FRAMES))
+		return PADDR_NONE;
+	return fresh(__real_pmm_alloc(pmm, order, flags), order, flags);
+}
+
+paddr_t __wrap_pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags)
+{
+	if (inject_fails(INJECT_FRAMES))
+		return PADDR_NONE;
+	return fresh(__real_pmm_alloc_on(pmm, cpu, order, flags), order, flags);
 }
 
 static void freed(paddr_t pa, uint64_t npages)
@@ -100,11 +117,17 @@ void __wrap_pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
 	__real_pmm_free(pmm, pa, order);
 }
 
+void __wrap_pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+{
+	freed(pa, (uint64_t)1 << order);
+	__real_pmm_free_on(pmm, cpu, pa, order);
+}
+
 mem_status __wrap_pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align, paddr_t below,
 				  unsigned flags, paddr_t *out)
 {
 	machine_pause();
-	if (fails(INJECT_RANGES))
+	if (inject_fails(INJECT_RANGES))
 		return MEM_ENOMEM;
 	mem_status status = __real_pmm_alloc_range(pmm, npages, align, below, flags, out);
 	if (status == MEM_OK && (flags & PMM_ZERO))
@@ -124,11 +147,17 @@ void __wrap_pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages)
 void *__wrap_slab_alloc(struct slab_cache *cache)
 {
 	machine_pause();
-	return fails(INJECT_SLAB) ? NULL : __real_slab_alloc(cache);
+	return inject_fails(INJECT_SLAB) ? NULL : __real_slab_alloc(cache);
 }
 
 mem_status __wrap_frame_get(struct pmm *pmm, paddr_t pa)
 {
 	machine_pause();
-	return fails(INJECT_COUNTS) ? MEM_EBUSY : __real_frame_get(pmm, pa);
+	return inject_fails(INJECT_COUNTS) ? MEM_EBUSY : __real_frame_get(pmm, pa);
+}
+
+mem_status __wrap_frame_pin(struct pmm *pmm, paddr_t pa)
+{
+	machine_pause();
+	return inject_fails(INJECT_COUNTS) ? MEM_EBUSY : __real_frame_pin(pmm, pa);
 }

@@ -110,6 +110,15 @@ MUTATIONS = [
      [EVERY % ("02", "draining"), PITFALL + "05", "test_model model_wandering",
       "test_model model_concurrent_forks"]),
 
+    ("a lock that is held across flushes is taken with interrupts off", "mem/base/lock.c",
+     "\tmem_assert(host_irq_enabled());\n\tmem_lock(lock, rank);\n",
+     "\tmem_lock(lock, rank);\n",
+     [PITFALL + "09"]),
+    ("a flush is waited for with interrupts off", "mem/vm/flush.c",
+     "\tmem_assert(host_irq_enabled());\n\tunsigned cpu",
+     "\tunsigned cpu",
+     [PITFALL + "09"]),
+
     # ---- entries and tables --------------------------------------------------------
     ("a dirty bit is lost", "mem/vm/rewrite.c",
      "\t} while (!atomic_cas(&t->entries[index], &pte, now));\n",
@@ -173,6 +182,10 @@ MUTATIONS = [
      "\t\t\tif (atomic_read_acquire(&f->space->forking)) {\n",
      "\t\t\tif (0) {\n",
      [PITFALL + "13", PITFALL + "04"] + RACING),
+    ("a kernel write that is tried again is a read", "mem/vm/access.c",
+     "\t\tif (status != MEM_EAGAIN)\n\t\t\treturn status;\n",
+     "\t\tif (status != MEM_EAGAIN)\n\t\t\treturn status;\n\t\taccess &= ~FAULT_WRITE;\n",
+     [EVERY % ("13", "a_kernel_write")]),
     ("fork shares what it should wipe", "mem/vm/fork.c",
      "(PROMISE_DONTFORK | PROMISE_WIPE)",
      "PROMISE_DONTFORK",

@@ -207,6 +207,14 @@ static void look_and_leave(void *arg)
 	(void)get(AWAY);
 }
 
+/* Walks ahead of need go where somebody was lately, and remember the tables on the way
+ * to a page that is not there. */
+static void look_elsewhere(void *arg)
+{
+	for (int i = 0; i < 20; i++)
+		(void)get(PLACE);
+}
+
 static void run_pitfall_05_freed_tables_are_flushed_everywhere(uint64_t i)
 {
 	uint64_t value;
@@ -218,6 +226,9 @@ static void run_pitfall_05_freed_tables_are_flushed_everywhere(uint64_t i)
 	machine_join(); /* CPUs that ran it are idle now, with the space loaded */
 	/* Nothing present is left, but the tables are there and remembered. */
 	CHECK_OK(vmm_advise(space, AWAY, 2 * PAGE_SIZE, VM_ADVICE_DONTNEED));
+	for (int t = 0; t < 4; t++)
+		machine_spawn(look_elsewhere, NULL, space);
+	machine_join();
 	unmap_at(space, AWAY, 2);
 	vmm_drain(machine_vmm); /* frees them: the machine checks who holds what */
 	CHECK_EQ(try_get(AWAY, &value), 11);
@@ -426,6 +437,14 @@ static void unmap_with_interrupts_off(void)
 	unmap_at(space, PLACE, 1);
 }
 
+/* No flush here; but whoever holds the table's lock may be waiting for one. */
+static void spin_with_interrupts_off(void)
+{
+	space = pitfall_begin(2, 0);
+	(void)host_irq_save();
+	(void)vmm_page_info(space, PLACE, NULL, NULL, NULL);
+}
+
 static void flush_kernel_with_interrupts_off(void)
 {
 	space = pitfall_begin(2, 0);
@@ -434,10 +453,23 @@ static void flush_kernel_with_interrupts_off(void)
 	vmm_flush_kernel(machine_vmm, KERNEL_BASE, PAGE_SIZE);
 }
 
+static void give_heap_memory_back_in_a_handler(void)
+{
+	space = pitfall_begin(2, 0);
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	void *pages = area->map(area, 1, 1, false);
+	machine_hooks.interrupt = NULL;
+	(void)host_irq_save(); /* as a handler has them */
+	area->unmap(area, pages, 1);
+}
+
 TEST(pitfall_09_no_flush_with_interrupts_off)
 {
-	test_expect_panic(unmap_with_interrupts_off, "");
-	test_expect_panic(flush_kernel_with_interrupts_off, "");
+	/* mem/ itself refuses, before the machine would. */
+	test_expect_panic(unmap_with_interrupts_off, "assertion failed: host_irq_enabled");
+	test_expect_panic(spin_with_interrupts_off, "assertion failed: host_irq_enabled");
+	test_expect_panic(flush_kernel_with_interrupts_off, "assertion failed: host_irq_enabled");
+	test_expect_panic(give_heap_memory_back_in_a_handler, "assertion failed: host_irq_enabled");
 }
 
 /*

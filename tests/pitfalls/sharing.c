@@ -131,6 +131,47 @@ TEST_TIMED(pitfall_13_retried_writes_stay_writes, 120)
 	machine_each(5, retry_for_memory);
 }
 
+/* And for the kernel's own writes to a program's page: made ours, shared again by a fork,
+ * found to be shared: made ours once more, and only then written to. */
+static void write_as_kernel(void *arg)
+{
+	uint64_t value = 20, done;
+	machine_explore(2, 1);
+	CHECK_OK(vmm_access(space, PLACE, &value, 8, true, false, &done));
+	atomic_write_seq(&stop, 1);
+}
+
+static void fork_and_wait(void *arg)
+{
+	struct space *child;
+	machine_explore(2, 1);
+	CHECK_OK(vmm_space_fork(space, &child));
+	machine_set_space(child);
+	uint64_t first = get(PLACE);
+	wait_until(&stop, 1);
+	CHECK_EQ(get(PLACE), first);
+	machine_set_space(space);
+	vmm_space_put(child);
+	CHECK_EQ(get(PLACE), 20);
+}
+
+static void write_once_as_kernel(uint64_t i)
+{
+	machine_boot_explored(2, 1, 0);
+	space = pitfall_space();
+	stop = 0;
+	map_at(space, PLACE, 1, RW, 0);
+	put(PLACE, 10);
+	RUN(space, write_as_kernel, fork_and_wait);
+	pitfall_end(space);
+}
+
+TEST_TIMED(pitfall_13_every_schedule_of_a_kernel_write, 120)
+{
+	machine_each(1, write_once_as_kernel);
+	schedules_note();
+}
+
 /*
  * 14. mremap flushes before it lets go of either range. (CVE-2018-18281: the
  * pages were already reachable, and freeable, at their new place while a CPU

@@ -46,6 +46,9 @@ enum file_mode {
 	FILE_WRITE = 2,
 	FILE_STREAM = 4, /* no position: lseek and pread say ESPIPE */
 	FILE_PATH = 8,   /* O_PATH: names a place, cannot be read or written */
+	/* A stream that is the same everywhere (null, zero, random): lseek says 0, and
+	 * pread and pwrite work. */
+	FILE_ANYWHERE = 16,
 };
 
 void file_get(struct file *f);
@@ -101,6 +104,7 @@ void fs_drop_caches(void);
 /* The minor number of the device that f was opened by. */
 unsigned file_minor(const struct file *f);
 /* Every minor number of a major, without names in /dev. */
+int device_open_anywhere(struct file *f); /* an `open` for FILE_ANYWHERE */
 int devfs_register_major(unsigned major, const struct file_ops *ops, int (*open)(struct file *f));
 /* /dev/pts/N comes and goes. -ENOMEM, -EEXIST. Context: thread. */
 int devpts_add(unsigned number);
