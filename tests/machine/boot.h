@@ -54,6 +54,9 @@ enum inject_kind {
 /* Let the nth allocation from now (from 1) of these kinds fail, or with `from_then`
  * the nth and every one after it. n = 0: only count. */
 void inject_arm(unsigned kinds, uint64_t n, bool from_then);
+/* After inject_arm: at the nth allocation call `hook`, from where it is made, and let it
+ * work. So a test can stop a CPU in the middle of a call. */
+void inject_call(void (*hook)(void));
 /* Does this allocation fail? For allocators that a test puts in mem/'s way itself. */
 bool inject_fails(enum inject_kind kind);
 /* Stop failing. Returns how many allocations there were since inject_arm. */

@@ -38,6 +38,7 @@ mem_status __wrap_frame_pin(struct pmm *pmm, paddr_t pa);
 static unsigned armed_kinds;
 static uint64_t seen, fail_at, failed;
 static bool fail_from_then;
+static void (*call_instead)(void);
 
 void inject_arm(unsigned kinds, uint64_t n, bool from_then)
 {
@@ -45,6 +46,12 @@ void inject_arm(unsigned kinds, uint64_t n, bool from_then)
 	seen = failed = 0;
 	fail_at = n;
 	fail_from_then = from_then;
+	call_instead = NULL;
+}
+
+void inject_call(void (*hook)(void))
+{
+	call_instead = hook;
 }
 
 uint64_t inject_disarm(void)
@@ -63,6 +70,10 @@ bool inject_fails(enum inject_kind kind)
 	if (!(armed_kinds & kind))
 		return false;
 	seen++;
+	if (call_instead && seen == fail_at) {
+		call_instead();
+		return false;
+	}
 	bool fail = fail_at && (seen == fail_at || (fail_from_then && seen > fail_at));
 	failed += fail;
 	return fail;

@@ -181,7 +181,7 @@ MUTATIONS = [
     ("copy-on-write does not wait for a fork", "mem/vm/fault.c",
      "\t\t\tif (atomic_read_acquire(&f->space->forking)) {\n",
      "\t\t\tif (0) {\n",
-     [PITFALL + "13", PITFALL + "04"] + RACING),
+     [EVERY % ("04", "writers"), PITFALL + "13", PITFALL + "04"] + RACING),
     ("a kernel write that is tried again is a read", "mem/vm/access.c",
      "\t\tif (status != MEM_EAGAIN)\n\t\t\treturn status;\n",
      "\t\tif (status != MEM_EAGAIN)\n\t\t\treturn status;\n\t\taccess &= ~FAULT_WRITE;\n",
@@ -197,7 +197,7 @@ MUTATIONS = [
     ("truncate leaves private copies", "mem/vm/object.c",
      "vm_object_zap(object, first, UINT64_MAX, true);",
      "vm_object_zap(object, first, UINT64_MAX, false);",
-     ["test_model model_one"]),
+     ["test_vm vm_object_mappings", "test_model model_one"]),
     ("truncate publishes the size last", "mem/vm/object.c",
      "\tatomic_write_seq(&object->bytes, bytes);\n\tif (bytes < was) {\n",
      "\tif (bytes >= was)\n\t\tatomic_write_seq(&object->bytes, bytes);\n\tif (bytes < was) {\n",
@@ -210,7 +210,7 @@ MUTATIONS = [
     ("a tail is not cleared", "mem/vm/object.c",
      "\t\tclear_tail(object, bytes);\n",
      "",
-     ["test_model model_one"]),
+     ["test_vm vm_object_contents", "test_model model_one"]),
 
     # ---- addresses, sizes, accounts -------------------------------------------------------
     ("no guard gap", "mem/vm/map.c",

@@ -1,5 +1,5 @@
 # What tests/mutations/run.py needs to know, and the unchanged objects it links with.
-MUTATION_BINARIES := test_model test_pitfalls test_heap_machine
+MUTATION_BINARIES := test_model test_pitfalls test_vm test_heap_machine
 .PHONY: mutation-info mutation-base mutations model
 mutation-info:
 	@echo 'build=$(BUILD)'

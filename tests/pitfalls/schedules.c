@@ -192,51 +192,6 @@ TEST_TIMED(pitfall_03_every_schedule_of_copying, 120)
 }
 
 /*
- * 4. What a child reads it goes on reading: whoever could write to its parent's pages
- * through an old translation has forgotten it, on each page.
- */
-static void fork_and_compare(void *arg)
-{
-	struct space *child;
-	uint64_t first[2];
-	machine_explore(2, 1);
-	CHECK_OK(vmm_space_fork(space, &child));
-	machine_set_space(child);
-	for (unsigned p = 0; p < 2; p++)
-		first[p] = get(PLACE + p * PAGE_SIZE);
-	atomic_write_seq(&done, 1);
-	for (unsigned p = 0; p < 2; p++)
-		CHECK_EQ(get(PLACE + p * PAGE_SIZE), first[p]);
-	machine_set_space(space);
-	vmm_space_put(child);
-}
-
-static void write_both(void *arg)
-{
-	for (unsigned p = 0; p < 2; p++)
-		put(PLACE + p * PAGE_SIZE, 1);
-	machine_explore(2, 1);
-	for (unsigned p = 0; p < 2; p++)
-		put(PLACE + p * PAGE_SIZE, 2);
-	for (unsigned p = 0; p < 2; p++)
-		CHECK_EQ(get(PLACE + p * PAGE_SIZE), 2);
-}
-
-static void fork_once(uint64_t i)
-{
-	begin(2, 0);
-	map_at(space, PLACE, 2, RW, 0);
-	RUN(space, fork_and_compare, write_both);
-	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_04_every_schedule_of_fork, 120)
-{
-	machine_each(1, fork_once);
-	schedules_note();
-}
-
-/*
  * 6. A table goes from under a walk: whoever walks to it, or waits for its lock, finds
  * out, and it is not freed before.
  */

@@ -16,29 +16,38 @@ MEM_BEGIN_DECLS
 struct vmm;
 struct vm_object;
 
+/* Contexts are those of mem/vmm.h: `thread` may sleep and holds no spin lock. Locks: none
+ * has to be held. Where nothing else is said, a call that fails has changed nothing. */
+
 /* Kinds of objects differ in these; any may be NULL. */
 struct vm_object_ops {
-	/* Fill the frame at pa with page `page` (a new page, zeroed when called; no
-	 * lock held, may sleep). NULL: new pages stay zero. */
+	/* Fill the frame at pa with page `page` (a new page, zeroed when called). Called
+	 * with the object's size held for a write that makes it longer, else with no lock;
+	 * may sleep; must not resize, punch or write the object. Anything but MEM_OK and
+	 * MEM_ENOMEM becomes MEM_EIO. NULL: new pages stay zero. */
 	mem_status (*fill)(struct vm_object *object, uint64_t page, paddr_t pa);
-	/* The last reference went: the host frees what `host_data` owns. */
+	/* The last reference went: the host frees what `host_data` owns. Context: thread. */
 	void (*release)(struct vm_object *object);
 	/* Device memory: the physical page to map for `page`; such frames are not
-	 * counted and never copied. */
+	 * counted and never copied. PADDR_NONE: none (SIGBUS). Context: any, a table's
+	 * lock is held: it must not call mem/. */
 	paddr_t (*device_page)(struct vm_object *object, uint64_t page);
 };
 
-/* Make an object of `bytes` bytes with one reference. Errors: MEM_ENOMEM.
- * Context: thread. */
+/* Make an object of `bytes` bytes with one reference; `ops` (NULL: all of them NULL) has
+ * to outlive it. Context: thread. Errors: MEM_ENOMEM; MEM_EINVAL beyond 2^63 - 1. */
 MEM_CHECKED mem_status vm_object_create(struct vmm *vmm, const struct vm_object_ops *ops,
 					void *host_data, uint64_t bytes, struct vm_object **out);
+/* One reference more; the caller has one already. Context: any. */
 void vm_object_get(struct vm_object *object);
 /* Drop a reference; the last one frees the pages. Context: thread, no lock. */
 void vm_object_put(struct vm_object *object);
 
+/* What vm_object_create was given. Context: any. */
 void *vm_object_host_data(const struct vm_object *object);
+/* Its size now; may be outdated at once. Context: any. */
 uint64_t vm_object_bytes(const struct vm_object *object);
-/* Pages resident in its index. */
+/* Pages resident in its index. Context: any. */
 uint64_t vm_object_npages(const struct vm_object *object);
 
 /* Change the size. Smaller: publishes the size first, zaps every mapping of
@@ -48,7 +57,8 @@ uint64_t vm_object_npages(const struct vm_object *object);
 MEM_CHECKED mem_status vm_object_resize(struct vm_object *object, uint64_t bytes);
 
 /* Make pages [first, first + npages) holes again (they read as zero), zapping
- * mappings. Context: thread, may sleep, no lock. */
+ * mappings. The size stays. Context: thread, may sleep, no lock. Errors: MEM_EINVAL
+ * npages 0, or wrapping. */
 MEM_CHECKED mem_status vm_object_punch(struct vm_object *object, uint64_t first, uint64_t npages);
 
 /* The frame of `page`, created (zeroed, filled) if it is missing and `create`;
@@ -57,13 +67,16 @@ MEM_CHECKED mem_status vm_object_punch(struct vm_object *object, uint64_t first,
  * (page beyond the size), MEM_ENOENT (missing and !create). */
 MEM_CHECKED mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create,
 				      paddr_t *out);
+/* Drop the count that vm_object_page gave. Context: thread, or with preemption off. */
 void vm_object_page_done(struct vm_object *object, paddr_t pa);
 
 /* Copy bytes between a kernel buffer and the object at byte `offset`; holes
  * read as zero without being filled in. Read stops at the size; write grows the
- * size as far as it got. `*done` always says how many bytes were copied.
+ * size as far as it got, and one that makes the object longer is alone with it.
+ * `*done` always says how many bytes were copied.
  * For user buffers the host loops over vm_object_page itself, because a user
- * copy may fault. Context: thread, may sleep, no lock. */
+ * copy may fault. Context: thread, may sleep, no lock. Errors: MEM_ENOMEM, MEM_EIO
+ * (what *done says is done); MEM_EINVAL a write beyond 2^63 - 1. */
 MEM_CHECKED mem_status vm_object_read(struct vm_object *object, uint64_t offset, void *buffer,
 				      uint64_t bytes, uint64_t *done);
 MEM_CHECKED mem_status vm_object_write(struct vm_object *object, uint64_t offset,

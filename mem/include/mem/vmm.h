@@ -8,6 +8,18 @@
  * One structure describes a space: its page tables. Every table page has a
  * descriptor that also says, in runs of promises, what its not yet present
  * pages will be (docs/ARCHITECTURE.md, "A page table is the address space").
+ *
+ * How to read the contracts. Sizes are bytes unless a name says npages; a range is
+ * [va, va + bytes). Contexts:
+ *
+ *     thread      interrupts and preemption on, no spin lock held; may sleep
+ *     any         interrupt handlers included; never sleeps
+ *     scheduler   interrupts off
+ *
+ * Locks: none has to be held for any call, and spaces and objects may be used by
+ * several CPUs at once; what one call may take is in base/rank.h. Where nothing else
+ * is said, a call that fails has changed nothing that can be observed, and a call
+ * that takes a space or an object needs the caller's reference on it.
  */
 #include <mem/cpumask.h>
 #include <mem/heap.h>
@@ -51,8 +63,10 @@ MEM_CHECKED mem_status vmm_init(struct vmm **out, const struct vmm_config *confi
  * Context: each CPU once, interrupts off, PAT programmed (WB WT UC- UC WP WC). */
 void vmm_cpu_online(struct vmm *vmm);
 
-/* Physical address of the kernel root table (what CR3 holds in no space). */
+/* Physical address of the kernel root table (what CR3 holds in no space); constant.
+ * Context: any. */
 paddr_t vmm_kernel_root(const struct vmm *vmm);
+/* The frame allocator of vmm_config. Context: any. */
 struct pmm *vmm_pmm(const struct vmm *vmm);
 
 /* ---- kernel mappings --------------------------------------------------- */
@@ -66,24 +80,36 @@ enum vm_cache { VM_WB, VM_WT, VM_UC_MINUS, VM_UC, VM_WP, VM_WC };
  * Context: thread, interrupts on. Errors: MEM_EINVAL, MEM_ENOMEM. */
 MEM_CHECKED mem_status vmm_map_device(struct vmm *vmm, paddr_t pa, uint64_t bytes,
 				      enum vm_prot prot, enum vm_cache cache, void **out);
+/* Unmap what vmm_map_device returned, with the same `bytes`, and wait until every CPU
+ * has forgotten it. Anything else is the caller's mistake: host_panic. Context: thread. */
 void vmm_unmap_device(struct vmm *vmm, void *va, uint64_t bytes);
 
-/* Contiguous memory for a device: physical range below `below`, mapped with
- * `cache`, zeroed. */
+/* Contiguous memory for a device, zeroed: `bytes` (rounded up to pages) of frames that
+ * end at or below physical address `below` (PADDR_NONE: anywhere), mapped readable and
+ * writable with `cache`; *va and *pa are where. Context: thread. Errors: MEM_EINVAL,
+ * MEM_ENOMEM. */
 MEM_CHECKED mem_status vmm_alloc_dma(struct vmm *vmm, uint64_t bytes, paddr_t below,
 				     enum vm_cache cache, void **va, paddr_t *pa);
+/* Give back what vmm_alloc_dma returned, with the same `bytes`; its frames are free
+ * when every CPU has forgotten them. The device must not use it any more. Context:
+ * thread. */
 void vmm_free_dma(struct vmm *vmm, void *va, uint64_t bytes);
 
 /* A kernel stack of npages with an unmapped guard page on either side; *out is
- * its lowest byte. Context: thread, interrupts on. */
+ * its lowest byte. What is in it is undefined. Context: thread; with interrupts off it
+ * takes only memory that needs no waiting. Errors: MEM_ENOMEM. */
 MEM_CHECKED mem_status vmm_alloc_stack(struct vmm *vmm, uint64_t npages, void **out);
+/* Give back what vmm_alloc_stack returned, with the same npages. It may stay mapped for
+ * the next one; its frames go at the latest with vmm_drain. Context: as vmm_alloc_stack,
+ * but not from the stack itself. */
 void vmm_free_stack(struct vmm *vmm, void *stack, uint64_t npages);
 
 /* If va lies in the guard page of a kernel stack or of a large heap block, the
  * name of what it guards ("kernel stack", "heap block"), else NULL. Any context. */
 const char *vmm_guard_name(const struct vmm *vmm, vaddr_t va);
 
-/* The heap's virtual area. */
+/* The heap's virtual area, for heap_create: one heap may live in it. Its functions say
+ * in mem/heap.h from where they may be called. Context: initialisation. */
 struct heap_area *vmm_heap_area(struct vmm *vmm);
 
 /* ---- flushing ----------------------------------------------------------- */
@@ -92,24 +118,30 @@ struct heap_area *vmm_heap_area(struct vmm *vmm);
  * host_flush_wait names, from the interrupt it sends. Context: interrupt. */
 void vmm_flush_pending(void);
 
-/* Flush a kernel range on every CPU and wait. Context: as host_flush_wait. */
+/* Make every CPU forget the kernel range [va, va + bytes) and wait until all have: for
+ * a host that changes its own kernel mappings. Context: as host_flush_wait (interrupts
+ * on; preemption may be off), no lock that is taken with interrupts off. */
 void vmm_flush_kernel(struct vmm *vmm, vaddr_t va, uint64_t bytes);
 
 /* ---- spaces ------------------------------------------------------------- */
 
 /* A new, empty user space with one reference. Errors: MEM_ENOMEM. Context: thread. */
 MEM_CHECKED mem_status vmm_space_create(struct vmm *vmm, struct space **out);
+/* One reference more; the caller has one already. Context: any. */
 void vmm_space_get(struct space *space);
 /* Drop a reference; the last one unmaps everything and frees the space. No CPU
  * may still run user code in it (lazily loaded is fine). Context: thread. */
 void vmm_space_put(struct space *space);
 
-/* Copy the space for fork: every private page becomes copy-on-write in both.
+/* Copy the space for fork: *child is a new space with one reference; every private page
+ * becomes copy-on-write in both. Calls that change the parent wait meanwhile, faults
+ * that would copy a page too. Context: thread.
  * Errors: MEM_ENOMEM: no child; the parent is as it was, but for entries that
  * became read-only (harmless). */
 MEM_CHECKED mem_status vmm_space_fork(struct space *parent, struct space **child);
 
-/* Unmap everything (exec does so before it maps the new program). */
+/* Unmap everything (exec does so before it maps the new program). Cannot fail.
+ * Context: thread. */
 void vmm_space_clear(struct space *space);
 
 /* Run user code of `next` on this CPU from now on (NULL: none; the old tables
@@ -147,19 +179,26 @@ struct vm_map_args {
  * commit limit, address limit of the space), MEM_EEXIST; nothing has changed. */
 MEM_CHECKED mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t *out);
 
-/* Take the promises of [va, va+bytes) back; unmapped parts are fine. Errors:
- * MEM_EINVAL; MEM_ENOMEM (a split needs memory): nothing has changed. */
+/* Take the promises of [va, va + bytes) back, with their pages: when it returns no CPU
+ * reaches them. va is page-aligned, bytes > 0 rounded up; unmapped parts are fine.
+ * Context: thread. Errors: MEM_EINVAL; MEM_ENOMEM (a split needs memory). */
 MEM_CHECKED mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes);
 
-/* Change protection. Errors: MEM_ENOMEM a part is not mapped (Linux's answer);
- * MEM_EACCES above maxprot; nothing has changed in either case. */
+/* Change the protection of [va, va + bytes) to `prot` (enum vm_prot); rights that are
+ * taken away are gone on every CPU when it returns. va and bytes as vmm_unmap.
+ * Context: thread. Errors: MEM_EINVAL; MEM_ENOMEM a part is not mapped (Linux's
+ * answer), or no memory, or beyond a limit; MEM_EACCES above maxprot; MEM_EAGAIN
+ * beyond the limit of locked memory. */
 MEM_CHECKED mem_status vmm_protect(struct space *space, vaddr_t va, uint64_t bytes, unsigned prot);
 
 enum vm_move_flags { VM_MOVE_MAY = 1, VM_MOVE_FIXED = 2, VM_MOVE_DONTUNMAP = 4 };
 /* mremap(2): one mapping from [va, old_bytes) to new_bytes, in place if it can,
  * else elsewhere if VM_MOVE_MAY, or at new_va if VM_MOVE_FIXED. old_bytes 0 of a
- * shared mapping makes a second one. Errors: MEM_EFAULT the old range is not
- * one mapping; MEM_ENOMEM; MEM_EINVAL. */
+ * shared mapping makes a second one. VM_MOVE_DONTUNMAP leaves the old promise, without
+ * pages. *out: where it is now. When it returns no CPU reaches the old place. Context:
+ * thread. Errors: MEM_EINVAL; MEM_EFAULT the old range is not one mapping; MEM_EAGAIN
+ * beyond the limit of locked memory; MEM_ENOMEM: nothing has changed, except that a
+ * range that was to become smaller and to move may have become smaller. */
 MEM_CHECKED mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes,
 				uint64_t new_bytes, unsigned flags, vaddr_t new_va, vaddr_t *out);
 
@@ -177,8 +216,11 @@ enum vm_advice {
 	VM_ADVICE_LOCK,   /* mlock: set locked and populate */
 	VM_ADVICE_UNLOCK,
 };
-/* Errors: MEM_ENOMEM a part is unmapped (the rest has been done, as on Linux);
- * MEM_EINVAL. */
+/* Advise [va, va + bytes), va page-aligned; bytes 0 does nothing. Context: thread.
+ * Errors: MEM_ENOMEM a part is unmapped (the rest has been done, as on Linux), or no
+ * memory (POPULATE, LOCK: a part may have been touched); MEM_EFAULT beyond an object's
+ * end; MEM_EAGAIN beyond the limit of locked memory; MEM_EIO; MEM_EINVAL: unaligned, or
+ * not an advice for this kind of mapping, nothing has changed. */
 MEM_CHECKED mem_status vmm_advise(struct space *space, vaddr_t va, uint64_t bytes,
 				  enum vm_advice advice);
 
@@ -195,9 +237,11 @@ struct vm_area {
 /* The first area that ends above va, runs merged where equal neighbours meet;
  * false: none. Drop with vm_area_done. Context: thread, may sleep. */
 bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out);
+/* Drop the object of an area that vmm_next_area filled. Context: thread. */
 void vm_area_done(struct vm_area *area);
 
-/* For mincore, pagemap, smaps: is the page at va present? Any out may be NULL. */
+/* For mincore, pagemap, smaps: is the page at va present? Any out may be NULL. What it
+ * says may be outdated at once. Context: thread, or with preemption off. */
 bool vmm_page_info(struct space *space, vaddr_t va, paddr_t *pa, bool *writable, bool *dirty);
 
 struct vmm_space_stats {
@@ -215,27 +259,35 @@ struct vmm_space_stats {
 	uint64_t area_count; /* merged runs */
 	uint64_t faults_minor, faults_major;
 };
+/* Each number is exact when nobody changes the space meanwhile. Context: thread. */
 void vmm_space_stats(struct space *space, struct vmm_space_stats *stats);
 
 struct vmm_space_limits { /* in pages; UINT64_MAX: none */
 	uint64_t virt_npages, data_npages, stack_npages, locked_npages;
 	uint64_t area_count; /* 65530 */
 };
+/* Limits for what comes from now on; what is there already stays. A new space has none,
+ * a child its parent's. Context: thread. */
 void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *limits);
 
 /* Copy between a kernel buffer and another program's memory as that program
  * could (`force`: as a debugger, ignoring prot within maxprot); a write breaks
- * copy-on-write first. `*done`: bytes copied. Errors: MEM_EFAULT at the first
- * page that cannot be reached. Context: thread, may sleep, no lock. */
+ * copy-on-write first. `*done`: bytes copied, also on failure. Context: thread.
+ * Errors: MEM_EFAULT at the first page that cannot be reached; MEM_ENOMEM. */
 MEM_CHECKED mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes,
 				  bool write, bool force, uint64_t *done);
 
-/* Make the page at va present for the access and pin its frame (futex keys,
- * I/O): vmm_unpin drops it. `*identity` and `*offset` name the page stably:
- * (object, page) for shared pages, (space, vpn) for private ones. */
+/* Make the page at va present for the access and pin its frame (I/O): until vmm_unpin
+ * it stays this page's, whatever the program does; fork copies it at once. Context:
+ * thread. Errors: as vmm_fault; MEM_EFAULT for device memory, too; MEM_ENOMEM, also if
+ * the frame has 31 pins already. */
 MEM_CHECKED mem_status vmm_pin(struct space *space, vaddr_t va, bool write, paddr_t *pa);
+/* Drop the pin that vmm_pin made. Context: thread, or with preemption off. */
 void vmm_unpin(struct vmm *vmm, paddr_t pa);
-/* The name of a futex word without pinning: equal for all who share it. */
+/* The name of a futex word without pinning: equal for all who share it: (object, byte)
+ * for shared pages, (space, address) for private ones, and for all with
+ * `process_private`. Context: thread, or with preemption off. Errors: MEM_EFAULT
+ * nothing is mapped at va. */
 MEM_CHECKED mem_status vmm_futex_key(struct space *space, vaddr_t va, bool process_private,
 				     uint64_t key[2]);
 
@@ -272,13 +324,16 @@ struct vmm_fault {
 
 /* Serve one access to a user address. Context: thread or fault, interrupts on,
  * may sleep, no lock. `access`: FAULT_WRITE, FAULT_FETCH and FAULT_USER bits.
- * On anything but MEM_OK `*fault` (if not NULL) says why. */
+ * On anything but MEM_OK `*fault` (if not NULL) says why. Errors: MEM_EFAULT not mapped,
+ * MEM_EACCES not allowed, MEM_EBEYOND behind the object's end, MEM_EIO, MEM_ENOMEM. */
 MEM_CHECKED mem_status vmm_fault(struct space *space, vaddr_t va, unsigned access,
 				 struct vmm_fault *fault);
 
-/* The interrupt-14 handler that vmm_init registers. */
+/* The interrupt-14 handler that vmm_init registers. Context: exception, with the
+ * interrupts of the code that faulted: user code and user copies have them on. */
 void vmm_handle_trap(struct mem_trap *trap);
 
+/* A cause in a few words, for reports. Context: any. */
 const char *vmm_cause_name(enum vmm_cause cause);
 
 /* Write a report a person can read: what it did, where, in which mapping, the
@@ -288,7 +343,10 @@ void vmm_explain_fault(struct space *space, const struct vmm_fault *fault,
 
 /* ---- running short ------------------------------------------------------ */
 
-/* Drain what can be: CPU caches, limbo, heap reaper. Context: thread, may sleep. */
+/* Give back what is held for later: tables in limbo, ranges in quarantine, cached
+ * stacks, kernel page tables that map nothing, empty slabs, the CPUs' frames. Then what
+ * is free is exactly what nobody uses, if nobody works meanwhile. (The heap above has
+ * heap_reap.) Cannot fail. Context: thread. */
 void vmm_drain(struct vmm *vmm);
 
 struct vmm_stats {
@@ -302,6 +360,7 @@ struct vmm_stats {
 	uint64_t stack_npages, device_npages, heap_npages;
 	uint64_t flushes, flush_cpus, flush_full; /* shootdowns, CPUs reached, full ones */
 };
+/* Each number is exact when nobody changes anything meanwhile. Context: thread. */
 void vmm_get_stats(struct vmm *vmm, struct vmm_stats *stats);
 
 /* ---- for tests ---------------------------------------------------------- */
@@ -309,6 +368,7 @@ void vmm_get_stats(struct vmm *vmm, struct vmm_stats *stats);
 /* Check I1, I2, I4, I8 and all counters of a space; false with a reason through
  * host_log. Context: nobody else uses the space. */
 bool vmm_space_is_valid(struct space *space);
+/* The same for the whole: every space, kernel areas, counters. */
 bool vmm_is_valid(struct vmm *vmm);
 
 MEM_END_DECLS
