@@ -167,6 +167,24 @@ static void check_answers(void)
 	     said || revision > 2 ? "" : " or older", ask_hhdm.response->offset);
 }
 
+#define SAMPLE_SLOTS    32
+#define SAMPLE_INTERVAL 8192
+
+/* Heap blocks between guard pages, one in so many: heap.sample=N on the command line,
+ * 0 for none. */
+static void start_sampling(void)
+{
+	char option[16];
+	unsigned interval = SAMPLE_INTERVAL;
+	if (boot_option("heap.sample", option, sizeof(option))) {
+		interval = 0;
+		for (const char *p = option; *p >= '0' && *p <= '9'; p++)
+			interval = interval * 10 + (unsigned)(*p - '0');
+	}
+	if (interval && heap_sample_start(kernel_heap, SAMPLE_SLOTS, interval) != MEM_OK)
+		klog(LOG_WARN, "heap: no memory for sampling");
+}
+
 static void start_memory(unsigned ncpus)
 {
 	if (pmm_init(&kernel_pmm, &map, ncpus) != MEM_OK)
@@ -198,6 +216,7 @@ static void start_memory(unsigned ncpus)
 	if (heap_create(&kernel_heap, vmm_heap_area(kernel_vmm)) != MEM_OK)
 		panic("no memory for the heap");
 	heap_set_default(kernel_heap);
+	start_sampling();
 	step_done("heap");
 }
 

@@ -9,6 +9,7 @@
  */
 #include <kernel/boot.h>
 #include <kernel/log.h>
+#include <mem/heap.h>
 #include <mem/host.h>
 
 #include "arch/x86_64/ops.h"
@@ -208,6 +209,21 @@ static void show_walk(vaddr_t va)
 	}
 }
 
+/* Was it an access to, or beside, a block that the heap gave a page of its own? */
+static void show_sampled(vaddr_t va)
+{
+	struct heap_trap trap;
+	if (!kernel_heap || !heap_find_trap(kernel_heap, va, &trap))
+		return;
+	say("%s the heap block %p (%lu bytes)", trap.what, trap.block, (unsigned long)trap.bytes);
+	say("allocated at");
+	show_return((uintptr_t)trap.alloc_site);
+	if (!trap.free_site)
+		return;
+	say("freed at");
+	show_return((uintptr_t)trap.free_site);
+}
+
 void host_fatal_fault(struct mem_trap *trap, const struct vmm_fault *fault)
 {
 	stop_the_others();
@@ -227,6 +243,7 @@ void host_fatal_fault(struct mem_trap *trap, const struct vmm_fault *fault)
 	const char *guard = vmm_guard_name(kernel_vmm, trap->address);
 	if (guard)
 		say("the address is in the guard page of a %s", guard);
+	show_sampled(trap->address);
 	show_state();
 	panic_show_frame(f);
 	show_walk(trap->address);

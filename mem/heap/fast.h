@@ -53,7 +53,7 @@ HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
  * large ones, and take it where the short way ends. */
 HEAP_INLINE void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site)
 {
-	return SLAB_DEBUG ? heap_alloc_slowly(heap, bytes, site) : heap_alloc_fast(bytes, heap);
+	return SLAB_DEBUG ? heap_alloc_beyond(heap, bytes, site) : heap_alloc_fast(bytes, heap);
 }
 
 HEAP_INLINE void heap_free_at(struct heap *heap, void *block, const void *site)

@@ -161,6 +161,7 @@ void heap_destroy(struct heap *heap)
 		heap_report_live(heap, 16);
 		host_panic("heap destroyed with %lu live blocks", (unsigned long)stats.live_blocks);
 	}
+	heap_sample_end(heap);
 	mem_assert(!heap->segment_npages);
 	for (unsigned i = 0; i < HEAP_CLASSES; i++)
 		slab_cache_done(heap->classes[i]);
@@ -193,7 +194,7 @@ static void *take(struct heap *heap, unsigned number, size_t bytes, const void *
 	return block;
 }
 
-void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site)
+static void *alloc_slowly(struct heap *heap, size_t bytes, const void *site)
 {
 	unsigned number = heap_class_of(heap, bytes);
 	void *block = number < HEAP_CLASSES ? take(heap, number, bytes, site)
@@ -207,7 +208,10 @@ void heap_free_slowly(struct heap *heap, void *block, const void *site)
 		return;
 	struct slab *slab = heap_find_slab(heap, block);
 	if (unlikely(!slab)) {
-		heap_free_large(heap, block, site);
+		if (heap_is_sample(heap, block))
+			heap_sample_free(heap, block, site);
+		else
+			heap_free_large(heap, block, site);
 	} else if (SLAB_DEBUG) {
 		slab_give(slab, block, site);
 	} else if (heap_is_hardened(heap)) {
@@ -217,14 +221,19 @@ void heap_free_slowly(struct heap *heap, void *block, const void *site)
 	}
 }
 
+void *heap_alloc_beyond(struct heap *heap, size_t bytes, const void *site)
+{
+	void *block = NULL;
+	if (unlikely(atomic_read_relaxed(&heap->sample_interval)))
+		block = heap_sample_alloc(heap, bytes, site);
+	if (!block && heap_is_hardened(heap) && !SLAB_DEBUG)
+		block = heap_alloc_hardened(heap, bytes);
+	return likely(block != NULL) ? block : alloc_slowly(heap, bytes, site);
+}
+
 void *heap_alloc_elsewhere(size_t bytes, struct heap *heap)
 {
-	if (heap_is_hardened(heap)) {
-		void *block = heap_alloc_hardened(heap, bytes);
-		if (likely(block != NULL))
-			return block;
-	}
-	return heap_alloc_slowly(heap, bytes, __builtin_return_address(0));
+	return heap_alloc_beyond(heap, bytes, __builtin_return_address(0));
 }
 
 void heap_free_elsewhere(void *block, struct heap *heap)
@@ -256,7 +265,8 @@ size_t heap_usable(struct heap *heap, const void *block)
 {
 	struct slab *slab = heap_find_slab(heap, block);
 	if (!slab)
-		return heap_large_bytes(heap, block);
+		return heap_is_sample(heap, block) ? heap_sample_bytes(heap, block)
+						   : heap_large_bytes(heap, block);
 	slab_assert_in_use(slab, slab_index(slab, block), "use after free");
 	if (slab->sealed)
 		return heap_check_seal(heap, block, slab->stride);
@@ -269,7 +279,7 @@ static bool resize_in_place(struct heap *heap, void *block, size_t bytes, const 
 {
 	struct slab *slab = heap_find_slab(heap, block);
 	if (!slab)
-		return heap_class_of(heap, bytes) == HEAP_CLASSES &&
+		return heap_class_of(heap, bytes) == HEAP_CLASSES && !heap_is_sample(heap, block) &&
 		       heap_resize_large(heap, block, bytes);
 	size_t room = slab->cache->object_bytes;
 	if (!heap_is_hardened(heap)) {
@@ -321,6 +331,7 @@ uint64_t heap_reap(struct heap *heap, bool all)
 	caches[HEAP_CLASSES] = heap->large_cache;
 	(void)slab_reap_caches(caches, ARRAY_COUNT(caches));
 	npages += heap_reap_segments(heap, all);
+	heap_sample_reap(heap);
 	mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	return npages;
 }
@@ -363,6 +374,14 @@ void heap_get_stats(struct heap *heap, struct heap_stats *stats)
 	stats->held_npages = heap->own_npages + heap->segment_npages - heap->dropped_npages +
 			     heap->large_npages + heap->queued_npages;
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
+	stats->live_blocks += heap->sample_live;
+	stats->live_bytes += heap->sample_live_bytes;
+	stats->sampled = heap->sample_allocs;
+	stats->allocs += heap->sample_allocs;
+	stats->frees += heap->sample_allocs - heap->sample_live;
+	stats->held_npages += heap_sample_npages(heap);
+	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
 	stats->failures = atomic_read_relaxed(&heap->failures);
 }
 
@@ -381,6 +400,7 @@ void heap_report_live(struct heap *heap, unsigned limit)
 	for (unsigned i = 0; i < HEAP_CLASSES; i++)
 		slab_report_live(heap->classes[i], limit);
 	heap_report_large(heap, limit);
+	heap_report_samples(heap, limit);
 }
 
 /* Every seal of a block in use. */
@@ -409,7 +429,7 @@ bool heap_is_valid(struct heap *heap)
 		    (heap->classes[i]->sealed && !seals_are_sound(heap, heap->classes[i])))
 			return false;
 	if (!slab_is_valid(heap->large_cache) || !heap_segments_are_valid(heap) ||
-	    !heap_large_is_valid(heap))
+	    !heap_large_is_valid(heap) || !heap_samples_are_valid(heap))
 		return false;
 	/* The caches' pages are what the segments have given. */
 	uint64_t npages = 0, in_caches = 0;

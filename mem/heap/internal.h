@@ -109,6 +109,25 @@ uint64_t heap_reap_large(struct heap *heap);
 void heap_report_large(struct heap *heap, unsigned limit);
 bool heap_large_is_valid(struct heap *heap);
 
+/* ---- sampled blocks (sample.c) ------------------------------------------------ */
+
+struct sample;
+
+/* A block with a page of its own, if it is this CPU's turn and one is ready; else NULL.
+ * Context: any. */
+void *heap_sample_alloc(struct heap *heap, size_t bytes, const void *site);
+/* Does `block` lie in a page of sampled blocks? Then the two below are for it; they panic
+ * if it is no live block. */
+bool heap_is_sample(struct heap *heap, const void *block);
+void heap_sample_free(struct heap *heap, void *block, const void *site);
+size_t heap_sample_bytes(struct heap *heap, const void *block);
+/* Make traps of what was freed, and pages ready for the next. Context: as heap_reap. */
+void heap_sample_reap(struct heap *heap);
+void heap_sample_end(struct heap *heap);
+uint64_t heap_sample_npages(struct heap *heap); /* held for it */
+void heap_report_samples(struct heap *heap, unsigned limit);
+bool heap_samples_are_valid(struct heap *heap);
+
 /* ---- the heap ------------------------------------------------------------------ */
 
 struct heap {
@@ -140,6 +159,14 @@ struct heap {
 	uint64_t large_blocks, large_bytes; /* live */
 	uint64_t large_allocs, large_frees;
 	uint64_t failures; /* atomic */
+
+	struct mem_lock sample_lock; /* MEM_RANK_HEAP, interrupts off; the rest below */
+	struct sample *samples;
+	unsigned sample_count;    /* 0: no sampling. Constant then, as the two addresses */
+	unsigned sample_interval; /* atomic; 0: no sampling */
+	uintptr_t sample_low, sample_high;
+	unsigned sample_next;
+	uint64_t sample_clock, sample_pages, sample_live, sample_live_bytes, sample_allocs;
 };
 
 /* What a CPU has: a gate, then a part for each class, one for struct large, one that is
@@ -214,7 +241,7 @@ static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
 void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site);
 void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site);
 /* When the inline paths of fast.h cannot serve. */
-void *heap_alloc_slowly(struct heap *heap, size_t bytes, const void *site);
+void *heap_alloc_beyond(struct heap *heap, size_t bytes, const void *site);
 void heap_free_slowly(struct heap *heap, void *block, const void *site);
 /* hardened.c: a small block, or NULL: by the long way, if at all; and its end. */
 void *heap_alloc_hardened(struct heap *heap, size_t bytes);

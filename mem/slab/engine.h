@@ -33,8 +33,9 @@ enum slab_place {
 /* Who is at work in a CPU's parts. The classes of a heap share one: its address does not
  * depend on the block, so that one free need not wait for the one before. */
 struct slab_gate {
-	uint8_t busy;    /* this CPU is inside (its own stores only); see slab_try */
-	uint8_t revoked; /* keep out (the reaper's stores only); see slab_enter */
+	uint8_t busy;          /* this CPU is inside (its own stores only); see slab_try */
+	uint8_t revoked;       /* keep out (the reaper's stores only); see slab_enter */
+	uint32_t until_sample; /* the heap's (heap/sample.c) */
 } MEM_CACHE_ALIGNED;
 
 /*

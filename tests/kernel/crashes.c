@@ -96,6 +96,42 @@ static void heap_overrun(void)
 		((volatile uint8_t *)p)[i] = 1;
 }
 
+/* A block of the heap that was sampled, at the end of its page. */
+static uint8_t *sampled_block(size_t bytes)
+{
+	kassert(heap_sample_start(kernel_heap, 64, 1) == MEM_OK);
+	for (unsigned i = 0; i < 1000; i++) {
+		uint8_t *p = kmalloc(bytes);
+		if (p && ((vaddr_t)p + bytes) % PAGE_SIZE == 0)
+			return p;
+		kfree(p);
+		heap_reap(kernel_heap, false);
+	}
+	panic("no block was sampled");
+}
+
+static void sampled_overflow(void)
+{
+	volatile uint8_t *p = sampled_block(112);
+	p[112] = 1;
+}
+
+static void sampled_use_after_free(void)
+{
+	volatile uint8_t *p = sampled_block(112);
+	kfree((void *)(uintptr_t)p);
+	heap_reap(kernel_heap, false);
+	(void)p[5];
+}
+
+static void sampled_late_write(void)
+{
+	volatile uint8_t *p = sampled_block(112);
+	kfree((void *)(uintptr_t)p);
+	p[5] = 1;
+	heap_reap(kernel_heap, false);
+}
+
 static void invalid_opcode(void)
 {
 	__asm__ volatile("ud2");
@@ -146,6 +182,11 @@ const struct crash crashes[] = {
     {"write_user", write_user, "write of|not allowed|user"},
     {"double_free", double_free, "double free"},
     {"heap_overrun", heap_overrun, "guard page of a heap block|heap_overrun+"},
+    {"sampled_overflow", sampled_overflow,
+     "access behind the end of the heap block|(112 bytes)|allocated at|sampled_overflow+"},
+    {"sampled_use_after_free", sampled_use_after_free,
+     "use after free of the heap block|(112 bytes)|freed at|sampled_use_after_free+"},
+    {"sampled_late_write", sampled_late_write, "use after free: sampled block|(112 bytes)"},
     {"invalid_opcode", invalid_opcode, "invalid opcode|invalid_opcode+"},
     {"wild_pointer", wild_pointer, "general protection|wild_pointer+"},
     {"assertion", assertion, "assertion failed: cpu_count() == 0|assertion+"},

@@ -85,6 +85,27 @@ void heap_cpu_leave(struct heap *heap);
  * Any context; for a host's periodic work. */
 bool heap_wants_reap(struct heap *heap);
 
+/*
+ * Guard-page sampling: from now on each CPU gives every `interval`th block (of at most a
+ * page, and of those allocations that are not served by the shortest way: in a hardened
+ * heap all) one of `slots` pages between unmapped ones: accesses beyond the block fault,
+ * or are found when it is freed; after the next heap_reap() accesses to a freed one fault.
+ * Holds slots / 2 pages and little more, if the area can drop pages. Called again it only
+ * changes the interval.
+ * Errors: MEM_ENOMEM, nothing has changed. Context: thread.
+ */
+MEM_CHECKED mem_status heap_sample_start(struct heap *heap, unsigned slots, unsigned interval);
+
+/* What a fault at `address` has to do with a sampled block. */
+struct heap_trap {
+	const char *what; /* "use after free of", "access behind the end of" ... */
+	const void *block;
+	size_t bytes;
+	const void *alloc_site, *free_site; /* free_site NULL: not freed */
+};
+/* False: nothing that is known. Context: any, the host's fault report; takes no lock. */
+bool heap_find_trap(struct heap *heap, uintptr_t address, struct heap_trap *out);
+
 struct heap_stats {
 	uint64_t
 	    live_bytes; /* in blocks handed out: size of their class; large ones as asked for */
@@ -92,6 +113,7 @@ struct heap_stats {
 	uint64_t held_npages;  /* mapped from the area */
 	uint64_t large_npages; /* of these, in live large blocks */
 	uint64_t allocs, frees, failures;
+	uint64_t sampled; /* allocations that got a page of their own */
 };
 void heap_get_stats(struct heap *heap, struct heap_stats *stats);
 /* Call visit for each size class. */

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sampling: a few blocks get a page of their own between pages that are not mapped.
+ *
+ * The problem. Overflows and uses after free are found at once only by the hardware,
+ * which costs a page and a flush a block; too much for all, nothing for one in
+ * thousands. A fleet of machines, or one that runs long enough, finds the rest.
+ *
+ *      guard | canary canary | block | guard        at the end: overflow faults
+ *      guard | block | canary canary canary | guard at the start: underflow faults
+ *
+ * The block lies at either end of its page, by lot; the rest of the page holds a
+ * canary that is checked when the block is freed. A freed page is filled with another
+ * pattern; the next reap, which may wait for a flush, checks that pattern and takes the
+ * memory away while the addresses stay: whoever still uses the block faults, and
+ * heap_find_trap() tells the host's fault report whose block that was.
+ *
+ *     READY --alloc--> LIVE --free--> FREED --reap--> GONE --reap, oldest first--> READY
+ *
+ * Half of the slots are traps (GONE), so that a freed block stays one for as long as it
+ * takes to free as many others; pages held are constant after each reap. An area that
+ * cannot drop pages has no traps: FREED becomes READY, found out by pattern only.
+ *
+ * Which blocks: each CPU counts the allocations that leave the shortest way (a refill in
+ * the fast profile, every one in the hardened) and takes every `interval`th. So the
+ * shortest way costs nothing, and all slots are made beforehand: any context may be
+ * sampled.
+ *
+ * Lock: heap->sample_lock (MEM_RANK_HEAP, interrupts off), for states. A slot in
+ * CHANGING belongs to the reaper.
+ */
+#include "heap/internal.h"
+
+#define READY_BYTE 0x5c
+#define FREED_BYTE 0xdb
+
+enum sample_state { SAMPLE_READY, SAMPLE_LIVE, SAMPLE_FREED, SAMPLE_GONE, SAMPLE_CHANGING };
+
+struct sample {
+	char *page;
+	char *block;
+	size_t bytes;
+	const void *alloc_site, *free_site;
+	uint64_t gone_at; /* heap->sample_clock: the oldest comes back first */
+	enum sample_state state;
+};
+
+static unsigned count_state(const struct heap *heap, enum sample_state state)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < heap->sample_count; i++)
+		n += heap->samples[i].state == state;
+	return n;
+}
+
+/* ---- making ---------------------------------------------------------------------- */
+
+static uint64_t array_npages(unsigned slots)
+{
+	return align_up(slots * sizeof(struct sample), PAGE_SIZE) / PAGE_SIZE;
+}
+
+static void unmap_all(struct heap *heap, struct sample *samples, unsigned n, unsigned slots)
+{
+	for (unsigned i = 0; i < n; i++)
+		heap->area->unmap(heap->area, samples[i].page, 1);
+	heap->area->unmap(heap->area, samples, array_npages(slots));
+}
+
+static void set_interval(struct heap *heap, unsigned interval)
+{
+	atomic_write_release(&heap->sample_interval, interval);
+	for (unsigned cpu = 0; cpu < host_cpu_count(); cpu++)
+		atomic_write_relaxed(&heap->gates[cpu]->until_sample, 0);
+}
+
+mem_status heap_sample_start(struct heap *heap, unsigned slots, unsigned interval)
+{
+	mem_assert(slots >= 2 && slots <= 4096 && interval);
+	if (heap->sample_count) {
+		set_interval(heap, interval);
+		return MEM_OK;
+	}
+	struct heap_area *area = heap->area;
+	struct sample *samples = area->map(area, array_npages(slots), 1, false);
+	if (!samples)
+		return MEM_ENOMEM;
+	memset(samples, 0, slots * sizeof(*samples));
+	uintptr_t low = UINTPTR_MAX, high = 0;
+	for (unsigned i = 0; i < slots; i++) {
+		char *page = samples[i].page = area->map(area, 1, 1, false);
+		if (!page) {
+			unmap_all(heap, samples, i, slots);
+			return MEM_ENOMEM;
+		}
+		memset(page, READY_BYTE, PAGE_SIZE);
+		low = mem_min(low, (uintptr_t)page);
+		high = mem_max(high, (uintptr_t)page + PAGE_SIZE);
+	}
+	heap->sample_pages = slots;
+	if (area->drop)
+		for (unsigned i = slots / 2; i < slots; i++)
+			if (area->drop(area, samples[i].page, 1)) {
+				samples[i].state = SAMPLE_GONE;
+				heap->sample_pages--;
+			}
+	heap->samples = samples;
+	heap->sample_low = low;
+	heap->sample_high = high;
+	heap->sample_count = slots;
+	set_interval(heap, interval);
+	return MEM_OK;
+}
+
+void heap_sample_end(struct heap *heap)
+{
+	unsigned slots = heap->sample_count;
+	if (!slots)
+		return;
+	heap->sample_interval = heap->sample_count = 0;
+	unmap_all(heap, heap->samples, slots, slots);
+}
+
+/* ---- finding --------------------------------------------------------------------- */
+
+/* The slot whose page `address` is in; NULL: none. */
+static struct sample *find(struct heap *heap, uintptr_t address)
+{
+	if (address - heap->sample_low >= heap->sample_high - heap->sample_low)
+		return NULL;
+	for (unsigned i = 0; i < heap->sample_count; i++)
+		if (address - (uintptr_t)heap->samples[i].page < PAGE_SIZE)
+			return &heap->samples[i];
+	return NULL;
+}
+
+bool heap_is_sample(struct heap *heap, const void *block)
+{
+	return find(heap, (uintptr_t)block) != NULL;
+}
+
+/* ---- checking -------------------------------------------------------------------- */
+
+static void check_bytes(const struct sample *s, const char *from, const char *to, uint8_t byte,
+			const char *what)
+{
+	for (const char *p = from; p < to; p++)
+		if ((uint8_t)*p != byte)
+			host_panic(
+			    "heap: %s: sampled block %p (%lu bytes) at offset %ld; allocated "
+			    "at %p, freed at %p",
+			    what, (void *)s->block, (unsigned long)s->bytes, (long)(p - s->block),
+			    s->alloc_site, s->free_site);
+}
+
+static void check_slot(const struct sample *s)
+{
+	const char *end = s->page + PAGE_SIZE;
+	switch (s->state) {
+	case SAMPLE_READY:
+		check_bytes(s, s->page, end, READY_BYTE, "write to memory that is nobody's");
+		break;
+	case SAMPLE_LIVE:
+		check_bytes(s, s->page, s->block, READY_BYTE, "underflow");
+		check_bytes(s, s->block + s->bytes, end, READY_BYTE, "overflow");
+		break;
+	case SAMPLE_FREED:
+		check_bytes(s, s->page, end, FREED_BYTE, "use after free");
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- alloc and free ----------------------------------------------------------------- */
+
+/* Is it this CPU's turn? A hint: a handler in between may lose a count. */
+static bool is_due(struct heap *heap)
+{
+	struct slab_gate *gate = heap->gates[host_cpu()];
+	uint32_t n = atomic_read_relaxed(&gate->until_sample);
+	atomic_write_relaxed(&gate->until_sample, n ? n - 1 : heap->sample_interval - 1);
+	return !n;
+}
+
+void *heap_sample_alloc(struct heap *heap, size_t bytes, const void *site)
+{
+	size_t align = is_pow2(bytes) ? mem_max(bytes, (size_t)16) : 16;
+	struct sample *s = NULL;
+	if (bytes > PAGE_SIZE || !is_due(heap))
+		return NULL;
+	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
+	for (unsigned i = 0; i < heap->sample_count && !s; i++) {
+		unsigned at = heap->sample_next++ % heap->sample_count;
+		if (heap->samples[at].state == SAMPLE_READY)
+			s = &heap->samples[at];
+	}
+	if (s) {
+		uint64_t lot = (++heap->sample_clock ^ heap->secret) * 0x9e3779b97f4a7c15;
+		size_t room = align_up(mem_max(bytes, (size_t)1), align);
+		s->block = lot >> 63 ? s->page : s->page + PAGE_SIZE - room;
+		s->bytes = bytes;
+		s->alloc_site = site;
+		s->free_site = NULL;
+		s->state = SAMPLE_LIVE;
+		heap->sample_live++;
+		heap->sample_live_bytes += bytes;
+		heap->sample_allocs++;
+	}
+	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
+	return s ? s->block : NULL;
+}
+
+/* The slot of a live block; anything else is the caller's mistake. */
+static struct sample *find_live(struct heap *heap, const void *block)
+{
+	struct sample *s = find(heap, (uintptr_t)block);
+	mem_assert(s);
+	if (s->state != SAMPLE_LIVE)
+		host_panic("heap: double free or use after free: sampled block %p (%lu bytes), "
+			   "allocated at %p, freed at %p",
+			   block, (unsigned long)s->bytes, s->alloc_site, s->free_site);
+	if (s->block != block)
+		host_panic("heap: invalid free: %p is inside a sampled block, %p (%lu bytes)",
+			   block, (void *)s->block, (unsigned long)s->bytes);
+	return s;
+}
+
+void heap_sample_free(struct heap *heap, void *block, const void *site)
+{
+	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
+	struct sample *s = find_live(heap, block);
+	check_slot(s);
+	s->free_site = site;
+	s->state = SAMPLE_FREED;
+	heap->sample_live--;
+	heap->sample_live_bytes -= s->bytes;
+	memset(s->page, FREED_BYTE, PAGE_SIZE);
+	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
+}
+
+size_t heap_sample_bytes(struct heap *heap, const void *block)
+{
+	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
+	struct sample *s = find_live(heap, block);
+	check_slot(s);
+	size_t bytes = s->bytes;
+	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
+	return bytes;
+}
+
+/* ---- with a reap ---------------------------------------------------------------------- */
+
+/* Take a slot in `state` for the reaper, the one that is GONE longest; NULL: none. */
+static struct sample *claim(struct heap *heap, enum sample_state state)
+{
+	struct sample *s = NULL;
+	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
+	for (unsigned i = 0; i < heap->sample_count; i++) {
+		struct sample *at = &heap->samples[i];
+		if (at->state == state && (!s || at->gone_at < s->gone_at))
+			s = at;
+	}
+	if (s) {
+		check_slot(s);
+		s->state = SAMPLE_CHANGING;
+	}
+	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
+	return s;
+}
+
+static void settle(struct heap *heap, struct sample *s, enum sample_state state, int pages)
+{
+	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
+	s->gone_at = ++heap->sample_clock;
+	s->state = state;
+	heap->sample_pages += (uint64_t)(int64_t)pages;
+	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
+}
+
+void heap_sample_reap(struct heap *heap)
+{
+	struct heap_area *area = heap->area;
+	struct sample *s;
+	while ((s = claim(heap, SAMPLE_FREED))) {
+		if (area->drop && area->drop(area, s->page, 1)) {
+			settle(heap, s, SAMPLE_GONE, -1);
+		} else {
+			memset(s->page, READY_BYTE, PAGE_SIZE);
+			settle(heap, s, SAMPLE_READY, 0);
+		}
+	}
+	/* Always as many pages, of live blocks or for the next. */
+	while (area->drop && heap->sample_pages < heap->sample_count / 2 &&
+	       (s = claim(heap, SAMPLE_GONE))) {
+		if (!area->restore(area, s->page, 1, false)) {
+			settle(heap, s, SAMPLE_GONE, 0);
+			break;
+		}
+		memset(s->page, READY_BYTE, PAGE_SIZE);
+		settle(heap, s, SAMPLE_READY, 1);
+	}
+}
+
+/* ---- saying what is known ------------------------------------------------------------ */
+
+/* Bytes from the slot's block to `address` in a guard page beside it; SIZE_MAX: it is not
+ * beside it. */
+static size_t distance(const struct sample *s, uintptr_t address)
+{
+	uintptr_t page = (uintptr_t)s->page, block = (uintptr_t)s->block;
+	if (!block)
+		return SIZE_MAX;
+	if (page - address <= PAGE_SIZE)
+		return block - address;
+	if (address - page - PAGE_SIZE < PAGE_SIZE)
+		return address - (block + s->bytes);
+	return SIZE_MAX;
+}
+
+bool heap_find_trap(struct heap *heap, uintptr_t address, struct heap_trap *out)
+{
+	/* No lock: this is for a report at the end. */
+	struct sample *s = find(heap, address);
+	const char *what = "use after free of";
+	if (s && (s->state == SAMPLE_LIVE || !s->block))
+		return false; /* it is there, or never was: the fault has another reason */
+	size_t nearest = SIZE_MAX;
+	for (unsigned i = 0; i < heap->sample_count && (!s || nearest < SIZE_MAX); i++) {
+		struct sample *at = &heap->samples[i];
+		if (distance(at, address) >= nearest)
+			continue;
+		nearest = distance(at, address);
+		s = at;
+		what = address < (uintptr_t)at->page ? "access before" : "access behind the end of";
+	}
+	if (!s)
+		return false;
+	*out = (struct heap_trap){.what = what,
+				  .block = s->block,
+				  .bytes = s->bytes,
+				  .alloc_site = s->alloc_site,
+				  .free_site = s->free_site};
+	return true;
+}
+
+void heap_report_samples(struct heap *heap, unsigned limit)
+{
+	for (unsigned i = 0; i < heap->sample_count && limit; i++) {
+		const struct sample *s = &heap->samples[i];
+		if (s->state != SAMPLE_LIVE)
+			continue;
+		limit--;
+		host_log(HOST_LOG_WARN, "heap: live: %p, %lu bytes, allocated at %p",
+			 (void *)s->block, (unsigned long)s->bytes, s->alloc_site);
+	}
+}
+
+uint64_t heap_sample_npages(struct heap *heap)
+{
+	return heap->sample_count ? heap->sample_pages + array_npages(heap->sample_count) : 0;
+}
+
+bool heap_samples_are_valid(struct heap *heap)
+{
+	for (unsigned i = 0; i < heap->sample_count; i++)
+		check_slot(&heap->samples[i]);
+	unsigned gone = count_state(heap, SAMPLE_GONE);
+	return count_state(heap, SAMPLE_LIVE) == heap->sample_live &&
+	       heap->sample_count - gone == heap->sample_pages;
+}
