@@ -417,7 +417,8 @@ DOOR = {f.__name__: f for f in (
     arguments_exact, arguments_long, arguments_not_text, streams_apart, bytes_exact, input_large,
     input_ends, input_unread, output_large, status_exact, status_of_signals, status_not_found,
     status_timeout, status_panic, status_no_boot, wrong_use, packages_missing, help_shown,
-    added_files, unknown_calls, fault_in_words, output_unread, kvm, gdb_stops_at_entry, gdb_knows_symbols, package_static, log_shown,
+    added_files, unknown_calls, fault_in_words, output_unread, kvm, gdb_stops_at_entry,
+    gdb_knows_symbols, package_static, log_shown,
     iso_kept, shell_from_pipe, under_linux, one_kernel_file)}
 
 
@@ -482,6 +483,13 @@ def chaos():
     return f"SEED={seed}"
 
 
+def fast_timers():
+    """Timers of a nanosecond, where every instruction is counted: the machine goes on."""
+    out = expect(["--icount", "--timeout", "100", "--", "signals"], 0).decode()
+    if "ok timers_of_a_nanosecond" not in out:
+        raise Failure(out)
+
+
 def example():
     """Somebody else's kernel, built from the pack of mem/ alone, holds its checks."""
     make("example")
@@ -497,7 +505,7 @@ def example():
 
 NUMBERS = {
     "exact_1_cpu": lambda: exact(1), "exact_4_cpus": lambda: exact(4), "chaos": chaos,
-    "example": example,
+    "example": example, "fast_timers": fast_timers,
     "boot_time": boot_time, "terabyte_free": terabyte_free,
     "cost": cost, "cost_linux": cost_linux,
     "exact_work_1_cpu": lambda: exact(1, "2", *WORK),
