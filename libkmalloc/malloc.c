@@ -14,9 +14,10 @@
  * which is called when the heap is there. Thread-local variables are of the
  * initial-exec model: they need no allocation either.
  *
- * Memory goes back when frees have left much of it idle: every TICK frees of a
- * thread, and whenever a block at the start of a page is freed (as large ones are),
- * the heap is asked, and reaped at most every REAP_MS.
+ * Memory goes back when frees have left much of it idle. Every TICK frees of a thread,
+ * and whenever a block at the start of a page is freed (as large ones are), the heap is
+ * asked whether whole ranges lie idle, and reaped at most every REAP_MS. More seldom it
+ * is looked how much is free between live blocks; then single pages go back, too.
  *
  * Mistakes end the process with a line that says which: double frees, frees of what
  * is no block, and with the hardened profile writes behind the end of one.
@@ -35,10 +36,12 @@
 #include <string.h>
 #include <time.h>
 
-#define EXPORT    __attribute__((visibility("default")))
-#define TICK      1024 /* a power of two */
-#define REAP_MS   50
-#define MAX_ALIGN HUGE_SIZE
+#define EXPORT     __attribute__((visibility("default")))
+#define TICK       1024 /* a power of two */
+#define REAP_MS    50
+#define TRIM_MS    500
+#define TRIM_LEAST ((uint64_t)2048) /* pages */
+#define MAX_ALIGN  HUGE_SIZE
 
 static struct heap *heap;
 static bool can_reap;
@@ -89,23 +92,65 @@ void libkmalloc_init(void)
 
 /* ---- giving back -------------------------------------------------------------------- */
 
-/* Context: inside. */
-static void reap_now_and_then(void)
+/* Has `*next_ms` come? Then it is moved on by `ms`, by one thread. */
+static bool is_time(uint64_t *next_ms, uint64_t ms)
 {
-	static uint64_t next_ms; /* atomic */
-	if (likely(!heap_wants_reap(heap)) || !can_reap)
-		return;
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	uint64_t now = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-	uint64_t next = __atomic_load_n(&next_ms, __ATOMIC_RELAXED);
-	/* Whoever moves the time on does it. */
-	if (now < next || !__atomic_compare_exchange_n(&next_ms, &next, now + REAP_MS, false,
-						       __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	uint64_t next = __atomic_load_n(next_ms, __ATOMIC_RELAXED);
+	return now >= next && __atomic_compare_exchange_n(next_ms, &next, now + ms, false,
+							  __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+/* Pages held beyond what is live. */
+static uint64_t slack(uint64_t *live)
+{
+	struct heap_stats stats;
+	heap_get_stats(heap, &stats);
+	*live = stats.live_bytes >> PAGE_SHIFT;
+	return stats.held_npages > *live ? stats.held_npages - *live : 0;
+}
+
+/* Whole ranges that lie idle go back soon. Context: inside. */
+static void give_back_ranges(void)
+{
+	static uint64_t next_ms;
+	if (likely(!heap_wants_reap(heap)) || !can_reap || !is_time(&next_ms, REAP_MS))
 		return;
 	int before = errno;
 	heap_reap(heap, false);
 	errno = before;
+}
+
+/* What is free between live blocks goes back page by page, when there is much more of
+ * it than the last time left. Context: inside. */
+static void give_back_pages(void)
+{
+	static uint64_t next_ms, left; /* atomic */
+	uint64_t live;
+	if (!can_reap || !is_time(&next_ms, TRIM_MS))
+		return;
+	uint64_t now = slack(&live), then = __atomic_load_n(&left, __ATOMIC_RELAXED);
+	if (now < then + mem_max(TRIM_LEAST, live / 8)) {
+		if (now < then)
+			__atomic_store_n(&left, now, __ATOMIC_RELAXED);
+		return;
+	}
+	int before = errno;
+	heap_reap(heap, true);
+	errno = before;
+	__atomic_store_n(&left, slack(&live), __ATOMIC_RELAXED);
+}
+
+/* After a free. */
+static inline void give_back_now_and_then(struct slot *slot, const void *block)
+{
+	bool tick = !(++slot->frees & (TICK - 1));
+	if (unlikely(tick || !((uintptr_t)block & PAGE_MASK)))
+		give_back_ranges();
+	if (unlikely(tick))
+		give_back_pages();
 }
 
 EXPORT int malloc_trim(size_t pad)
@@ -114,6 +159,18 @@ EXPORT int malloc_trim(size_t pad)
 	uint64_t npages = can_reap ? heap_reap(heap, true) : 0;
 	slots_leave(slot);
 	return npages != 0;
+}
+
+EXPORT void malloc_stats(void)
+{
+	struct heap_stats stats;
+	struct slot *slot = slots_enter();
+	heap_get_stats(heap, &stats);
+	slots_leave(slot);
+	host_log(HOST_LOG_WARN, "%lu blocks of %lu KiB live, %lu KiB of them large; %lu KiB held",
+		 (unsigned long)stats.live_blocks, (unsigned long)(stats.live_bytes >> 10),
+		 (unsigned long)(stats.large_npages * (PAGE_SIZE >> 10)),
+		 (unsigned long)(stats.held_npages * (PAGE_SIZE >> 10)));
 }
 
 /* ---- the functions that everybody calls ----------------------------------------------- */
@@ -139,8 +196,7 @@ EXPORT void free(void *block)
 		return;
 	struct slot *slot = slots_enter();
 	heap_free(heap, block);
-	if (unlikely(!(++slot->frees & (TICK - 1)) || !((uintptr_t)block & PAGE_MASK)))
-		reap_now_and_then();
+	give_back_now_and_then(slot, block);
 	slots_leave(slot);
 }
 
@@ -160,8 +216,7 @@ EXPORT void *realloc(void *block, size_t bytes)
 	struct slot *slot = slots_enter();
 	bool freed = block && !bytes;
 	void *new = heap_realloc(heap, block, bytes);
-	if (!((uintptr_t)block & PAGE_MASK))
-		reap_now_and_then();
+	give_back_now_and_then(slot, block);
 	slots_leave(slot);
 	return freed ? NULL : checked(new);
 }

@@ -314,6 +314,55 @@ static void test_threads_come_and_go(void)
 	CHECK(resident_kib() < before + 4000);
 }
 
+enum { LEFT = 60000, LEAVERS = 12 };
+static void **left_behind[LEAVERS];
+static pthread_barrier_t all_have;
+
+static void *thread_that_leaves(void *arg)
+{
+	void **block = left_behind[(uintptr_t)arg];
+	for (unsigned i = 0; i < LEFT; i++) {
+		block[i] = malloc(100);
+		memset(block[i], 1, 100);
+	}
+	pthread_barrier_wait(&all_have);
+	/* A few of each page stay: no page becomes empty. */
+	for (unsigned i = 0; i < LEFT; i++)
+		if (i % 16) {
+			free(block[i]);
+			block[i] = NULL;
+		}
+	return NULL;
+}
+
+/* What is free in the pages of threads that are no more serves others. */
+static void test_others_use_what_threads_leave(void)
+{
+	pthread_t thread[LEAVERS];
+	CHECK(!pthread_barrier_init(&all_have, NULL, LEAVERS));
+	for (uintptr_t i = 0; i < LEAVERS; i++)
+		CHECK((left_behind[i] = calloc(LEFT, sizeof(void *))));
+	for (uintptr_t i = 0; i < LEAVERS; i++)
+		CHECK(!pthread_create(&thread[i], NULL, thread_that_leaves, (void *)i));
+	for (unsigned i = 0; i < LEAVERS; i++)
+		CHECK(!pthread_join(thread[i], NULL));
+	CHECK(!pthread_barrier_destroy(&all_have));
+	size_t before = resident_kib();
+	for (unsigned k = 0; k < LEAVERS; k++)
+		for (unsigned i = 0; i < LEFT; i++)
+			if (!left_behind[k][i]) {
+				left_behind[k][i] = malloc(100);
+				memset(left_behind[k][i], 2, 100);
+			}
+	/* Some 70 MiB. */
+	CHECK(resident_kib() < before + 12000);
+	for (unsigned k = 0; k < LEAVERS; k++) {
+		for (unsigned i = 0; i < LEFT; i++)
+			free(left_behind[k][i]);
+		free(left_behind[k]);
+	}
+}
+
 static pthread_key_t keys[40];
 
 static void destroy(void *value)
@@ -492,6 +541,7 @@ static const struct {
     {"gives_back", test_gives_back},
     {"many_threads", test_many_threads},
     {"threads_come_and_go", test_threads_come_and_go},
+    {"others_use_what_threads_leave", test_others_use_what_threads_leave},
     {"thread_ends", test_thread_ends},
     {"fork", test_fork},
     {"mistakes", test_mistakes},

@@ -60,7 +60,6 @@ static __thread struct {
 	bool ended;          /* it has given its slot up for good */
 } me;
 
-void heap_cpu_leave(struct heap *heap) __attribute__((weak));
 static unsigned slot_count;
 static bool have_key;
 static pthread_key_t key;
@@ -77,7 +76,7 @@ unsigned slots_count(void)
 static void give_up_slot(void)
 {
 	struct slot *slot = slots_enter();
-	if (my_slot && heap_cpu_leave)
+	if (my_slot)
 		heap_cpu_leave(libkmalloc_heap());
 	slots_leave(slot);
 	if (!my_slot)

@@ -25,9 +25,11 @@ need()
 		fi
 		sudo=(sudo)
 	fi
-	echo "${0##*/}: installing ${missing[*]}" >&2
 	log=$(mktemp)
-	if ! "${sudo[@]}" apt-get update >"$log" 2>&1 ||
+	# Without a network the update only warns, unless told; nothing is said before it is
+	# known that there is one.
+	if ! "${sudo[@]}" apt-get -o APT::Update::Error-Mode=any update >"$log" 2>&1 ||
+		! echo "${0##*/}: installing ${missing[*]}" >&2 ||
 		! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
 			--no-install-recommends "${missing[@]}" >>"$log" 2>&1 </dev/null; then
 		rm -f "$log"

@@ -141,7 +141,8 @@ def input_large():
 
 def input_ends():
     expect(["--", "wc", "-c"], 0, b"0\n", stdin=b"")
-    expect(["--", "sh", "-c", "dd bs=1 count=3 2>/dev/null; echo; wc -c"], 0, b"abc\n3\n", stdin=b"abcdef")
+    expect(["--", "sh", "-c", "dd bs=1 count=3 2>/dev/null; echo; wc -c"], 0, b"abc\n3\n",
+           stdin=b"abcdef")
 
 
 def input_unread():
@@ -218,6 +219,36 @@ def wrong_use():
             raise Failure(f"./run {' '.join(arguments)}: status {status}, {out!r}, {errors!r}")
 
 
+def packages_missing():
+    """Without rights, or without a network: one line that names the packages, status 2;
+    the same of ./test."""
+    with tempfile.TemporaryDirectory() as folder:
+        for place in ("/usr/sbin", "/usr/bin"):
+            for name in os.listdir(place):
+                if name not in ("qemu-system-x86_64", "sudo", "id", "apt-get"):
+                    if not os.path.lexists(os.path.join(folder, name)):
+                        os.symlink(os.path.join(place, name), os.path.join(folder, name))
+
+        def script(name, text):
+            path = os.path.join(folder, name)
+            with open(path, "w") as handle:
+                handle.write("#!/bin/sh\n" + text)
+            os.chmod(path, 0o755)
+
+        script("apt-get", "echo 'no network' >&2; exit 100\n")
+        for uid in (1000, 0):
+            script("id", f"echo {uid}\n")
+            for door in ("run", "test"):
+                done = subprocess.run([os.path.join(ROOT, door), "--list"], check=False,
+                                      env=dict(os.environ, PATH=folder), timeout=SECONDS,
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE)
+                if done.returncode != 2 or done.stdout or done.stderr.count(b"\n") != 1 or \
+                        b"qemu-system-x86" not in done.stderr:
+                    raise Failure(f"./{door}, uid {uid}: status {done.returncode}, "
+                                  f"{done.stdout!r}, {done.stderr!r}")
+
+
 def help_shown():
     out = expect(["--help"], 0)
     for word in ("--memory", "--cpus", "--cpu", "--add", "--with", "--timeout", "--icount",
@@ -252,6 +283,24 @@ def log_shown():
     status, out, errors = run("--log", "--append", "some.word=1", "--", "cat", "/proc/cmdline")
     if status or b"some.word=1" not in out or b"Quire" not in errors:
         raise Failure(f"status {status}, {out!r}\n" + errors.decode(errors="replace"))
+
+
+def unknown_calls():
+    """A call that is not there is ENOSYS, and named once in the log however often it comes."""
+    _, _, errors = run("--log", "--", "sh", "-c", "for i in 1 2 3; do ionice -p $$; done")
+    if errors.count(b"not implemented") != 3 or errors.count(b"(ioprio_get)") != 1:
+        raise Failure(errors.decode(errors="replace"))
+
+
+def fault_in_words():
+    """The console says why a program has died: what it did, where, in which mapping, and
+    what lies around."""
+    status, _, errors = run("--log", "--", "faults", "text_write")
+    words = (rb"ends with SIGSEGV", rb"write", rb"r-xp", rb"/usr/local/bin/faults",
+             rb"rip [0-9a-f]{16}")
+    missing = [w for w in words if not re.search(w, errors)]
+    if status != 139 or missing:
+        raise Failure(f"status {status}, {missing} not said\n" + errors.decode(errors="replace"))
 
 
 def iso_kept():
@@ -367,8 +416,9 @@ def one_kernel_file():
 DOOR = {f.__name__: f for f in (
     arguments_exact, arguments_long, arguments_not_text, streams_apart, bytes_exact, input_large,
     input_ends, input_unread, output_large, status_exact, status_of_signals, status_not_found,
-    status_timeout, status_panic, status_no_boot, wrong_use, help_shown, added_files,
-    output_unread, kvm, gdb_stops_at_entry, gdb_knows_symbols, package_static, log_shown,
+    status_timeout, status_panic, status_no_boot, wrong_use, packages_missing, help_shown,
+    added_files, unknown_calls, fault_in_words, output_unread, kvm, gdb_stops_at_entry,
+    gdb_knows_symbols, package_static, log_shown,
     iso_kept, shell_from_pipe, under_linux, one_kernel_file)}
 
 
@@ -433,6 +483,13 @@ def chaos():
     return f"SEED={seed}"
 
 
+def fast_timers():
+    """Timers of a nanosecond, where every instruction is counted: the machine goes on."""
+    out = expect(["--icount", "--timeout", "100", "--", "signals"], 0).decode()
+    if "ok timers_of_a_nanosecond" not in out:
+        raise Failure(out)
+
+
 def example():
     """Somebody else's kernel, built from the pack of mem/ alone, holds its checks."""
     make("example")
@@ -448,7 +505,7 @@ def example():
 
 NUMBERS = {
     "exact_1_cpu": lambda: exact(1), "exact_4_cpus": lambda: exact(4), "chaos": chaos,
-    "example": example,
+    "example": example, "fast_timers": fast_timers,
     "boot_time": boot_time, "terabyte_free": terabyte_free,
     "cost": cost, "cost_linux": cost_linux,
     "exact_work_1_cpu": lambda: exact(1, "2", *WORK),

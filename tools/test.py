@@ -19,6 +19,7 @@ import packages
 import suite_bench
 import suite_boots
 import suite_check
+import suite_fuzz
 import suite_hosted
 import suite_kernel
 import suite_libkmalloc
@@ -29,7 +30,7 @@ import suite_shell
 from common import Problem, make, note
 
 SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, suite_check,
-          suite_models, suite_mutations, suite_bench, suite_libkmalloc)
+          suite_models, suite_mutations, suite_bench, suite_libkmalloc, suite_fuzz)
 
 
 class Report:

@@ -17,8 +17,9 @@
 #include <stddef.h>
 #include <sys/stat.h>
 
-#define BASE 0x10000000ul
-#define PATH "/tmp/badelf.image"
+#define BASE   0x10000000ul
+#define PATH   "/tmp/badelf.image"
+#define LOADER "/tmp/badelf.loader"
 
 struct image {
 	Elf64_Ehdr header;
@@ -113,12 +114,16 @@ static void try(const char *name, const struct image *i)
 static void header_fields(void)
 {
 	TRY(header.e_ident[0], 0);
+	TRY(header.e_ident[1], 'e');
+	TRY(header.e_ident[2], 'l');
 	TRY(header.e_ident[3], 'G');
 	TRY(header.e_ident[EI_CLASS], ELFCLASS32);
 	TRY(header.e_ident[EI_CLASS], 77);
 	TRY(header.e_ident[EI_DATA], ELFDATA2MSB);
 	TRY(header.e_ident[EI_VERSION], 9);
 	TRY(header.e_ident[EI_OSABI], 200);
+	TRY(header.e_ident[EI_ABIVERSION], 200);
+	TRY(header.e_ident[EI_PAD], 200);
 	TRY(header.e_type, ET_NONE);
 	TRY(header.e_type, ET_REL);
 	TRY(header.e_type, ET_CORE);
@@ -175,6 +180,7 @@ static void segment_fields(void)
 	TRY(segment[0].p_offset, 0x7ffffffffffff000);
 	TRY(segment[0].p_offset, ULONG_MAX);
 	TRY(segment[0].p_offset, ULONG_MAX - 4095);
+	TRY(segment[0].p_vaddr, 0);
 	TRY(segment[0].p_vaddr, 0x800000000000);
 	TRY(segment[0].p_vaddr, 0x7ffffffff000);
 	TRY(segment[0].p_vaddr, 0xffff800000000000);
@@ -243,6 +249,67 @@ static void interpreter(const char *name, const char *path, uint64_t bytes)
 	try(name, &i);
 }
 
+/* The interpreter is hostile too: each of these is the correct program but for a field. */
+static void bad_interpreter(const char *name, const struct image *wrong)
+{
+	int fd = open(LOADER, O_WRONLY | O_CREAT | O_TRUNC, 0755);
+	if (fd < 0 || write(fd, wrong, sizeof(*wrong)) != (ssize_t)sizeof(*wrong))
+		printf("cannot write %s\n", LOADER);
+	close(fd);
+	interpreter(name, LOADER, sizeof(LOADER));
+	unlink(LOADER);
+}
+
+#define TRY_LOADER(field, value)                                                                   \
+	do {                                                                                       \
+		struct image l_;                                                                   \
+		correct(&l_);                                                                      \
+		l_.header.e_type = ET_DYN;                                                         \
+		l_.header.e_entry -= BASE;                                                         \
+		l_.segment[0].p_vaddr = 0;                                                         \
+		l_.segment[0].p_flags = PF_R | PF_W | PF_X;                                        \
+		l_.field = (__typeof(l_.field))(value);                                            \
+		bad_interpreter("interpreter: " #field " = " #value, &l_);                         \
+	} while (0)
+
+static void bad_interpreters(void)
+{
+	TRY_LOADER(header.e_flags, 0); /* nothing wrong */
+	TRY_LOADER(header.e_ident[0], 0);
+	TRY_LOADER(header.e_type, ET_REL);
+	TRY_LOADER(header.e_machine, EM_386);
+	TRY_LOADER(header.e_entry, ULONG_MAX);
+	TRY_LOADER(header.e_entry, 0x800000000000);
+	TRY_LOADER(header.e_phoff, ULONG_MAX);
+	TRY_LOADER(header.e_phentsize, 55);
+	TRY_LOADER(header.e_phnum, 0);
+	TRY_LOADER(header.e_phnum, 0xffff);
+	TRY_LOADER(segment[0].p_type, PT_NULL);
+	TRY_LOADER(segment[0].p_offset, 1);
+	TRY_LOADER(segment[0].p_vaddr, ULONG_MAX - 4095);
+	TRY_LOADER(segment[0].p_filesz, ULONG_MAX);
+	TRY_LOADER(segment[0].p_memsz, 1ul << 47);
+	TRY_LOADER(segment[0].p_memsz, 10);
+	TRY_LOADER(segment[0].p_align, 3);
+}
+
+/* The stack's segment says only whether it may be executed. */
+static void stack_segments(void)
+{
+	struct image i;
+	correct(&i);
+	i.segment[1] = (Elf64_Phdr){.p_type = PT_GNU_STACK,
+				    .p_flags = PF_R | PF_W,
+				    .p_offset = ULONG_MAX,
+				    .p_vaddr = ULONG_MAX,
+				    .p_filesz = ULONG_MAX,
+				    .p_memsz = ULONG_MAX,
+				    .p_align = ULONG_MAX};
+	try("stack segment of nonsense", &i);
+	i.segment[1].p_flags = PF_X;
+	try("stack segment for execution only", &i);
+}
+
 static void interpreters(void)
 {
 	interpreter("interpreter that is not there", "/nowhere/ld.so", 15);
@@ -298,6 +365,8 @@ int main(int argc, char **argv)
 	segment_fields();
 	combinations();
 	interpreters();
+	bad_interpreters();
+	stack_segments();
 	truncated();
 	at_random(argc > 1 ? (unsigned)atoi(argv[1]) : 300);
 	try("correct", &i);

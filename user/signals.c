@@ -10,6 +10,7 @@
 
 #include <poll.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 
 static void kill_self(void *unused)
 {
@@ -330,6 +331,29 @@ static void posix_timers(void *unused)
 	CHECK(timer_create(99, NULL, &timer) == -1 && errno == EINVAL);
 }
 
+/* Timers that ask for more than any machine can do leave it time for everything else. */
+static void timers_of_a_nanosecond(void *unused)
+{
+	timer_t timer;
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+	struct itimerspec it = {{0, 1}, {0, 1}};
+	handle(SIGUSR1, SA_RESTART);
+	CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+	int fd = timerfd_create(CLOCK_MONOTONIC, 0);
+	uint64_t expired = 0;
+	CHECK(fd >= 0 && timerfd_settime(fd, 0, &it, NULL) == 0);
+	CHECK(timer_settime(timer, 0, &it, NULL) == 0);
+	for (int i = 0; i < 20; i++)
+		sleep_ms(1);
+	for (int i = 0; i < 20; i++)
+		CHECK(getppid() > 0);
+	CHECK(timer_delete(timer) == 0);
+	CHECK(count > 0);
+	/* As many as time has passed, however few interrupts there were. */
+	CHECK(read(fd, &expired, sizeof(expired)) == sizeof(expired) && expired > 1000000);
+	close(fd);
+}
+
 int main(void)
 {
 	run_case("kill_self", kill_self);
@@ -351,5 +375,6 @@ int main(void)
 	run_case("no_zombies", no_zombies);
 	run_case("timers_repeat", timers_repeat);
 	run_case("posix_timers", posix_timers);
+	run_case("timers_of_a_nanosecond", timers_of_a_nanosecond);
 	return failures != 0;
 }

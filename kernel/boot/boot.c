@@ -376,8 +376,9 @@ static void unpack_modules(void)
 {
 	for (unsigned i = 0; i < module_count; i++) {
 		int r = fs_unpack_cpio(paddr_to_ptr(modules[i].pa), modules[i].bytes);
-		if (r)
-			klog(LOG_ERROR, "module %u: unpacking failed: %d", i, r);
+		if (r) /* half of the files would be another machine than the one asked for */
+			panic("module %u does not fit into memory, or is no archive: error %d", i,
+			      -r);
 		pfn_t first = paddr_to_pfn(modules[i].pa);
 		pfn_t end = paddr_to_pfn(modules[i].pa + modules[i].bytes + PAGE_MASK);
 		give_back(first, end, MEMMAP_EXECUTABLE_AND_MODULES);

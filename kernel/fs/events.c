@@ -177,7 +177,7 @@ static void timer_fire(void *arg)
 		if (now > e->due)
 			times += (now - e->due) / e->interval;
 		e->due += times * e->interval;
-		next = e->due;
+		next = mem_max(e->due, now + KTIMER_PERIOD_MIN);
 	} else {
 		e->due = 0;
 	}

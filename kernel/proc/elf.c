@@ -76,14 +76,16 @@ static int read_exactly(struct file *file, void *to, uint64_t bytes, uint64_t at
 	return (uint64_t)got == bytes ? 0 : -EIO;
 }
 
-static int check_header(const struct elf_header *h)
+/* `wrong_type`: for what is neither a program nor position-independent; of an
+ * interpreter Linux finds that later, and says something else. */
+static int check_header(const struct elf_header *h, int wrong_type)
 {
 	if (memcmp(h->ident, "\177ELF", 4))
 		return -ENOEXEC;
-	if (h->type != ET_EXEC && h->type != ET_DYN)
-		return -ENOEXEC;
 	if (h->machine != EM_X86_64)
 		return -ENOEXEC;
+	if (h->type != ET_EXEC && h->type != ET_DYN)
+		return wrong_type;
 	if (h->phentsize != sizeof(struct elf_phdr) || h->phnum < 1 || h->phnum > PHDRS_MAX)
 		return -ENOEXEC;
 	return 0;
@@ -114,7 +116,7 @@ static int read_phdrs(struct elf_file *elf)
 	return error == -EIO || error == -EINVAL ? -ENOEXEC : error;
 }
 
-static int open_one(struct file *file, struct elf_file **out)
+static int open_one(struct file *file, int wrong_type, struct elf_file **out)
 {
 	struct elf_file *elf = kzalloc(sizeof(*elf));
 	if (!elf)
@@ -126,7 +128,7 @@ static int open_one(struct file *file, struct elf_file **out)
 	if (!error && got < (ssize_t)sizeof(elf->header))
 		error = -ENOEXEC;
 	if (!error)
-		error = check_header(&elf->header);
+		error = check_header(&elf->header, wrong_type);
 	if (!error) {
 		elf->object = file_object(file);
 		error = elf->object ? read_phdrs(elf) : -ENOEXEC;
@@ -155,7 +157,7 @@ static int open_interpreter(struct elf_file *elf, const struct elf_phdr *ph)
 	kfree(path);
 	if (!file)
 		return error;
-	error = open_one(file, &elf->interpreter);
+	error = open_one(file, -EINVAL, &elf->interpreter);
 	file_put(file);
 	return error == -ENOEXEC ? -ELIBBAD : error;
 }
@@ -163,7 +165,7 @@ static int open_interpreter(struct elf_file *elf, const struct elf_phdr *ph)
 int elf_open(struct file *file, struct elf_file **out)
 {
 	struct elf_file *elf;
-	int error = open_one(file, &elf);
+	int error = open_one(file, -ENOEXEC, &elf);
 	if (error)
 		return error;
 	for (unsigned i = 0; i < elf->header.phnum && !error; i++) {

@@ -25,7 +25,7 @@ static void alarm_fires(void *arg)
 		nsec_t now = time_monotonic(), next = p->alarm.deadline + interval;
 		if (next <= now) /* late by more than a period: keep the phase, skip the rest */
 			next = now + interval - (now - p->alarm.deadline) % interval;
-		ktimer_arm(&p->alarm, next, alarm_fires, p);
+		ktimer_arm(&p->alarm, mem_max(next, now + KTIMER_PERIOD_MIN), alarm_fires, p);
 	}
 }
 

@@ -89,7 +89,8 @@ static void timer_fires(void *arg)
 		if (now > timer->deadline)
 			expirations += (now - timer->deadline) / interval;
 		timer->deadline += expirations * interval;
-		ktimer_arm(&timer->timer, timer->deadline, timer_fires, timer);
+		ktimer_arm(&timer->timer, mem_max(timer->deadline, now + KTIMER_PERIOD_MIN),
+			   timer_fires, timer);
 	} else {
 		timer->deadline = 0;
 	}

@@ -19,6 +19,17 @@ MEM_END_DECLS
 #define MEM_POINT() ((void)0)
 #endif
 
+/* Is every access watched, by a sanitizer or by the hosted machine? Then shared words are
+ * not read plainly or by instructions written by hand, which would hide them. gcc and
+ * clang say it differently. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(MEM_POINTS)
+#define MEM_WATCHED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define MEM_WATCHED 1
+#endif
+#endif
+
 #define atomic_read_relaxed(p) (__atomic_load_n((p), __ATOMIC_RELAXED))
 #define atomic_read_acquire(p)                                                                     \
 	({                                                                                         \

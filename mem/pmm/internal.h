@@ -378,7 +378,7 @@ bool frame_is_usable(const struct pmm *pmm, pfn_t pfn);
  * counted in instructions: there, where nothing watches, a byte is compared in
  * memory (as ordered as any x86 load), and words that only ever grow or that the
  * caller keeps from changing are read plainly. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(MEM_POINTS)
+#ifdef MEM_WATCHED
 #define fast_read(p) atomic_read_relaxed(p)
 static inline bool byte_is_set(const uint8_t *byte)
 {

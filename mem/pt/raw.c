@@ -171,8 +171,11 @@ mem_status pt_map_range(const struct pt_root *root, vaddr_t va, paddr_t pa, uint
 		pte_t *entry = entry_for(root, va + done, pa + done, bytes - done, &level);
 		uint64_t filled = entry ? fill(entry, level, pa + done, bytes - done, bits) : 0;
 		if (!filled) {
+			/* In the way may also be a larger leaf, above where an entry would be. */
+			entry = pt_entry(root->root, va + done, &level);
+			bool taken = atomic_read_relaxed(entry) != 0;
 			unmap(root->root, va, done);
-			return entry ? MEM_EEXIST : MEM_ENOMEM;
+			return taken ? MEM_EEXIST : MEM_ENOMEM;
 		}
 		done += filled;
 	}

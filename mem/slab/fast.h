@@ -8,7 +8,7 @@
 /* Compilers do not fold atomic loads into a compare, and these paths are counted in
  * instructions: where nothing watches, a byte is compared in memory (as ordered as
  * any x86 load), and what is read relaxed is read plainly. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(MEM_POINTS)
+#ifdef MEM_WATCHED
 #define fast_read(p)    atomic_read_relaxed(p)
 #define fast_add(p, v)  count_add(p, v)
 #define fast_or(p, v)   __atomic_store_n((p), *(p) | (v), __ATOMIC_RELAXED)

@@ -3,16 +3,10 @@
 #define _GNU_SOURCE
 #include "tests/machine/plain.h"
 
-#include <linux/futex.h>
 #include <linux/membarrier.h>
-#include <mem/host.h>
-#include <sched.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "tests/machine/process.h"
 
 static unsigned cpu_total = 1;
 #ifdef MEM_HOST_IS_INLINE
@@ -43,28 +37,6 @@ void plain_set_cpu(unsigned cpu)
 void plain_set_interrupt(bool on)
 {
 	in_interrupt = irq_off = on;
-}
-
-void host_log(enum host_log_level level, const char *format, ...)
-{
-	va_list args;
-	va_start(args, format);
-	fprintf(stderr, level >= HOST_LOG_WARN ? "  log! " : "  log: ");
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-}
-
-MEM_NORETURN void host_panic(const char *format, ...)
-{
-	va_list args;
-	va_start(args, format);
-	fprintf(stderr, "PANIC: ");
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	fflush(NULL);
-	abort();
 }
 
 unsigned host_cpu_count(void)
@@ -112,11 +84,6 @@ void host_preempt_enable(void)
 }
 #endif
 
-void host_relax(void)
-{
-	sched_yield();
-}
-
 void host_barrier_all(void)
 {
 	static bool registered;
@@ -127,14 +94,4 @@ void host_barrier_all(void)
 	}
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
 		host_panic("membarrier(2) failed");
-}
-
-void host_wait(const uint32_t *word, uint32_t expected)
-{
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
-}
-
-void host_wake(const uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
 }

@@ -8,6 +8,11 @@
 #define MODEL_FLAGS                                                                                \
 	(VM_SHARED | VM_GROWSDOWN | VM_LOCKED | VM_NORESERVE | VM_DONTFORK | VM_WIPEONFORK)
 
+/* Linux's numbers, as mem/ gives them. */
+#define SIGBUS  7
+#define SIGKILL 9
+#define SIGSEGV 11
+
 enum verdict { VERDICT_OK, VERDICT_UNMAPPED, VERDICT_FORBIDDEN, VERDICT_BEYOND };
 
 vaddr_t cell_end(unsigned c);

@@ -3,7 +3,8 @@ MACHINE_LDFLAGS := -Wl,--wrap=pmm_alloc,--wrap=pmm_free,--wrap=pmm_alloc_range \
 	-Wl,--wrap=pmm_alloc_on,--wrap=pmm_free_on,--wrap=pmm_free_range \
 	-Wl,--wrap=slab_alloc,--wrap=frame_get,--wrap=frame_pin
 MACHINE_BOOT_SRC := $(MACHINE_SRC) tests/machine/boot.c tests/machine/inject.c
-MODEL_SRC := tests/model/oracle.c tests/model/operations.c tests/model/random.c
+MODEL_SRC := tests/model/oracle.c tests/model/operations.c \
+	tests/model/accesses.c tests/model/random.c
 
 HOSTED_TEST_LIST += test_model:hosted
 test_model_SRC := tests/runner.c $(MACHINE_BOOT_SRC) $(MODEL_SRC) tests/model/sequential.c \

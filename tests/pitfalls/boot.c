@@ -192,7 +192,7 @@ static void change_heap_pages(void *arg)
 	mapped = 0;
 }
 
-static void run_kernel_areas(uint64_t i)
+SEEDED_TEST(pitfall_02_kernel_areas_are_flushed_before_reuse, 40)
 {
 	space = pitfall_begin(3, i);
 	memset(pages, 0, sizeof(pages));
@@ -201,11 +201,6 @@ static void run_kernel_areas(uint64_t i)
 	machine_spawn(change_heap_pages, NULL, NULL);
 	machine_join();
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_02_kernel_areas_are_flushed_before_reuse, 120)
-{
-	machine_each(40, run_kernel_areas);
 }
 
 /* DMA memory and devices, freed by several CPUs at once: nobody's frames go before
@@ -232,7 +227,7 @@ static void use_and_free_dma(void *arg)
 	}
 }
 
-static void run_dma(uint64_t i)
+SEEDED_TEST(pitfall_01_dma_frames_wait_for_their_flush, 60)
 {
 	space = pitfall_begin(4, i);
 	memset(pages, 0, sizeof(pages));
@@ -240,11 +235,6 @@ static void run_dma(uint64_t i)
 		machine_spawn(use_and_free_dma, (void *)(uintptr_t)t, NULL);
 	machine_join();
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_01_dma_frames_wait_for_their_flush, 120)
-{
-	machine_each(60, run_dma);
 }
 
 /* All kinds of kernel ranges at once, on every CPU, while somebody drains. */
@@ -278,16 +268,11 @@ static void use_all_areas(void *arg)
 	}
 }
 
-static void run_all_areas(uint64_t i)
+SEEDED_TEST(pitfall_02_all_kernel_areas_at_once, 50)
 {
 	space = pitfall_begin(4, i);
 	for (unsigned t = 0; t < 5; t++)
 		machine_spawn(use_all_areas, NULL, NULL);
 	machine_join();
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_02_all_kernel_areas_at_once, 120)
-{
-	machine_each(50, run_all_areas);
 }

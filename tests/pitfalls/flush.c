@@ -42,21 +42,14 @@ static void unmap_when_ready(void *arg)
 	CHECK_EQ(atomic_read_acquire(&stop), 1);
 }
 
-static void run_pitfall_01_free_after_every_acknowledgement(uint64_t i)
+SEEDED_TEST(pitfall_01_free_after_every_acknowledgement, SEEDS)
 {
 	space = pitfall_begin(3, i);
 	reset();
 	map_at(space, PLACE, 1, RW, 0);
 	put(PLACE, 77);
-	machine_spawn(slow_cpu, NULL, space);
-	machine_spawn(unmap_when_ready, NULL, space);
-	machine_join();
+	RUN(space, slow_cpu, unmap_when_ready);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_01_free_after_every_acknowledgement, 120)
-{
-	machine_each(SEEDS, run_pitfall_01_free_after_every_acknowledgement);
 }
 
 /*
@@ -83,21 +76,13 @@ static void watch_rounds(void *arg)
 	}
 }
 
-static void run_pitfall_02_addresses_are_not_reused_early(uint64_t i)
+SEEDED_TEST(pitfall_02_addresses_are_not_reused_early, SEEDS)
 {
 	space = pitfall_begin(3, i);
 	reset();
 	map_at(space, PLACE, 1, RW, 0);
-	machine_spawn(replace, NULL, space);
-	machine_spawn(watch_rounds, NULL, space);
-	machine_spawn(watch_rounds, NULL, space);
-	machine_join();
+	RUN(space, replace, watch_rounds, watch_rounds);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_02_addresses_are_not_reused_early, 120)
-{
-	machine_each(SEEDS, run_pitfall_02_addresses_are_not_reused_early);
 }
 
 /*
@@ -124,7 +109,7 @@ static void read_consistently(void *arg)
 	}
 }
 
-static void run_pitfall_03_copy_on_write_installs_last(uint64_t i)
+SEEDED_TEST(pitfall_03_copy_on_write_installs_last, 2 * SEEDS)
 {
 	struct space *child;
 	space = pitfall_begin(4, i);
@@ -132,20 +117,12 @@ static void run_pitfall_03_copy_on_write_installs_last(uint64_t i)
 	map_at(space, PLACE, 1, RW, 0);
 	put(PLACE, 10);
 	CHECK_OK(vmm_space_fork(space, &child));
-	machine_spawn(write_once, NULL, space);
-	machine_spawn(read_consistently, NULL, space);
-	machine_spawn(read_consistently, NULL, space);
-	machine_join();
+	RUN(space, write_once, read_consistently, read_consistently);
 	machine_set_space(child);
 	CHECK_EQ(get(PLACE), 10);
 	machine_set_space(space);
 	vmm_space_put(child);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_03_copy_on_write_installs_last, 120)
-{
-	machine_each(2 * SEEDS, run_pitfall_03_copy_on_write_installs_last);
 }
 
 /*
@@ -179,21 +156,13 @@ static void fork_and_hold(void *arg)
 	atomic_write_release(&stop, 1);
 }
 
-static void run_pitfall_04_fork_flushes_what_it_protects(uint64_t i)
+SEEDED_TEST(pitfall_04_fork_flushes_what_it_protects, SEEDS)
 {
 	space = pitfall_begin(4, i);
 	reset();
 	map_at(space, PLACE, 3, RW, 0);
-	machine_spawn(write_on, NULL, space);
-	machine_spawn(write_on, NULL, space);
-	machine_spawn(fork_and_hold, NULL, space);
-	machine_join();
+	RUN(space, write_on, write_on, fork_and_hold);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_04_fork_flushes_what_it_protects, 120)
-{
-	machine_each(SEEDS, run_pitfall_04_fork_flushes_what_it_protects);
 }
 
 /*
@@ -215,7 +184,7 @@ static void look_elsewhere(void *arg)
 		(void)get(PLACE);
 }
 
-static void run_pitfall_05_freed_tables_are_flushed_everywhere(uint64_t i)
+SEEDED_TEST(pitfall_05_freed_tables_are_flushed_everywhere, SEEDS)
 {
 	uint64_t value;
 	space = pitfall_begin(4, i);
@@ -227,8 +196,7 @@ static void run_pitfall_05_freed_tables_are_flushed_everywhere(uint64_t i)
 	/* Nothing present is left, but the tables are there and remembered. */
 	CHECK_OK(vmm_advise(space, AWAY, 2 * PAGE_SIZE, VM_ADVICE_DONTNEED));
 	for (int t = 0; t < 4; t++)
-		machine_spawn(look_elsewhere, NULL, space);
-	machine_join();
+		RUN(space, look_elsewhere);
 	unmap_at(space, AWAY, 2);
 	vmm_drain(machine_vmm); /* frees them: the machine checks who holds what */
 	CHECK_EQ(try_get(AWAY, &value), 11);
@@ -236,11 +204,6 @@ static void run_pitfall_05_freed_tables_are_flushed_everywhere(uint64_t i)
 	vmm_drain(machine_vmm);
 	CHECK_EQ(try_get(PLACE, &value), 11);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_05_freed_tables_are_flushed_everywhere, 120)
-{
-	machine_each(SEEDS, run_pitfall_05_freed_tables_are_flushed_everywhere);
 }
 
 /*
@@ -268,19 +231,11 @@ static void build_and_raze(void *arg)
 	}
 }
 
-static void run_pitfall_06_walkers_outlive_acknowledgements(uint64_t i)
+SEEDED_TEST(pitfall_06_walkers_outlive_acknowledgements, 2 * SEEDS)
 {
 	space = pitfall_begin(4, i);
-	machine_spawn(fault_around, NULL, space);
-	machine_spawn(fault_around, NULL, space);
-	machine_spawn(build_and_raze, NULL, space);
-	machine_join();
+	RUN(space, fault_around, fault_around, build_and_raze);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_06_walkers_outlive_acknowledgements, 120)
-{
-	machine_each(2 * SEEDS, run_pitfall_06_walkers_outlive_acknowledgements);
 }
 
 /* The same for the lock of a table: whoever gets it when the table is stale already
@@ -304,20 +259,13 @@ static void raze_one_table(void *arg)
 	atomic_write_release(&stop, 1);
 }
 
-static void run_pitfall_06_stale_tables_are_let_go_of(uint64_t i)
+SEEDED_TEST(pitfall_06_stale_tables_are_let_go_of, 3 * SEEDS)
 {
 	space = pitfall_begin(4, i);
 	reset();
 	for (int t = 0; t < 4; t++)
-		machine_spawn(fault_at_one_table, NULL, space);
-	machine_spawn(raze_one_table, NULL, space);
-	machine_join();
+		RUN(space, fault_at_one_table, raze_one_table);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_06_stale_tables_are_let_go_of, 120)
-{
-	machine_each(3 * SEEDS, run_pitfall_06_stale_tables_are_let_go_of);
 }
 
 /*
@@ -340,24 +288,16 @@ static void come_and_go(void *arg)
 	}
 }
 
-static void run_pitfall_07_lazy_cpus_come_back_fresh(uint64_t i)
+SEEDED_TEST(pitfall_07_lazy_cpus_come_back_fresh, SEEDS)
 {
 	space = pitfall_begin(4, i);
 	reset();
 	CHECK_OK(vmm_space_create(machine_vmm, &other));
 	map_at(space, PLACE, 1, RW, 0);
-	machine_spawn(come_and_go, NULL, space);
-	machine_spawn(come_and_go, NULL, space);
-	machine_spawn(replace, NULL, space);
-	machine_join();
+	RUN(space, come_and_go, come_and_go, replace);
 	machine_set_space(NULL);
 	vmm_space_put(other);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_07_lazy_cpus_come_back_fresh, 120)
-{
-	machine_each(SEEDS, run_pitfall_07_lazy_cpus_come_back_fresh);
 }
 
 /*
@@ -403,8 +343,7 @@ static void run_pitfall_08_dirty_bits_are_not_lost(uint64_t i)
 	}
 	for (uintptr_t t = 0; t < 3; t++)
 		machine_spawn(dirty_them, (void *)t, space);
-	machine_spawn(change_rights, NULL, space);
-	machine_join();
+	RUN(space, change_rights);
 	for (unsigned p = 0; p < DIRTY_PAGES; p++) {
 		bool dirty = false;
 		if (!written[p])
@@ -498,7 +437,7 @@ static void write_when_alone(void *arg)
 		put(PLACE, 1000 + i);
 }
 
-static void run_pitfall_10_references_go_after_the_flush(uint64_t i)
+SEEDED_TEST(pitfall_10_references_go_after_the_flush, 2 * SEEDS)
 {
 	space = pitfall_begin(4, i);
 	map_at(space, PLACE, 1, RW, 0);
@@ -511,11 +450,6 @@ static void run_pitfall_10_references_go_after_the_flush(uint64_t i)
 	machine_join();
 	vmm_space_put(sibling);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_10_references_go_after_the_flush, 120)
-{
-	machine_each(2 * SEEDS, run_pitfall_10_references_go_after_the_flush);
 }
 
 /*

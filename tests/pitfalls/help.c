@@ -91,15 +91,10 @@ void wait_until(const uint32_t *word, uint32_t value)
 	}
 }
 
-void schedules_run(struct space *space, void (*const *bodies)(void *), unsigned count)
+void pitfall_run(struct space *space, void (*const *bodies)(void *), unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
 		machine_spawn(bodies[i], NULL, space);
 	machine_join();
 	machine_explore_end();
-}
-
-void schedules_note(void)
-{
-	test_note("%llu schedules", (unsigned long long)*machine_schedules);
 }

@@ -39,15 +39,25 @@ uint64_t flush_count(void);
 void wait_until(const uint32_t *word, uint32_t value);
 void pause_for(unsigned points);
 
-/* Run these bodies at once in `space`, on a CPU each, which call machine_explore():
- * RUN(space, one, other). And say how many schedules there were. */
-void schedules_run(struct space *space, void (*const *bodies)(void *), unsigned count);
-void schedules_note(void);
+/* Run these bodies at once in `space`, on some CPU each: RUN(space, one, other). */
+void pitfall_run(struct space *space, void (*const *bodies)(void *), unsigned count);
 
 #define RUN(space, ...)                                                                            \
 	do {                                                                                       \
 		static void (*const bodies[])(void *) = {__VA_ARGS__};                             \
-		schedules_run(space, bodies, sizeof(bodies) / sizeof(bodies[0]));                  \
+		pitfall_run(space, bodies, sizeof(bodies) / sizeof(bodies[0]));                    \
 	} while (0)
+
+/* A test whose body is run `count` times, each in a process and on a machine of its own;
+ * `i` is its number. */
+#define SEEDED_TEST(id, count)                                                                     \
+	static void run_##id(uint64_t i);                                                          \
+	TEST_TIMED(id, 120)                                                                        \
+	{                                                                                          \
+		machine_each((count), run_##id);                                                   \
+		if (*machine_schedules)                                                            \
+			test_note("%llu schedules", (unsigned long long)*machine_schedules);       \
+	}                                                                                          \
+	static void run_##id(uint64_t i)
 
 #endif

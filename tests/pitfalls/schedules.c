@@ -57,19 +57,13 @@ static void read_all(void *arg)
 	}
 }
 
-static void unmap_once(uint64_t i)
+SEEDED_TEST(pitfall_01_every_schedule_of_munmap, 1)
 {
 	begin(2, 0);
 	map_at(space, PLACE, 4, RW, 0); /* one more page: the table stays */
 	put(PLACE + PAGES * PAGE_SIZE, 1);
 	RUN(space, unmap_all, read_all);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_01_every_schedule_of_munmap, 120)
-{
-	machine_each(1, unmap_once);
-	schedules_note();
 }
 
 /* The same for the end of an object. */
@@ -92,19 +86,13 @@ static void read_object(void *arg)
 	CHECK(signal == 7 || (signal == 0 && !over && value == 7));
 }
 
-static void truncate_once(uint64_t i)
+SEEDED_TEST(pitfall_01_every_schedule_of_truncate, 1)
 {
 	begin(2, 0);
 	make_object(&object, PLACE, 1);
 	RUN(space, truncate_it, read_object);
 	vm_object_put(object);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_01_every_schedule_of_truncate, 120)
-{
-	machine_each(1, truncate_once);
-	schedules_note();
 }
 
 /*
@@ -126,18 +114,12 @@ static void write_if_allowed(void *arg)
 	CHECK(signal == 11 || (signal == 0 && !over));
 }
 
-static void protect_once(uint64_t i)
+SEEDED_TEST(pitfall_02_every_schedule_of_mprotect, 1)
 {
 	begin(2, 0);
 	map_at(space, PLACE, 1, RW, 0);
 	RUN(space, take_right_away, write_if_allowed);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_02_every_schedule_of_mprotect, 120)
-{
-	machine_each(1, protect_once);
-	schedules_note();
 }
 
 /*
@@ -168,7 +150,7 @@ static void read_from_cache(void *arg)
 	CHECK(get(PLACE) != original || !written);
 }
 
-static void copy_once(uint64_t i)
+SEEDED_TEST(pitfall_03_every_schedule_of_copying, 2)
 {
 	struct space *child = NULL;
 	begin(3, 0);
@@ -183,12 +165,6 @@ static void copy_once(uint64_t i)
 	if (child)
 		vmm_space_put(child);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_03_every_schedule_of_copying, 120)
-{
-	machine_each(2, copy_once);
-	schedules_note();
 }
 
 /*
@@ -260,7 +236,7 @@ static void fault_once(void *arg)
 	(void)try_get(AWAY + PAGE_SIZE, &value); /* not there yet: a walk */
 }
 
-static void raze_and_free_once(uint64_t i)
+SEEDED_TEST(pitfall_06_every_schedule_of_freeing_a_table, 1)
 {
 	begin(2, 0);
 	map_at(space, AWAY, 2, RW, 0);
@@ -274,17 +250,10 @@ static void raze_and_free_once(uint64_t i)
 	pitfall_end(space);
 }
 
-TEST_TIMED(pitfall_06_every_schedule_of_freeing_a_table, 120)
-{
-	machine_each(1, raze_and_free_once);
-	schedules_note();
-}
-
 TEST_TIMED(pitfall_06_every_schedule_of_razing_a_table, 120)
 {
 	machine_each(1, raze_once);
 	machine_each(1, raze_beside);
-	schedules_note();
 }
 
 /* The other way round: a table is made under a page that somebody is about to look for
@@ -302,7 +271,7 @@ static void make_it_too(void *arg)
 	CHECK_EQ(get(AWAY + PAGE_SIZE), 6);
 }
 
-static void make_once(uint64_t i)
+SEEDED_TEST(pitfall_06_every_schedule_of_making_a_table, 1)
 {
 	begin(2, 0);
 	map_at(space, AWAY, 2, RW, 0);
@@ -310,12 +279,6 @@ static void make_once(uint64_t i)
 	CHECK_EQ(get(AWAY), 5);
 	CHECK_EQ(get(AWAY + PAGE_SIZE), 6);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_06_every_schedule_of_making_a_table, 120)
-{
-	machine_each(1, make_once);
-	schedules_note();
 }
 
 /*
@@ -357,7 +320,7 @@ static void unmap_one(void *arg)
 	atomic_write_seq(&done, 1);
 }
 
-static void come_back_once(uint64_t i)
+SEEDED_TEST(pitfall_07_every_schedule_of_coming_back, 2)
 {
 	begin(2, 100);
 	map_at(space, PLACE, 2, RW, 0);
@@ -367,12 +330,6 @@ static void come_back_once(uint64_t i)
 	else
 		RUN(space, come_back_from_elsewhere, unmap_one);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_07_every_schedule_of_coming_back, 120)
-{
-	machine_each(2, come_back_once);
-	schedules_note();
 }
 
 /* Two flushes at once, which reach a third CPU in either order: it may take the later
@@ -401,7 +358,7 @@ static void remember_both(void *arg)
 	}
 }
 
-static void two_flushes(uint64_t i)
+SEEDED_TEST(pitfall_07_every_schedule_of_two_flushes, 1)
 {
 	begin(3, 0);
 	map_at(space, PLACE, 2, RW, 0);
@@ -410,12 +367,6 @@ static void two_flushes(uint64_t i)
 	put(AWAY + PAGE_SIZE, 1);
 	RUN(space, unmap_first, unmap_second, remember_both);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_07_every_schedule_of_two_flushes, 120)
-{
-	machine_each(1, two_flushes);
-	schedules_note();
 }
 
 /*
@@ -437,7 +388,7 @@ static void make_dirty(void *arg)
 		wrote = 1;
 }
 
-static void dirty_once(uint64_t i)
+SEEDED_TEST(pitfall_08_every_schedule_of_a_dirty_bit, 1)
 {
 	bool dirty = false;
 	begin(2, 0);
@@ -451,12 +402,6 @@ static void dirty_once(uint64_t i)
 	}
 	vm_object_put(object);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_08_every_schedule_of_a_dirty_bit, 120)
-{
-	machine_each(1, dirty_once);
-	schedules_note();
 }
 
 /*
@@ -490,7 +435,7 @@ static void write_alone(void *arg)
 	put(PLACE, 12);
 }
 
-static void leave_once(uint64_t i)
+SEEDED_TEST(pitfall_10_every_schedule_of_leaving_a_shared_page, 1)
 {
 	begin(3, 0);
 	map_at(space, PLACE, 2, RW, 0);
@@ -501,12 +446,6 @@ static void leave_once(uint64_t i)
 	CHECK_EQ(get(PLACE), 12);
 	vmm_space_put(sibling);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_10_every_schedule_of_leaving_a_shared_page, 120)
-{
-	machine_each(1, leave_once);
-	schedules_note();
 }
 
 /*
@@ -533,7 +472,7 @@ static void use_and_free(void *arg)
 	(void)try_put(PLACE, 3);
 }
 
-static void move_once(uint64_t i)
+SEEDED_TEST(pitfall_14_every_schedule_of_mremap, 1)
 {
 	begin(2, 0);
 	map_at(space, PLACE, 2, RW, 0);
@@ -542,10 +481,4 @@ static void move_once(uint64_t i)
 	put(AWAY + PAGE_SIZE, 1);
 	RUN(space, move_it, use_and_free);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_14_every_schedule_of_mremap, 120)
-{
-	machine_each(1, move_once);
-	schedules_note();
 }

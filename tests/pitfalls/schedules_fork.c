@@ -37,19 +37,13 @@ static void write_both(void *arg)
 		CHECK_EQ(get(PLACE + p * PAGE_SIZE), 2);
 }
 
-static void fork_once(uint64_t i)
+SEEDED_TEST(pitfall_04_every_schedule_of_fork, 1)
 {
 	machine_boot_explored(2, 1, 0);
 	space = pitfall_space();
 	map_at(space, PLACE, 2, RW, 0);
 	RUN(space, fork_and_compare, write_both);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_04_every_schedule_of_fork, 120)
-{
-	machine_each(1, fork_once);
-	schedules_note();
 }
 
 /*
@@ -89,7 +83,7 @@ static void write_with_cache(void *arg)
 	CHECK_EQ(get(PLACE), 2);
 }
 
-static void write_in_a_fork(uint64_t i)
+SEEDED_TEST(pitfall_04_every_schedule_of_writers_in_a_fork, 1)
 {
 	machine_boot_explored(3, 1, 0);
 	space = pitfall_space();
@@ -101,10 +95,4 @@ static void write_in_a_fork(uint64_t i)
 	CHECK_EQ(get(PLACE), 2);
 	CHECK_EQ(get(PLACE + 8), 3);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_04_every_schedule_of_writers_in_a_fork, 120)
-{
-	machine_each(1, write_in_a_fork);
-	schedules_note();
 }

@@ -28,7 +28,7 @@ static void settle(void *arg)
 	CHECK(!machine_kernel_access((vaddr_t)range, MACHINE_READ, &value).ok);
 }
 
-static void settle_at_once(uint64_t i)
+SEEDED_TEST(pitfall_01_every_schedule_of_settling_an_area, 1)
 {
 	void *stacks[STACKS];
 	machine_boot_explored(3, 1, 0);
@@ -48,12 +48,6 @@ static void settle_at_once(uint64_t i)
 	pitfall_end(space);
 }
 
-TEST_TIMED(pitfall_01_every_schedule_of_settling_an_area, 120)
-{
-	machine_each(1, settle_at_once);
-	schedules_note();
-}
-
 static void drain(void *arg)
 {
 	uint64_t value;
@@ -62,7 +56,7 @@ static void drain(void *arg)
 	vm_area_trim(&machine_vmm->areas[AREA_HEAP]);
 }
 
-static void drain_at_once(uint64_t i)
+SEEDED_TEST(pitfall_02_every_schedule_of_draining_an_area, 1)
 {
 	machine_boot_explored(2, 1, 100);
 	space = pitfall_space();
@@ -72,10 +66,4 @@ static void drain_at_once(uint64_t i)
 	area->unmap(area, range, 1); /* its page table stays, and is remembered */
 	RUN(space, drain, drain);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_02_every_schedule_of_draining_an_area, 120)
-{
-	machine_each(1, drain_at_once);
-	schedules_note();
 }

@@ -100,9 +100,7 @@ static void run_pitfall_13_retried_writes_stay_writes(uint64_t i)
 	space = pitfall_begin(3, i);
 	stop = 0;
 	map_at(space, PLACE, 1, RW, 0);
-	machine_spawn(write_for_ever, NULL, space);
-	machine_spawn(fork_and_fork, NULL, space);
-	machine_join();
+	RUN(space, write_for_ever, fork_and_fork);
 	pitfall_end(space);
 }
 
@@ -155,7 +153,7 @@ static void fork_and_wait(void *arg)
 	CHECK_EQ(get(PLACE), 20);
 }
 
-static void write_once_as_kernel(uint64_t i)
+SEEDED_TEST(pitfall_13_every_schedule_of_a_kernel_write, 1)
 {
 	machine_boot_explored(2, 1, 0);
 	space = pitfall_space();
@@ -164,12 +162,6 @@ static void write_once_as_kernel(uint64_t i)
 	put(PLACE, 10);
 	RUN(space, write_as_kernel, fork_and_wait);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_13_every_schedule_of_a_kernel_write, 120)
-{
-	machine_each(1, write_once_as_kernel);
-	schedules_note();
 }
 
 /*
@@ -207,20 +199,12 @@ static void move_to_and_fro(void *arg)
 	atomic_write_release(&stop, 1);
 }
 
-static void run_pitfall_14_mremap_flushes_under_both_locks(uint64_t i)
+SEEDED_TEST(pitfall_14_mremap_flushes_under_both_locks, SEEDS)
 {
 	space = pitfall_begin(4, i);
 	stop = 0;
-	machine_spawn(use_old_place, NULL, space);
-	machine_spawn(free_new_place, NULL, space);
-	machine_spawn(move_to_and_fro, NULL, space);
-	machine_join();
+	RUN(space, use_old_place, free_new_place, move_to_and_fro);
 	pitfall_end(space);
-}
-
-TEST_TIMED(pitfall_14_mremap_flushes_under_both_locks, 120)
-{
-	machine_each(SEEDS, run_pitfall_14_mremap_flushes_under_both_locks);
 }
 
 /*
@@ -344,9 +328,7 @@ static void grow_in_a_race(uint64_t i)
 	space = pitfall_begin(3, i);
 	vmm_space_set_limits(space, &stack_limit);
 	map_at(space, AWAY, 4, RW, VM_GROWSDOWN);
-	machine_spawn(grow, NULL, space);
-	machine_spawn(map_below, NULL, space);
-	machine_join();
+	RUN(space, grow, map_below);
 	CHECK(vmm_next_area(space, 0, &low));
 	CHECK(vmm_next_area(space, low.end, &stack));
 	/* The stack grew before the other came, or not at all: fixed mappings may come
@@ -365,9 +347,7 @@ static void grow_over_a_neighbour(uint64_t i)
 	space = pitfall_begin(3, i);
 	vmm_space_set_limits(space, &stack_limit);
 	map_at(space, AWAY, 4, RW, VM_GROWSDOWN);
-	machine_spawn(grow, NULL, space);
-	machine_spawn(map_between, NULL, space);
-	machine_join();
+	RUN(space, grow, map_between);
 	CHECK(vmm_space_is_valid(space));
 	CHECK(vmm_next_area(space, AWAY - 100 * PAGE_SIZE, &area));
 	CHECK_EQ(area.start, AWAY - 100 * PAGE_SIZE);

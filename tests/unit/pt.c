@@ -90,6 +90,13 @@ TEST(pt_a_failed_map_maps_nothing)
 	for (unsigned i = 0; i < 8; i++)
 		CHECK_EQ(pt_translate(root, VA + i * PAGE_SIZE, &pa, NULL, NULL), i == 4);
 	CHECK(pt_translate(root, VA + 4 * PAGE_SIZE, &pa, NULL, NULL) && pa == 0x9000);
+	/* Inside a large leaf, and a large leaf over small ones. */
+	vaddr_t large = VA + 2 * HUGE_SIZE;
+	CHECK_OK(pt_map(machine_pmm, root, large, 0, HUGE_SIZE, 0));
+	CHECK_EQ(pt_map(machine_pmm, root, large + PAGE_SIZE, 0, PAGE_SIZE, 0), MEM_EEXIST);
+	CHECK_EQ(pt_map(machine_pmm, root, large - PAGE_SIZE, 0, 2 * PAGE_SIZE, 0), MEM_EEXIST);
+	CHECK(!pt_translate(root, large - PAGE_SIZE, NULL, NULL, NULL));
+	CHECK_EQ(pt_map(machine_pmm, root, VA, 0, HUGE_SIZE, 0), MEM_EEXIST);
 	/* Two tables are needed here, then a third: each can be missing. */
 	for (unsigned n = 1; n <= 4; n++) {
 		vaddr_t va = VA + (uint64_t)n * ((vaddr_t)1 << 39) - PAGE_SIZE;

@@ -11,19 +11,12 @@
 #define _GNU_SOURCE
 #include "tests/unit/vm_host.h"
 
-#include <linux/futex.h>
-#include <mem/host.h>
 #include <mem/vmm.h>
 #include <pthread.h>
-#include <sched.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "arch/x86_64/ops.h"
+#include "tests/machine/process.h"
 
 static unsigned cpu_total;
 static pthread_mutex_t interrupts[MEM_MAX_CPUS]; /* held: they are off on that CPU */
@@ -46,26 +39,6 @@ void vm_host_init(uint64_t bytes, unsigned ncpus)
 void vm_host_set_cpu(unsigned cpu)
 {
 	my_cpu = cpu;
-}
-
-void host_log(enum host_log_level level, const char *format, ...)
-{
-	va_list args;
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-}
-
-MEM_NORETURN void host_panic(const char *format, ...)
-{
-	va_list args;
-	va_start(args, format);
-	fprintf(stderr, "PANIC: ");
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	abort();
 }
 
 unsigned host_cpu(void)
@@ -114,11 +87,6 @@ void host_preempt_enable(void)
 {
 }
 
-void host_relax(void)
-{
-	sched_yield();
-}
-
 void host_barrier_all(void)
 {
 	/* Whoever is between two points of this lock has passed a barrier. */
@@ -130,16 +98,6 @@ void host_barrier_all(void)
 	}
 	static uint32_t passed;
 	(void)__atomic_fetch_add(&passed, 1, __ATOMIC_SEQ_CST); /* TSan knows no fences */
-}
-
-void host_wait(const uint32_t *word, uint32_t expected)
-{
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
-}
-
-void host_wake(const uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
 }
 
 void host_register_handler(unsigned vector, void (*handler)(struct mem_trap *trap))

@@ -193,6 +193,10 @@ struct ktimer {
 	unsigned cpu;
 };
 void ktimer_arm(struct ktimer *t, nsec_t deadline, void (*fn)(void *), void *arg);
+/* Repeating timers of programs are not armed for sooner than this after they fired;
+ * what they missed is counted. Else a period of a nanosecond would leave the CPU time
+ * for nothing but its interrupts. */
+#define KTIMER_PERIOD_MIN (100 * 1000ull)
 /* After this returns fn is not running and will not run. True if it was armed. */
 bool ktimer_cancel(struct ktimer *t);
 

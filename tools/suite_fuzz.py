@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""The fuzz targets: each builds and lives through a few thousand inputs.
+
+This is not where bugs are looked for (make fuzz TARGET= SECONDS=), but what keeps the
+targets alive. SEED=n has other inputs.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+
+from common import BUILD, Problem, make
+
+# Inputs for each: some seconds' worth.
+TARGETS = {"memmap": 100000, "pmm": 3000, "heap": 1500, "operations": 300, "elf": 8000}
+PATIENCE = 120
+
+
+def jobs():
+    yield [f"fuzz/{name}" for name in TARGETS], run, 60
+
+
+def run(chosen, report):
+    if not shutil.which("clang"):
+        for name in chosen:
+            report.skip(name, "no clang")
+        return
+    for name in chosen:
+        target = name.split("/")[1]
+        program = os.path.join(BUILD, "fuzz", f"fuzz_{target}")
+        make(os.path.relpath(program, os.path.dirname(BUILD)), variables=["CC=gcc"])
+        with tempfile.TemporaryDirectory() as work:
+            try:
+                done = subprocess.run(
+                    [program, f"-runs={TARGETS[target]}", f"-seed={os.environ.get('SEED', '1')}",
+                     "-max_len=2048", "-len_control=20", f"-artifact_prefix={work}/"],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    text=True, errors="replace", timeout=PATIENCE, check=False)
+            except subprocess.TimeoutExpired as error:
+                raise Problem(f"fuzz_{target}: no end after {PATIENCE} s") from error
+            said = done.stdout.splitlines()
+            if done.returncode or not any(f"Done {TARGETS[target]} runs" in s for s in said):
+                report.fail(name, f"status {done.returncode}", "\n".join(said[-40:]))
+                for found in os.listdir(work):
+                    shutil.copy(os.path.join(work, found), os.path.join(BUILD, "fuzz"))
+            else:
+                report.ok(name)
