@@ -243,7 +243,7 @@ void heap_free_elsewhere(void *block, struct heap *heap)
 
 void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site)
 {
-	mem_assert(is_pow2(align) && align <= HUGE_SIZE);
+	mem_assert(is_pow2(align));
 	if (align <= 16 || (heap_is_exact(bytes) && align <= mem_min(bytes, (size_t)PAGE_SIZE)))
 		return heap_alloc_at(heap, bytes, site);
 	void *block;
@@ -349,7 +349,7 @@ bool heap_wants_reap(struct heap *heap)
 	    atomic_read_relaxed(&heap->queued_npages) + atomic_read_relaxed(&heap->empty_npages);
 	uint64_t held =
 	    atomic_read_relaxed(&heap->segment_npages) + atomic_read_relaxed(&heap->large_npages);
-	return idle > 2 * SEGMENT_NPAGES && idle > held / 4;
+	return idle > 2 * SEGMENT_NPAGES && idle > held / 16;
 }
 
 /* ---- statistics ---------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 #include "heap/internal.h"
 
 #define CANARY_BYTES 16
+#define SEARCH_MOST  64
 
 static struct list *chain(struct heap *heap, uintptr_t address)
 {
@@ -77,11 +78,14 @@ static void account(struct heap *heap, struct large *large, size_t bytes, const 
 	heap->large_allocs++;
 }
 
-/* The smallest queued block of npages .. most. Locks: heap->lock. */
+/* The smallest of npages .. most among the blocks queued last. Locks: heap->lock. */
 static struct large *best_queued(struct heap *heap, uint64_t npages, uint64_t most, size_t align)
 {
 	struct large *best = NULL;
+	unsigned left = SEARCH_MOST;
 	list_for_each (node, &heap->large_queue) {
+		if (!left--)
+			break;
 		struct large *large = list_entry(node, struct large, queue);
 		if (large->npages >= npages && large->npages <= most &&
 		    !(large->address & (align - 1)) && (!best || large->npages < best->npages))

@@ -60,7 +60,7 @@ void heap_set_default(struct heap *heap);
 /* `bytes` bytes aligned to 16 (to their own size if that is a power of two up
  * to a page), or NULL; bytes 0 gives a unique pointer that must be freed. */
 void *heap_alloc(struct heap *heap, size_t bytes);
-/* Aligned to `align`, a power of two up to 2 MiB. */
+/* Aligned to `align`, a power of two; beyond a page it costs whole pages. */
 void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align);
 /* NULL is ignored. Double and invalid frees and writes behind the block's end are
  * found: host_panic. Never unmaps. */
