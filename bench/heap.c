@@ -404,7 +404,7 @@ static const struct row {
     {"remote-mixed", "ns", row_remote_mixed, "best", 0.30, false, "freed elsewhere, mixed"},
     {"held-10k", "", row_held_10k, "-", 1.20, true, "held over live, 10 k"},
     {"held-200k", "", row_held_200k, "-", 1.06, true, "held over live, 200 k"},
-    {"held-shrunk", "", held_after_shrinking, "-", 1.5, true, "the same, shrunk to 10 %"},
+    {"held-shrunk", "", held_after_shrinking, "-", 1.5, true, "held over live, shrunk to 10 %"},
     {"instructions", "", instructions, "-", 60, true, "a 64 B pair, instructions"},
 };
 

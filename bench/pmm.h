@@ -10,11 +10,11 @@
 
 struct peer {
 	const char *name;
-	/* Manage `npages` frames for `ncpus` CPUs, afresh. */
-	void (*init)(uint64_t npages, unsigned ncpus);
+	/* Manage `npages` frames for `ncpus` CPUs, afresh; what comes back is for the next two. */
+	void *(*init)(uint64_t npages, unsigned ncpus);
 	void (*fini)(void);
-	uint64_t (*alloc)(unsigned cpu, unsigned order);
-	void (*free)(unsigned cpu, uint64_t frame, unsigned order);
+	uint64_t (*alloc)(void *of, unsigned cpu, unsigned order);
+	void (*free)(void *of, unsigned cpu, uint64_t frame, unsigned order);
 	/* Wholly free 2 MiB blocks, after giving back what CPUs hold. NULL: no row. */
 	uint64_t (*free_huge)(void);
 	uint64_t (*metadata)(void);

@@ -19,7 +19,7 @@ static uint8_t *area(size_t bytes)
 	return p;
 }
 
-static void ll_bench_init(uint64_t npages, unsigned ncpus)
+static void *ll_bench_init(uint64_t npages, unsigned ncpus)
 {
 	llfree_classing_t classing = llfree_classing_simple(ncpus);
 	sizes = llfree_metadata_size(&classing, npages);
@@ -29,6 +29,7 @@ static void ll_bench_init(uint64_t npages, unsigned ncpus)
 	meta.lower = area(sizes.lower);
 	if (!llfree_is_ok(llfree_init(llfree, npages, LLFREE_INIT_FREE, meta, &classing)))
 		abort();
+	return llfree;
 }
 
 static void ll_bench_fini(void)
@@ -39,17 +40,17 @@ static void ll_bench_fini(void)
 	munmap(meta.lower, sizes.lower + 4096);
 }
 
-static uint64_t ll_bench_alloc(unsigned cpu, unsigned order)
+static uint64_t ll_bench_alloc(void *of, unsigned cpu, unsigned order)
 {
 	llfree_result_t r =
-	    llfree_get(llfree, frame_id_none(), llreq((uint8_t)order, order >= 9, ll_some(cpu)));
+	    llfree_get(of, frame_id_none(), llreq((uint8_t)order, order >= 9, ll_some(cpu)));
 	return llfree_is_ok(r) ? r.frame.value : BENCH_NONE;
 }
 
-static void ll_bench_free(unsigned cpu, uint64_t frame, unsigned order)
+static void ll_bench_free(void *of, unsigned cpu, uint64_t frame, unsigned order)
 {
 	llfree_result_t r =
-	    llfree_put(llfree, frame_id(frame), llreq((uint8_t)order, order >= 9, ll_some(cpu)));
+	    llfree_put(of, frame_id(frame), llreq((uint8_t)order, order >= 9, ll_some(cpu)));
 	if (!llfree_is_ok(r))
 		abort();
 }

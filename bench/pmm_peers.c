@@ -17,18 +17,19 @@
 
 static uint64_t null_next, null_mask;
 
-static void null_init(uint64_t npages, unsigned ncpus)
+static void *null_init(uint64_t npages, unsigned ncpus)
 {
 	null_next = 0;
 	null_mask = npages - 1;
+	return NULL;
 }
 
-static uint64_t null_alloc(unsigned cpu, unsigned order)
+static uint64_t null_alloc(void *of, unsigned cpu, unsigned order)
 {
 	return null_next++ & null_mask;
 }
 
-static void null_free(unsigned cpu, uint64_t frame, unsigned order)
+static void null_free(void *of, unsigned cpu, uint64_t frame, unsigned order)
 {
 }
 
@@ -44,7 +45,7 @@ const struct peer peer_null = {
 static struct pmm *pmm;
 static uint64_t arena_bytes;
 
-static void quire_init(uint64_t npages, unsigned ncpus)
+static void *quire_init(uint64_t npages, unsigned ncpus)
 {
 	static struct memmap_region regions[64];
 	struct memmap map = {.regions = regions, .capacity = 64};
@@ -59,6 +60,7 @@ static void quire_init(uint64_t npages, unsigned ncpus)
 	pmm_get_stats(pmm, &s);
 	if (s.free > npages && pmm_reserve(pmm, npages << PAGE_SHIFT, s.free - npages))
 		abort();
+	return pmm;
 }
 
 static void quire_fini(void)
@@ -66,19 +68,19 @@ static void quire_fini(void)
 	munmap(paddr_to_ptr(0), arena_bytes);
 }
 
-static uint64_t quire_alloc(unsigned cpu, unsigned order)
+static uint64_t quire_alloc(void *of, unsigned cpu, unsigned order)
 {
-	return pmm_alloc_on(pmm, cpu, order, PMM_KERNEL);
+	return pmm_alloc_on(of, cpu, order, PMM_KERNEL);
 }
 
-static uint64_t quire_alloc_user(unsigned cpu, unsigned order)
+static uint64_t quire_alloc_user(void *of, unsigned cpu, unsigned order)
 {
-	return pmm_alloc_on(pmm, cpu, order, 0);
+	return pmm_alloc_on(of, cpu, order, 0);
 }
 
-static void quire_free(unsigned cpu, uint64_t frame, unsigned order)
+static void quire_free(void *of, unsigned cpu, uint64_t frame, unsigned order)
 {
-	pmm_free_on(pmm, cpu, frame, order);
+	pmm_free_on(of, cpu, frame, order);
 }
 
 static uint64_t quire_free_huge(void)
@@ -191,7 +193,7 @@ static void buddy_give(struct buddy_page *p, unsigned order)
 	link_page(&pages[at], order);
 }
 
-static void buddy_init(uint64_t npages, unsigned ncpus)
+static void *buddy_init(uint64_t npages, unsigned ncpus)
 {
 	buddy_npages = npages;
 	pages = mmap(NULL, npages * sizeof(*pages), PROT_READ | PROT_WRITE,
@@ -206,6 +208,7 @@ static void buddy_init(uint64_t npages, unsigned ncpus)
 	}
 	for (unsigned i = 0; i < 64; i++)
 		pcps[i] = (struct pcp){0};
+	return NULL;
 }
 
 static void buddy_fini(void)
@@ -213,7 +216,7 @@ static void buddy_fini(void)
 	munmap(pages, buddy_npages * sizeof(*pages));
 }
 
-static uint64_t buddy_alloc(unsigned cpu, unsigned order)
+static uint64_t buddy_alloc(void *of, unsigned cpu, unsigned order)
 {
 	struct buddy_page *p;
 	if (order == 0) {
@@ -240,7 +243,7 @@ static uint64_t buddy_alloc(unsigned cpu, unsigned order)
 	return p ? (uint64_t)(p - pages) : BENCH_NONE;
 }
 
-static void buddy_free(unsigned cpu, uint64_t frame, unsigned order)
+static void buddy_free(void *of, unsigned cpu, uint64_t frame, unsigned order)
 {
 	struct buddy_page *p = &pages[frame];
 	if (order == 0) {

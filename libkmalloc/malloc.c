@@ -53,14 +53,14 @@ struct heap *libkmalloc_heap(void)
 	return heap;
 }
 
-/* Twice the CPUs that the process may run on, at least 15, and the shared one. */
+/* Twice the CPUs that the process may run on, at least 31, and the shared one. */
 static unsigned choose_slots(void)
 {
 	cpu_set_t set;
 	unsigned n = 1;
 	if (!sched_getaffinity(0, sizeof(set), &set))
 		n = (unsigned)CPU_COUNT(&set);
-	n = mem_max(2 * n, 15u) + 1;
+	n = mem_max(2 * n, 31u) + 1;
 	return mem_min(n, (unsigned)MEM_MAX_CPUS);
 }
 

@@ -19,12 +19,12 @@ text { font: 13px 'DejaVu Sans', Verdana, sans-serif; fill: #24292f; }
 .ground { fill: #ffffff; stroke: #d0d7de; }
 .ok { fill: #2f81c8; } .miss { fill: #d1603d; } .skip { fill: #8c959f; }
 .goal { stroke: #24292f; stroke-width: 1.5; stroke-dasharray: 4 3; }
-.track { fill: #eaeef2; }
+.track { fill: #eaeef2; } .over { font-size: 11px; fill: #ffffff; }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3; } .small { fill: #9198a1; }
 .ground { fill: #0d1117; stroke: #3d444d; }
 .ok { fill: #4493f8; } .miss { fill: #f0883e; } .skip { fill: #656c76; }
-.goal { stroke: #e6edf3; } .track { fill: #1f2630; }
+.goal { stroke: #e6edf3; } .track { fill: #1f2630; } .over { fill: #0d1117; }
 }
 """
 
@@ -79,7 +79,7 @@ def draw(document):
             out.append(f'<rect class="{result["status"].lower()}" x="{LEFT}" y="{y + 3}" '
                        f'width="{length:.1f}" height="16" rx="2"/>')
             if _used(result) > MOST:
-                out.append(_text(LEFT + BAR - 4, y + 15, f"× {_number(_used(result))}", "small",
+                out.append(_text(LEFT + BAR - 4, y + 15, f"× {_number(_used(result))}", "over",
                                  "end"))
         out.append(_text(LEFT + BAR + 10, y + 15, _says(result), "small"))
     out.append(f'<line class="goal" x1="{goal}" x2="{goal}" y1="{TOP}" '

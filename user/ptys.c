@@ -252,11 +252,40 @@ static void closing(void *u __attribute__((unused)))
 	CHECK(access(n, F_OK) == -1);
 	CHECK(isatty(0) == 0);
 }
+/* Writers to a terminal that was stopped (Ctrl-S): each can be ended, also the one that
+ * waits behind another. */
+static void stopped_writers(void *u __attribute__((unused)))
+{
+	alarm(20);
+	int m, status;
+	char n[64];
+	int s = pair(&m, n);
+	write(m, "\x13", 1);
+	pid_t writer[2];
+	for (int k = 0; k < 2; k++) {
+		writer[k] = fork();
+		if (!writer[k]) {
+			alarm(0);
+			write(s, "never\n", 6);
+			_exit(0);
+		}
+		usleep(50000);
+	}
+	for (int k = 1; k >= 0; k--) {
+		kill(writer[k], SIGTERM);
+		CHECK(waitpid(writer[k], &status, 0) == writer[k]);
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+	}
+	write(m, "\x11", 1);
+	write(s, "on", 2);
+	want(m, "on");
+}
 int main(void)
 {
 	run_case("cooked", cooked);
 	run_case("raw", raw);
 	run_case("session", session);
 	run_case("closing", closing);
+	run_case("stopped_writers", stopped_writers);
 	return failures != 0;
 }

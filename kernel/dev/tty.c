@@ -234,8 +234,10 @@ static ssize_t tty_write(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 		if (r)
 			return r;
 	}
-	mutex_lock(&t->write_lock);
-	ssize_t r = write_some(f, t, buffer, bytes);
+	ssize_t r = mutex_lock_interruptible(&t->write_lock); /* VSTOP may hold who has it */
+	if (r)
+		return r;
+	r = write_some(f, t, buffer, bytes);
 	mutex_unlock(&t->write_lock);
 	return r;
 }

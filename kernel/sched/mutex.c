@@ -24,6 +24,19 @@ void mutex_lock(struct mutex *m)
 		wait_event(&m->waiters, mutex_trylock(m));
 }
 
+int mutex_lock_interruptible(struct mutex *m)
+{
+	mem_assert_no_locks();
+	kassert(m->owner != current_thread());
+	if (mutex_trylock(m))
+		return 0;
+	int r = wait_event_interruptible(&m->waiters, mutex_trylock(m), NSEC_NEVER);
+	/* A wake that was for us, who leave, is the next one's. */
+	if (r && !atomic_read_seq(&m->held))
+		waitq_wake_one(&m->waiters);
+	return r;
+}
+
 void mutex_unlock(struct mutex *m)
 {
 	kassert(m->owner == current_thread());

@@ -143,10 +143,10 @@ static __attribute__((noinline)) paddr_t alloc_other(struct pmm *pmm, unsigned c
 		return alloc_zero(pmm, cpu, order, flags);
 	if (order - 1 < PMM_ORDER_HUGE && !(flags & PMM_FIRST) && likely(slot_try(slot))) {
 		if (order == PMM_ORDER_HUGE && likely(slot->nhuge)) {
-			uint64_t huge = slot->huge[--slot->nhuge];
-			atomic_write_release(&pmm->states[huge_block(huge)], STATE_HUGE);
+			uint32_t block = slot->huge[--slot->nhuge];
+			atomic_write_release(&pmm->states[block], STATE_HUGE);
 			slot_out(slot);
-			return huge_paddr(huge);
+			return near_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
 		}
 		if (order < PMM_ORDER_HUGE && likely(slot->nunit[order - 1])) {
 			paddr_t pa = unit_pop(pmm, slot, order);
@@ -175,8 +175,9 @@ static inline __attribute__((always_inline)) paddr_t alloc_fast(struct pmm *pmm,
 	uint64_t mask = p->mask;
 	if (unlikely(!mask))
 		return alloc_refill(pmm, slot, flags);
-	atomic_write_relaxed(&p->mask, mask & (mask - 1));
-	paddr_t pa = p->base + ((uint64_t)bit_lowest(mask) << PAGE_SHIFT);
+	uint64_t at = bit_take_lowest(&mask);
+	atomic_write_relaxed(&p->mask, mask);
+	paddr_t pa = p->base + (at << PAGE_SHIFT);
 	slot_out(slot);
 	return pa;
 }
@@ -345,7 +346,7 @@ static void free_huge(struct pmm *pmm, unsigned cpu, paddr_t pa)
 		if (slot->nhuge == 2 * pmm->huge_batch)
 			slot_flush_huge(pmm, slot, pmm->huge_batch);
 		atomic_write_release(&pmm->states[block], STATE_CACHED | slot_id(pmm, slot));
-		slot->huge[slot->nhuge++] = huge_entry(block, pa);
+		slot->huge[slot->nhuge++] = block;
 	} else {
 		free_whole(pmm, block);
 	}
@@ -411,8 +412,9 @@ static __attribute__((noinline)) void free_other(struct pmm *pmm, unsigned cpu, 
 		if (order == PMM_ORDER_HUGE && likely(state == STATE_HUGE) &&
 		    likely(slot->nhuge < 2 * pmm->huge_batch)) {
 			atomic_write_release(&pmm->states[block], STATE_CACHED | (cpu + 1));
-			slot->huge[slot->nhuge++] = huge_entry(block, pa);
+			slot->huge[slot->nhuge++] = block;
 			slot_out(slot);
+			__builtin_prefetch(block_line(pmm, block), 1); /* for the flush */
 			return;
 		}
 		if (likely(state == STATE_ORDER(order)) &&
@@ -459,6 +461,7 @@ static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, uns
 		/* One by one: a wide copy would wait for the two narrow writes. */
 		atomic_write_relaxed(&slot->queue[n].w, f->w);
 		atomic_write_relaxed(&slot->queue[n].mask, mask);
+		__builtin_prefetch(&pmm->lines[d / 64], 1); /* for the flush */
 		slot->nqueue = n + (mask != 0);
 		f->w = d / 64;
 		atomic_write_relaxed(&f->mask, (uint64_t)1 << d % 64);

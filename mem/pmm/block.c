@@ -55,7 +55,7 @@
 
 /* ---- lines ------------------------------------------------------------------------- */
 
-/* Written out, because each free does it and compilers make a loop of a loop. */
+/* Written out, here and below, because compilers make a loop of a loop. */
 static inline uint64_t line_any(const uint64_t *line)
 {
 #define W(i) atomic_read_relaxed(&line[i])
@@ -70,6 +70,13 @@ bool line_is_clear(const uint64_t *line)
 bool line_is_full(const uint64_t *line)
 {
 	return (((W(0) & W(1)) & (W(2) & W(3))) & ((W(4) & W(5)) & (W(6) & W(7)))) == ALL_ONES;
+#undef W
+}
+
+static inline void line_fill(uint64_t *line, uint64_t value)
+{
+#define W(i) atomic_write_relaxed(&line[i], value)
+	W(0), W(1), W(2), W(3), W(4), W(5), W(6), W(7);
 #undef W
 }
 
@@ -365,22 +372,32 @@ void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block)
 	update_units(pmm, block);
 }
 
-/* The caller has cleared bits by a locked operation, so that what it sees here is no
- * older (B3). */
-static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint32_t block, unsigned n)
+/* n frames of a block have come free by a locked operation that left `rest` in one of its
+ * words: what is seen here is no older (B3). Nearly always others are in use in that very
+ * word, so that the block cannot be free; two, because one may be the record page. */
+static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint32_t block, unsigned n,
+			 uint64_t rest)
 {
 	uint8_t *hint = block_hint(pmm, block);
 	unsigned was = atomic_read_relaxed(hint), now = mem_min(was + n, HINT_MANY);
 	atomic_write_relaxed(hint, (uint8_t)now);
-	uint64_t any = line_any(block_line(pmm, block));
-	if (unlikely(class_of_hint(was) != class_of_hint(now) || !(any & (any - 1))))
+	/* Over one of the two borders of class_of_hint, without a branch for each. */
+	uint32_t below = (was - ROOM_MIN) & ~(now - ROOM_MIN);
+	uint32_t many = (was - HINT_MANY) & ~(now - HINT_MANY);
+	if (unlikely((int32_t)(below | many) < 0))
 		settle(pmm, slot, block);
+	if (unlikely(!(rest & (rest - 1)))) {
+		uint64_t any = line_any(block_line(pmm, block));
+		if (!(any & (any - 1)))
+			settle(pmm, slot, block);
+	}
 }
 
 void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask)
 {
-	(void)atomic_and(&pmm->lines[w], ~mask);
-	freed(pmm, NULL, (uint32_t)(w / BLOCK_WORDS), bit_count(mask));
+	uint32_t block = (uint32_t)(w / BLOCK_WORDS);
+	uint64_t rest = atomic_and(&pmm->lines[w], ~mask) & ~mask;
+	freed(pmm, NULL, block, bit_count(mask), rest);
 }
 
 static __attribute__((noinline)) unsigned count_many(uint64_t mask)
@@ -396,10 +413,10 @@ static inline void free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w,
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	if (unlikely(state & (STATE_OWNER | STATE_KIND)))
 		check_free(pmm, w, mask, state);
-	uint64_t old = atomic_sub(&pmm->lines[w], mask) + mask;
+	uint64_t rest = atomic_sub(&pmm->lines[w], mask), old = rest + mask;
 	if (unlikely(~old & mask))
 		free_panic(pmm, w * 64 + bit_lowest(~old & mask), "it is already free");
-	freed(pmm, slot, block, likely(!(mask & (mask - 1))) ? 1 : count_many(mask));
+	freed(pmm, slot, block, likely(!(mask & (mask - 1))) ? 1 : count_many(mask), rest);
 }
 
 void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
@@ -410,11 +427,8 @@ void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_
 void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot)
 {
 	unsigned n = slot->nqueue;
-	for (unsigned i = 0; i < n; i++) {
-		struct free_word f = slot->queue[i];
-		atomic_write_relaxed(&slot->queue[i].mask, 0);
-		free_bits(pmm, slot, f.w, f.mask);
-	}
+	for (unsigned i = 0; i < n; i++)
+		free_bits(pmm, slot, slot->queue[i].w, slot->queue[i].mask);
 	slot->nqueue = 0;
 }
 
@@ -453,8 +467,7 @@ bool block_fill_whole(struct pmm *pmm, uint32_t block, uint32_t to)
 	uint64_t *line = block_line(pmm, block);
 	if (!keep_free(pmm, block))
 		return false;
-	for (unsigned i = 0; i < BLOCK_WORDS; i++)
-		atomic_write_relaxed(&line[i], ALL_ONES);
+	line_fill(line, ALL_ONES);
 	atomic_write_release(&pmm->states[block], to);
 	return true;
 }
@@ -464,9 +477,7 @@ bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind)
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	if ((state & STATE_KIND) != kind)
 		return false;
-	uint64_t *line = block_line(pmm, block);
-	for (unsigned i = 0; i < BLOCK_WORDS; i++)
-		atomic_write_relaxed(&line[i], 0);
+	line_fill(block_line(pmm, block), 0);
 	/* Nobody but its one user or owner may touch it: no compare-and-swap. */
 	atomic_write_release(&pmm->states[block], STATE_HINT);
 	return true;
@@ -474,17 +485,27 @@ bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind)
 
 void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole)
 {
-	if (whole) {
-		atomic_or(&pmm->summary_a[group], blocks);
+	uint64_t *a = &pmm->summary_a[group], *b = &pmm->summary_b[group];
+	if (!whole) {
+		atomic_and(a, ~blocks);
+		/* What we hold is CLASS_FULL for sure: only where a bit came back is
+		 * somebody else's look to be waited for. */
+		blocks &= atomic_read_seq(a) | atomic_read_seq(b);
+	} else {
+		atomic_or(a, blocks);
 		uint32_t lowest = group * GROUP_BLOCKS + bit_lowest(blocks);
 		if (lowest < atomic_read_relaxed(&pmm->free_hint))
 			atomic_write_relaxed(&pmm->free_hint, lowest);
-	} else {
-		atomic_and(&pmm->summary_a[group], ~blocks);
 	}
 	/* As B3 asks: look again, and repair one by one what has moved on. */
-	for (; blocks; blocks &= blocks - 1)
-		block_update_class(pmm, group * GROUP_BLOCKS + bit_lowest(blocks));
+	uint64_t free = atomic_read_seq(a) & ~atomic_read_seq(b);
+	for (; blocks; blocks &= blocks - 1) {
+		uint32_t block = group * GROUP_BLOCKS + bit_lowest(blocks);
+		if (!(free >> block % GROUP_BLOCKS & 1) ||
+		    (atomic_read_seq(&pmm->states[block]) & ~STATE_HINT) ||
+		    !line_is_clear(block_line(pmm, block)))
+			block_update_class(pmm, block);
+	}
 }
 
 /* ---- searching ----------------------------------------------------------------------- */

@@ -169,7 +169,7 @@ static bool check_block(const struct pmm *pmm, uint32_t block)
 		for (unsigned k = 0; k < KIND_COUNT; k++)
 			n += slot->word[k].block == block;
 		for (unsigned i = 0; i < slot->nhuge; i++)
-			n += huge_block(slot->huge[i]) == block;
+			n += slot->huge[i] == block;
 		if (n != 1)
 			BAD("block %u: its owner knows it %u times", block, n);
 	}
@@ -215,10 +215,9 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 			    (unsigned long long)f->w);
 	}
 	for (unsigned i = 0; i < slot->nhuge; i++)
-		if ((pmm->states[huge_block(slot->huge[i])] & ~STATE_HINT) !=
+		if ((pmm->states[slot->huge[i]] & ~STATE_HINT) !=
 		    (STATE_CACHED | slot_id(pmm, slot)))
-			BAD("slot %u: block %u is not cached by it", index,
-			    huge_block(slot->huge[i]));
+			BAD("slot %u: block %u is not cached by it", index, slot->huge[i]);
 	return true;
 }
 

@@ -115,8 +115,8 @@ struct free_word {
 #define POOL_FRAMES 32u
 #define UNIT_ORDERS 8u  /* orders 1..8: blocks of one order each, see unit.c */
 #define UNIT_CACHED 16u /* units of an order, at most */
-#define HUGE_CACHED 24u
-#define HUGE_BATCH  12u /* given back, or taken, at once; less where there is little */
+#define HUGE_CACHED 48u
+#define HUGE_BATCH  24u /* given back, or taken, at once; less where there is little */
 
 #define SLOT_REVOKED 1u /* a rare operation has taken the slot over */
 #define SLOT_NEW     2u /* never used: nothing to take over */
@@ -132,7 +132,7 @@ struct pmm_slot {
 	struct private_word word[KIND_COUNT];
 	uint32_t unit_hint[UNIT_ORDERS];
 	uint32_t unit[UNIT_ORDERS][UNIT_CACHED]; /* dense number >> order */
-	uint64_t huge[HUGE_CACHED];              /* block | physical address / 2 MiB << 32 */
+	uint32_t huge[HUGE_CACHED];              /* blocks */
 	struct free_word queue[QUEUE_WORDS];     /* frees of words before that */
 	paddr_t pool[POOL_FRAMES];               /* cleared frames with records */
 } __attribute__((aligned(2048)));                /* a shift finds it */
@@ -175,6 +175,26 @@ struct pmm {
 	void *reach_arg;
 };
 
+/* Compilers do not fold atomic loads into a compare, and the two fast paths are
+ * counted in instructions: there, where nothing watches, a byte is compared in
+ * memory (as ordered as any x86 load), and words that only ever grow or that the
+ * caller keeps from changing are read plainly. */
+#ifdef MEM_WATCHED
+#define fast_read(p) atomic_read_relaxed(p)
+static inline bool byte_is_set(const uint8_t *byte)
+{
+	return __atomic_load_n(byte, __ATOMIC_ACQUIRE) != 0;
+}
+#else
+#define fast_read(p) (*(p))
+static inline bool byte_is_set(const uint8_t *byte)
+{
+	bool set;
+	__asm__ volatile("cmpb $0, %1" : "=@ccnz"(set) : "m"(*byte) : "cc", "memory");
+	return set;
+}
+#endif
+
 /* ---- numbers ----------------------------------------------------------------------- */
 
 /* n ones from bit `first` up; n in 1..64. */
@@ -189,6 +209,15 @@ static inline bool bit_test_set(uint64_t *word, uint64_t i)
 	bool was;
 	__asm__("btsq %2, %0" : "+r"(*word), "=@ccc"(was) : "r"(i) : "cc");
 	return was;
+}
+
+/* Clear the lowest set bit and say which it was; word != 0. Two instructions, as above. */
+static inline uint64_t bit_take_lowest(uint64_t *word)
+{
+	uint64_t at;
+	__asm__("rep bsfq %1, %0" : "=r"(at) : "r"(*word) : "cc");
+	__asm__("btrq %1, %0" : "+r"(*word) : "r"(at) : "cc");
+	return at;
 }
 
 /* The dense number of a frame, or PFN_NONE. */
@@ -219,6 +248,14 @@ static inline uint8_t *block_hint(const struct pmm *pmm, uint32_t block)
 	return (uint8_t *)&pmm->states[block] + STATE_HINT_SHIFT / 8;
 }
 
+/* The same where segment 0 is the likely one, and `dense` below the frontier. */
+static inline paddr_t near_paddr(const struct pmm *pmm, uint64_t dense)
+{
+	if (likely(dense < fast_read(&pmm->low_ready)))
+		return pfn_to_paddr(dense + pmm->low_first);
+	return dense_to_paddr(pmm, dense);
+}
+
 static inline uint64_t *block_line(const struct pmm *pmm, uint32_t block)
 {
 	return &pmm->lines[(uint64_t)block * BLOCK_WORDS];
@@ -245,21 +282,6 @@ static inline unsigned slot_id(const struct pmm *pmm, const struct pmm_slot *slo
 static inline bool may_wait(unsigned flags)
 {
 	return !(flags & PMM_ATOMIC) && host_irq_enabled() && !host_in_interrupt();
-}
-
-/* A whole block in a slot's stack, in one word: it is read again soon after it was
- * written. */
-static inline uint64_t huge_entry(uint32_t block, paddr_t pa)
-{
-	return block | pa >> HUGE_SHIFT << 32;
-}
-static inline uint32_t huge_block(uint64_t entry)
-{
-	return (uint32_t)entry;
-}
-static inline paddr_t huge_paddr(uint64_t entry)
-{
-	return entry >> 32 << HUGE_SHIFT;
 }
 
 /* ---- records: 8 bytes per frame, in a frame of the block itself ----------------- */
@@ -373,26 +395,6 @@ unsigned block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable[BLO
 bool frame_is_usable(const struct pmm *pmm, pfn_t pfn);
 
 /* ---- slot.c ---------------------------------------------------------------------------- */
-
-/* Compilers do not fold atomic loads into a compare, and the two fast paths are
- * counted in instructions: there, where nothing watches, a byte is compared in
- * memory (as ordered as any x86 load), and words that only ever grow or that the
- * caller keeps from changing are read plainly. */
-#ifdef MEM_WATCHED
-#define fast_read(p) atomic_read_relaxed(p)
-static inline bool byte_is_set(const uint8_t *byte)
-{
-	return __atomic_load_n(byte, __ATOMIC_ACQUIRE) != 0;
-}
-#else
-#define fast_read(p) (*(p))
-static inline bool byte_is_set(const uint8_t *byte)
-{
-	bool set;
-	__asm__ volatile("cmpb $0, %1" : "=@ccnz"(set) : "m"(*byte) : "cc", "memory");
-	return set;
-}
-#endif
 
 /* Enter a CPU's slot; that CPU is the caller's, preemption is off. False: go the
  * shared way. */

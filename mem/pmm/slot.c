@@ -280,8 +280,7 @@ static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 		if (!block_fill_whole(pmm, more[n], STATE_CACHED | id))
 			continue;
 		taken |= (uint64_t)1 << more[n] % GROUP_BLOCKS;
-		paddr_t pa = dense_to_paddr(pmm, (uint64_t)more[n] * BLOCK_PAGES);
-		slot->huge[slot->nhuge++] = huge_entry(more[n], pa);
+		slot->huge[slot->nhuge++] = more[n];
 	}
 	block_update_group(pmm, group, taken, false);
 	return ok;
@@ -290,7 +289,7 @@ static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot)
 {
 	if (slot->nhuge) {
-		uint32_t block = huge_block(slot->huge[--slot->nhuge]);
+		uint32_t block = slot->huge[--slot->nhuge];
 		atomic_write_release(&pmm->states[block], STATE_HUGE);
 		return block;
 	}
@@ -303,7 +302,7 @@ void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n)
 	uint32_t group = 0;
 	uint64_t bits = 0;
 	for (unsigned i = 0; i < n; i++) {
-		uint32_t block = huge_block(slot->huge[i]);
+		uint32_t block = slot->huge[i];
 		if (bits && block / GROUP_BLOCKS != group) {
 			block_update_group(pmm, group, bits, true);
 			bits = 0;
@@ -335,7 +334,8 @@ void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t ma
 	if (f->mask) {
 		if (slot->nqueue == QUEUE_WORDS)
 			slot_flush_queue(pmm, slot);
-		slot->queue[slot->nqueue++] = *f;
+		slot->queue[slot->nqueue].w = f->w;
+		slot->queue[slot->nqueue++].mask = f->mask;
 	}
 	f->w = w;
 	atomic_write_relaxed(&f->mask, mask);

@@ -25,7 +25,7 @@ static inline paddr_t unit_pop(struct pmm *pmm, struct pmm_slot *slot, unsigned 
 		atomic_or(&pmm->lines[d / 64], unit_first_bit(d));
 	else
 		atomic_write_relaxed(&pmm->lines[d / 64], ALL_ONES);
-	return dense_to_paddr(pmm, d);
+	return near_paddr(pmm, d);
 }
 
 /* From in use to cached, by whoever comes first. */

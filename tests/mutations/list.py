@@ -2,7 +2,8 @@
 """The mutations: small wrongs, each of which some test must catch.
 
 Each is (name, file, old text, new text, tests): the text occurs exactly once in
-the file, and tests are "BINARY FILTER" in the order in which they are tried.
+the file, and tests are "BINARY FILTER" in the order in which they are tried. A
+sixth says which inline function of a header it is: only its users are compiled.
 """
 
 RACING = ["test_model racing_private", "test_model racing_forks", "test_model model_concurrent"]
@@ -140,7 +141,7 @@ MUTATIONS = [
     ("walkers do not announce themselves", "mem/vm/epoch.h",
      "\t(void)atomic_swap(&vmm->walks[host_cpu()].active, atomic_read_relaxed(&vmm->epoch));\n",
      "\t(void)vmm;\n",
-     [EVERY % ("06", "razing"), PITFALL + "06"]),
+     [EVERY % ("06", "razing"), PITFALL + "06"], "vm_walk_enter("),
     ("a drain does not look again", "mem/vm/area_trim.c",
      "\tif (level != 1) {\n\t\tvm_area_give_back(area, range);\n\t\treturn NULL;\n\t}\n",
      "",
@@ -224,11 +225,11 @@ MUTATIONS = [
     ("ranges may wrap", "mem/vm/space.h",
      "__builtin_add_overflow(va, rounded, &last) || last > USER_TOP)",
      "__builtin_add_overflow(va, rounded, &last) * 0 || last > USER_TOP)",
-     [PITFALL + "15"]),
+     [PITFALL + "15"], "vm_range("),
     ("ranges may leave the user half", "mem/vm/space.h",
      "__builtin_add_overflow(va, rounded, &last) || last > USER_TOP)",
      "__builtin_add_overflow(va, rounded, &last))",
-     [PITFALL + "15"]),
+     [PITFALL + "15"], "vm_range("),
     ("object offsets may overflow", "mem/vm/map.c",
      "\tif (__builtin_add_overflow(args->offset, bytes, &last) || last > (uint64_t)INT64_MAX)\n"
      "\t\treturn MEM_EINVAL;\n",

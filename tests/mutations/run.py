@@ -54,17 +54,18 @@ class Builder:
     def object_of(self, source):
         return self.build / "hosted" / (source + ".o")
 
-    def users_of(self, header):
-        """Sources of mem/ that include this header, by the compiler's own notes."""
+    def users_of(self, header, name):
+        """Sources of mem/ that include this header, by the compiler's own notes, and use
+        the function that is changed there (None: all)."""
         users = []
         for source in self.mem:
             notes = self.object_of(source).with_suffix(".d")
-            if header in notes.read_text():
+            if header in notes.read_text() and (not name or name in (ROOT / source).read_text()):
                 users.append(source)
         return users
 
     def mutate(self, mutation):
-        name, file, old, new, _ = mutation
+        name, file, old, new = mutation[:4]
         text = (ROOT / file).read_text()
         count = text.count(old)
         if count != 1:
@@ -76,9 +77,9 @@ class Builder:
         target.write_text(text.replace(old, new))
         return place, target
 
-    def compile(self, place, file, target):
+    def compile(self, place, file, target, name):
         """Objects that differ from the unchanged build: source -> object."""
-        sources = [file] if file.endswith(".c") else self.users_of(file)
+        sources = [file] if file.endswith(".c") else self.users_of(file, name)
         if not sources:
             raise RuntimeError(f"nothing includes {file}")
         changed = {}
@@ -195,7 +196,8 @@ def main():
             began = time.monotonic()
             try:
                 place, target = builder.mutate(mutation)
-                changed = builder.compile(place, mutation[1], target)
+                used = mutation[5] if len(mutation) > 5 else None
+                changed = builder.compile(place, mutation[1], target, used)
                 tests = instead or mutation[4]
                 by = run_tests(builder, base, place, changed, tests, seeds)
                 verdict = f"caught by {by}, {time.monotonic() - began:.1f} s" if by else None

@@ -176,6 +176,9 @@ struct mutex {
 	struct waitq waiters;
 };
 void mutex_lock(struct mutex *m);
+/* 0, or -ERESTARTSYS without the mutex: a signal came. For what may be held for as long as
+ * a user likes. */
+int mutex_lock_interruptible(struct mutex *m) MEM_CHECKED;
 bool mutex_trylock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
 
