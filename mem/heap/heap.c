@@ -19,8 +19,11 @@
  * up among ours before it is read, the page must lie in a slab, the offset must
  * be a multiple of the block size, the block's bit must say in use.
  *
- * Behind the end of a small block stands a seal, behind a large one a canary and
- * an unmapped page; both are checked on free (seal.h, large.c).
+ * Two profiles, one structure (heap.h). In the fast one a block that stays on its CPU
+ * goes the short way (fast.h). In the hardened one every block goes by hardened.c: in
+ * random order, cleared when freed, with a seal behind its end that is checked on free
+ * (seal.h). Behind a large block stand a canary and an unmapped page in both (large.c).
+ * A few blocks, by lot, get a page of their own between unmapped ones (sample.c).
  *
  * Memory goes back in three steps, each possible in fewer contexts than the
  * one before: an empty slab's pages go back to its segment (any context; other

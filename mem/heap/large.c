@@ -65,6 +65,30 @@ static void check_canary(const struct heap *heap, const struct large *large)
 	}
 }
 
+/* ---- debug builds: poison, as slab/debug.c does it for small blocks ------------------- */
+
+#define ALLOC_BYTE 0xcb
+#define FREE_BYTE  0xdb
+
+static void poison(const struct large *large, uint8_t byte)
+{
+	if (SLAB_DEBUG)
+		memset((void *)large->address, byte, large->npages * PAGE_SIZE); // NOLINT
+}
+
+/* Was a queued block written since it was freed? */
+static void check_poison(const struct large *large)
+{
+	const uint8_t *p = (const uint8_t *)large->address; // NOLINT(performance-no-int-to-ptr)
+	for (uint64_t i = 0; SLAB_DEBUG && i < large->npages * PAGE_SIZE; i++)
+		if (p[i] != FREE_BYTE)
+			host_panic(
+			    "heap: use after free: %p (%lu bytes) written at offset %lu after "
+			    "it was freed at %p",
+			    (const void *)p, (unsigned long)large->bytes, (unsigned long)i,
+			    large->site);
+}
+
 /* ---- alloc ---------------------------------------------------------------------- */
 
 static void account(struct heap *heap, struct large *large, size_t bytes, const void *site)
@@ -82,7 +106,7 @@ static void account(struct heap *heap, struct large *large, size_t bytes, const 
 static struct large *best_queued(struct heap *heap, uint64_t npages, uint64_t most, size_t align)
 {
 	struct large *best = NULL;
-	unsigned left = SEARCH_MOST;
+	uint64_t left = most == UINT64_MAX ? UINT64_MAX : SEARCH_MOST; /* the last resort */
 	list_for_each (node, &heap->large_queue) {
 		if (!left--)
 			break;
@@ -102,6 +126,7 @@ static void *take_queued(struct heap *heap, uint64_t npages, uint64_t most, size
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	struct large *large = best_queued(heap, npages, most, align);
 	if (large) {
+		check_poison(large);
 		list_remove(&large->queue);
 		count_add(&heap->queued_npages, -large->npages);
 		account(heap, large, bytes, site);
@@ -109,6 +134,7 @@ static void *take_queued(struct heap *heap, uint64_t npages, uint64_t most, size
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	if (!large)
 		return NULL;
+	poison(large, ALLOC_BYTE);
 	set_canary(heap, large);
 	return (void *)large->address; // NOLINT(performance-no-int-to-ptr)
 }
@@ -133,6 +159,7 @@ static void *take_new(struct heap *heap, uint64_t npages, size_t bytes, size_t a
 	list_push_front(chain(heap, large->address), &large->hash);
 	account(heap, large, bytes, site);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	poison(large, ALLOC_BYTE);
 	set_canary(heap, large);
 	return pages;
 }
@@ -176,6 +203,7 @@ void heap_free_large(struct heap *heap, void *block, const void *site)
 	count_add(&heap->queued_npages, large->npages);
 	large->state = LARGE_QUEUED;
 	large->site = site;
+	poison(large, FREE_BYTE);
 	list_push_front(&heap->large_queue, &large->queue);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
@@ -227,6 +255,7 @@ uint64_t heap_reap_large(struct heap *heap)
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	list_for_each_safe (node, &out) {
 		struct large *large = list_entry(node, struct large, queue);
+		check_poison(large);
 		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
 		heap->area->unmap(heap->area, (void *)large->address, large->npages);
 		slab_give(heap_find_slab(heap, large), large, large->site);

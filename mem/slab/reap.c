@@ -3,15 +3,17 @@
  * The reaper: finds every empty slab of a cache, whoever owns it, while the
  * other CPUs go on.
  *
- *   1. close every CPU's part: revoked = 1
- *   2. host_barrier_all, then wait until each part has been seen not busy
+ *   1. close every CPU's gate: revoked = 1; barrier; wait until each was seen not busy:
+ *      now no long path is inside, and none will be
+ *   2. take away what short paths use: the word at hand, every slab's `fast`; barrier;
+ *      wait again: now nobody is inside
  *   3. under the cache's lock: empty the notify stacks, fold every slab's
  *      remote bits, count, put each slab on the cache's proper list, take the
  *      empty ones out
- *   4. open the parts again: revoked = 0
+ *   4. open the gates again: revoked = 0
  *   5. release what was taken out, with no lock but the reapers' own held
  *
- * Between 2 and 4 the other CPUs allocate from the cache's own slabs under its
+ * Between 1 and 4 the other CPUs allocate from the cache's own slabs under its
  * lock and free by the remote bitmap. Such a freer may announce a slab after
  * its stack was emptied: then `announced` is set and the slab is left for the
  * next time (S1 in slab.c). All other slabs become the cache's own, on its lists

@@ -17,11 +17,11 @@
  *
  *      struct slab                                  pages of the slab
  *     +---------------------------+                +-------+-------+-------+--
- *     | cache, base, 1/stride     |---- base ----->| block | block | block |
- *     | owner CPU                 |                +-------+-------+-------+--
- *     | free     1 0 0 1 1 ...    |  owner only       bit 0   bit 1   bit 2
- *     | remote   0 1 0 0 0 ...    |  atomic, anyone
- *     +---------------------------+
+ *     | base, 1/stride, cache ... |---- base ----->| block | block | block |
+ *     | fast: the owner's gate    |                +-------+-------+-------+--
+ *     | free 1 0 0 1  remote 0 1  |                  bit 0   bit 1   bit 2
+ *     +---------------------------+  64 blocks a pair of words: the owner stores to
+ *                                    `free`, anyone else ors into `remote`
  *
  * Ownership. A slab belongs to one CPU or to the cache (owner 0, under the
  * cache's lock). Only the owner changes `free` and moves the slab between
@@ -57,15 +57,21 @@
  *       slabs that have since changed owner: whoever pops one forwards it.
  *   S4  free & remote == 0 for every block; both zero: the block is in use (or
  *       in a debug build's quarantine).
+ *   S5  slab->fast is the owner's gate, or NULL: nobody's (the cache's own slabs, those
+ *       of careful caches, all while a reaper is at work).
  *
- * Keeping others out. A CPU's part (struct slab_cpu) has a byte `busy`, set by
- * plain stores around every use. An interrupt handler that finds it set has
- * interrupted a use: it allocates from the cache's own slabs under the lock,
- * and frees as another CPU would. The reaper sets `revoked` in every part,
- * makes every CPU pass a barrier (host_barrier_all), and waits until it has
- * seen each part not busy: from then on everybody who comes sees `revoked` and
- * goes the handler's way, and the reaper may do as it likes with all parts.
- * The cost of that handshake lies wholly with the reaper.
+ * Keeping others out. A CPU's parts (struct slab_cpu, one a cache; a heap's classes
+ * have theirs side by side) stand behind a gate: a byte `busy`, set by plain stores
+ * around every use. An interrupt handler that finds it set has interrupted a use: it
+ * allocates from the cache's own slabs under the lock, and frees as another CPU would.
+ *
+ * Short paths (fast.h) look at nothing but `busy`, one word of bits, and slab->fast; they
+ * serve what needs no list. The long ones also look at `revoked`. The reaper closes a
+ * gate in two steps, each with a barrier on every CPU (host_barrier_all) and a wait for
+ * `busy` to go: after `revoked` no long path is inside; then it takes away the words at
+ * hand and every slab's `fast`, which only long paths give back, and after the second
+ * step no short path is inside either. So the short paths pay nothing for the reaper.
+ * (gate.pml is the model of this, remote.pml of frees by other CPUs; ./test checks both.)
  *
  * Lock order: reap lock (MEM_RANK_REAP) < heap (MEM_RANK_HEAP) < cache->lock
  * (MEM_RANK_SLAB). Pages are taken and given with none of these held; frees never
@@ -76,7 +82,8 @@
  * link); per-CPU arrays of pointers (a double free is then invisible, blocks
  * in arrays keep slabs from becoming empty); a locked instruction in `busy`
  * (three times the cost of the whole path); queues of freed blocks per CPU
- * (need links in the blocks).
+ * (need links in the blocks); a gate for each cache (its address depends on the block,
+ * and each free then waits for the one before it).
  */
 #include "slab/fast.h"
 #include "slab/paths.h"

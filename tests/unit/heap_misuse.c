@@ -149,10 +149,74 @@ static void overflow_after_shrink(void)
 	kfree(p);
 }
 
+static void large_late_write(void)
+{
+	char *p = kmalloc(100000);
+	kfree(p);
+	p[70000] = 1;
+	heap_reap(heap, true);
+}
+static void large_late_write_found_by_reuse(void)
+{
+	char *p = kmalloc(100000);
+	kfree(p);
+	p[7] = 1;
+	(void)!kmalloc(100000);
+}
+static void small_late_write(void)
+{
+	char *p = kmalloc(100);
+	kfree(p);
+	p[7] = 1;
+	heap_reap(heap, true);
+}
+
 HEAP_TEST(heap_debug_finds_overflows)
 {
 	heap_start(1);
 	test_expect_panic(small_overflow, "overflow");
 	test_expect_panic(overflow_after_shrink, "overflow");
+	test_expect_panic(large_late_write, "use after free");
+	test_expect_panic(large_late_write_found_by_reuse, "use after free");
+	test_expect_panic(small_late_write, "use after free");
+}
+
+/* Fresh memory and freed memory look different, and neither like zeros. */
+HEAP_TEST(heap_debug_poisons)
+{
+	heap_start(1);
+	static const size_t sizes[] = {10, 1000, 100000};
+	for (unsigned i = 0; i < ARRAY_COUNT(sizes); i++) {
+		unsigned char *p = kmalloc(sizes[i]), fresh = p[0];
+		CHECK(fresh && p[sizes[i] - 1] == fresh && p[sizes[i] / 2] == fresh);
+		memset(p, 0, sizes[i]);
+		kfree(p); /* mapped still, and not handed out again */
+		CHECK(p[0] && p[0] != fresh && p[sizes[i] - 1] == p[0]);
+	}
+	heap_finish();
+}
+
+static __attribute__((noinline)) void forget(size_t bytes)
+{
+	(void)!kmalloc(bytes);
+	__asm__(""); /* the site lies in here */
+}
+static void leak_small(void)
+{
+	forget(123);
+	heap_destroy(heap);
+}
+static void leak_large(void)
+{
+	forget(123456);
+	heap_destroy(heap);
+}
+
+/* What leaked, how much, and from where. */
+HEAP_TEST(heap_debug_lists_leaks)
+{
+	heap_start(1);
+	test_expect_panic(leak_small, ", 123 bytes, allocated at 0x");
+	test_expect_panic(leak_large, ", 123456 bytes, allocated at 0x");
 }
 #endif
