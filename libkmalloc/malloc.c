@@ -41,7 +41,6 @@
 #define REAP_MS    50
 #define TRIM_MS    500
 #define TRIM_LEAST ((uint64_t)2048) /* pages */
-#define MAX_ALIGN  HUGE_SIZE
 
 static struct heap *heap;
 static bool can_reap;
@@ -232,8 +231,6 @@ EXPORT void *reallocarray(void *block, size_t count, size_t bytes)
 /* `align` is any power of two. */
 static void *aligned(size_t align, size_t bytes)
 {
-	if (align > MAX_ALIGN)
-		return NULL;
 	struct slot *slot = slots_enter();
 	void *block = heap_alloc_aligned(heap, bytes, align);
 	slots_leave(slot);

@@ -129,7 +129,7 @@ static void test_realloc(void)
 
 static void test_aligned(void)
 {
-	for (size_t align = 8; align <= 1 << 21; align *= 2)
+	for (size_t align = 8; align <= 64 << 20; align *= 2)
 		for (size_t bytes = 0; bytes < 100000; bytes = bytes * 3 + 5) {
 			void *p = NULL, *q = memalign(align, bytes),
 			     *r = aligned_alloc(align, bytes);
@@ -143,6 +143,9 @@ static void test_aligned(void)
 			free(q);
 			free(r);
 		}
+	errno = 0;
+	kept = memalign(most / 2 + 1, hundred); /* 2^63 */
+	CHECK(!kept && errno == ENOMEM);
 	void *p = &p;
 	CHECK(posix_memalign(&p, 24, 8) == EINVAL && posix_memalign(&p, 4, 8) == EINVAL);
 	CHECK(p == &p);

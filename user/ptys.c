@@ -260,7 +260,7 @@ static void stopped_writers(void *u __attribute__((unused)))
 	int m, status;
 	char n[64];
 	int s = pair(&m, n);
-	write(m, "\x13", 1);
+	CHECK(tcflow(s, TCOOFF) == 0); /* as Ctrl-S, but at once */
 	pid_t writer[2];
 	for (int k = 0; k < 2; k++) {
 		writer[k] = fork();
@@ -276,7 +276,7 @@ static void stopped_writers(void *u __attribute__((unused)))
 		CHECK(waitpid(writer[k], &status, 0) == writer[k]);
 		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 	}
-	write(m, "\x11", 1);
+	CHECK(tcflow(s, TCOON) == 0);
 	write(s, "on", 2);
 	want(m, "on");
 }

@@ -126,13 +126,18 @@ TEST(kernel_timers_fire_once_and_can_be_cancelled)
 {
 	static struct ktimer timers[8];
 	fired = 0;
+	/* However long this CPU is kept from running, none fires before it is cancelled. */
+	unsigned long irq = irq_save();
 	nsec_t now = time_monotonic();
 	for (unsigned i = 0; i < 8; i++)
 		ktimer_arm(&timers[i], now + 2000000 + i * 1000, fire, NULL);
-	CHECK(ktimer_cancel(&timers[3]));
-	CHECK(!ktimer_cancel(&timers[3]));
+	bool first = ktimer_cancel(&timers[3]), again = ktimer_cancel(&timers[3]);
 	ktimer_arm(&timers[5], now + NSEC_PER_SEC * 1000, fire, NULL);
-	(void)sched_sleep_until(now + 50000000, false);
+	irq_restore(irq);
+	CHECK(first && !again);
+	for (unsigned i = 0; i < 100 && atomic_read_acquire(&fired) < 6; i++)
+		(void)sched_sleep_until(time_monotonic() + 50000000, false);
+	(void)sched_sleep_until(time_monotonic() + 20000000, false);
 	CHECK_EQ(fired, 6);
 	CHECK(!ktimer_cancel(&timers[0]));
 	CHECK(ktimer_cancel(&timers[5]));
