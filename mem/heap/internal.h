@@ -73,12 +73,27 @@ struct segment {
 					  * Read without the lock by who holds a block there. */
 };
 
+/* What a slab's descriptor takes. */
+static inline unsigned heap_descriptor_units(unsigned capacity)
+{
+	return (unsigned)(slab_descriptor_bytes(slab_words(capacity)) / UNIT_BYTES);
+}
+
+static inline unsigned heap_count_dropped(const struct segment *segment)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < SEGMENT_WORDS; i++)
+		n += bits_set(segment->dropped[i]);
+	return n;
+}
+
 /* The segment that `block` may lie in, NULL: none of this heap. */
 struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base);
 extern const struct slab_home heap_slab_home;
 /* Give wholly empty segments back to the area (all but one); if `all`, that one too
  * and the memory behind every free page of the others. Returns pages. */
 uint64_t heap_reap_segments(struct heap *heap, bool all);
+/* check.c, for tests. */
 bool heap_segments_are_valid(struct heap *heap);
 /* Pages that slabs lie in. Locks: none; nobody else uses the heap. */
 uint64_t heap_slab_npages(struct heap *heap);

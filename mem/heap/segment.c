@@ -169,11 +169,6 @@ static void give_units(struct segment *segment, unsigned unit, unsigned n)
 
 /* ---- slabs of the heap ----------------------------------------------------------------- */
 
-static unsigned descriptor_units(unsigned capacity)
-{
-	return (unsigned)(slab_descriptor_bytes(slab_words(capacity)) / UNIT_BYTES);
-}
-
 static void relist(struct heap *heap, struct segment *segment)
 {
 	list_remove(&segment->node);
@@ -207,7 +202,7 @@ static void move_dropped(struct cut *cut, bool take)
 static bool carve(struct segment *segment, const struct slab_shape *shape, bool present,
 		  struct cut *cut)
 {
-	unsigned units = descriptor_units(shape->capacity), npages = shape->npages;
+	unsigned units = heap_descriptor_units(shape->capacity), npages = shape->npages;
 	unsigned unit = take_units(segment, units);
 	if (!unit)
 		return false;
@@ -234,7 +229,7 @@ static void uncarve(struct cut *cut, unsigned capacity)
 	for (unsigned i = 0; i < cut->npages; i++)
 		__atomic_store_n(&segment->map[cut->page + i], 0, __ATOMIC_RELAXED);
 	set_used(segment, cut->page, cut->npages, false);
-	give_units(segment, unit, descriptor_units(capacity));
+	give_units(segment, unit, heap_descriptor_units(capacity));
 	count_slab(segment, false);
 	move_dropped(cut, false);
 	relist(segment->heap, segment);
@@ -493,14 +488,6 @@ static uint64_t drop_free_pages(struct heap *heap)
 	return npages;
 }
 
-static unsigned count_dropped(const struct segment *segment)
-{
-	unsigned n = 0;
-	for (unsigned i = 0; i < SEGMENT_WORDS; i++)
-		n += bits_set(segment->dropped[i]);
-	return n;
-}
-
 uint64_t heap_reap_segments(struct heap *heap, bool all)
 {
 	struct list out;
@@ -525,7 +512,7 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 		count_add(&heap->segment_npages, -(uint64_t)segment->npages);
 		count_add(&heap->empty_npages, -(uint64_t)segment->npages);
 		count_add(&heap->free_npages, -(uint64_t)segment->nfree);
-		unsigned dropped = count_dropped(segment);
+		unsigned dropped = heap_count_dropped(segment);
 		count_add(&heap->dropped_npages, -(uint64_t)dropped);
 		npages += segment->npages - dropped;
 	}
@@ -535,83 +522,4 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 		heap->area->unmap(heap->area, segment, segment->npages);
 	}
 	return all ? npages + drop_free_pages(heap) : npages;
-}
-
-/* ---- for tests ------------------------------------------------------------------------------ */
-
-#define EXPECT(condition)                                                                          \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			host_log(HOST_LOG_ERROR, "heap segment %p: not so: %s", (void *)segment,   \
-				 #condition);                                                      \
-			return false;                                                              \
-		}                                                                                  \
-	} while (0)
-
-static bool segment_is_valid(struct heap *heap, struct segment *segment)
-{
-	unsigned free = 0, slabs = 0, units = 0, slab_units = 0;
-	EXPECT(segment->heap == heap);
-	EXPECT(segment->npages <= SEGMENT_NPAGES);
-	EXPECT(heap_find_segment(heap, segment) == segment);
-	for (unsigned page = 0; page < SEGMENT_NPAGES; page++) {
-		bool used = (segment->used[page / 64] >> (page % 64)) & 1;
-		uint32_t at = segment->map[page];
-		EXPECT(used || (page && page < segment->npages));
-		free += !used;
-		EXPECT(!at || used);
-		EXPECT(!used || !((segment->dropped[page / 64] >> (page % 64)) & 1));
-		if (!at || (page && segment->map[page - 1] == at))
-			continue;
-		struct slab *slab = (struct slab *)(void *)((char *)segment + at);
-		EXPECT(slab->base == (char *)segment + page * PAGE_SIZE);
-		EXPECT(slab->cookie == slab_cookie(slab->cache, slab));
-		for (unsigned i = 0; i < slab->npages; i++)
-			EXPECT(segment->map[page + i] == at);
-		slabs++;
-		slab_units += descriptor_units(slab->capacity);
-	}
-	EXPECT(free == segment->nfree);
-	EXPECT(slabs == segment->nslabs);
-	for (unsigned i = 0; i < segment->unit_pages; i++)
-		units += bits_set(segment->unit_used[i]);
-	units -= (unsigned)((sizeof(*segment) + UNIT_BYTES - 1) / UNIT_BYTES);
-	EXPECT(units == slab_units);
-	return true;
-}
-
-bool heap_segments_are_valid(struct heap *heap)
-{
-	struct list *lists[] = {&heap->segments, &heap->full_segments};
-	uint64_t npages = 0, free = 0, dropped = 0, empty = 0;
-	struct segment *segment = NULL;
-	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
-		list_for_each (node, lists[i]) {
-			segment = list_entry(node, struct segment, node);
-			if (!segment_is_valid(heap, segment))
-				return false;
-			EXPECT((segment->nfree == 0) == (i == 1));
-			npages += segment->npages;
-			free += segment->nfree;
-			empty += segment->nslabs ? 0 : segment->npages;
-			dropped += count_dropped(segment);
-		}
-	EXPECT(npages == heap->segment_npages);
-	EXPECT(free == heap->free_npages);
-	EXPECT(empty == heap->empty_npages);
-	EXPECT(dropped == heap->dropped_npages);
-	return true;
-}
-
-uint64_t heap_slab_npages(struct heap *heap)
-{
-	struct list *lists[] = {&heap->segments, &heap->full_segments};
-	uint64_t npages = 0;
-	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
-		list_for_each (node, lists[i]) {
-			struct segment *segment = list_entry(node, struct segment, node);
-			for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
-				npages += segment->map[page] != 0;
-		}
-	return npages;
 }

@@ -300,7 +300,7 @@ MUTATIONS = [
      ["test_heap heap_sample_finds"]),
     ("descriptor pages stay", "mem/heap/segment.c",
      "\t\tif (i && !segment->unit_used[i])\n\t\t\tdrop_unit_page(segment, i);\n", "",
-     ["test_heap heap_gives_back"]),
+     ["test_heap heap_descriptor_pages"]),
     ("a CPU that leaves keeps what others freed", "mem/slab/reap.c",
      "\tslab_fold(slab);\n\tslab_set_nfree(slab, slab_count_free(slab));",
      "\tslab_set_nfree(slab, slab_count_free(slab));", ["test_heap heap_cpu_leaves"]),

@@ -74,6 +74,33 @@ HEAP_TEST(heap_announced_slab_changes_hands)
 	heap_finish();
 }
 
+/* One live block keeps its segment, but not the pages that other slabs' descriptors took. */
+HEAP_TEST(heap_descriptor_pages_go_back)
+{
+	heap_start(1);
+	void *kept = kmalloc(64);
+	heap_reap(heap, true);
+	uint64_t held = heap_pages.held_npages;
+	kfree(kept);
+	heap_finish();
+	heap_start(1);
+	kept = kmalloc(64);
+	enum { N = 100 };
+	static void *got[N][60];
+	for (unsigned i = 0; i < N; i++)
+		for (unsigned c = 0; c < 60; c++)
+			CHECK((got[i][c] = kmalloc(16 * c + 5)));
+	CHECK(heap_is_valid(heap));
+	for (unsigned i = 0; i < N; i++)
+		for (unsigned c = 0; c < 60; c++)
+			kfree(got[i][c]);
+	heap_reap(heap, true);
+	CHECK(heap_is_valid(heap));
+	CHECK_EQ(heap_pages.held_npages, held);
+	kfree(kept);
+	heap_finish();
+}
+
 /* What a CPU leaves behind serves the others: no new page for as much again. */
 HEAP_TEST(heap_cpu_leaves_its_slabs)
 {
