@@ -9,10 +9,18 @@ HOSTED_TEST_LIST += test_heap:plain
 test_heap_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/unit/heap_help.c \
 	tests/unit/heap_sizes.c tests/unit/heap_memory.c tests/unit/heap_random.c tests/unit/heap_misuse.c tests/unit/heap_sample.c
 HOSTED_TEST_LIST += test_pmm:plain
-test_pmm_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm.c
+test_pmm_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm_help.c tests/unit/pmm.c \
+	tests/unit/pmm_range.c tests/unit/pmm_misuse.c
 HOSTED_TEST_LIST += test_heap_threads:plain test_heap_races:threads
 test_heap_threads_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/unit/heap_threads.c
 test_heap_races_SRC := $(test_heap_threads_SRC)
+# The same for mutations, which change the machine's flavour of mem/.
+HOSTED_TEST_LIST += test_pmm_unit:hosted test_pmm_schedules:hosted
+test_pmm_unit_SRC := $(test_pmm_SRC) tests/unit/no_points.c
+# Mutations are linked with mem/vm too, whose host is not here: it is never called.
+test_pmm_unit_LDFLAGS = -Wl,--unresolved-symbols=ignore-all
+test_pmm_schedules_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pmm_schedules.c
+test_pmm_schedules_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_pmm_threads:plain test_pmm_races:threads test_pmm_machine:hosted
 test_pmm_threads_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm_stress.c tests/unit/pmm_threads.c
 test_pmm_races_SRC := $(test_pmm_threads_SRC)
