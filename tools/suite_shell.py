@@ -47,8 +47,9 @@ class Terminal:
                     data = b""
                 if not data:
                     raise AssertionError(f"the run ended; it showed {self.seen[-600:]!r}")
-                text = data.decode(errors="replace").replace("\033[6n", "")
-                self.seen = (self.seen + text).replace("\r\n", "\n")
+                text = data.decode(errors="replace")
+                # Busybox asks where the cursor is; the question may come in two pieces.
+                self.seen = (self.seen + text).replace("\033[6n", "").replace("\r\n", "\n")
                 self.all += text
 
     def type(self, text):
