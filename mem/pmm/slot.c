@@ -6,6 +6,7 @@
  *                      owned blocks (one per kind)    where words come from
  *                      freed word, queue              frames given back, by word
  *                      zero pool                      cleared frames
+ *                      units                          orders 1 to 8 (unit.c)
  *                      whole blocks                   2 MiB each
  *
  * A CPU inside its slot has `busy` set and preemption off; nobody else touches
@@ -48,9 +49,13 @@
  *
  * slot.pml is a model of who may be inside a slot; ./test checks it.
  *
+ * A search for used blocks that found none is not made again before one has got room
+ * (pmm->arrivals): else every block taken of an unused terabyte would cost a walk
+ * through the summaries of all that is used.
+ *
  * Invariants: S1 the bits of private words, freed word, queue, pool and cached
- * blocks are set in the bitmap. S2 a private word lies in a block that its slot owns. S3 no
- * frame is in two of these places.
+ * blocks are set in the bitmap, of cached units all but the first. S2 a private word lies in a
+ * block that its slot owns. S3 no frame is in two of these places.
  */
 #include "pmm/internal.h"
 

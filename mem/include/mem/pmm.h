@@ -64,7 +64,8 @@ void pmm_on_reach(struct pmm *pmm, pmm_reach *reach, void *arg);
  * (orders 10..17 and 18 are served as ranges). PADDR_NONE if there is none. A
  * caller that may wait never gets PADDR_NONE while enough frames are free anywhere
  * in one piece; but a frame that can have a record needs a second free frame
- * beside it if its 2 MiB block has no record page yet, as do orders 1..8. */
+ * beside it if its 2 MiB block has no record page yet, as does whatever is to be taken
+ * out of a block in which another order (1..8) is in use. */
 MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
 
 /* Give back what pmm_alloc returned, with the same order. A frame that is
