@@ -8,7 +8,7 @@ MODEL_SRC := tests/model/oracle.c tests/model/operations.c \
 
 HOSTED_TEST_LIST += test_model:hosted
 test_model_SRC := tests/runner.c $(MACHINE_BOOT_SRC) $(MODEL_SRC) tests/model/sequential.c \
-	tests/model/concurrent.c tests/model/racing.c tests/model/filling.c \
+	tests/model/concurrent.c tests/model/racing.c tests/model/filling.c tests/model/pairs.c \
 	tests/model/sweep.c tests/model/sweep_spaces.c tests/model/sweep_kernel.c \
 	tests/unit/pages.c
 test_model_LDFLAGS := $(MACHINE_LDFLAGS)

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two operations at once, each pair of a list, in every schedule with one preemption of
+ * either (tests/machine/explore.c): what comes of them, answers, areas, totals and the
+ * contents of each page, is what comes of doing one after the other, in one order or
+ * the other; and every frame comes back.
+ */
+#include "base/atomic.h"
+#include "tests/machine/boot.h"
+#include "tests/test.h"
+#include <stdlib.h>
+
+/* Private pages across the border of two leaf tables; shared ones; a stack. */
+#define PAGES     ((vaddr_t)0x80000000 - 2 * PAGE_SIZE)
+#define SHARED_AT ((vaddr_t)0x7f0000000000)
+#define STACK     ((vaddr_t)0x7fff00000000)
+#define FAR       ((vaddr_t)0x500000000000)
+#define RW        (VM_READ | VM_WRITE)
+
+static struct space *space, *child;
+static struct vm_object *object;
+static uint64_t answers[2];
+
+static mem_status map(vaddr_t va, uint64_t npages, unsigned flags, struct vm_object *what)
+{
+	vaddr_t out;
+	struct vm_map_args args = {.hint = va,
+				   .bytes = npages * PAGE_SIZE,
+				   .prot = RW,
+				   .maxprot = 7,
+				   .flags = VM_FIXED | flags,
+				   .object = what};
+	return vmm_map(space, &args, &out);
+}
+
+static uint64_t write_user(vaddr_t va, uint64_t value)
+{
+	return (uint64_t)machine_access(va, MACHINE_WRITE, &value).signal;
+}
+
+/* ---- the operations: each says what it was answered ----------------------------------- */
+
+static uint64_t do_unmap(void)
+{
+	return vmm_unmap(space, PAGES + PAGE_SIZE, 2 * PAGE_SIZE);
+}
+static uint64_t do_protect(void)
+{
+	return vmm_protect(space, PAGES + PAGE_SIZE, 2 * PAGE_SIZE, VM_READ);
+}
+static uint64_t do_move(void)
+{
+	vaddr_t out;
+	return vmm_move(space, PAGES, 4 * PAGE_SIZE, 4 * PAGE_SIZE, VM_MOVE_MAY | VM_MOVE_FIXED,
+			FAR, &out);
+}
+static uint64_t do_fork(void)
+{
+	return vmm_space_fork(space, &child);
+}
+static uint64_t do_drop(void)
+{
+	return vmm_advise(space, PAGES + PAGE_SIZE, PAGE_SIZE, VM_ADVICE_DONTNEED);
+}
+static uint64_t do_write(void)
+{
+	return write_user(PAGES + PAGE_SIZE, 77);
+}
+static uint64_t do_replace(void)
+{
+	return map(PAGES + PAGE_SIZE, 2, VM_NORESERVE, NULL);
+}
+static uint64_t do_kernel_write(void)
+{
+	uint64_t value = 55, done;
+	return vmm_access(space, PAGES + PAGE_SIZE, &value, 8, true, false, &done);
+}
+static uint64_t do_dontfork(void)
+{
+	return vmm_advise(space, PAGES, 2 * PAGE_SIZE, VM_ADVICE_DONTFORK);
+}
+static uint64_t do_write_file(void)
+{
+	return write_user(SHARED_AT, 66);
+}
+static uint64_t do_truncate(void)
+{
+	return vm_object_resize(object, 16);
+}
+static uint64_t do_punch(void)
+{
+	return vm_object_punch(object, 0, 1);
+}
+static uint64_t do_file_write(void)
+{
+	uint64_t value = 44, done;
+	return vm_object_write(object, PAGE_SIZE + 8, &value, 8, &done);
+}
+/* A read: growing and then writing are two steps. */
+static uint64_t do_grow(void)
+{
+	uint64_t value;
+	return (uint64_t)machine_access(STACK - 3 * PAGE_SIZE, MACHINE_READ, &value).signal;
+}
+static uint64_t do_map_below_stack(void)
+{
+	return map(STACK - 2 * PAGE_SIZE, 1, 0, NULL);
+}
+static uint64_t do_clear(void)
+{
+	vmm_space_clear(space);
+	return 0;
+}
+
+static uint64_t (*const operations[])(void) = {
+    do_unmap,        do_protect,         do_move,     do_fork,  do_drop,       do_write, do_replace,
+    do_dontfork,     do_write_file,      do_truncate, do_punch, do_file_write, do_grow,  do_clear,
+    do_kernel_write, do_map_below_stack,
+};
+#define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
+
+/* ---- what came of it -------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t digest, uint64_t value)
+{
+	return (digest ^ value) * 0x100000001b3 + (value >> 29);
+}
+
+static uint64_t digest_space(uint64_t digest, struct space *of)
+{
+	struct vm_area area;
+	struct vmm_space_stats stats;
+	for (vaddr_t at = 0; vmm_next_area(of, at, &area); at = area.end) {
+		digest = mix(mix(mix(digest, area.start), area.end), area.prot << 16 | area.flags);
+		for (vaddr_t va = area.start; va < area.end; va += PAGE_SIZE)
+			for (unsigned word = 0; word < 2; word++) {
+				uint64_t value = 0, done;
+				mem_status status =
+				    vmm_access(of, va + 8 * word, &value, 8, false, true, &done);
+				digest = mix(mix(digest, status), value);
+			}
+		vm_area_done(&area);
+	}
+	vmm_space_stats(of, &stats);
+	digest = mix(mix(digest, stats.virt_npages), stats.commit_npages);
+	return mix(mix(digest, stats.stack_npages), stats.data_npages);
+}
+
+static uint64_t digest_all(void)
+{
+	uint64_t digest = mix(mix(1, answers[0]), answers[1]);
+	digest = mix(digest_space(digest, space), vm_object_bytes(object));
+	return child ? digest_space(digest, child) : digest;
+}
+
+/* ---- one pair ------------------------------------------------------------------------------ */
+
+static unsigned pair[2];
+
+static void run_one(unsigned which)
+{
+	answers[which] = operations[pair[which]]();
+}
+
+static void first_thread(void *arg)
+{
+	machine_explore(2, 1);
+	run_one(0);
+}
+
+static void second_thread(void *arg)
+{
+	machine_explore(2, 1);
+	run_one(1);
+}
+
+static void both(void *arg)
+{
+	unsigned first = (unsigned)(uintptr_t)arg;
+	run_one(first);
+	run_one(1 - first);
+}
+
+static void build(void)
+{
+	struct vmm_space_limits limits = {UINT64_MAX, UINT64_MAX, 100, UINT64_MAX, 65530};
+	CHECK_OK(vmm_space_create(machine_vmm, &space));
+	vmm_space_set_limits(space, &limits);
+	machine_set_space(space);
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 2 * PAGE_SIZE, &object));
+	CHECK_OK(map(PAGES, 4, 0, NULL));
+	CHECK_OK(map(SHARED_AT, 2, VM_SHARED, object));
+	CHECK_OK(map(STACK, 1, VM_GROWSDOWN, NULL));
+	for (unsigned p = 0; p < 3; p++)
+		CHECK_EQ(write_user(PAGES + p * PAGE_SIZE, 10 + p), 0);
+	for (unsigned p = 0; p < 2; p++)
+		CHECK_EQ(write_user(SHARED_AT + p * PAGE_SIZE, 20 + p), 0);
+	CHECK_EQ(write_user(STACK, 30), 0);
+	child = NULL;
+}
+
+/* Runs 0 and 1: one after the other, for the two answers that may be; 2: at once. */
+static void run_pair(uint64_t i)
+{
+	machine_boot_explored(2, 1, 0);
+	uint64_t before = machine_frames_at_rest();
+	build();
+	if (i < 2) {
+		machine_spawn(both, (void *)(uintptr_t)i, space);
+	} else {
+		machine_spawn(first_thread, NULL, space);
+		machine_spawn(second_thread, NULL, space);
+	}
+	machine_join();
+	machine_explore_end();
+	CHECK(vmm_is_valid(machine_vmm));
+	uint64_t digest = digest_all();
+	if (i < 2)
+		machine_totals[i] = digest;
+	else if (digest != machine_totals[0] && digest != machine_totals[1])
+		machine_die("operations %u and %u, answered %llu and %llu: neither order does that",
+			    pair[0], pair[1], (unsigned long long)answers[0],
+			    (unsigned long long)answers[1]);
+	machine_set_space(NULL);
+	if (child)
+		vmm_space_put(child);
+	vmm_space_put(space);
+	vm_object_put(object);
+	CHECK(vmm_is_valid(machine_vmm));
+	CHECK_EQ(machine_frames_at_rest(), before);
+}
+
+TEST_TIMED(pairs_of_operations, 600)
+{
+	/* An eighth of them by chance, or all: `make model`. */
+	bool all = getenv("QUIRE_PAIRS") != NULL;
+	uint64_t schedules = 0, chosen = test_random_below(8), n = 0, pairs = 0;
+	for (pair[0] = 0; pair[0] < OPERATIONS; pair[0]++)
+		for (pair[1] = pair[0]; pair[1] < OPERATIONS; pair[1]++) {
+			if (pair[0] == pair[1] && operations[pair[0]] == do_fork)
+				continue; /* one child is looked at */
+			if (n++ % 8 != chosen && !all)
+				continue;
+			machine_each(3, run_pair);
+			pairs++;
+			schedules += *machine_schedules;
+		}
+	test_note("%llu pairs of %u operations, %llu schedules", (unsigned long long)pairs,
+		  (unsigned)OPERATIONS, (unsigned long long)schedules);
+}
