@@ -17,8 +17,6 @@ test_heap_races_SRC := $(test_heap_threads_SRC)
 # The same for mutations, which change the machine's flavour of mem/.
 HOSTED_TEST_LIST += test_pmm_unit:hosted test_pmm_schedules:hosted
 test_pmm_unit_SRC := $(test_pmm_SRC) tests/unit/no_points.c
-# Mutations are linked with mem/vm too, whose host is not here: it is never called.
-test_pmm_unit_LDFLAGS = -Wl,--unresolved-symbols=ignore-all
 test_pmm_schedules_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pmm_schedules.c
 test_pmm_schedules_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_pmm_threads:plain test_pmm_races:threads test_pmm_machine:hosted
