@@ -204,8 +204,8 @@ def main():
                 why = None if by else "survived " + ", ".join(tests)
                 for binary in place.glob("test_*"):
                     binary.unlink()
-            except RuntimeError as error:
-                verdict, why = None, str(error)
+            except Exception as error:  # whatever it was: not caught
+                verdict, why = None, repr(error)
             with lock:
                 if verdict:
                     print(f"ok mutation {mutation[0]}: {verdict}")

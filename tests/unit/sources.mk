@@ -15,8 +15,11 @@ HOSTED_TEST_LIST += test_heap_threads:plain test_heap_races:threads
 test_heap_threads_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/unit/heap_threads.c
 test_heap_races_SRC := $(test_heap_threads_SRC)
 # The same for mutations, which change the machine's flavour of mem/.
-HOSTED_TEST_LIST += test_pmm_unit:hosted test_pmm_schedules:hosted
+HOSTED_TEST_LIST += test_pmm_unit:hosted test_slab_unit:hosted test_heap_unit:hosted
 test_pmm_unit_SRC := $(test_pmm_SRC) tests/unit/no_points.c
+test_slab_unit_SRC := $(test_slab_SRC) tests/unit/no_points.c
+test_heap_unit_SRC := $(test_heap_SRC) tests/unit/no_points.c
+HOSTED_TEST_LIST += test_pmm_schedules:hosted
 test_pmm_schedules_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pmm_schedules.c
 test_pmm_schedules_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_pmm_threads:plain test_pmm_races:threads test_pmm_machine:hosted

@@ -178,11 +178,16 @@ TEST(vm_kernel_heap_area_drops_parts)
 		CHECK(!reachable(va + 10 * PAGE_SIZE) && !reachable(va + 29 * PAGE_SIZE));
 		CHECK(reachable(va + 30 * PAGE_SIZE) && !reachable(va + 63 * PAGE_SIZE));
 		CHECK(vmm_is_valid(machine_vmm));
-		/* No memory: what is back stays back, and the next attempt finds it. */
+		/* No memory: what is back stays back, and the next attempt finds it. (A handler
+		 * may have had some of the frames.) */
 		inject_arm(INJECT_FRAMES, 8, true);
 		CHECK(!area->restore(area, pages + 10 * PAGE_SIZE, 20, round == 1));
 		(void)inject_disarm();
-		CHECK_EQ(free_frames(), before + 34 - 7);
+		unsigned back = 0;
+		for (unsigned i = 10; i < 30; i++)
+			back += reachable(va + i * PAGE_SIZE);
+		CHECK(back <= 7);
+		CHECK_EQ(free_frames(), before + 34 - back);
 		CHECK(vmm_is_valid(machine_vmm));
 		CHECK(area->restore(area, pages + 10 * PAGE_SIZE, 20, round == 1));
 		CHECK(area->restore(area, pages + 50 * PAGE_SIZE, 14, false));
