@@ -382,6 +382,27 @@ static void double_free_late(void)
 	slab_free(victim, q);
 	slab_free(victim, p);
 }
+/* In the middle of a slab that stays where it is: on the shortest path. */
+static void double_free_among_many(void)
+{
+	void *p[40];
+	for (unsigned i = 0; i < 40; i++)
+		p[i] = slab_alloc(victim);
+	for (unsigned i = 0; i < 3; i++)
+		slab_free(victim, p[i]);
+	slab_free(victim, p[1]);
+}
+static void double_free_among_many_remote_first(void)
+{
+	void *p[40];
+	for (unsigned i = 0; i < 40; i++)
+		p[i] = slab_alloc(victim);
+	plain_set_cpu(1);
+	slab_free(victim, p[1]);
+	plain_set_cpu(0);
+	slab_free(victim, p[0]);
+	slab_free(victim, p[1]);
+}
 static void double_free_remote_then_local(void)
 {
 	void *p = slab_alloc(victim);
@@ -435,6 +456,8 @@ TEST(slab_misuse_is_caught)
 	victim = make(64, 0);
 	test_expect_panic(double_free, "double free");
 	test_expect_panic(double_free_late, "double free");
+	test_expect_panic(double_free_among_many, "double free");
+	test_expect_panic(double_free_among_many_remote_first, "double free");
 	test_expect_panic(double_free_remote_then_local, "double free");
 	test_expect_panic(double_free_local_then_remote, "double free");
 	test_expect_panic(double_free_remote_twice, "double free");
