@@ -429,7 +429,7 @@ def prompt_time(*options):
     with tempfile.NamedTemporaryFile("w", suffix=".profile") as profile:
         profile.write("now\nexit 0\n")
         profile.flush()
-        out = expect(["--icount", *options, "--add", f"{profile.name}:/root/.profile"], 0,
+        out = expect(["--icount", *options, "--add", f"{profile.name}:/etc/profile"], 0,
                      stdin=b"")
     found = re.search(rb"(\d+) us", out)
     if not found:

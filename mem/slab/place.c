@@ -425,7 +425,8 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 	slab_set_place(slab, SLAB_EMPTY);
 	slab_list(lists, slab, SLAB_EMPTY);
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
-	c->nslabs += own;
+	if (own) /* else the reaper may be at it */
+		c->nslabs++;
 	if (inside)
 		slab_leave(gate);
 	host_preempt_enable();
