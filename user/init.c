@@ -28,9 +28,10 @@
  * to the tty blocks.
  *
  * A command is started by a child of ours that waits for it and writes the
- * outcome to a pipe: ppoll() then covers all there is to wait for, without
- * signals. When the command is over, what its pipes still hold is sent before
- * S, but pipes that its own children keep open are not waited for.
+ * outcome to a pipe: ppoll() then covers all there is to wait for; SIGCHLD, let in
+ * only there, is for orphans, which are reaped at once. When the command is over,
+ * what its pipes still hold is sent before S, but pipes that its own children keep
+ * open are not waited for.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -22,6 +22,10 @@
  * Stacks come and go with threads, so up to STACKS_CACHED freed ones stay
  * mapped and are handed out again with no change to any table.
  *
+ * Descriptors move (range_pool.c): one that is used outside of the area's lock is
+ * busy, or quarantined. used_npages counts what is mapped: the heap drops and restores
+ * parts of its ranges (heap_area.c).
+ *
  * The area lock is taken with interrupts off, because the heap may take memory
  * in a handler; nothing is mapped or allocated under it but descriptors.
  */
