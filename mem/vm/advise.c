@@ -4,44 +4,50 @@
  * them, locking.
  *
  * Dropping works leaf by leaf under the leaf's lock, as a zap does: promises
- * stay as they are, so there is nothing for a covering lock to protect.
+ * stay as they are, so there is nothing for a covering lock to protect. But what
+ * allows it is asked under the same lock: a page that moves away between question
+ * and act would keep its contents although the answer was that it lost them.
  */
 #include "vm/edit.h"
 #include "vm/objects.h"
 #include "vm/rewrite.h"
 
-/* Drop what the pages of [first, end) hold, of private anonymous memory or of
- * everything. */
-static void drop_pages(struct space *space, vpn_t first, vpn_t end)
+/* May the part [first, end), of which t is the deepest table, be dropped? Locked areas
+ * may not; `anonymous`: only private anonymous ones. *hole: a part is unmapped. */
+static mem_status check_part(const struct table *t, vpn_t first, vpn_t end, bool anonymous,
+			     bool *hole)
 {
-	struct table *t;
-	vpn_t vpn = first;
-	while ((t = vm_next_leaf(space, &vpn, end)) != NULL) {
-		vm_zap_leaf(space, t, NULL, vpn, end, true);
-		vpn = table_end(t);
-		table_unlock(t);
-	}
-}
-
-/* May every area of the range be dropped? Locked ones may not; `anonymous`: only
- * private anonymous ones. *hole: a part is unmapped. */
-static mem_status check_droppable(struct space *space, vpn_t first, vpn_t end, bool anonymous,
-				  bool *hole)
-{
-	struct run run;
 	vpn_t at = first;
-	*hole = false;
-	while (at < end && vm_find_run(space, at, &run) && run.first < end) {
-		if (run.first > at)
-			*hole = true;
-		if (run.promise & PROMISE_LOCKED)
+	for (unsigned i = vm_runs_lower(t, first); i < t->run_count; i++) {
+		const struct run *run = &t->runs[i];
+		if (run->first >= end)
+			break;
+		*hole |= run->first > at;
+		if (run->promise & PROMISE_LOCKED)
 			return MEM_EINVAL;
-		if (anonymous && (promise_backing(run.promise) || (run.promise & PROMISE_SHARED)))
+		if (anonymous && (promise_backing(run->promise) || (run->promise & PROMISE_SHARED)))
 			return MEM_EINVAL;
-		at = run.end;
+		at = run->end;
 	}
 	*hole |= at < end;
 	return MEM_OK;
+}
+
+/* One part after the other is looked at and, if `change`, dropped under the same lock:
+ * what is moved away or unmapped meanwhile was dropped before, or is found missing. */
+static mem_status drop_parts(struct space *space, vpn_t first, vpn_t end, bool anonymous,
+			     bool change, bool *hole)
+{
+	mem_status status = MEM_OK;
+	for (vpn_t vpn = first, next; vpn < end && status == MEM_OK; vpn = next) {
+		struct table *t = vm_lock_deepest(space, vpn);
+		next = mem_min(vm_table_part_end(t, vpn), end);
+		status = check_part(t, vpn, next, anonymous, hole);
+		if (status == MEM_OK && change && t->level == 1)
+			vm_zap_leaf(space, t, NULL, vpn, next, true);
+		table_unlock(t);
+	}
+	return status;
 }
 
 static bool is_hole_free(struct space *space, vpn_t first, vpn_t end)
@@ -54,11 +60,12 @@ static bool is_hole_free(struct space *space, vpn_t first, vpn_t end)
 
 static mem_status drop(struct space *space, vpn_t first, vpn_t end, bool anonymous)
 {
-	bool hole;
+	bool hole = false;
 	mem_rwlock_read(&space->lock);
-	mem_status status = check_droppable(space, first, end, anonymous, &hole);
+	/* All of it before any of it, for the answer that nothing has changed. */
+	mem_status status = drop_parts(space, first, end, anonymous, false, &hole);
 	if (status == MEM_OK)
-		drop_pages(space, first, end);
+		status = drop_parts(space, first, end, anonymous, true, &hole);
 	mem_rwlock_read_done(&space->lock);
 	return status == MEM_OK && hole ? MEM_ENOMEM : status;
 }

@@ -115,10 +115,7 @@ struct table *vm_next_leaf(struct space *space, vpn_t *vpn, vpn_t end)
 		struct table *t = vm_lock_deepest(space, *vpn);
 		if (t->level == 1)
 			return t;
-		unsigned next = vm_table_next(t, vpn_index(*vpn, t->level), PT_ENTRIES);
-		*vpn = t->first + next * vpn_entry_span(t->level);
-		if (t->level == PT_LEVELS && next == PT_ENTRIES)
-			*vpn = end;
+		*vpn = vm_table_part_end(t, *vpn);
 		table_unlock(t);
 	}
 	return NULL;

@@ -27,6 +27,14 @@ unsigned vm_table_next(const struct table *t, unsigned from, unsigned end)
 	return end;
 }
 
+vpn_t vm_table_part_end(const struct table *t, vpn_t vpn)
+{
+	if (t->level == 1)
+		return table_end(t);
+	unsigned child = vm_table_next(t, vpn_index(vpn, t->level), PT_ENTRIES);
+	return t->first + child * vpn_entry_span(t->level);
+}
+
 int vm_table_last(const struct table *t, unsigned from, unsigned end)
 {
 	while (end > from) {

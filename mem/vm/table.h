@@ -116,6 +116,9 @@ unsigned vm_table_next(const struct table *t, unsigned from, unsigned end);
 /* The last entry in use in [from, end), or -1. */
 int vm_table_last(const struct table *t, unsigned from, unsigned end);
 
+/* Where the stretch from vpn on ends of which t is the deepest table. */
+vpn_t vm_table_part_end(const struct table *t, vpn_t vpn);
+
 #define table_for_each(index, t, from, until)                                                      \
 	for (unsigned index##_end = (until), index = vm_table_next((t), (from), index##_end);      \
 	     index < index##_end; index = vm_table_next((t), index + 1, index##_end))

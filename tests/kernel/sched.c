@@ -23,6 +23,7 @@ static void player(void *arg)
 		atomic_add(&ring.turn, 1);
 		waitq_wake_all(&ring.changed);
 	}
+	thread_exit_begins();
 	atomic_add(&ring.ended, 1);
 	waitq_wake_all(&ring.changed);
 }
@@ -169,6 +170,7 @@ static void busy(void *arg)
 		cpumask_set_atomic(&spread.used, this_cpu()->id);
 		preempt_enable();
 	}
+	thread_exit_begins();
 	atomic_add(&spread.ended, 1);
 	waitq_wake_all(&spread.done);
 }
