@@ -139,21 +139,24 @@ mem_status frame_pin(struct pmm *pmm, paddr_t pa)
 		if (unlikely(count_of(value) == 0))
 			host_panic("pmm: frame_pin of frame 0x%llx, which nobody owns",
 				   (unsigned long long)pa);
-		if (pins_of(value) == RECORD_PIN_MAX)
+		if (unlikely(count_of(value) == RECORD_COUNT_MAX ||
+			     pins_of(value) == RECORD_PIN_MAX))
 			return MEM_EBUSY;
-	} while (!atomic_cas(record, &value, value + RECORD_ONE_PIN));
+	} while (!atomic_cas(record, &value, value + RECORD_ONE + RECORD_ONE_PIN));
 	return MEM_OK;
 }
 
-void frame_unpin(struct pmm *pmm, paddr_t pa)
+bool frame_unpin(struct pmm *pmm, paddr_t pa)
 {
 	uint64_t *record = record_of(pmm, pa);
-	uint64_t value = atomic_read_relaxed(record);
+	uint64_t value = atomic_read_relaxed(record), after;
 	do {
 		if (unlikely(pins_of(value) == 0))
 			host_panic("pmm: frame_unpin of frame 0x%llx, which is not pinned",
 				   (unsigned long long)pa);
-	} while (!atomic_cas(record, &value, value - RECORD_ONE_PIN));
+		after = count_of(value) == 1 ? 0 : value - RECORD_ONE - RECORD_ONE_PIN;
+	} while (!atomic_cas(record, &value, after));
+	return after == 0;
 }
 
 bool frame_is_pinned(struct pmm *pmm, paddr_t pa)

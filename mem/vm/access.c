@@ -50,14 +50,8 @@ static mem_status take_frame(struct space *space, vaddr_t va, unsigned access, b
 			*out = pte;
 			status = MEM_OK;
 			if (!(pte & PTE_UNCOUNTED))
-				status = frame_get(pmm, pte & PTE_ADDR);
-			if (status == MEM_OK && pin && !(pte & PTE_UNCOUNTED)) {
-				status = frame_pin(pmm, pte & PTE_ADDR);
-				if (status != MEM_OK) {
-					bool last = frame_put(pmm, pte & PTE_ADDR);
-					mem_assert(!last); /* the entry has one */
-				}
-			}
+				status = pin ? frame_pin(pmm, pte & PTE_ADDR)
+					     : frame_get(pmm, pte & PTE_ADDR);
 		}
 	}
 	table_unlock(t);
@@ -82,9 +76,7 @@ static void put_page(struct vmm *vmm, pte_t pte, bool pinned)
 {
 	if (pte & PTE_UNCOUNTED)
 		return;
-	if (pinned)
-		frame_unpin(vmm->pmm, pte & PTE_ADDR);
-	if (frame_put(vmm->pmm, pte & PTE_ADDR))
+	if (pinned ? frame_unpin(vmm->pmm, pte & PTE_ADDR) : frame_put(vmm->pmm, pte & PTE_ADDR))
 		pmm_free(vmm->pmm, pte & PTE_ADDR, 0);
 }
 

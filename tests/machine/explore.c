@@ -18,6 +18,9 @@
  * and k switches costs about n^k / k! runs, each without what came before; threads for
  * which no preemption was asked have no such points.
  *
+ * A thread that goes round without host_relax() until another one does something never
+ * ends here: that is found and is a failure, as the other may be the one it preempted.
+ *
  * What is not a preemption is free: which of two threads is first (of more, the one
  * that was spawned first), who goes on when a CPU's thread is over, and whether the
  * CPU that waited for a flush goes on as soon as it was served. Interrupts are taken as soon as the
@@ -32,6 +35,8 @@
 #include "tests/machine/inside.h"
 
 #define MOST_SCHEDULES 100000
+/* Of one schedule: operations that end have a few thousand. */
+#define MOST_POINTS 2000000
 
 uint64_t *machine_schedules;
 
@@ -118,6 +123,8 @@ static void try_waiters(void)
 void machine_explore_point(void)
 {
 	struct cpu *cpu = this_cpu();
+	if (machine.points - machine.explore.begun > MOST_POINTS)
+		machine_die("no end: it goes round and round until another CPU goes on");
 	bool asked = cpu->flush_asked != cpu->flush_done;
 	machine_take_interrupts();
 	if (asked && cpu->flush_asked == cpu->flush_done)
@@ -160,6 +167,7 @@ void machine_explore(unsigned threads, unsigned preemptions)
 	x->left = mem_max(x->left, preemptions);
 	if (++x->arrived == threads) {
 		x->on = true;
+		x->begun = machine.points;
 		machine.next_event = 0; /* every point is looked at */
 		if (threads == 2)
 			try_others(0);

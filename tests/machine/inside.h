@@ -47,6 +47,7 @@ struct cpu {
 struct explore {
 	bool on;
 	unsigned arrived; /* threads that wait for it to begin */
+	uint64_t begun;   /* machine.points then */
 	unsigned left;    /* preemptions that may still be made */
 	unsigned taken;   /* choices of this process, for its report */
 	struct explore_choice {

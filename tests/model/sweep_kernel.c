@@ -236,8 +236,9 @@ static void do_frames(void)
 				 frame_get(machine_pmm, blocks[0]) ? MEM_ENOMEM : MEM_OK, MEM_OK)) {
 			if (model_expect("frame_pin",
 					 frame_pin(machine_pmm, blocks[0]) ? MEM_ENOMEM : MEM_OK,
-					 MEM_OK))
-				frame_unpin(machine_pmm, blocks[0]);
+					 MEM_OK) &&
+			    frame_unpin(machine_pmm, blocks[0]))
+				model_fail("the last of three owners");
 			if (frame_put(machine_pmm, blocks[0]))
 				model_fail("the last of two owners");
 		}

@@ -44,6 +44,16 @@ MUTATIONS = [
      "\ttable_entry_empty(t, index);\n\ttable_entry_fill(leaf",
      "\ttable_entry_empty(t, index);\n\ttable_entry_fill(leaf",
      [EVERY % ("14", "mremap"), PITFALL + "14", "test_model model_concurrent"]),
+    ("dropped pages are looked for first", "mem/vm/advise.c",
+     "\t\tstatus = check_part(t, vpn, next, anonymous, hole);\n",
+     "\t\tif (!change)\n\t\t\tstatus = check_part(t, vpn, next, anonymous, hole);\n",
+     ["test_model pairs_with_a_history"]),
+    ("a pin goes before its count", "mem/pmm/record.c",
+     "\t\tafter = count_of(value) == 1 ? 0 : value - RECORD_ONE - RECORD_ONE_PIN;\n"
+     "\t} while (!atomic_cas(record, &value, after));\n\treturn after == 0;\n",
+     "\t\tafter = value - RECORD_ONE_PIN;\n"
+     "\t} while (!atomic_cas(record, &value, after));\n\treturn frame_put(pmm, pa);\n",
+     ["test_model pairs_with_a_history"]),
     ("heap unmap without flush", "mem/vm/kernel_area.c",
      "\tvmm_flush_kernel(area->vmm, low, high - low);\n",
      "",

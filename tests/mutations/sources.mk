@@ -12,7 +12,6 @@ mutation-info:
 mutation-base: $(foreach b,$(MUTATION_BINARIES),$(BUILD)/hosted/$(b))
 mutations:
 	$(Q)python3 tests/mutations/run.py
-# The long run of the oracle: 10^8 operations, and all pairs of operations.
+# The long run of the oracle: 10^8 operations.
 model: $(BUILD)/hosted/test_model
-	$(Q)QUIRE_PAIRS=1 $(BUILD)/hosted/test_model pairs
 	$(Q)QUIRE_MODEL_OPERATIONS=$(or $(OPERATIONS),50000000) $(BUILD)/hosted/test_model model_one model_wandering

@@ -228,13 +228,19 @@ TEST(pmm_records)
 		CHECK(frame_reference(pmm, pa) == (type % 2 ? reference : NULL));
 		CHECK_EQ(frame_count(pmm, pa), 1);
 		CHECK_OK(frame_get(pmm, pa));
+		CHECK_EQ(frame_count(pmm, pa), 2);
+		CHECK(!frame_put(pmm, pa));
 		CHECK_OK(frame_pin(pmm, pa));
 		CHECK(frame_is_pinned(pmm, pa));
 		CHECK_EQ(frame_count(pmm, pa), 2);
 		CHECK(frame_reference(pmm, pa) == (type % 2 ? reference : NULL));
-		CHECK(!frame_put(pmm, pa));
-		frame_unpin(pmm, pa);
+		CHECK(!frame_unpin(pmm, pa));
 		CHECK(!frame_is_pinned(pmm, pa));
+		CHECK_OK(frame_pin(pmm, pa)); /* and the pinning one may be the last */
+		CHECK(!frame_put(pmm, pa));
+		CHECK(frame_unpin(pmm, pa));
+		CHECK_EQ(frame_type(pmm, pa), FRAME_NONE);
+		frame_init(pmm, pa, (enum frame_type)type, NULL);
 		CHECK_EQ(frame_type(pmm, pa), type);
 		CHECK(frame_put(pmm, pa));
 		CHECK_EQ(frame_type(pmm, pa), FRAME_NONE);
@@ -254,13 +260,18 @@ TEST(pmm_counts_refuse_to_overflow)
 		n++;
 	CHECK_EQ(n, (1u << 20) - 1);
 	CHECK_EQ(frame_count(pmm, pa), n);
+	CHECK_EQ(frame_pin(pmm, pa), MEM_EBUSY);
+	CHECK(!frame_is_pinned(pmm, pa));
+	for (unsigned i = 0; i < 1000; i++, n--)
+		CHECK(!frame_put(pmm, pa));
 	unsigned pins = 0;
 	while (frame_pin(pmm, pa) == MEM_OK)
 		CHECK(++pins < 1000);
 	CHECK(pins >= 31);
-	CHECK_EQ(frame_count(pmm, pa), n);
+	CHECK_EQ(frame_count(pmm, pa), n + pins);
 	while (pins--)
-		frame_unpin(pmm, pa);
+		CHECK(!frame_unpin(pmm, pa));
+	CHECK_EQ(frame_count(pmm, pa), n);
 	while (--n)
 		CHECK(!frame_put(pmm, pa));
 	CHECK(frame_put(pmm, pa));

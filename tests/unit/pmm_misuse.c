@@ -163,6 +163,12 @@ static void free_range_bad(void)
 	pmm_free_range(pmm, bad, 3);
 }
 
+static void unpin_unpinned(void)
+{
+	if (frame_unpin(pmm, bad))
+		pmm_free(pmm, bad, 0);
+}
+
 TEST(pmm_catches_misuse_of_records)
 {
 	boot(64 * MIB, 1);
@@ -170,9 +176,12 @@ TEST(pmm_catches_misuse_of_records)
 	test_expect_panic(put_unowned, "nobody owns");
 	frame_init(pmm, bad, FRAME_ANON, NULL);
 	test_expect_panic(init_twice, "assertion");
+	test_expect_panic(unpin_unpinned, "not pinned");
 	CHECK_OK(frame_pin(pmm, bad));
+	CHECK(!frame_put(pmm, bad));
 	test_expect_panic(put_unowned, "pinned");
-	frame_unpin(pmm, bad);
+	CHECK_OK(frame_get(pmm, bad));
+	CHECK(!frame_unpin(pmm, bad));
 	test_expect_panic(free_range_bad, "referenced");
 	bad = take(0, PMM_KERNEL);
 	test_expect_panic(init_twice, "no record");

@@ -146,11 +146,13 @@ MEM_CHECKED mem_status frame_get(struct pmm *pmm, paddr_t pa);
  * caller frees the frame with pmm_free(pmm, pa, 0). */
 MEM_CHECKED bool frame_put(struct pmm *pmm, paddr_t pa);
 
-/* Kernel pins (I/O, kernel access to user memory across a sleep), counted
- * apart: fork copies a pinned page at once. Who pins also holds a count.
- * Errors: MEM_EBUSY more than 31 pins; unchanged. */
+/* One more owner that pins (I/O, kernel access to user memory across a sleep): fork
+ * copies a pinned page at once, and a page pinned by its one space is written in place.
+ * Count and pin come and go in one step: nobody sees a second owner without its pin.
+ * Errors: MEM_EBUSY the count would reach 2^20, or more than 31 pins; unchanged. */
 MEM_CHECKED mem_status frame_pin(struct pmm *pmm, paddr_t pa);
-void frame_unpin(struct pmm *pmm, paddr_t pa);
+/* Its end; true as of frame_put. */
+MEM_CHECKED bool frame_unpin(struct pmm *pmm, paddr_t pa);
 bool frame_is_pinned(struct pmm *pmm, paddr_t pa);
 
 /* ---- for tests ---------------------------------------------------------- */
