@@ -493,6 +493,16 @@ static void split_whole(struct pmm *pmm, uint32_t block, uint32_t state)
 		;
 }
 
+void pmm_split(struct pmm *pmm, paddr_t pa)
+{
+	uint64_t d = checked_dense(pmm, pa);
+	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	if (d % BLOCK_PAGES || (state & STATE_KIND) != STATE_HUGE)
+		bad_state(pmm, d, state);
+	split_whole(pmm, block, state);
+}
+
 /* Give back [d, d + n), all in one block. */
 static void free_part(struct pmm *pmm, uint64_t d, unsigned n)
 {

@@ -207,6 +207,18 @@ void pt_fill_reserved(paddr_t root, vaddr_t va, paddr_t pa, pte_t bits)
 	atomic_write_release(entry, table | PTE_PRESENT | PTE_WRITE | PTE_ACCESSED);
 }
 
+void pt_split(pte_t *entry, paddr_t table)
+{
+	pte_t leaf = atomic_read_relaxed(entry), *entries = paddr_to_ptr(table);
+	mem_assert((leaf & PTE_PRESENT) && (leaf & PTE_HUGE));
+	paddr_t pa = leaf_address(leaf, 2);
+	pte_t pat = (leaf & PTE_PAT_HUGE) ? PTE_PAT_4K : 0;
+	pte_t bits = (leaf & ~(PTE_ADDR | PTE_HUGE)) | pat;
+	for (unsigned i = 0; i < PT_ENTRIES; i++, pa += PAGE_SIZE)
+		entries[i] = pa == table ? 0 : pa | bits;
+	atomic_write_release(entry, table | PTE_PRESENT | PTE_WRITE | PTE_ACCESSED);
+}
+
 mem_status pt_map(struct pmm *pmm, paddr_t root, vaddr_t va, paddr_t pa, uint64_t bytes,
 		  uint64_t entry_bits)
 {

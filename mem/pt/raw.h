@@ -41,6 +41,11 @@ mem_status pt_reserve(const struct pt_root *root, vaddr_t va);
  * The caller's lock keeps others from the same span. Any context. */
 void pt_fill_reserved(paddr_t root, vaddr_t va, paddr_t pa, pte_t bits);
 
+/* Replace the 2 MiB leaf *entry by a table, in the page at `table`, with the same pages
+ * but the one at `table`, if that is among them. Where a CPU has the leaf cached nothing
+ * changes until it is flushed. Nobody else changes the entry. Any context. */
+void pt_split(pte_t *entry, paddr_t table);
+
 /* 4 KiB-format cache and protection bits as a leaf at `level` has them. */
 pte_t pt_leaf_bits(pte_t bits, unsigned level);
 #endif

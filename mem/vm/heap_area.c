@@ -6,7 +6,8 @@
  * A range comes and goes as a whole, its addresses by way of the quarantine. Dropping
  * pages inside one keeps the addresses, which the heap leaves alone until it has
  * restored them: so their frames may go as soon as a flush has made sure that nobody
- * reaches them any more (I6), and that flush is waited for on the spot.
+ * reaches them any more (I6), and that flush is waited for on the spot. A 2 MiB entry
+ * of which a part goes is split first, and stays so until the range goes.
  */
 #include "pt/raw.h"
 #include "vm/kernel_area.h"
@@ -44,16 +45,30 @@ static void heap_unmap(struct heap_area *heap, void *pages, uint64_t npages)
 	vm_area_settle(area, false);
 }
 
+/* Of a 2 MiB leaf that [va, end) holds only a part of, make 4 KiB ones. The table lies in
+ * the first page that is to go: memory is given back when there is none. */
+static void split_leaf(struct kernel_area *area, vaddr_t va, vaddr_t end)
+{
+	struct vmm *vmm = area->vmm;
+	unsigned level;
+	pte_t *entry = pt_entry(vmm->kernel_root, va, &level);
+	vaddr_t first = align_down(va, HUGE_SIZE);
+	pte_t leaf = atomic_read_relaxed(entry);
+	if (level != 2 || !(leaf & PTE_PRESENT) || (first == va && end - va >= HUGE_SIZE))
+		return;
+	paddr_t pa = leaf & PTE_ADDR & ~(HUGE_SIZE - 1);
+	pmm_split(vmm->pmm, pa);
+	pt_split(entry, pa + (va - first));
+	atomic_count(&vmm->kernel_tables, 1);
+	atomic_count(&area->used_npages, -1);
+}
+
 static bool heap_drop(struct heap_area *heap, void *pages, uint64_t npages)
 {
 	struct kernel_area *area = area_of(heap);
 	vaddr_t va = (vaddr_t)pages, end = va + (npages << PAGE_SHIFT);
-	for (vaddr_t at = va; at < end; at += PAGE_SIZE) {
-		unsigned level;
-		(void)pt_entry(area->vmm->kernel_root, at, &level);
-		if (level != 1)
-			return false; /* part of a 2 MiB leaf */
-	}
+	for (vaddr_t at = va; at < end; at = align_down(at, HUGE_SIZE) + HUGE_SIZE)
+		split_leaf(area, at, end);
 	vm_area_take_down(area, va, npages);
 	vmm_flush_kernel(area->vmm, va, end - va);
 	vm_area_empty(area, va, npages, true);

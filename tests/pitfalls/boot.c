@@ -169,9 +169,10 @@ static void change_heap_pages(void *arg)
 {
 	struct heap_area *area = vmm_heap_area(machine_vmm);
 	for (int i = 0; i < 40; i++) {
-		unsigned p = machine_random_below(4);
+		unsigned p = machine_random_below(4),
+			 n = p == 3 ? 512 : 3; /* one is a 2 MiB leaf */
 		if (!pages[p]) {
-			pages[p] = area->map(area, 3, 1, false);
+			pages[p] = area->map(area, n, p == 3 ? 512 : 1, false);
 			CHECK(pages[p]);
 			continue;
 		}
@@ -182,13 +183,13 @@ static void change_heap_pages(void *arg)
 				CHECK(area->restore(area, gone, 2, false));
 		}
 		pages[p] = NULL;
-		area->unmap(area, gone, 3);
+		area->unmap(area, gone, n);
 		if (machine_random_below(6) == 0)
 			vmm_drain(machine_vmm); /* page tables may go, too */
 	}
 	for (unsigned p = 0; p < 4; p++)
 		if (pages[p])
-			area->unmap(area, pages[p], 3);
+			area->unmap(area, pages[p], p == 3 ? 512 : 3);
 	mapped = 0;
 }
 

@@ -169,6 +169,36 @@ static void unpin_unpinned(void)
 		pmm_free(pmm, bad, 0);
 }
 
+static void split_bad(void)
+{
+	pmm_split(pmm, bad);
+}
+
+/* 2 MiB in one piece become frames, once. */
+TEST(pmm_splits_blocks)
+{
+	boot(64 * MIB, 1);
+	uint64_t before = drained_free();
+	bad = take(0, PMM_KERNEL);
+	test_expect_panic(split_bad, "0x");
+	pmm_free(pmm, bad, 0);
+	paddr_t pa = take(PMM_ORDER_HUGE, PMM_KERNEL);
+	bad = pa + PAGE_SIZE;
+	test_expect_panic(split_bad, "0x");
+	pmm_split(pmm, pa);
+	bad = pa;
+	test_expect_panic(split_bad, "0x");
+	CHECK(pmm_is_valid(pmm));
+	expect_free_panics(pa, PMM_ORDER_HUGE, "");
+	for (unsigned i = 0; i < 512; i += 2)
+		pmm_free(pmm, pa + i * PAGE_SIZE, 0);
+	expect_free_panics(pa, 0, "free");
+	for (unsigned i = 1; i < 512; i += 2)
+		pmm_free_range(pmm, pa + i * PAGE_SIZE, 1);
+	CHECK_EQ(drained_free(), before);
+	CHECK(pmm_is_valid(pmm));
+}
+
 TEST(pmm_catches_misuse_of_records)
 {
 	boot(64 * MIB, 1);

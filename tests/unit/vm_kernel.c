@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arch/x86_64/pte.h"
+#include "pt/raw.h"
 #include "tests/machine/boot.h"
 #include "tests/test.h"
 
@@ -197,11 +198,52 @@ TEST(vm_kernel_heap_area_drops_parts)
 		CHECK(machine_kernel_access(va + 9 * PAGE_SIZE, MACHINE_READ, &value).ok);
 		CHECK_EQ(value, mark);
 	}
-	CHECK(!area->drop(area, huge + 5 * PAGE_SIZE, 1)); /* part of a 2 MiB leaf */
-	CHECK(reachable((vaddr_t)huge + 5 * PAGE_SIZE));
 	CHECK(area->drop(area, pages, 5)); /* what is dropped may go with the range */
 	area->unmap(area, pages, 64);
 	area->unmap(area, huge, 512);
+	CHECK(vmm_is_valid(machine_vmm));
+	machine_end();
+}
+
+/* So does memory behind parts of what is mapped by one 2 MiB entry; its table takes the
+ * place of a page that goes, so that no memory is needed. */
+TEST(vm_kernel_heap_area_drops_parts_of_blocks)
+{
+	machine_boot_default(2, 11);
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	vmm_drain(machine_vmm);
+	uint64_t before = free_frames();
+	char *huge = area->map(area, 1024, 512, false);
+	CHECK(huge);
+	vaddr_t va = (vaddr_t)huge;
+	unsigned level;
+	(void)pt_entry(vmm_kernel_root(machine_vmm), va, &level);
+	CHECK_EQ(level, 2);
+	for (unsigned i = 0; i < 1024; i++) {
+		uint64_t mark = 7000 + i;
+		CHECK(machine_kernel_access(va + i * PAGE_SIZE, MACHINE_WRITE, &mark).ok);
+	}
+	uint64_t mapped = free_frames();
+	/* The end of the first entry's pages and the beginning of the second's. */
+	inject_arm(INJECT_FRAMES, 0, true);
+	CHECK(area->drop(area, huge + 500 * PAGE_SIZE, 20));
+	(void)inject_disarm();
+	CHECK_EQ(free_frames(), mapped + 20);
+	CHECK(vmm_is_valid(machine_vmm));
+	for (unsigned i = 0; i < 1024; i++) {
+		uint64_t value = 0;
+		bool ok = machine_kernel_access(va + i * PAGE_SIZE, MACHINE_READ, &value).ok;
+		CHECK_EQ(ok, i < 500 || i >= 520);
+		CHECK(!ok || value == 7000 + i);
+	}
+	CHECK(area->drop(area, huge, 500));
+	CHECK(area->restore(area, huge + 400 * PAGE_SIZE, 120, false));
+	CHECK(reachable(va + 400 * PAGE_SIZE) && reachable(va + 519 * PAGE_SIZE));
+	CHECK_EQ(free_frames(), mapped + 400);
+	CHECK(area->drop(area, huge + 512 * PAGE_SIZE, 512)); /* all that is left of one */
+	area->unmap(area, huge, 1024);
+	vmm_drain(machine_vmm);
+	CHECK_EQ(free_frames(), before);
 	CHECK(vmm_is_valid(machine_vmm));
 	machine_end();
 }

@@ -78,6 +78,11 @@ void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order);
 MEM_CHECKED paddr_t pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags);
 void pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order);
 
+/* Make 512 frames of the 2 MiB that pmm_alloc(PMM_ORDER_HUGE) returned: they are given
+ * back singly or as ranges from now on. Anything else at `pa` is the caller's mistake:
+ * host_panic. Context: any. Locks: none. */
+void pmm_split(struct pmm *pmm, paddr_t pa);
+
 /* Allocate `npages` contiguous frames starting at a multiple of `align_pages`
  * (a power of two), entirely below physical address `below` (PADDR_NONE: no
  * bound). Slow (searches), exact (finds a range if there is one).
