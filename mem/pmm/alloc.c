@@ -87,16 +87,29 @@ static __attribute__((noinline)) paddr_t alloc_slow(struct pmm *pmm, unsigned cp
 	return pa != PADDR_NONE ? pa : alloc_frozen(pmm, cpu, order, flags);
 }
 
-/* The private word is used up; the caller is inside the slot, and out of it when
- * this returns. */
-static __attribute__((noinline)) paddr_t alloc_refill(struct pmm *pmm, struct pmm_slot *slot,
-						      unsigned flags)
+/* The block is used up, or something else is to be taken first. */
+static __attribute__((noinline)) paddr_t alloc_refill_far(struct pmm *pmm, struct pmm_slot *slot,
+							  unsigned flags)
 {
 	paddr_t pa = slot_take(pmm, slot, flags & PMM_KERNEL ? KIND_KERNEL : KIND_USER);
 	slot_out(slot);
 	if (likely(pa != PADDR_NONE))
 		return pa;
 	return alloc_frozen(pmm, (unsigned)(slot - pmm->slots), 0, flags);
+}
+
+/* The private word is used up; the caller is inside the slot, and out of it when
+ * this returns. Mostly the next word of the block is there. */
+static __attribute__((noinline)) paddr_t alloc_refill(struct pmm *pmm, struct pmm_slot *slot,
+						      unsigned flags, struct private_word *p)
+{
+	if (unlikely(slot_may_reuse(slot, p)) || unlikely(!word_next(p)))
+		return alloc_refill_far(pmm, slot, flags);
+	uint64_t mask = p->mask, at = bit_take_lowest(&mask);
+	atomic_write_relaxed(&p->mask, mask);
+	paddr_t pa = p->base + (at << PAGE_SHIFT);
+	slot_out(slot);
+	return pa;
 }
 
 /* A cleared frame with records from this CPU's pool, or PADDR_NONE. */
@@ -174,7 +187,7 @@ static inline __attribute__((always_inline)) paddr_t alloc_fast(struct pmm *pmm,
 	struct private_word *p = (void *)((char *)&slot->word[KIND_USER] + offset);
 	uint64_t mask = p->mask;
 	if (unlikely(!mask))
-		return alloc_refill(pmm, slot, flags);
+		return alloc_refill(pmm, slot, flags, p);
 	uint64_t at = bit_take_lowest(&mask);
 	atomic_write_relaxed(&p->mask, mask);
 	paddr_t pa = p->base + (at << PAGE_SHIFT);
@@ -458,13 +471,14 @@ static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, uns
 		unsigned n = slot->nqueue;
 		if (unlikely(n == QUEUE_WORDS))
 			return free_full(pmm, slot, d);
-		/* One by one: a wide copy would wait for the two narrow writes. */
-		atomic_write_relaxed(&slot->queue[n].w, f->w);
-		atomic_write_relaxed(&slot->queue[n].mask, mask);
-		__builtin_prefetch(&pmm->lines[d / 64], 1); /* for the flush */
-		slot->nqueue = n + (mask != 0);
+		atomic_write_relaxed(&slot->queue_w[n], f->w);
+		atomic_write_relaxed(&slot->queue_mask[n], mask); /* the first may be empty */
+		__builtin_prefetch(&pmm->lines[d / 64], 1);       /* for the flush */
+		slot->nqueue = n + 1;
 		f->w = d / 64;
-		atomic_write_relaxed(&f->mask, (uint64_t)1 << d % 64);
+		mask = 0;
+		(void)bit_test_set(&mask, d);
+		atomic_write_relaxed(&f->mask, mask);
 	}
 	slot_out(slot);
 }

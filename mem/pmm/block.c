@@ -62,9 +62,10 @@ static inline uint64_t line_any(const uint64_t *line)
 	return ((W(0) | W(1)) | (W(2) | W(3))) | ((W(4) | W(5)) | (W(6) | W(7)));
 }
 
+/* The first word decides nearly always, and the same way. */
 bool line_is_clear(const uint64_t *line)
 {
-	return !line_any(line);
+	return !W(0) && !line_any(line);
 }
 
 bool line_is_full(const uint64_t *line)
@@ -98,7 +99,7 @@ static inline enum block_class class_of_hint(unsigned hint)
 	return hint < HINT_MANY ? CLASS_HALF : CLASS_SPARSE;
 }
 
-static enum block_class class_now(const struct pmm *pmm, uint32_t block)
+static inline enum block_class class_now(const struct pmm *pmm, uint32_t block)
 {
 	uint32_t state = atomic_read_seq(&pmm->states[block]);
 	if (state & STATE_KIND)
@@ -150,11 +151,13 @@ void block_update_class(struct pmm *pmm, uint32_t block)
 	enum block_class class = class_now(pmm, block);
 	if (class == class_read(pmm, block))
 		return;
+	enum block_class seen = class;
 	do {
-		class = class_now(pmm, block);
+		class = seen;
 		summary_write(&pmm->summary_a[block / GROUP_BLOCKS], bit, class & 2);
 		summary_write(&pmm->summary_b[block / GROUP_BLOCKS], bit, class & 1);
-	} while (class_now(pmm, block) != class || class_read(pmm, block) != class);
+		seen = class_now(pmm, block);
+	} while (seen != class || class_read(pmm, block) != class);
 	if (class == CLASS_FREE && block < atomic_read_relaxed(&pmm->free_hint))
 		atomic_write_relaxed(&pmm->free_hint, block);
 	else if (class != CLASS_FULL)
@@ -259,20 +262,26 @@ void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id)
 void block_release(struct pmm *pmm, uint32_t block)
 {
 	uint32_t state = atomic_and(&pmm->states[block], ~STATE_OWNER);
-	/* Who frees in an owned block leaves the rest to the owner: look after letting go. */
-	if (only_format(pmm, block, state))
-		block_try_dismantle(pmm, block, state_owner(state));
-	else if (state_order(state))
-		update_units(pmm, block);
-	block_update_class(pmm, block);
+	/* Who frees in an owned block leaves its format to the owner, but not its class: look
+	 * after letting go. */
+	if (state & STATE_FORMAT) {
+		if (only_format(pmm, block, state))
+			block_try_dismantle(pmm, block, state_owner(state));
+		else if (state_order(state))
+			update_units(pmm, block);
+		block_update_class(pmm, block);
+	}
 	if (class_of_hint(state_hint(state)) != CLASS_FULL)
 		arrived(pmm);
 }
 
-/* Bits may have been set plainly; as B3 asks, others see them before we look. */
-void block_emptied(struct pmm *pmm, uint32_t block)
+/* As B3 asks, others see bits that were set plainly before we look. */
+void block_emptied(struct pmm *pmm, uint32_t block, bool plain)
 {
-	atomic_and(&pmm->states[block], ~STATE_HINT);
+	if (plain)
+		atomic_and(&pmm->states[block], ~STATE_HINT);
+	else
+		atomic_write_relaxed(block_hint(pmm, block), 0);
 	block_update_class(pmm, block);
 }
 
@@ -375,21 +384,22 @@ void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block)
 /* n frames of a block have come free by a locked operation that left `rest` in one of its
  * words: what is seen here is no older (B3). Nearly always others are in use in that very
  * word, so that the block cannot be free; two, because one may be the record page. */
-static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint32_t block, unsigned n,
+static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint64_t block, unsigned n,
 			 uint64_t rest)
 {
-	uint8_t *hint = block_hint(pmm, block);
-	unsigned was = atomic_read_relaxed(hint), now = mem_min(was + n, HINT_MANY);
-	atomic_write_relaxed(hint, (uint8_t)now);
-	/* Over one of the two borders of class_of_hint, without a branch for each. */
-	uint32_t below = (was - ROOM_MIN) & ~(now - ROOM_MIN);
-	uint32_t many = (was - HINT_MANY) & ~(now - HINT_MANY);
-	if (unlikely((int32_t)(below | many) < 0))
-		settle(pmm, slot, block);
+	uint8_t *hint = (uint8_t *)&pmm->states[block] + STATE_HINT_SHIFT / 8;
+	unsigned was = atomic_read_relaxed(hint);
+	if (was != HINT_MANY) {
+		unsigned now = mem_min(was + n, HINT_MANY);
+		bool room = n == 1 ? now == ROOM_MIN : was < ROOM_MIN && now >= ROOM_MIN;
+		atomic_write_relaxed(hint, (uint8_t)now);
+		if (unlikely(room) || unlikely(now == HINT_MANY))
+			settle(pmm, slot, (uint32_t)block);
+	}
 	if (unlikely(!(rest & (rest - 1)))) {
-		uint64_t any = line_any(block_line(pmm, block));
+		uint64_t any = line_any(block_line(pmm, (uint32_t)block));
 		if (!(any & (any - 1)))
-			settle(pmm, slot, block);
+			settle(pmm, slot, (uint32_t)block);
 	}
 }
 
@@ -400,23 +410,28 @@ void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask)
 	freed(pmm, NULL, block, bit_count(mask), rest);
 }
 
-static __attribute__((noinline)) unsigned count_many(uint64_t mask)
+static __attribute__((noinline)) void freed_many(struct pmm *pmm, struct pmm_slot *slot,
+						 uint64_t block, uint64_t mask, uint64_t rest)
 {
-	return bit_count(mask);
+	freed(pmm, slot, block, bit_count(mask), rest);
 }
 
 /* Subtracting clears bits that are all set, and tells of those that were not; in one
  * instruction, which clearing them and asking what was there is not. */
 static inline void free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
 {
-	uint32_t block = (uint32_t)(w / BLOCK_WORDS);
-	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	uint64_t block = w / BLOCK_WORDS;
+	uint32_t state = fast_read(&pmm->states[block]);
 	if (unlikely(state & (STATE_OWNER | STATE_KIND)))
 		check_free(pmm, w, mask, state);
-	uint64_t rest = atomic_sub(&pmm->lines[w], mask), old = rest + mask;
-	if (unlikely(~old & mask))
-		free_panic(pmm, w * 64 + bit_lowest(~old & mask), "it is already free");
-	freed(pmm, slot, block, likely(!(mask & (mask - 1))) ? 1 : count_many(mask), rest);
+	/* What is left, unless some were not set. */
+	uint64_t rest = (atomic_sub(&pmm->lines[w], mask) + mask) ^ mask;
+	if (unlikely(rest & mask))
+		free_panic(pmm, w * 64 + bit_lowest(rest & mask), "it is already free");
+	if (likely(!(mask & (mask - 1))))
+		freed(pmm, slot, block, 1, rest);
+	else
+		freed_many(pmm, slot, block, mask, rest);
 }
 
 void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
@@ -427,8 +442,8 @@ void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_
 void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot)
 {
 	unsigned n = slot->nqueue;
-	for (unsigned i = 0; i < n; i++)
-		free_bits(pmm, slot, slot->queue[i].w, slot->queue[i].mask);
+	for (unsigned i = !slot->queue_mask[0]; i < n; i++)
+		free_bits(pmm, slot, slot->queue_w[i], slot->queue_mask[i]);
 	slot->nqueue = 0;
 }
 

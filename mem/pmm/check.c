@@ -61,7 +61,7 @@ static unsigned held_by_slots(const struct pmm *pmm, uint64_t d)
 		}
 		n += slot->freed.w == d / 64 && (slot->freed.mask >> d % 64 & 1);
 		for (unsigned q = 0; q < slot->nqueue; q++)
-			n += slot->queue[q].w == d / 64 && (slot->queue[q].mask >> d % 64 & 1);
+			n += slot->queue_w[q] == d / 64 && (slot->queue_mask[q] >> d % 64 & 1);
 		for (unsigned p = 0; p < slot->npool; p++)
 			n += pfn_to_dense(pmm, paddr_to_pfn(slot->pool[p])) == d;
 	}
@@ -186,6 +186,8 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 		uint64_t held = p->mask, rest = 0;
 		for (unsigned i = 0; i < BLOCK_WORDS; i++) {
 			rest |= p->rest[i];
+			if (!p->rest[i] != !(p->more >> i & 1))
+				BAD("slot %u: does not know what rests of word %u", index, i);
 			if (p->rest[i] && (p->rest[i] & ~block_line(pmm, p->block)[i]))
 				BAD("slot %u: word %u of block %u is free, yet held", index, i,
 				    p->block);
@@ -209,10 +211,14 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 	if (slot->nqueue > QUEUE_WORDS || slot->npool > POOL_FRAMES || slot->nhuge > HUGE_CACHED)
 		BAD("slot %u: counts %u %u %u", index, slot->nqueue, slot->npool, slot->nhuge);
 	for (unsigned i = 0; i <= slot->nqueue; i++) {
-		const struct free_word *f = i == slot->nqueue ? &slot->freed : &slot->queue[i];
-		if (f->mask && (f->mask & ~pmm->lines[f->w]))
+		bool last = i == slot->nqueue;
+		uint64_t w = last ? slot->freed.w : slot->queue_w[i];
+		uint64_t mask = last ? slot->freed.mask : slot->queue_mask[i];
+		if (mask && (mask & ~pmm->lines[w]))
 			BAD("slot %u: freed frames of word %llu are free already", index,
-			    (unsigned long long)f->w);
+			    (unsigned long long)w);
+		if (!mask && i && slot->nqueue)
+			BAD("slot %u: nothing freed at %u of %u", index, i, slot->nqueue);
 	}
 	for (unsigned i = 0; i < slot->nhuge; i++)
 		if ((pmm->states[slot->huge[i]] & ~STATE_HINT) !=

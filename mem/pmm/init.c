@@ -118,7 +118,6 @@ static void init_slot(struct pmm_slot *slot)
 		slot->word[k].w = WORD_NONE;
 		slot->word[k].seen = ~0u;
 	}
-	slot->freed.w = WORD_NONE;
 }
 
 /* Wholly usable blocks and usable frames of the map inside the segments. */

@@ -103,6 +103,7 @@ struct private_word {
 	uint32_t block; /* or BLOCK_NONE */
 	uint32_t hint;  /* where to look for the next block */
 	uint32_t seen;  /* pmm->arrivals when a search for used blocks last found none */
+	uint32_t more;  /* bit i: rest[i] is not 0 */
 	uint64_t rest[BLOCK_WORDS];
 } MEM_CACHE_ALIGNED;
 
@@ -126,14 +127,15 @@ struct pmm_slot {
 	uint8_t revoked; /* SLOT_*: its CPU must use the shared slot */
 	uint8_t npool;
 	uint8_t nhuge;
-	uint32_t nqueue;
+	uint32_t nqueue;            /* if not 0, something is in `freed` */
 	uint8_t nunit[UNIT_ORDERS]; /* cached units of order i + 1, below */
 	struct free_word freed;     /* frees of the newest word */
 	struct private_word word[KIND_COUNT];
 	uint32_t unit_hint[UNIT_ORDERS];
 	uint32_t unit[UNIT_ORDERS][UNIT_CACHED]; /* dense number >> order */
 	uint32_t huge[HUGE_CACHED];              /* blocks */
-	struct free_word queue[QUEUE_WORDS];     /* frees of words before that */
+	uint64_t queue_w[QUEUE_WORDS];           /* frees of words before that, ... */
+	uint64_t queue_mask[QUEUE_WORDS];        /* ... one apart from the other: no shift */
 	paddr_t pool[POOL_FRAMES];               /* cleared frames with records */
 } __attribute__((aligned(2048)));                /* a shift finds it */
 
@@ -324,8 +326,8 @@ bool block_claim_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned or
 void block_release(struct pmm *pmm, uint32_t block);
 /* The owner has taken or given back bits: count again. */
 void block_recount(struct pmm *pmm, uint32_t block);
-/* The owner has taken all. */
-void block_emptied(struct pmm *pmm, uint32_t block);
+/* The owner has taken all; `plain`: not all of it by locked operations. */
+void block_emptied(struct pmm *pmm, uint32_t block, bool plain);
 /* Clear bits: how many frames of a block are free. */
 unsigned block_clear_bits(const struct pmm *pmm, uint32_t block);
 /* Is a line all free, all but full? */
@@ -417,6 +419,47 @@ static inline void slot_out(struct pmm_slot *slot)
 {
 	__atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
 	MEM_POINT();
+}
+
+/* Others read word, mask and rest of a private word: whoever changes what they mean
+ * brackets it, and writes them with release order, so that none is seen before the
+ * bracket. */
+static inline void word_change_begin(struct private_word *p)
+{
+	atomic_write_relaxed(&p->seq, p->seq + 1);
+}
+
+static inline void word_change_end(struct private_word *p)
+{
+	atomic_write_release(&p->seq, p->seq + 1);
+}
+
+static inline void word_set(struct private_word *p, unsigned i, uint64_t mask)
+{
+	atomic_write_release(&p->w, (uint64_t)p->block * BLOCK_WORDS + i);
+	p->base = p->block_base + ((paddr_t)i * 64 << PAGE_SHIFT);
+	atomic_write_release(&p->mask, mask);
+}
+
+/* The next word of the own block that has something. */
+static inline bool word_next(struct private_word *p)
+{
+	uint32_t more = p->more;
+	if (!more)
+		return false;
+	unsigned i = bit_lowest(more);
+	p->more = more & (more - 1);
+	word_change_begin(p);
+	word_set(p, i, p->rest[i]);
+	atomic_write_release(&p->rest[i], 0);
+	word_change_end(p);
+	return true;
+}
+
+/* Is what this CPU has freed last, if anything, of its own block? */
+static inline bool slot_may_reuse(const struct pmm_slot *slot, const struct private_word *p)
+{
+	return slot->freed.w / BLOCK_WORDS == p->block;
 }
 
 /* As slot_try for slow paths: starts a slot that was never used. NULL: go the

@@ -141,58 +141,29 @@ static void drop_block(struct pmm *pmm, struct private_word *p)
 
 /* ---- single frames --------------------------------------------------------------- */
 
-/* Others read word, mask and rest: whoever changes what they mean brackets it, and
- * writes them with release order, so that none is seen before the bracket. */
-static void change_begin(struct private_word *p)
-{
-	atomic_write_relaxed(&p->seq, p->seq + 1);
-}
-
-static void change_end(struct private_word *p)
-{
-	atomic_write_release(&p->seq, p->seq + 1);
-}
-
-static void set_word(struct private_word *p, unsigned i, uint64_t mask)
-{
-	atomic_write_release(&p->w, (uint64_t)p->block * BLOCK_WORDS + i);
-	p->base = p->block_base + ((paddr_t)i * 64 << PAGE_SHIFT);
-	atomic_write_release(&p->mask, mask);
-}
-
 /* Take all that is free in the own block. A word without a single frame in use is
  * nobody else's to change, so it needs no atomic operation. */
 static void take_all(struct pmm *pmm, struct private_word *p)
 {
 	uint64_t *line = block_line(pmm, p->block);
-	change_begin(p);
+	uint32_t more = 0;
+	bool plain = false;
+	word_change_begin(p);
 	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
 		uint64_t used = atomic_read_relaxed(&line[i]), got = 0;
 		if (used == 0) {
 			atomic_write_relaxed(&line[i], ALL_ONES);
 			got = ALL_ONES;
+			plain = true;
 		} else if (used != ALL_ONES) {
 			got = ~atomic_swap(&line[i], ALL_ONES);
 		}
 		atomic_write_release(&p->rest[i], got);
+		more |= (uint32_t)(got != 0) << i;
 	}
-	change_end(p);
-	block_emptied(pmm, p->block);
-}
-
-static bool next_word(struct private_word *p)
-{
-	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
-		uint64_t mask = p->rest[i];
-		if (!mask)
-			continue;
-		change_begin(p);
-		set_word(p, i, mask);
-		atomic_write_release(&p->rest[i], 0);
-		change_end(p);
-		return true;
-	}
-	return false;
+	p->more = more;
+	word_change_end(p);
+	block_emptied(pmm, p->block, plain);
 }
 
 /* Frames of the own block that this CPU has freed last, with no atomic operation.
@@ -202,30 +173,32 @@ static bool reuse_freed(struct pmm *pmm, struct pmm_slot *slot, struct private_w
 {
 	struct free_word *f = &slot->freed;
 	uint64_t w = f->w, mask = f->mask;
-	if (!mask || w / BLOCK_WORDS != p->block)
+	if (!mask)
 		return false;
 	uint64_t wrong = ~atomic_read_relaxed(&pmm->lines[w]) & mask;
 	for (unsigned i = 0; i < slot->nqueue; i++)
-		if (slot->queue[i].w == w)
-			wrong |= slot->queue[i].mask & mask;
+		if (slot->queue_w[i] == w)
+			wrong |= slot->queue_mask[i] & mask;
 	if (unlikely(wrong))
 		free_panic(pmm, w * 64 + bit_lowest(wrong), "it is already free");
-	change_begin(p);
-	set_word(p, w % BLOCK_WORDS, mask);
-	change_end(p);
-	atomic_write_relaxed(&f->mask, 0);
+	word_change_begin(p);
+	word_set(p, w % BLOCK_WORDS, mask);
+	word_change_end(p);
+	mask = 0;
+	if (slot->nqueue) { /* the word before comes forth */
+		f->w = slot->queue_w[--slot->nqueue];
+		mask = slot->queue_mask[slot->nqueue];
+	}
+	atomic_write_relaxed(&f->mask, mask);
 	return true;
 }
 
-/* Fill the private word of `kind`. */
-static bool refill(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
+/* Fill the private word of `kind` from another block. */
+static bool refill_far(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 {
 	struct private_word *p = &slot->word[kind];
-	if (p->block != BLOCK_NONE) {
-		if (reuse_freed(pmm, slot, p) || next_word(p))
-			return true;
+	if (p->block != BLOCK_NONE)
 		drop_block(pmm, p);
-	}
 	for (;;) {
 		uint32_t block = find_block(pmm, slot, kind);
 		if (block == BLOCK_NONE)
@@ -237,10 +210,19 @@ static bool refill(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 		if (kind != KIND_KERNEL && !(atomic_read_relaxed(&pmm->states[block]) & STATE_REC))
 			mem_assert(block_make_records(pmm, block, BLOCK_PAGES, 0));
 		take_all(pmm, p);
-		if (next_word(p))
+		if (word_next(p))
 			return true;
 		drop_block(pmm, p); /* somebody took the last frame just before */
 	}
+}
+
+/* Fill the private word of `kind`. */
+static bool refill(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
+{
+	struct private_word *p = &slot->word[kind];
+	if (slot_may_reuse(slot, p) && reuse_freed(pmm, slot, p))
+		return true;
+	return word_next(p) || refill_far(pmm, slot, kind);
 }
 
 paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
@@ -339,8 +321,8 @@ void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t ma
 	if (f->mask) {
 		if (slot->nqueue == QUEUE_WORDS)
 			slot_flush_queue(pmm, slot);
-		slot->queue[slot->nqueue].w = f->w;
-		slot->queue[slot->nqueue++].mask = f->mask;
+		slot->queue_w[slot->nqueue] = f->w;
+		slot->queue_mask[slot->nqueue++] = f->mask;
 	}
 	f->w = w;
 	atomic_write_relaxed(&f->mask, mask);
@@ -386,6 +368,7 @@ void slot_flush(struct pmm *pmm, struct pmm_slot *slot)
 			atomic_write_relaxed(&p->rest[i], 0);
 			(void)atomic_and(&line[i], ~mask);
 		}
+		p->more = 0;
 		atomic_write_relaxed(&p->mask, 0);
 		block_recount(pmm, p->block);
 		drop_block(pmm, p);
@@ -404,7 +387,7 @@ uint64_t slot_cached(const struct pmm_slot *slot)
 	for (unsigned order = 1; order <= UNIT_ORDERS; order++) /* their first bits are clear */
 		n += (uint64_t)atomic_read_relaxed(&slot->nunit[order - 1]) * ((1u << order) - 1);
 	for (unsigned i = 0; i < atomic_read_relaxed(&slot->nqueue); i++)
-		n += bit_count(atomic_read_relaxed(&slot->queue[i].mask));
+		n += bit_count(atomic_read_relaxed(&slot->queue_mask[i]));
 	return n + atomic_read_relaxed(&slot->npool) +
 	       (uint64_t)atomic_read_relaxed(&slot->nhuge) * BLOCK_PAGES;
 }

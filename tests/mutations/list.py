@@ -311,7 +311,7 @@ MUTATIONS = [
 
     # ---- frames ----------------------------------------------------------------------
     ("frames: no second look at a block's class", "mem/pmm/block.c",
-     "\t} while (class_now(pmm, block) != class || class_read(pmm, block) != class);\n",
+     "\t} while (seen != class || class_read(pmm, block) != class);\n",
      "\t} while (0);\n",
      [PMM_SCHEDULES]),
     ("frames: whole blocks are filled unseen", "mem/pmm/block.c",
@@ -324,9 +324,9 @@ MUTATIONS = [
      "\tif (state & STATE_KIND || state_order(state))\n\t\treturn false;\n\tbool records",
      ["test_pmm_schedules pmm_blocks"]),
     ("frames: a second free in the bitmap", "mem/pmm/block.c",
-     "\tif (unlikely(~old & mask))\n\t\tfree_panic(pmm, w * 64 + bit_lowest(~old & mask), "
+     "\tif (unlikely(rest & mask))\n\t\tfree_panic(pmm, w * 64 + bit_lowest(rest & mask), "
      "\"it is already free\");\n",
-     "\t(void)old;\n",
+     "",
      ["test_pmm_unit pmm_catches_double"]),
     ("frames: a free of what its owner holds", "mem/pmm/block.c",
      "\tif (unlikely(state & (STATE_OWNER | STATE_KIND)))\n\t\tcheck_free(pmm, w, mask, state);\n",

@@ -140,7 +140,7 @@ static void own_and_let_go(void *arg)
 	if (!block_claim(pmm, BLOCK, 1, WANT_ANY))
 		return;
 	atomic_or(block_line(pmm, BLOCK), (uint64_t)4);
-	block_emptied(pmm, BLOCK);
+	block_emptied(pmm, BLOCK, false);
 	(void)atomic_and(block_line(pmm, BLOCK), ~(uint64_t)4);
 	block_recount(pmm, BLOCK);
 	block_release(pmm, BLOCK);
