@@ -122,7 +122,7 @@ bool block_is_whole(const struct pmm *pmm, uint32_t block)
 	return class_now(pmm, block) == CLASS_FREE;
 }
 
-static enum block_class class_read(const struct pmm *pmm, uint32_t block)
+static inline enum block_class class_read(const struct pmm *pmm, uint32_t block)
 {
 	unsigned shift = block % GROUP_BLOCKS;
 	uint64_t a = atomic_read_seq(&pmm->summary_a[block / GROUP_BLOCKS]) >> shift;
@@ -130,7 +130,7 @@ static enum block_class class_read(const struct pmm *pmm, uint32_t block)
 	return (enum block_class)((a & 1) << 1 | (b & 1));
 }
 
-static void summary_write(uint64_t *word, uint64_t bit, bool set)
+static inline void summary_write(uint64_t *word, uint64_t bit, bool set)
 {
 	bool is = (atomic_read_seq(word) & bit) != 0;
 	if (set && !is)
@@ -148,16 +148,15 @@ static void arrived(struct pmm *pmm)
 void block_update_class(struct pmm *pmm, uint32_t block)
 {
 	uint64_t bit = (uint64_t)1 << block % GROUP_BLOCKS;
-	enum block_class class = class_now(pmm, block);
-	if (class == class_read(pmm, block))
-		return;
-	enum block_class seen = class;
-	do {
-		class = seen;
+	enum block_class class;
+	bool changed = false;
+	while ((class = class_now(pmm, block)) != class_read(pmm, block)) {
 		summary_write(&pmm->summary_a[block / GROUP_BLOCKS], bit, class & 2);
 		summary_write(&pmm->summary_b[block / GROUP_BLOCKS], bit, class & 1);
-		seen = class_now(pmm, block);
-	} while (seen != class || class_read(pmm, block) != class);
+		changed = true;
+	}
+	if (!changed)
+		return;
 	if (class == CLASS_FREE && block < atomic_read_relaxed(&pmm->free_hint))
 		atomic_write_relaxed(&pmm->free_hint, block);
 	else if (class != CLASS_FULL)
@@ -384,10 +383,10 @@ void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block)
 /* n frames of a block have come free by a locked operation that left `rest` in one of its
  * words: what is seen here is no older (B3). Nearly always others are in use in that very
  * word, so that the block cannot be free; two, because one may be the record page. */
-static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint64_t block, unsigned n,
-			 uint64_t rest)
+static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint32_t *states, uint64_t block,
+			 unsigned n, uint64_t rest)
 {
-	uint8_t *hint = (uint8_t *)&pmm->states[block] + STATE_HINT_SHIFT / 8;
+	uint8_t *hint = (uint8_t *)&states[block] + STATE_HINT_SHIFT / 8;
 	unsigned was = atomic_read_relaxed(hint);
 	if (was != HINT_MANY) {
 		unsigned now = mem_min(was + n, HINT_MANY);
@@ -407,43 +406,46 @@ void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask)
 {
 	uint32_t block = (uint32_t)(w / BLOCK_WORDS);
 	uint64_t rest = atomic_and(&pmm->lines[w], ~mask) & ~mask;
-	freed(pmm, NULL, block, bit_count(mask), rest);
+	freed(pmm, NULL, pmm->states, block, bit_count(mask), rest);
 }
 
 static __attribute__((noinline)) void freed_many(struct pmm *pmm, struct pmm_slot *slot,
 						 uint64_t block, uint64_t mask, uint64_t rest)
 {
-	freed(pmm, slot, block, bit_count(mask), rest);
+	freed(pmm, slot, pmm->states, block, bit_count(mask), rest);
 }
 
 /* Subtracting clears bits that are all set, and tells of those that were not; in one
  * instruction, which clearing them and asking what was there is not. */
-static inline void free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
+static inline void free_bits(struct pmm *pmm, struct pmm_slot *slot, uint32_t *states,
+			     uint64_t *lines, uint64_t w, uint64_t mask)
 {
 	uint64_t block = w / BLOCK_WORDS;
-	uint32_t state = fast_read(&pmm->states[block]);
+	uint32_t state = fast_read(&states[block]);
 	if (unlikely(state & (STATE_OWNER | STATE_KIND)))
 		check_free(pmm, w, mask, state);
 	/* What is left, unless some were not set. */
-	uint64_t rest = (atomic_sub(&pmm->lines[w], mask) + mask) ^ mask;
+	uint64_t rest = (atomic_sub(&lines[w], mask) + mask) ^ mask;
 	if (unlikely(rest & mask))
 		free_panic(pmm, w * 64 + bit_lowest(rest & mask), "it is already free");
 	if (likely(!(mask & (mask - 1))))
-		freed(pmm, slot, block, 1, rest);
+		freed(pmm, slot, states, block, 1, rest);
 	else
 		freed_many(pmm, slot, block, mask, rest);
 }
 
 void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
 {
-	free_bits(pmm, slot, w, mask);
+	free_bits(pmm, slot, pmm->states, pmm->lines, w, mask);
 }
 
 void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot)
 {
+	uint32_t *states = pmm->states;
+	uint64_t *lines = pmm->lines;
 	unsigned n = slot->nqueue;
 	for (unsigned i = !slot->queue_mask[0]; i < n; i++)
-		free_bits(pmm, slot, slot->queue_w[i], slot->queue_mask[i]);
+		free_bits(pmm, slot, states, lines, slot->queue_w[i], slot->queue_mask[i]);
 	slot->nqueue = 0;
 }
 

@@ -151,15 +151,15 @@ static void take_all(struct pmm *pmm, struct private_word *p)
 	word_change_begin(p);
 	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
 		uint64_t used = atomic_read_relaxed(&line[i]), got = 0;
-		if (used == 0) {
-			atomic_write_relaxed(&line[i], ALL_ONES);
-			got = ALL_ONES;
-			plain = true;
-		} else if (used != ALL_ONES) {
-			got = ~atomic_swap(&line[i], ALL_ONES);
+		if (used != ALL_ONES) { /* B1: and stays so */
+			more |= 1u << i;
+			if (used)
+				got = ~atomic_swap(&line[i], ALL_ONES);
+			else
+				atomic_write_relaxed(&line[i], got = ALL_ONES);
+			plain |= !used;
 		}
 		atomic_write_release(&p->rest[i], got);
-		more |= (uint32_t)(got != 0) << i;
 	}
 	p->more = more;
 	word_change_end(p);
