@@ -427,7 +427,7 @@ static __attribute__((noinline)) void free_other(struct pmm *pmm, unsigned cpu, 
 			atomic_write_release(&pmm->states[block], STATE_CACHED | (cpu + 1));
 			slot->huge[slot->nhuge++] = block;
 			slot_out(slot);
-			__builtin_prefetch(block_line(pmm, block), 1); /* for the flush */
+			__builtin_prefetch(block_line(pmm, block)); /* for the flush */
 			return;
 		}
 		if (likely(state == STATE_ORDER(order)) &&
@@ -498,13 +498,17 @@ void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
 /* ---- ranges ------------------------------------------------------------------------------------
  */
 
-/* A block that was taken whole gets single bits, so that parts can go. */
-static void split_whole(struct pmm *pmm, uint32_t block, uint32_t state)
+/* A block that was taken whole gets single bits, so that parts can go: one at a time,
+ * or the second would set bits that the first has cleared since. */
+static void split_whole(struct pmm *pmm, uint32_t block)
 {
-	/* Losing the race means that another part of it was freed first: fine. */
-	while ((state & STATE_KIND) == STATE_HUGE &&
-	       !atomic_cas(&pmm->states[block], &state, STATE_NORMAL))
-		;
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	if ((state & STATE_KIND) == STATE_HUGE) {
+		line_fill(block_line(pmm, block));
+		atomic_write_seq(&pmm->states[block], STATE_NORMAL);
+	}
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 }
 
 void pmm_split(struct pmm *pmm, paddr_t pa)
@@ -527,7 +531,7 @@ static void free_part(struct pmm *pmm, uint64_t d, unsigned n)
 		return;
 	}
 	if ((state & STATE_KIND) == STATE_HUGE) {
-		split_whole(pmm, block, state);
+		split_whole(pmm, block);
 		state = atomic_read_relaxed(&pmm->states[block]);
 	}
 	host_preempt_disable();

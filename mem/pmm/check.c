@@ -150,7 +150,7 @@ static bool check_block(const struct pmm *pmm, uint32_t block)
 	for (unsigned i = 0; i < BLOCK_PAGES; i++) {
 		bool ok = frame_is_usable(pmm, first + i);
 		usable += ok;
-		if (!ok && !(line[i / 64] >> i % 64 & 1))
+		if (!ok && !(state & STATE_KIND) && !(line[i / 64] >> i % 64 & 1))
 			BAD("block %u frame %u: free, but not usable", block, i);
 	}
 	if (usable == 0 && (state & STATE_KIND) != STATE_ABSENT)
@@ -159,8 +159,9 @@ static bool check_block(const struct pmm *pmm, uint32_t block)
 		BAD("block %u: %u usable frames, state 0x%x", block, usable, state);
 	if (!check_summaries(pmm, block) || (state_order(state) && !check_units(pmm, block)))
 		return false;
-	if ((state & STATE_KIND) && (used != BLOCK_PAGES || (state & STATE_FORMAT)))
-		BAD("block %u: state 0x%x with clear bits or a format", block, state);
+	bool whole = (state & STATE_KIND) == STATE_HUGE || (state & STATE_KIND) == STATE_CACHED;
+	if ((state & STATE_KIND) && (used != (whole ? 0 : BLOCK_PAGES) || (state & STATE_FORMAT)))
+		BAD("block %u: state 0x%x with bits or a format", block, state);
 	if (state_owner(state)) {
 		if (state_owner(state) > pmm->ncpus + 1)
 			BAD("block %u: owner %u", block, state_owner(state));

@@ -333,6 +333,8 @@ unsigned block_clear_bits(const struct pmm *pmm, uint32_t block);
 /* Is a line all free, all but full? */
 bool line_is_clear(const uint64_t *line);
 bool line_is_full(const uint64_t *line);
+/* Set all bits, of a block that the caller has to himself. */
+void line_fill(uint64_t *line);
 /* Is this block wholly free? Exact while nobody allocates. */
 bool block_is_whole(const struct pmm *pmm, uint32_t block);
 /* Bring the summaries into step with a block. */
@@ -357,7 +359,7 @@ void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id);
 bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind);
 /* Own what seems to be a wholly free block; then make it `to`, or let go if it is not. */
 bool block_claim_free(struct pmm *pmm, uint32_t block, unsigned id);
-bool block_fill_whole(struct pmm *pmm, uint32_t block, uint32_t to);
+bool block_take_whole(struct pmm *pmm, uint32_t block, uint32_t to);
 /* Claim a wholly free block for an order 1..8. */
 bool block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order);
 /* Blocks of one summary word (bits) have just become wholly free / were taken whole. */

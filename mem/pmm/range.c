@@ -144,12 +144,14 @@ static bool take_range(struct pmm *pmm, uint64_t d, uint64_t n)
 	for (uint32_t block = first; block < claimed; block++) {
 		uint64_t low = mem_max(d, (uint64_t)block * BLOCK_PAGES);
 		uint64_t high = mem_min(end, (uint64_t)(block + 1) * BLOCK_PAGES);
+		if (ok && high - low == BLOCK_PAGES) {
+			atomic_write_seq(&pmm->states[block], STATE_HUGE); /* ours: no CAS */
+			block_update_class(pmm, block);
+			continue;
+		}
 		if (ok)
 			set_part(pmm, low, high);
-		if (ok && high - low == BLOCK_PAGES)
-			atomic_write_seq(&pmm->states[block], STATE_HUGE); /* ours: no CAS */
-		else
-			block_release(pmm, block);
+		block_release(pmm, block);
 	}
 	return ok;
 }
@@ -217,7 +219,7 @@ paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records)
 		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 		if (order == PMM_ORDER_HUGE) {
 			if (!block_claim_free(pmm, block, id) ||
-			    !block_fill_whole(pmm, block, STATE_HUGE))
+			    !block_take_whole(pmm, block, STATE_HUGE))
 				continue;
 			block_update_group(pmm, block / GROUP_BLOCKS,
 					   (uint64_t)1 << block % GROUP_BLOCKS, false);
@@ -288,6 +290,8 @@ static void refresh_block(struct pmm *pmm, uint32_t block)
 	uint32_t flags = usable == BLOCK_PAGES ? 0 : usable ? STATE_MIXED : STATE_ABSENT;
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	uint32_t fresh;
+	if ((state & STATE_KIND) == STATE_HUGE) /* taken by pmm_reserve: now the bits say it */
+		line_fill(block_line(pmm, block));
 	do {
 		fresh = (state & ~(STATE_KIND | STATE_MIXED)) | flags;
 	} while (!atomic_cas(&pmm->states[block], &state, fresh));

@@ -53,8 +53,8 @@
  * (pmm->arrivals): else every block taken of an unused terabyte would cost a walk
  * through the summaries of all that is used.
  *
- * Invariants: S1 the bits of private words, freed word, queue, pool and cached
- * blocks are set in the bitmap, of cached units all but the first. S2 a private word lies in a
+ * Invariants: S1 the bits of private words, freed word, queue and pool are set in
+ * the bitmap, of cached units all but the first, of cached blocks none. S2 a private word lies in a
  * block that its slot owns. S3 no frame is in two of these places.
  */
 #include "pmm/internal.h"
@@ -244,8 +244,7 @@ paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 /* ---- whole blocks --------------------------------------------------------------------- */
 
 /* Takes a block and, while at it, some of its neighbours into the slot's stack. All are
- * claimed before the first is filled: a locked operation waits for the writes before it,
- * and those for the lines they go to. */
+ * claimed before the first line is looked at: that may have to come from afar. */
 static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 {
 	struct pmm_slot *slot = &pmm->slots[arg];
@@ -262,9 +261,9 @@ static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 		more[n] = group * GROUP_BLOCKS + bit_lowest(near);
 		n += block_claim_free(pmm, more[n], id);
 	}
-	bool ok = block_fill_whole(pmm, block, STATE_HUGE);
+	bool ok = block_take_whole(pmm, block, STATE_HUGE);
 	while (n--) { /* the lowest is the first to go */
-		if (!block_fill_whole(pmm, more[n], STATE_CACHED | id))
+		if (!block_take_whole(pmm, more[n], STATE_CACHED | id))
 			continue;
 		taken |= (uint64_t)1 << more[n] % GROUP_BLOCKS;
 		slot->huge[slot->nhuge++] = more[n];
