@@ -9,6 +9,8 @@
  * users would see. Memory is sequentially consistent here: that bits are seen
  * before their writer looks at the class is the locked operation in between.
  *
+ * A block that is taken whole leaves its bits alone (B4).
+ *
  * Checked: no frame has two users (B1, B4); at rest the class says free if and only
  * if all bits are clear (B3), whatever became of the hint.
  * Mutations: NO_OWNER NO_CHECK NO_SECOND_LOOK LOOK_FIRST TRUST_HINT
@@ -135,10 +137,10 @@ active [2] proctype cpu()
 #else
 			:: bits == 0 ->
 #endif
-				atomic { use(0); use(1); use(2); bits = ALL };
+				atomic { use(0); use(1); use(2) };
 				atomic { whole = true; hint = 0; owner = 0 };
 				update_class();
-				atomic { user[0] = 0; user[1] = 0; user[2] = 0; bits = 0 };
+				atomic { user[0] = 0; user[1] = 0; user[2] = 0 };
 				atomic { whole = false; hint = FRAMES };
 				update_class()
 #ifndef NO_CHECK

@@ -147,6 +147,7 @@ static void size_stacks(struct pmm *pmm)
 {
 	uint64_t share = pmm->nblocks / (32 * pmm->ncpus);
 	pmm->huge_batch = (uint32_t)mem_max(mem_min(share, HUGE_BATCH), 1u);
+	pmm->huge_limit = 2 * pmm->huge_batch;
 	share = pmm->nblocks * BLOCK_PAGES / (32 * UNIT_ORDERS * pmm->ncpus);
 	for (unsigned order = 1; order <= UNIT_ORDERS; order++)
 		pmm->unit_batch[order - 1] =

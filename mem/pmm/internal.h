@@ -160,11 +160,12 @@ struct pmm {
 	uint64_t *summary_a, *summary_b;
 	uint64_t *summary_units; /* blocks of an order 1..8 that have room and no owner */
 	uint64_t nblocks;
-	struct mem_lock rare;   /* MEM_RANK_PMM: one rare operation at a time */
-	struct mem_lock shared; /* MEM_RANK_PMM_SLOT: shared slot, frontier, map */
-	uint32_t free_hint;     /* no wholly free block is likely below */
-	uint32_t arrivals;      /* changes when a used block has room again */
-	uint32_t huge_batch;
+	struct mem_lock rare;            /* MEM_RANK_PMM: one rare operation at a time */
+	struct mem_lock shared;          /* MEM_RANK_PMM_SLOT: shared slot, frontier, map */
+	uint32_t free_hint;              /* no wholly free block is likely below */
+	uint32_t arrivals;               /* changes when a used block has room again */
+	uint32_t huge_batch;             /* blocks taken, or given back, at once */
+	uint32_t huge_limit;             /* that a slot holds */
 	uint8_t unit_batch[UNIT_ORDERS]; /* taken, or given back, at once; half of what waits */
 	/* Under `shared`: */
 	bool frozen; /* nobody holds or owns anything */
@@ -256,6 +257,13 @@ static inline paddr_t near_paddr(const struct pmm *pmm, uint64_t dense)
 	if (likely(dense < fast_read(&pmm->low_ready)))
 		return pfn_to_paddr(dense + pmm->low_first);
 	return dense_to_paddr(pmm, dense);
+}
+
+/* The dense number of a frame if that is below low_ready, else one that is not: an address
+ * that is not a multiple of a page rotates to a number far above any. */
+static inline uint64_t near_dense(const struct pmm *pmm, paddr_t pa)
+{
+	return (pa >> PAGE_SHIFT | pa << (64 - PAGE_SHIFT)) - pmm->low_first;
 }
 
 static inline uint64_t *block_line(const struct pmm *pmm, uint32_t block)

@@ -243,6 +243,21 @@ paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 
 /* ---- whole blocks --------------------------------------------------------------------- */
 
+/* Are there many more wholly free blocks than `near`, those in this group? Where little is
+ * left it is left to all. */
+static bool is_plenty(const struct pmm *pmm, uint32_t group, uint64_t near)
+{
+	uint32_t next = group + 1, ready = ready_blocks(pmm);
+	unsigned n = bit_count(near);
+	if (n >= GROUP_BLOCKS / 4)
+		return true;
+	if (next * GROUP_BLOCKS >= ready)
+		return false;
+	n += bit_count(atomic_read_relaxed(&pmm->summary_a[next]) &
+		       ~atomic_read_relaxed(&pmm->summary_b[next]));
+	return n >= GROUP_BLOCKS / 4;
+}
+
 /* Takes a block and, while at it, some of its neighbours into the slot's stack. All are
  * claimed before the first line is looked at: that may have to come from afar. */
 static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
@@ -255,8 +270,8 @@ static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 	uint64_t taken = (uint64_t)1 << block % GROUP_BLOCKS;
 	uint64_t near = atomic_read_relaxed(&pmm->summary_a[group]) &
 			~atomic_read_relaxed(&pmm->summary_b[group]) & ~taken & ~(taken - 1);
-	if (slot == shared_slot(pmm) || bit_count(near) < GROUP_BLOCKS / 4)
-		near = 0; /* little is left: leave it to all */
+	if (slot == shared_slot(pmm) || !is_plenty(pmm, group, near))
+		near = 0;
 	for (; near && n + 1 < pmm->huge_batch; near &= near - 1) {
 		more[n] = group * GROUP_BLOCKS + bit_lowest(near);
 		n += block_claim_free(pmm, more[n], id);
