@@ -55,6 +55,31 @@ TEST(pmm_kernel_frames_take_every_frame)
 	CHECK_EQ(drained_free(), before);
 }
 
+/* Frames that have come back to used blocks, one by one or several of a word, are handed
+ * out again before a wholly free block is broken. */
+TEST(pmm_used_blocks_come_before_whole_ones)
+{
+	enum { N = 8 * 512, BACK = 32 };
+	static paddr_t got[N];
+	boot(64 * MIB, 1);
+	for (unsigned i = 0; i < N; i++)
+		got[i] = take(0, PMM_KERNEL);
+	for (unsigned several = 0; several < 2; several++) {
+		paddr_t first = got[512 + several * 1024] & ~(HUGE_SIZE - 1);
+		for (unsigned i = 0; i < BACK; i++) {
+			unsigned at = several ? i / 4 * 64 + i % 4 : i % 8 * 64 + i / 8;
+			pmm_free(pmm, first + ((paddr_t)at << PAGE_SHIFT), 0);
+		}
+		pmm_drain(pmm);
+		uint64_t whole = stats().free_huge, n = stats().free - whole * 512;
+		CHECK(n >= BACK);
+		while (n--)
+			CHECK(take(0, PMM_KERNEL) != PADDR_NONE);
+		CHECK_EQ(stats().free_huge, whole);
+	}
+	CHECK(pmm_is_valid(pmm));
+}
+
 TEST(pmm_first_comes_in_address_order)
 {
 	boot(64 * MIB, 2);
