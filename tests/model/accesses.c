@@ -185,12 +185,19 @@ void model_drop_file(unsigned o)
 	(void)model_expect("object put", MEM_OK, MEM_OK);
 }
 
+/* What lies at or behind `from_byte` is cleared, of a word that lies on both sides its
+ * upper bytes. */
 static void zero_file_words(unsigned o, uint64_t from_byte)
 {
 	for (uint64_t page = 0; page < OBJECT_PAGES; page++)
-		for (unsigned word = 0; word < 2; word++)
-			if (page * PAGE_SIZE + (word ? PAGE_SIZE - 8 : 0) >= from_byte)
-				model.object[o].token[page][word] = 0;
+		for (unsigned word = 0; word < 2; word++) {
+			uint64_t at = page * PAGE_SIZE + (word ? PAGE_SIZE - 8 : 0);
+			uint64_t *token = &model.object[o].token[page][word];
+			if (at >= from_byte)
+				*token = 0;
+			else if (from_byte - at < 8)
+				*token &= ((uint64_t)1 << 8 * (from_byte - at)) - 1;
+		}
 }
 
 mem_status model_resize(unsigned o, uint64_t bytes)
