@@ -231,7 +231,7 @@ static void step_file(void)
 		(void)model_resize(o, test_random_below(OBJECT_PAGES * PAGE_SIZE + 1));
 		break;
 	case 1: /* on a border, or through a word that is looked at beside one */
-		(void)model_resize(o, below(OBJECT_PAGES) * PAGE_SIZE +
+		(void)model_resize(o, below(OBJECT_PAGES - 1) * PAGE_SIZE +
 					  (one_in(2) ? 0 : PAGE_SIZE - 8 + below(16)));
 		break;
 	case 2:
