@@ -28,9 +28,10 @@ void *heap_alloc_hardened(struct heap *heap, size_t bytes)
 	void *block = NULL;
 	struct slab_cache *cache = heap->classes[number];
 	host_preempt_disable();
-	struct slab_gate *gate = heap->gates[host_cpu()];
-	if (likely(slab_enter(gate))) {
-		if (unlikely(!slab_take_random(heap_part(gate, heap_part_at(number)), &block)))
+	unsigned cpu = host_cpu();
+	struct slab_gate *gate = heap->gates[cpu];
+	if (likely(slab_try(gate))) {
+		if (unlikely(!slab_pop_random(slab_part(cache, cpu), &block)))
 			block = NULL;
 		slab_leave(gate);
 	}

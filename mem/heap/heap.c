@@ -71,10 +71,24 @@ static struct slab_shape shape_for(size_t stride, size_t enough, unsigned most, 
 	return (struct slab_shape){.npages = (uint16_t)best, .capacity = (uint16_t)count};
 }
 
+static size_t block_bytes(unsigned number)
+{
+	return number == HEAP_CLASSES ? sizeof(struct large) : heap_class_bytes(number);
+}
+
+/* Where a CPU has that part; of HEAP_PARTS, where they end. */
+static size_t part_at(unsigned number)
+{
+	size_t at = sizeof(struct slab_gate);
+	for (unsigned i = 0; i < number; i++)
+		at += slab_part_bytes(heap_magazine_entries(block_bytes(i)));
+	return at;
+}
+
 static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned number)
 {
 	bool large = number == HEAP_CLASSES;
-	size_t bytes = large ? sizeof(struct large) : heap_class_bytes(number);
+	size_t bytes = block_bytes(number);
 	/* Aligned to 16, or to its own size if that is a power of two to a page. */
 	size_t align = mem_min(bytes & -bytes, (size_t)PAGE_SIZE);
 	align = mem_max(align, (size_t)16);
@@ -93,8 +107,9 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	cache->shape[1] = shape_for(cache->stride, 32, most, 64);
 	cache->shape[2] = shape_for(cache->stride, 64, most, 128);
 	cache->gates = (char *)heap->gates[0];
-	cache->parts = cache->gates + heap_part_at(number);
-	cache->part_stride = HEAP_CPU_BYTES;
+	cache->parts = cache->gates + part_at(number);
+	cache->part_stride = (uint32_t)part_at(HEAP_PARTS);
+	cache->entries = heap_magazine_entries(bytes);
 	slab_cache_init(cache, host_cpu_count());
 }
 
@@ -113,10 +128,13 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	list_init(&heap->large_queue);
 	for (unsigned i = 0; i < KNOWN_SEGMENTS; i++)
 		heap->known[i] = KNOWN_NONE;
-	for (unsigned i = 0; i < ARRAY_COUNT(heap->part_at); i++) {
-		unsigned number =
-		    heap_is_hardened(heap) ? HEAP_EMPTY_PART : heap_sealed_class(16 * (i + 1));
-		heap->part_at[i] = (uint16_t)heap_part_at(number);
+	for (unsigned i = 0; i < ARRAY_COUNT(heap->hand_at); i++) {
+		size_t at = part_at(heap_sealed_class(16 * (i + 1))) +
+			    offsetof(struct slab_cpu, hand);
+		if (heap_is_hardened(heap))
+			at = offsetof(struct slab_gate, closed);
+		mem_assert(at <= UINT32_MAX);
+		heap->hand_at[i] = (uint32_t)at;
 	}
 }
 
@@ -124,8 +142,9 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 {
 	size_t heap_bytes = align_up(sizeof(struct heap), 64);
 	size_t cache_bytes = align_up(sizeof(struct slab_cache), 64);
-	size_t part_bytes = host_cpu_count() * HEAP_CPU_BYTES;
-	size_t bytes = heap_bytes + (HEAP_CLASSES + 1) * cache_bytes + part_bytes;
+	size_t cpu_bytes = part_at(HEAP_PARTS);
+	size_t cpus_bytes = host_cpu_count() * cpu_bytes;
+	size_t bytes = heap_bytes + (HEAP_CLASSES + 1) * cache_bytes + cpus_bytes;
 	uint64_t npages = align_up(bytes, PAGE_SIZE) / PAGE_SIZE;
 	char *at = area->map(area, npages, 1, false);
 	if (!at)
@@ -134,12 +153,11 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 	memset(heap, 0, sizeof(*heap));
 	init_heap(heap, area, npages, profile);
 	for (unsigned cpu = 0; cpu < host_cpu_count(); cpu++) {
-		struct slab_gate *gate = (void *)(at + heap_bytes + cpu * HEAP_CPU_BYTES);
+		struct slab_gate *gate = (void *)(at + heap_bytes + cpu * cpu_bytes);
 		heap->gates[cpu] = gate;
-		memset(gate, 0, HEAP_CPU_BYTES);
-		slab_set_current(heap_part(gate, heap_part_at(HEAP_EMPTY_PART)), slab_none());
+		*gate = (struct slab_gate){.closed = {&slab_no_magazine, 0}};
 	}
-	at += heap_bytes + part_bytes;
+	at += heap_bytes + cpus_bytes;
 	for (unsigned i = 0; i <= HEAP_CLASSES; i++, at += cache_bytes) {
 		struct slab_cache *cache = (struct slab_cache *)(void *)at;
 		*(i < HEAP_CLASSES ? &heap->classes[i] : &heap->large_cache) = cache;
@@ -412,9 +430,8 @@ static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
 		for (unsigned i = 0; i < slab->capacity; i++) {
-			uint64_t bits = slab->word[i / 64].free | slab->word[i / 64].remote;
 			size_t bytes;
-			if ((bits >> (i % 64)) & 1 ||
+			if (!slab->state[i] ||
 			    heap_read_seal(heap, slab_block(slab, i), slab->stride, &bytes))
 				continue;
 			host_log(HOST_LOG_ERROR, "heap: the seal of %p is broken",

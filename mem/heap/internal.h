@@ -47,7 +47,7 @@ const char *heap_class_name(unsigned number);
 #define SEGMENT_NPAGES      ((unsigned)(HUGE_SIZE / PAGE_SIZE))
 #define SEGMENT_WORDS       (SEGMENT_NPAGES / 64)
 #define UNIT_BYTES          64u /* slab descriptors are made of these */
-#define UNIT_PAGES          24  /* pages of them in one segment, its own head included */
+#define UNIT_PAGES          40  /* pages of them in one segment, its own head included */
 #define SEGMENT_HASH        256
 #define KNOWN_SEGMENTS      1024
 #define KNOWN_NONE          ((uintptr_t)1)
@@ -76,7 +76,7 @@ struct segment {
 /* What a slab's descriptor takes. */
 static inline unsigned heap_descriptor_units(unsigned capacity)
 {
-	return (unsigned)(slab_descriptor_bytes(slab_words(capacity)) / UNIT_BYTES);
+	return (unsigned)(slab_descriptor_bytes(capacity) / UNIT_BYTES);
 }
 
 static inline unsigned heap_count_dropped(const struct segment *segment)
@@ -151,8 +151,8 @@ struct heap {
 	uintptr_t secret;
 	enum heap_profile profile;
 	struct slab_gate *gates[MEM_MAX_CPUS]; /* each with its CPU's parts behind */
-	/* By (bytes - 1) / 16: heap_part_at the class that serves them by the short way. */
-	uint16_t part_at[HEAP_MAX_SMALL / 16];
+	/* By (bytes - 1) / 16: from a gate to the hand that serves them by the short way. */
+	uint32_t hand_at[HEAP_MAX_SMALL / 16];
 	/* Segments lately asked for, by segment_slot(); atomic, KNOWN_NONE: none. */
 	uintptr_t known[KNOWN_SEGMENTS];
 	struct slab_cache *classes[HEAP_CLASSES];
@@ -184,20 +184,17 @@ struct heap {
 	uint64_t sample_clock, sample_pages, sample_live, sample_live_bytes, sample_allocs;
 };
 
-/* What a CPU has: a gate, then a part for each class, one for struct large, one that is
- * always empty. */
-#define HEAP_EMPTY_PART (HEAP_CLASSES + 1)
-#define HEAP_PARTS      (HEAP_CLASSES + 2)
-#define HEAP_CPU_BYTES  (sizeof(struct slab_gate) + HEAP_PARTS * sizeof(struct slab_cpu))
+/*
+ * What a CPU has: a gate, a part for each class, and one for struct large. Magazines of
+ * small blocks have room for more: these are what there is most of, and keep little memory
+ * from other uses.
+ */
+#define HEAP_PARTS (HEAP_CLASSES + 1)
 
-static inline size_t heap_part_at(unsigned number)
+/* Entries in a magazine for blocks of so many bytes. */
+static inline unsigned heap_magazine_entries(size_t bytes)
 {
-	return sizeof(struct slab_gate) + number * sizeof(struct slab_cpu);
-}
-
-static inline struct slab_cpu *heap_part(struct slab_gate *gate, size_t at)
-{
-	return (struct slab_cpu *)(void *)((char *)gate + at);
+	return bytes <= 512 ? 64 : bytes <= 8192 ? 32 : 16;
 }
 
 /* Free pages with memory behind them. */

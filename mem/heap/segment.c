@@ -380,10 +380,10 @@ static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 {
 	struct heap *heap = cache->home_data;
 	struct slab *slab = NULL;
-	/* At most half of what there is, so that not too much lies idle in the newest. */
+	/* At most an eighth of what there is, so that not too much lies idle in the newest. */
 	uint64_t nblocks = atomic_read_relaxed(&cache->nblocks);
 	unsigned i = SLAB_SHAPES - 1;
-	while (i && nblocks < 2 * cache->shape[i].capacity)
+	while (i && nblocks < 8 * cache->shape[i].capacity)
 		i--;
 	do
 		slab = make_shaped(cache, &cache->shape[i], atomic);

@@ -50,13 +50,8 @@ static void open_parts(struct slab_cache *cache)
  * closed. */
 static void hide(struct slab_cache *cache)
 {
-	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		slab_hide_word(slab_part(cache, cpu));
-	list_for_each (node, &cache->slabs)
-		atomic_write_relaxed(&list_entry(node, struct slab, all)->fast,
-				     (struct slab_gate *)NULL);
-	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+		slab_hide_magazine(slab_part(cache, cpu));
 }
 
 static void clear_notify(struct slab_cpu *c)
@@ -78,7 +73,7 @@ static void disown(struct slab_cache *cache, struct slab *slab)
 	slab_fold(slab);
 	slab_set_nfree(slab, slab_count_free(slab));
 	if (slab->place == SLAB_CURRENT)
-		slab_set_current(c, slab_none());
+		c->current = slab_none();
 	slab_unlist(c ? &c->lists : &cache->shared, slab);
 	if (c)
 		c->nslabs--;
@@ -112,6 +107,8 @@ void slab_cpu_leave(struct slab_cache *cache)
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
 	if (slab_enter(gate)) { /* else a reaper does the same just now */
+		slab_unload(cache, c);
+		slab_hide_magazine(c);
 		slab_take_notified(cache, c, cpu + 1);
 		unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 		list_for_each (node, &cache->slabs) {
@@ -131,6 +128,8 @@ void slab_cpu_leave(struct slab_cache *cache)
 
 static void collect_cache(struct slab_cache *cache)
 {
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
+		slab_unload_closed(cache, slab_part(cache, cpu));
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
 		struct slab_cpu *c = slab_part(cache, cpu);

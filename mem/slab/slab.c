@@ -98,9 +98,9 @@ MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, con
 
 /* ---- alloc --------------------------------------------------------------- */
 
-static inline bool take_own(const struct slab_cache *cache, struct slab_cpu *c, void **block)
+static inline bool pop(const struct slab_cache *cache, struct slab_cpu *c, void **block)
 {
-	return cache->careful ? slab_take_random(c, block) : slab_take_bit(c, block);
+	return cache->careful ? slab_pop_random(c, block) : slab_pop(&c->hand, block);
 }
 
 /* One try without new pages. */
@@ -113,8 +113,7 @@ static void *take_block(struct slab_cache *cache)
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
 	if (likely(slab_enter(gate))) {
-		taken = take_own(cache, c, &block) ||
-			(slab_refill(cache, c) && take_own(cache, c, &block));
+		taken = slab_load(cache, c) && pop(cache, c, &block);
 		slab_leave(gate);
 	}
 	if (unlikely(!taken))
@@ -155,8 +154,13 @@ void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
 {
 	host_preempt_disable();
 	void *block;
+	bool taken = false;
 	unsigned cpu = host_cpu();
-	bool taken = slab_take_fast(slab_gate(cache, cpu), slab_part(cache, cpu), &block);
+	struct slab_gate *gate = slab_gate(cache, cpu);
+	if (slab_try(gate)) {
+		taken = pop(cache, slab_part(cache, cpu), &block);
+		slab_leave(gate);
+	}
 	host_preempt_enable();
 	if (unlikely(!taken))
 		block = slab_take_slowly(cache);
@@ -172,17 +176,22 @@ void *slab_alloc(struct slab_cache *cache)
 
 /* ---- free ---------------------------------------------------------------- */
 
-static void give_remote(struct slab *slab, unsigned index)
+static MEM_NORETURN void double_free(const struct slab *slab, unsigned word, uint64_t bits)
 {
-	uint64_t bit = (uint64_t)1 << (index % 64);
-	if (__atomic_load_n(&slab->word[index / 64].free, __ATOMIC_RELAXED) & bit)
-		slab_bad_block(slab, slab_block(slab, index), "double free");
+	slab_bad_block(slab, slab_block(slab, word * 64 + bit_lowest(bits)), "double free");
+}
+
+static void give_remote(struct slab *slab, unsigned word, uint64_t bits)
+{
+	uint64_t both = atomic_read_relaxed(&slab->word[word].free) & bits;
+	if (unlikely(both))
+		double_free(slab, word, both);
 	if (!atomic_read_acquire(&slab->announced) && !atomic_swap(&slab->announced, 1))
 		slab_notify(slab);
-	uint64_t before = atomic_or(&slab->word[index / 64].remote, bit);
+	both = atomic_or(&slab->word[word].remote, bits) & bits;
 	/* The slab may be gone now, unless this was no legitimate free. */
-	if (unlikely(before & bit))
-		slab_bad_block(slab, slab_block(slab, index), "double free");
+	if (unlikely(both))
+		double_free(slab, word, both);
 }
 
 unsigned slab_index(const struct slab *slab, const void *block)
@@ -193,26 +202,25 @@ unsigned slab_index(const struct slab *slab, const void *block)
 	return (unsigned)index;
 }
 
-/* Set the block's bit: by the slab's owner. */
-static void give_bit(struct slab *slab, unsigned index)
+void slab_set_bits(struct slab *slab, unsigned word, uint64_t bits)
 {
-	struct slab_word *word = &slab->word[index / 64];
-	uint64_t bit = (uint64_t)1 << (index % 64);
-	if (unlikely((word->free | atomic_read_relaxed(&word->remote)) & bit))
-		slab_bad_block(slab, slab_block(slab, index), "double free");
-	__atomic_store_n(&word->free, word->free | bit, __ATOMIC_RELAXED);
-	slab->left--;
+	struct slab_word *w = &slab->word[word];
+	uint64_t both = (w->free | atomic_read_relaxed(&w->remote)) & bits;
+	if (unlikely(both))
+		double_free(slab, word, both);
+	atomic_write_relaxed(&w->free, w->free | bits);
+	slab->left -= bits_set(bits);
 }
 
-/* A slab of the cache's own: true if it still is, and the block was freed. */
-static bool give_shared(struct slab *slab, unsigned index)
+/* A slab of the cache's own: true if it still is, and the blocks were freed. */
+static bool give_shared(struct slab *slab, unsigned word, uint64_t bits)
 {
 	struct slab_cache *cache = slab->cache;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	bool ours = !atomic_read_relaxed(&slab->owner);
 	struct slab *empty = NULL;
 	if (ours) {
-		give_bit(slab, index);
+		slab_set_bits(slab, word, bits);
 		if (slab_nfree(slab) >= slab->threshold)
 			empty = slab_settle_shared(cache, slab);
 	}
@@ -222,35 +230,55 @@ static bool give_shared(struct slab *slab, unsigned index)
 	return ours;
 }
 
-/* A slab of this CPU's: true if it is, and the block was freed. */
-static bool give_own(struct slab *slab, unsigned index)
+void slab_give_bits(struct slab *slab, unsigned word, uint64_t bits)
+{
+	if (atomic_read_acquire(&slab->owner) || !give_shared(slab, word, bits))
+		give_remote(slab, word, bits);
+}
+
+void slab_give_bits_inside(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits)
+{
+	/* Asked inside: a handler on this CPU may give slabs away. */
+	if (atomic_read_relaxed(&slab->owner) != host_cpu() + 1) {
+		slab_give_bits(slab, word, bits);
+		return;
+	}
+	slab_set_bits(slab, word, bits);
+	if (unlikely(slab_nfree(slab) >= slab->threshold))
+		slab_settle(slab->cache, c, slab);
+}
+
+/* A block that is free from now on: into the magazine, or to its slab. */
+static void put(struct slab *slab, unsigned index)
 {
 	struct slab_cache *cache = slab->cache;
+	uint64_t bit = (uint64_t)1 << (index % 64);
+	host_preempt_disable();
 	unsigned cpu = host_cpu();
 	struct slab_gate *gate = slab_gate(cache, cpu);
-	if (!slab_enter(gate))
-		return false;
-	/* Asked inside: a handler on this CPU may give slabs away. */
-	bool own = atomic_read_relaxed(&slab->owner) == cpu + 1;
-	if (own) {
-		give_bit(slab, index);
-		if (unlikely(slab_nfree(slab) >= slab->threshold))
-			slab_settle(cache, slab_part(cache, cpu), slab);
+	struct slab_cpu *c = slab_part(cache, cpu);
+	if (!slab_enter(gate)) {
+		slab_give_bits(slab, index / 64, bit);
+	} else {
+		if (!slab_is_warm(c) || atomic_read_relaxed(&slab->drains)) {
+			slab_give_bits_inside(c, slab, index / 64, bit);
+		} else {
+			slab_make_room(cache, c);
+			(void)slab_push(&c->hand, slab_block(slab, index), slab->state + index);
+		}
+		slab_leave(gate);
 	}
-	slab_leave(gate);
-	return own;
+	host_preempt_enable();
 }
 
 void slab_give_index(struct slab *slab, unsigned index)
 {
-	host_preempt_disable();
-	if (!give_own(slab, index) &&
-	    (atomic_read_acquire(&slab->owner) || !give_shared(slab, index)))
-		give_remote(slab, index);
-	host_preempt_enable();
+	slab_assert_in_use(slab, index, "double free");
+	atomic_write_relaxed(&slab->state[index], 0);
+	put(slab, index);
 }
 
-void slab_give_slowly(struct slab *slab, const void *block)
+void slab_give_slowly(struct slab *slab, void *block)
 {
 	slab_give_index(slab, slab_index(slab, block));
 }
@@ -270,15 +298,14 @@ void slab_give(struct slab *slab, void *block, const void *site)
 
 void slab_give_now(struct slab *slab, void *block)
 {
-	host_preempt_disable();
-	struct slab_gate *gate = slab_gate(slab->cache, host_cpu());
-	enum slab_given given = slab_give_fast(slab, gate, block);
-	if (unlikely(given == SLAB_SETTLE)) {
-		slab_settle_and_leave(slab, gate);
-		return;
+	uint64_t index;
+	bool given = false;
+	if (likely(slab_find_index(slab, block, &index))) {
+		host_preempt_disable();
+		given = slab_give_fast(slab, slab_gate(slab->cache, host_cpu()), block, index);
+		host_preempt_enable();
 	}
-	host_preempt_enable();
-	if (unlikely(given == SLAB_NOT_GIVEN))
+	if (unlikely(!given))
 		slab_give_slowly(slab, block);
 }
 
@@ -289,8 +316,6 @@ void slab_free(struct slab_cache *cache, void *object)
 
 void slab_assert_in_use(struct slab *slab, unsigned index, const char *what)
 {
-	const struct slab_word *word = &slab->word[index / 64];
-	uint64_t bits = atomic_read_relaxed(&word->free) | atomic_read_relaxed(&word->remote);
-	if (unlikely((bits >> (index % 64)) & 1))
+	if (unlikely(atomic_read_relaxed(&slab->state[index]) != 1))
 		slab_bad_block(slab, slab_block(slab, index), what);
 }

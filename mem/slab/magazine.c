@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Magazines: the blocks that a CPU has at hand.
+ *
+ * The problem. What a program frees it soon asks for again, and of another slab than it
+ * took before: with a bit in a descriptor each time, and a list to be moved in whenever a
+ * slab is nearly full, random frees cost three times what a stack costs. And a free of
+ * another CPU's block is a locked instruction on a line that its owner allocates from.
+ *
+ *     struct slab_magazine          entries: | block, state | block, state | ... |   |
+ *     | at | full |                            oldest                      ^ at
+ *
+ * An entry leads to the block and to its byte of state, which is all that the short ways
+ * need. Blocks of any slab of the cache go in, whoever owns it. A magazine that is empty
+ * is filled to the half from the current slab, and from the next ones; of a full one half
+ * goes back to the slabs, those of one word with one instruction. So the slab's side of
+ * things is done once in half a magazine.
+ *
+ *   M1  A block in a magazine has the state 0 and its bits are 0 as well: to its slab it is
+ *       in use, so the slab stays.
+ *   M2  Only the CPU itself, inside its part, and the reaper, when nobody is inside any
+ *       more, look into a magazine. The others read how many there are, for statistics.
+ *   M3  The order of a free is state, entry, `at`; all inside the part. So a handler finds
+ *       either the whole entry or none, and in no case uses the magazine (busy is set).
+ *
+ * Which blocks stay out: those of slabs that drain (place.c), as they would keep these from
+ * becoming empty by going round and round; those freed by a CPU that is cold.
+ */
+#include "base/assert.h"
+#include "slab/fast.h"
+#include "slab/paths.h"
+
+struct slab_magazine slab_no_magazine;
+
+void slab_hide_magazine(struct slab_cpu *c)
+{
+	atomic_write_seq(&c->hand.magazine, &slab_no_magazine);
+}
+
+static struct slab_entry *newest(struct slab_magazine *m)
+{
+	return (struct slab_entry *)(void *)((char *)m + m->at);
+}
+
+static void set_loaded(struct slab_magazine *m, unsigned n)
+{
+	atomic_write_relaxed(&m->at, n * sizeof(struct slab_entry));
+}
+
+/* ---- filling ----------------------------------------------------------------- */
+
+/* Load at most n free blocks of a word, the lowest to be handed out first. */
+static void load_word(struct slab_magazine *m, struct slab *slab, unsigned word, unsigned n)
+{
+	uint64_t bits = slab->word[word].free, stride = slab->stride;
+	n = mem_min(bits_set(bits), n);
+	char *first = slab->base + word * 64 * stride;
+	uint8_t *state = slab->state + (size_t)word * 64;
+	struct slab_entry *entry = newest(m) + n, *end = newest(m);
+	for (; entry > end; bits &= bits - 1, entry--) {
+		uint64_t bit = bit_lowest(bits);
+		entry->block = first + bit * stride;
+		entry->state = state + bit;
+	}
+	atomic_write_relaxed(&slab->word[word].free, bits);
+	set_loaded(m, slab_loaded(m) + n);
+}
+
+static void load_in_order(struct slab_magazine *m, struct slab *slab, unsigned want)
+{
+	for (unsigned i = 0; i < slab->words && slab_loaded(m) < want; i++)
+		if (slab->word[i].free)
+			load_word(m, slab, i, want - slab_loaded(m));
+}
+
+/* A block of the slab: where it lies is not to be foreseen. False: there is none. */
+static bool load_random(struct slab_cpu *c, struct slab *slab)
+{
+	struct slab_magazine *m = &c->own;
+	uint64_t random = c->random = c->random * 6364136223846793005 + 1442695040888963407;
+	unsigned i = (unsigned)(((random >> 32) * slab->words) >> 32);
+	for (unsigned n = 0; n < slab->words; n++, i = i + 1 < slab->words ? i + 1 : 0) {
+		uint64_t word = slab->word[i].free;
+		if (!word)
+			continue;
+		unsigned turn = (unsigned)(random >> 58);
+		uint64_t turned = word >> turn | word << (63 & -turn);
+		unsigned bit = (bit_lowest(turned) + turn) % 64;
+		atomic_write_relaxed(&slab->word[i].free, word & ~((uint64_t)1 << bit));
+		struct slab_entry *entry = newest(m) + 1;
+		entry->block = slab_block(slab, i * 64 + bit);
+		entry->state = slab->state + i * 64 + bit;
+		set_loaded(m, slab_loaded(m) + 1);
+		return true;
+	}
+	return false;
+}
+
+bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
+{
+	struct slab_magazine *m = &c->own;
+	unsigned want = cache->entries / 2;
+	/* A few of a slab that is nearly full are too few: they would be used up at once. */
+	while (slab_loaded(m) < want / 2 && slab_refill(cache, c)) {
+		if (!cache->careful)
+			load_in_order(m, c->current, want);
+		else
+			while (slab_loaded(m) < want && load_random(c, c->current))
+				;
+	}
+	if (!m->at)
+		return false;
+	atomic_write_relaxed(&c->hand.magazine, m);
+	return true;
+}
+
+/* ---- emptying ---------------------------------------------------------------- */
+
+/* What is done with blocks of one word of a slab. */
+typedef void give_fn(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits);
+
+/* Give the newest blocks, until n are left; those of one word that lie side by side at
+ * once. */
+static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, unsigned n, give_fn *give)
+{
+	struct slab_magazine *m = &c->own;
+	struct slab_entry *entry = &m->entry[n], *end = newest(m) + 1;
+	while (entry < end) {
+		struct slab *slab = slab_of(cache, entry->block);
+		size_t index = (size_t)(entry->state - slab->state), word = index / 64;
+		uint8_t *first = slab->state + word * 64;
+		size_t span = mem_min(slab->capacity - word * 64, (size_t)64), at = index % 64;
+		uint64_t bits = 0;
+		do {
+			if (unlikely((bits >> at) & 1))
+				slab_bad_block(slab, entry->block, "double free");
+			bits |= (uint64_t)1 << at;
+			if (++entry == end)
+				break;
+			at = (uintptr_t)entry->state - (uintptr_t)first;
+		} while (at < span);
+		give(c, slab, (unsigned)word, bits); /* the slab may be gone now */
+	}
+	set_loaded(m, n);
+}
+
+void slab_make_room(struct slab_cache *cache, struct slab_cpu *c)
+{
+	if (c->own.at == c->own.full)
+		give_down_to(cache, c, cache->entries / 2, slab_give_bits_inside);
+	atomic_write_relaxed(&c->hand.magazine, &c->own);
+}
+
+void slab_unload(struct slab_cache *cache, struct slab_cpu *c)
+{
+	give_down_to(cache, c, 0, slab_give_bits_inside);
+}
+
+/* The lock: a slab of the cache's own is used by others meanwhile. Where it belongs now
+ * the reaper finds out later. */
+static void set_bits_closed(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits)
+{
+	struct slab_cache *cache = slab->cache;
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	slab_set_bits(slab, word, bits);
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+}
+
+void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c)
+{
+	give_down_to(cache, c, 0, set_bits_closed);
+}
