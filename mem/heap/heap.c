@@ -129,8 +129,8 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	for (unsigned i = 0; i < KNOWN_SEGMENTS; i++)
 		heap->known[i] = KNOWN_NONE;
 	for (unsigned i = 0; i < ARRAY_COUNT(heap->hand_at); i++) {
-		size_t at = part_at(heap_sealed_class(16 * (i + 1))) +
-			    offsetof(struct slab_cpu, hand);
+		size_t at =
+		    part_at(heap_sealed_class(16 * (i + 1))) + offsetof(struct slab_cpu, hand);
 		if (heap_is_hardened(heap))
 			at = offsetof(struct slab_gate, closed);
 		mem_assert(at <= UINT32_MAX);

@@ -15,7 +15,7 @@
 #include "slab/paths.h"
 #include "slab/registry.h"
 
-#define LARGEST_ORDER 4 /* 64 KiB slabs */
+#define LARGEST_ORDER 4  /* 64 KiB slabs */
 #define ENTRIES       16 /* of a magazine */
 #define CPU_BYTES     (sizeof(struct slab_gate) + slab_part_bytes(ENTRIES))
 
@@ -140,8 +140,7 @@ void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct 
 {
 	mem_assert((shape->npages * PAGE_SIZE * cache->stride) >> 32 == 0); /* slab_find_index */
 	slab->base = base;
-	slab->reciprocal =
-	    (uint32_t)((((uint64_t)1 << 32) + cache->stride - 1) / cache->stride);
+	slab->reciprocal = (uint32_t)((((uint64_t)1 << 32) + cache->stride - 1) / cache->stride);
 	slab->cache = cache;
 	slab->stride = cache->stride;
 	slab->capacity = shape->capacity;

@@ -91,8 +91,8 @@ struct slab {
 	struct list all;          /* cache->slabs; cache->lock */
 	struct slab *notify_next; /* owned by whoever set `announced` or popped the slab */
 	struct slab_word {
-		uint64_t free;   /* bit 1: the block is free. Read by others (relaxed) */
-		uint64_t remote; /* bit 1: freed by another CPU, not yet taken over. Atomic */
+		uint64_t free;         /* bit 1: the block is free. Read by others (relaxed) */
+		uint64_t remote;       /* bit 1: freed by another CPU, not yet taken over. Atomic */
 	} * word, few[SLAB_FEW_WORDS]; /* few, or behind the states */
 
 	/* What every free reads, and most of what it and an allocation write. */
@@ -122,8 +122,8 @@ struct slab_cpu {
 
 	struct slab *current MEM_CACHE_ALIGNED; /* where `own` is filled from */
 	uint32_t nslabs;                        /* owned, current included */
-	uint32_t peak;   /* recent most of them in use, in PEAK_UNITs */
-	uint64_t random; /* careful caches: where the next block is taken */
+	uint32_t peak;                          /* recent most of them in use, in PEAK_UNITs */
+	uint64_t random;                        /* careful caches: where the next block is taken */
 	uint32_t warmth; /* blocks taken or freed singly since the last reap, up to SLAB_WARM */
 	/* Its magazine is `own`, or slab_no_magazine: the CPU is cold, or the reaper has taken
 	 * it away. */

@@ -9,9 +9,9 @@
  * instructions: where nothing watches, a byte is compared in memory (as ordered as
  * any x86 load), and what is read relaxed is read plainly. */
 #ifdef MEM_WATCHED
-#define fast_read(p)    atomic_read_relaxed(p)
-#define fast_add(p, v)  count_add(p, v)
-#define fast_test8(p)   (atomic_read_relaxed(p) != 0)
+#define fast_read(p)   atomic_read_relaxed(p)
+#define fast_add(p, v) count_add(p, v)
+#define fast_test8(p)  (atomic_read_relaxed(p) != 0)
 #else
 #define fast_read(p)   (*(p))
 #define fast_add(p, v) (*(p) += (v))

@@ -13,6 +13,11 @@
  * the cache's. So after a reap the memory held depends on what is live, not on
  * which CPUs asked for it.
  *
+ * Draining. Blocks that go round in magazines never come back to their slabs; after a
+ * program has shrunk they would keep all of its slabs from becoming empty. So the blocks of
+ * sparse slabs of the cache's own, and of those that a CPU has too many of with holes, stay
+ * out of magazines: who frees one sets its bit, and what is asked for comes from the fullest.
+ *
  * Empty slabs. A CPU keeps as many slabs as it had in use at its recent peak.
  * The peak follows `in use` upwards at once and falls by a thirty-second
  * of a slab each time one becomes empty: a program that fills and empties the same

@@ -5,9 +5,10 @@
  *
  *   1. close every CPU's gate: revoked = 1; barrier; wait until each was seen not busy:
  *      now no long path is inside, and none will be
- *   2. take away what short paths use: the word at hand, every slab's `fast`; barrier;
- *      wait again: now nobody is inside
- *   3. under the cache's lock: empty the notify stacks, fold every slab's
+ *   2. take away what short paths use, the magazines; barrier; wait again: now nobody is
+ *      inside
+ *   3. give what is in the magazines to its slabs; then, under the cache's lock: empty the
+ *      notify stacks, fold every slab's
  *      remote bits, count, put each slab on the cache's proper list, take the
  *      empty ones out
  *   4. open the gates again: revoked = 0

@@ -10,40 +10,48 @@
  * hold, without their help.
  *
  * A slab is a stretch of pages cut into equal blocks. Everything known about
- * it lies in its descriptor, outside the blocks: one bit per block says free,
- * a second bitmap collects what other CPUs freed. Nothing is written into a
- * free block, so there is no list link to corrupt, constructed objects stay
- * constructed, and allocation touches no memory that it does not return.
+ * it lies in its descriptor, outside the blocks: a byte per block says that it is handed
+ * out, one bit that it is free, a second one that another CPU freed it. Nothing is
+ * written into a free block, so there is no list link to corrupt, constructed objects
+ * stay constructed, and allocation touches no memory that it does not return.
  *
  *      struct slab                                  pages of the slab
  *     +---------------------------+                +-------+-------+-------+--
- *     | base, 1/stride, cache ... |---- base ----->| block | block | block |
- *     | fast: the owner's gate    |                +-------+-------+-------+--
- *     | free 1 0 0 1  remote 0 1  |                  bit 0   bit 1   bit 2
- *     +---------------------------+  64 blocks a pair of words: the owner stores to
- *                                    `free`, anyone else ors into `remote`
+ *     | cache, owner, lists ...   |                | block | block | block |
+ *     | free 1 0 0 0  remote 0 1  |                +-------+-------+-------+--
+ *     | base, 1/stride            |---- base ----->  bit and byte 0   1   2
+ *     | state 0 0 1 0             |  the owner stores to `free`, anyone else ors into
+ *     +---------------------------+  `remote`; `state` who allocates and frees the block
+ *
+ * Short ways. In front of its slabs each CPU has a magazine: blocks at hand, of any slab
+ * of the cache, with the addresses of their states (magazine.c). An allocation pops one
+ * and sets its state; a free looks whether the state is set, clears it and pushes the
+ * block, whoever owns its slab. So a second free is seen at once on any CPU, and yet
+ * nothing is locked: neighbours' states are different bytes. (Two CPUs that free the same
+ * block in the very same moment both see it set. Such a block is found when the second
+ * copy reaches its slab, or, handed out twice before, when it is freed: its state is 2.)
  *
  * Ownership. A slab belongs to one CPU or to the cache (owner 0, under the
  * cache's lock). Only the owner changes `free` and moves the slab between
- * lists. A CPU allocates from its `current` slab: lowest set bit of one word;
+ * lists. A CPU fills its magazine from its `current` slab, words of bits at a time;
  * when all words are used up it takes over what others freed, then takes its
  * fullest other slab, then the cache's fullest, and only then new pages; so
- * sparse slabs drain. A CPU keeps the slabs it filled: frees by it find
- * owner == me and set a bit.
+ * sparse slabs drain. A CPU keeps the slabs it used up: what comes back from its magazine
+ * finds owner == me and sets bits.
  *
  *     place of a slab:   CURRENT --all used--> FULL --1/16 free--> list 0..3
  *                           ^                                       |   by how
  *                           +----------- taken up, fullest first ---+   free
  *                                   EMPTY <--- the last block came back
  *
- * Free by another CPU: *announce*, then set the remote bit.
+ * Given back by another CPU: *announce*, then set the remote bits.
  *     1. announced was 0: set it (atomic), push the slab on the owner's notify
  *        stack. Usually it is 1 already and this is a read.
- *     2. atomic or of the block's bit into `remote`: the last access.
+ *     2. atomic or of the blocks' bits into `remote`: the last access.
  * The owner takes its notify stack in one exchange when its current slab is
  * used up; of each slab it clears `announced`, then swaps the remote words
  * with zero. If a freer announces, the owner takes over, and only then the
- * freer sets its bit, the bit waits for the next announcement, for a sweep, or
+ * freer sets its bits, they wait for the next announcement, for a sweep, or
  * for the reaper. The order is chosen so that:
  *
  *   S1  While a freer may still touch a slab, its block is not free. So a slab
@@ -55,22 +63,21 @@
  *   S3  A slab changes owner under the cache's lock, between a CPU inside its
  *       own part and the cache; never from CPU to CPU. A notify stack may hold
  *       slabs that have since changed owner: whoever pops one forwards it.
- *   S4  free & remote == 0 for every block; both zero: the block is in use (or
- *       in a debug build's quarantine).
- *   S5  slab->fast is the owner's gate, or NULL: nobody's (the cache's own slabs, those
- *       of careful caches, all while a reaper is at work).
+ *   S4  Of a block's state, `free` and `remote` one at most is set. All clear: it is in a
+ *       magazine, or on its way there (or in a debug build's quarantine, with its state
+ *       set). To its slab such a block is in use.
  *
  * Keeping others out. A CPU's parts (struct slab_cpu, one a cache; a heap's classes
  * have theirs side by side) stand behind a gate: a byte `busy`, set by plain stores
  * around every use. An interrupt handler that finds it set has interrupted a use: it
  * allocates from the cache's own slabs under the lock, and frees as another CPU would.
  *
- * Short paths (fast.h) look at nothing but `busy`, one word of bits, and slab->fast; they
- * serve what needs no list. The long ones also look at `revoked`. The reaper closes a
+ * Short paths (fast.h) look at nothing but `busy` and the magazine that the CPU's hand
+ * leads to. The long ones also look at `revoked`. The reaper closes a
  * gate in two steps, each with a barrier on every CPU (host_barrier_all) and a wait for
- * `busy` to go: after `revoked` no long path is inside; then it takes away the words at
- * hand and every slab's `fast`, which only long paths give back, and after the second
- * step no short path is inside either. So the short paths pay nothing for the reaper.
+ * `busy` to go: after `revoked` no long path is inside; then it puts the magazine that is
+ * both empty and full into every hand, from where only long paths remove it, and after the
+ * second step no short path is inside either. So the short paths pay nothing for the reaper.
  * (gate.pml is the model of this, remote.pml of frees by other CPUs; ./test checks both.)
  *
  * Lock order: reap lock (MEM_RANK_REAP) < heap (MEM_RANK_HEAP) < cache->lock
@@ -79,8 +86,10 @@
  *
  * Rejected: lists threaded through free blocks (a use after free corrupts
  * them, constructors need a second word, allocation misses the cache on the
- * link); per-CPU arrays of pointers (a double free is then invisible, blocks
- * in arrays keep slabs from becoming empty); a locked instruction in `busy`
+ * link); short ways that take and set bits of a slab of the CPU's own (as fast where
+ * blocks come and go in order, but random frees leave each slab a few free blocks, so that
+ * every few allocations walk lists; frees of other CPUs' blocks are locked instructions
+ * then); a locked instruction in `busy`
  * (three times the cost of the whole path); queues of freed blocks per CPU
  * (need links in the blocks); a gate for each cache (its address depends on the block,
  * and each free then waits for the one before it).
