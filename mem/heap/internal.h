@@ -143,6 +143,31 @@ uint64_t heap_sample_npages(struct heap *heap); /* held for it */
 void heap_report_samples(struct heap *heap, unsigned limit);
 bool heap_samples_are_valid(struct heap *heap);
 
+/* ---- parts of a CPU ------------------------------------------------------------ */
+
+/* What a CPU has: a gate, a part for each class, one for struct large and one for the room
+ * of magazines. */
+#define HEAP_LARGE_PART HEAP_CLASSES
+#define HEAP_STORE_PART (HEAP_CLASSES + 1)
+#define HEAP_PARTS      (HEAP_CLASSES + 2)
+#define HEAP_CPU_BYTES  (sizeof(struct slab_gate) + HEAP_PARTS * sizeof(struct slab_cpu))
+
+static inline size_t heap_part_at(unsigned number)
+{
+	return sizeof(struct slab_gate) + number * sizeof(struct slab_cpu);
+}
+
+#define HEAP_MAGAZINE_BYTES 2048u
+
+/* Room in a magazine for blocks of so many bytes: as much as there is, unless that would
+ * keep too much memory at hand. */
+static inline unsigned heap_magazine_entries(size_t bytes)
+{
+	size_t most = HEAP_MAGAZINE_BYTES / sizeof(struct slab_entry);
+	size_t n = 256 * (size_t)1024 / bytes;
+	return (unsigned)(n < most ? n : most);
+}
+
 /* ---- the heap ------------------------------------------------------------------ */
 
 struct heap {
@@ -152,11 +177,10 @@ struct heap {
 	enum heap_profile profile;
 	struct slab_gate *gates[MEM_MAX_CPUS]; /* each with its CPU's parts behind */
 	/* By (bytes - 1) / 16: from a gate to the hand that serves them by the short way. */
-	uint32_t hand_at[HEAP_MAX_SMALL / 16];
+	uint16_t hand_at[HEAP_MAX_SMALL / 16];
 	/* Segments lately asked for, by segment_slot(); atomic, KNOWN_NONE: none. */
 	uintptr_t known[KNOWN_SEGMENTS];
-	struct slab_cache *classes[HEAP_CLASSES];
-	struct slab_cache *large_cache; /* of struct large */
+	struct slab_cache *classes[HEAP_PARTS];
 
 	struct mem_lock reap_lock; /* MEM_RANK_HEAP_REAP: held across flushes, interrupts on */
 	struct mem_lock lock MEM_CACHE_ALIGNED; /* MEM_RANK_HEAP, interrupts off; all below */
@@ -183,19 +207,6 @@ struct heap {
 	unsigned sample_next;
 	uint64_t sample_clock, sample_pages, sample_live, sample_live_bytes, sample_allocs;
 };
-
-/*
- * What a CPU has: a gate, a part for each class, and one for struct large. Magazines of
- * small blocks have room for more: these are what there is most of, and keep little memory
- * from other uses.
- */
-#define HEAP_PARTS (HEAP_CLASSES + 1)
-
-/* Entries in a magazine for blocks of so many bytes. */
-static inline unsigned heap_magazine_entries(size_t bytes)
-{
-	return bytes <= 512 ? 64 : bytes <= 8192 ? 32 : 16;
-}
 
 /* Free pages with memory behind them. */
 static inline uint64_t heap_prepared(struct heap *heap)

@@ -352,7 +352,7 @@ static bool grow(struct heap *heap, unsigned slab_npages, bool atomic)
 static bool shed(struct heap *heap)
 {
 	uint64_t n = 0;
-	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+	for (unsigned i = 0; i < HEAP_PARTS; i++)
 		n += slab_shed(heap->classes[i]);
 	return n > 0;
 }

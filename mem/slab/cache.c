@@ -17,7 +17,8 @@
 
 #define LARGEST_ORDER 4  /* 64 KiB slabs */
 #define ENTRIES       16 /* of a magazine */
-#define CPU_BYTES     (sizeof(struct slab_gate) + slab_part_bytes(ENTRIES))
+#define CPU_BYTES                                                                                  \
+	(sizeof(struct slab_gate) + sizeof(struct slab_cpu) + ENTRIES * sizeof(struct slab_entry))
 
 /* ---- the registry ----------------------------------------------------------- */
 
@@ -120,8 +121,7 @@ void slab_cache_init(struct slab_cache *cache, unsigned ncpus)
 		c->random = cache->secret + cpu * 0x9e3779b97f4a7c15;
 		slab_lists_init(&c->lists);
 		c->current = slab_none();
-		c->hand.magazine = &slab_no_magazine;
-		c->own.full = cache->entries * sizeof(struct slab_entry);
+		slab_init_magazine(cache, c);
 	}
 	slab_registry_lock();
 	list_push_back(&registry, &cache->registry);
@@ -302,7 +302,8 @@ void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
 		const struct slab_cpu *c = slab_part(cache, cpu);
 		allocs += atomic_read_relaxed(&c->hand.allocs);
-		loaded += slab_loaded(&c->own);
+		size_t n = slab_loaded(&c->own);
+		loaded += n <= cache->entries ? n : 0;
 	}
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);

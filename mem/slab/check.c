@@ -97,12 +97,14 @@ static bool magazine_is_sound(struct slab_cache *cache, struct slab_cpu *c, uint
 {
 	const struct slab_magazine *m = &c->own;
 	EXPECT(c->hand.magazine == m || c->hand.magazine == &slab_no_magazine, NULL);
-	EXPECT(m->full == cache->entries * sizeof(struct slab_entry) && m->at <= m->full, NULL);
-	for (unsigned i = 0; i < slab_loaded(m); i++) {
-		struct slab *slab = slab_of_checked(cache, m->entry[i].block);
-		unsigned index = slab_index(slab, m->entry[i].block);
+	size_t room = (size_t)(m->full - m->bottom);
+	EXPECT(room == cache->entries || (cache->store && !room), NULL);
+	EXPECT(slab_loaded(m) <= room, NULL);
+	for (const struct slab_entry *entry = m->top; entry > m->bottom; entry--) {
+		struct slab *slab = slab_of_checked(cache, entry->block);
+		unsigned index = slab_index(slab, entry->block);
 		uint64_t bits = slab->word[index / 64].free | slab->word[index / 64].remote;
-		EXPECT(m->entry[i].state == slab->state + index && !slab->state[index], slab);
+		EXPECT(entry->state == slab->state + index && !slab->state[index], slab);
 		EXPECT(!((bits >> (index % 64)) & 1), slab);
 		++*loaded;
 	}

@@ -39,15 +39,12 @@ struct slab_entry {
 	uint8_t *state;
 };
 
-/*
- * Blocks that a CPU has at hand, newest last. `at` leads from here to the newest, in
- * bytes; 0: there is none. It is the size of an entry, so that the first one lies where
- * `at` is when there is one.
- */
+/* Blocks that a CPU has at hand. Without room for entries all three are the same: it is
+ * empty as well as full. */
 struct slab_magazine {
-	uint64_t at;   /* the CPU's, inside its part. Read by others (relaxed) */
-	uint64_t full; /* `at` when there is no room; constant */
-	struct slab_entry entry[];
+	struct slab_entry *top;    /* the newest; the CPU's, inside its part */
+	struct slab_entry *bottom; /* where `top` is when there is none: in front of the first */
+	struct slab_entry *full;   /* where it is when there is no room */
 };
 
 /* What a CPU's short ways look at. */
@@ -120,16 +117,16 @@ struct slab_cpu {
 	/* Slabs of this CPU in which others freed: pushed by anyone, taken whole. */
 	struct slab *notify;
 
+	uint32_t warmth; /* blocks taken or freed singly since the last reap, up to SLAB_WARM */
+
 	struct slab *current MEM_CACHE_ALIGNED; /* where `own` is filled from */
 	uint32_t nslabs;                        /* owned, current included */
 	uint32_t peak;                          /* recent most of them in use, in PEAK_UNITs */
 	uint64_t random;                        /* careful caches: where the next block is taken */
-	uint32_t warmth; /* blocks taken or freed singly since the last reap, up to SLAB_WARM */
 	/* Its magazine is `own`, or slab_no_magazine: the CPU is cold, or the reaper has taken
 	 * it away. */
 	struct slab_hand hand;
-	/* The rest of it follows; its head shares a line with the hand. */
-	struct slab_magazine own;
+	struct slab_magazine own; /* in a line with the hand */
 } MEM_CACHE_ALIGNED;
 
 /* How a cache gets slabs and gives them up: over a page source, or in the heap. */
@@ -178,11 +175,15 @@ struct slab_cache {
 	bool sealed;    /* heap: blocks end in a seal (heap/seal.h) */
 	bool careful;   /* frees by no short way; which block is next is not to be foreseen */
 	unsigned ncpus;
-	/* A gate and a struct slab_cpu with so many entries in its magazine for each CPU,
-	 * part_stride bytes from one CPU's to the next. */
+	/* A gate and a struct slab_cpu for each CPU, part_stride bytes from one CPU's to the
+	 * next. */
 	char *gates, *parts;
 	uint32_t part_stride;
-	uint32_t entries;
+	uint32_t entries; /* room in a magazine */
+	/* Where CPUs that have become warm get that room; NULL: it lies behind their parts,
+	 * for ever. */
+	struct slab_cache *store;
+	bool wants_room;    /* the store had none (relaxed) */
 	unsigned own_order; /* page source: order of the pages this structure lies in */
 	uintptr_t secret;
 	struct list registry; /* all caches; the reap lock */
@@ -220,15 +221,11 @@ static inline size_t slab_descriptor_bytes(unsigned capacity)
 	return align_up(slab_words_at(capacity) + words * sizeof(struct slab_word), 64);
 }
 
-static inline size_t slab_part_bytes(unsigned entries)
+/* Entries in use; by others than its CPU a guess. */
+static inline size_t slab_loaded(const struct slab_magazine *m)
 {
-	return sizeof(struct slab_cpu) + align_up(entries * sizeof(struct slab_entry), 64);
-}
-
-/* Entries in use. */
-static inline unsigned slab_loaded(const struct slab_magazine *m)
-{
-	return (unsigned)(atomic_read_relaxed(&m->at) / sizeof(struct slab_entry));
+	uintptr_t top = (uintptr_t)atomic_read_relaxed(&m->top);
+	return (top - (uintptr_t)atomic_read_relaxed(&m->bottom)) / sizeof(struct slab_entry);
 }
 
 static inline uintptr_t slab_cookie(const struct slab_cache *cache, const struct slab *slab)

@@ -107,11 +107,10 @@ static inline void slab_hand_out(uint8_t *state)
 static inline bool slab_pop(struct slab_hand *hand, void **block)
 {
 	struct slab_magazine *m = fast_read(&hand->magazine);
-	uint64_t at = fast_read(&m->at);
-	if (unlikely(!at))
+	struct slab_entry *entry = fast_read(&m->top);
+	if (unlikely(entry == fast_read(&m->bottom)))
 		return false;
-	struct slab_entry *entry = (struct slab_entry *)(void *)((char *)m + at);
-	__atomic_store_n(&m->at, at - sizeof(*entry), __ATOMIC_RELAXED);
+	__atomic_store_n(&m->top, entry - 1, __ATOMIC_RELAXED);
 	fast_add(&hand->allocs, 1);
 	*block = entry->block;
 	slab_hand_out(entry->state);
@@ -122,16 +121,16 @@ static inline bool slab_pop(struct slab_hand *hand, void **block)
 static inline bool slab_pop_random(struct slab_cpu *c, void **block)
 {
 	struct slab_magazine *m = fast_read(&c->hand.magazine);
-	uint64_t at = fast_read(&m->at);
-	if (unlikely(!at))
+	struct slab_entry *newest = fast_read(&m->top);
+	size_t n = (size_t)(newest - fast_read(&m->bottom));
+	if (unlikely(!n))
 		return false;
 	uint64_t random = c->random = c->random * 6364136223846793005 + 1442695040888963407;
-	struct slab_entry *newest = (struct slab_entry *)(void *)((char *)m + at);
-	struct slab_entry *entry = &m->entry[((random >> 32) * (at / sizeof(*entry))) >> 32];
+	struct slab_entry *entry = newest - (((random >> 32) * n) >> 32);
 	uint8_t *state = entry->state;
 	*block = entry->block;
 	*entry = *newest;
-	__atomic_store_n(&m->at, at - sizeof(*entry), __ATOMIC_RELAXED);
+	__atomic_store_n(&m->top, newest - 1, __ATOMIC_RELAXED);
 	fast_add(&c->hand.allocs, 1);
 	slab_hand_out(state);
 	return true;
@@ -156,15 +155,14 @@ void *slab_take_slowly(struct slab_cache *cache);
 static inline bool slab_push(struct slab_hand *hand, void *block, uint8_t *state)
 {
 	struct slab_magazine *m = fast_read(&hand->magazine);
-	uint64_t at = fast_read(&m->at);
-	if (unlikely(at == m->full))
+	struct slab_entry *entry = fast_read(&m->top);
+	if (unlikely(entry == m->full))
 		return false;
-	at += sizeof(struct slab_entry);
-	struct slab_entry *entry = (struct slab_entry *)(void *)((char *)m + at);
+	entry++;
 	atomic_write_relaxed(state, 0);
 	entry->block = block;
 	entry->state = state;
-	__atomic_store_n(&m->at, at, __ATOMIC_RELAXED);
+	__atomic_store_n(&m->top, entry, __ATOMIC_RELAXED);
 	return true;
 }
 

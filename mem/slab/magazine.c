@@ -7,8 +7,8 @@
  * slab is nearly full, random frees cost three times what a stack costs. And a free of
  * another CPU's block is a locked instruction on a line that its owner allocates from.
  *
- *     struct slab_magazine          entries: | block, state | block, state | ... |   |
- *     | at | full |                            oldest                      ^ at
+ *     struct slab_magazine      | block, state | block, state | ...        |
+ *     top, bottom, full        ^ bottom                       ^ top        ^ full
  *
  * An entry leads to the block and to its byte of state, which is all that the short ways
  * need. Blocks of any slab of the cache go in, whoever owns it. A magazine that is empty
@@ -23,6 +23,12 @@
  *   M3  The order of a free is state, entry, `at`; all inside the part. So a handler finds
  *       either the whole entry or none, and in no case uses the magazine (busy is set).
  *
+ * Room. The heap's CPUs get that from a cache of the heap's own when they are warm in a
+ * class, and lose it when the reaper comes: so it can be ample, and yet what the heap holds
+ * then depends on what is live. A free takes such room, but never makes a slab of it; it
+ * leaves word (wants_room) for the next allocation. Other caches' CPUs have a little of
+ * their own.
+ *
  * Which blocks stay out: those of slabs that drain (place.c), as they would keep these from
  * becoming empty by going round and round; those freed by a CPU that is cold.
  */
@@ -32,41 +38,88 @@
 
 struct slab_magazine slab_no_magazine;
 
+/* ---- room ---------------------------------------------------------------------- */
+
+static void set_room(struct slab_magazine *m, struct slab_entry *first, size_t entries)
+{
+	m->full = entries ? first - 1 + entries : NULL;
+	atomic_write_relaxed(&m->bottom, entries ? first - 1 : NULL);
+	atomic_write_relaxed(&m->top, m->bottom);
+}
+
+void slab_init_magazine(struct slab_cache *cache, struct slab_cpu *c)
+{
+	c->hand.magazine = &slab_no_magazine;
+	set_room(&c->own, (struct slab_entry *)(void *)(c + 1), cache->store ? 0 : cache->entries);
+}
+
+/* Use the CPU's magazine from now on, if it has room or can get some. Inside its part. */
+static bool open_magazine(struct slab_cache *cache, struct slab_cpu *c)
+{
+	if (unlikely(!c->own.full)) {
+		struct slab_entry *first = slab_take_shared(cache->store);
+		if (!first) {
+			atomic_write_relaxed(&cache->wants_room, true);
+			c->warmth = 0; /* ask again after some more */
+			return false;
+		}
+		set_room(&c->own, first, cache->entries);
+	}
+	atomic_write_relaxed(&c->hand.magazine, &c->own);
+	return true;
+}
+
+/* An empty magazine's room goes back. */
+static void give_room(struct slab_cache *cache, struct slab_cpu *c)
+{
+	if (!cache->store || !c->own.full)
+		return;
+	struct slab_entry *first = c->own.bottom + 1;
+	set_room(&c->own, NULL, 0);
+	struct slab *slab = slab_of(cache->store, first);
+	unsigned index = slab_index(slab, first);
+	atomic_write_relaxed(&slab->state[index], 0);
+	slab_give_bits(slab, index / 64, (uint64_t)1 << (index % 64));
+}
+
+void slab_make_store(struct slab_cache *cache, bool atomic)
+{
+	atomic_write_relaxed(&cache->wants_room, false);
+	struct slab *slab = cache->store->home->make(cache->store, atomic);
+	if (slab)
+		slab_install(cache->store, slab);
+}
+
 void slab_hide_magazine(struct slab_cpu *c)
 {
 	atomic_write_seq(&c->hand.magazine, &slab_no_magazine);
 }
 
-static struct slab_entry *newest(struct slab_magazine *m)
+static void set_top(struct slab_magazine *m, struct slab_entry *top)
 {
-	return (struct slab_entry *)(void *)((char *)m + m->at);
-}
-
-static void set_loaded(struct slab_magazine *m, unsigned n)
-{
-	atomic_write_relaxed(&m->at, n * sizeof(struct slab_entry));
+	atomic_write_relaxed(&m->top, top);
 }
 
 /* ---- filling ----------------------------------------------------------------- */
 
 /* Load at most n free blocks of a word, the lowest to be handed out first. */
-static void load_word(struct slab_magazine *m, struct slab *slab, unsigned word, unsigned n)
+static void load_word(struct slab_magazine *m, struct slab *slab, unsigned word, size_t n)
 {
 	uint64_t bits = slab->word[word].free, stride = slab->stride;
-	n = mem_min(bits_set(bits), n);
+	n = mem_min((size_t)bits_set(bits), n);
 	char *first = slab->base + word * 64 * stride;
 	uint8_t *state = slab->state + (size_t)word * 64;
-	struct slab_entry *entry = newest(m) + n, *end = newest(m);
+	struct slab_entry *entry = m->top + n, *end = m->top;
 	for (; entry > end; bits &= bits - 1, entry--) {
 		uint64_t bit = bit_lowest(bits);
 		entry->block = first + bit * stride;
 		entry->state = state + bit;
 	}
 	atomic_write_relaxed(&slab->word[word].free, bits);
-	set_loaded(m, slab_loaded(m) + n);
+	set_top(m, end + n);
 }
 
-static void load_in_order(struct slab_magazine *m, struct slab *slab, unsigned want)
+static void load_in_order(struct slab_magazine *m, struct slab *slab, size_t want)
 {
 	for (unsigned i = 0; i < slab->words && slab_loaded(m) < want; i++)
 		if (slab->word[i].free)
@@ -87,10 +140,10 @@ static bool load_random(struct slab_cpu *c, struct slab *slab)
 		uint64_t turned = word >> turn | word << (63 & -turn);
 		unsigned bit = (bit_lowest(turned) + turn) % 64;
 		atomic_write_relaxed(&slab->word[i].free, word & ~((uint64_t)1 << bit));
-		struct slab_entry *entry = newest(m) + 1;
+		struct slab_entry *entry = m->top + 1;
 		entry->block = slab_block(slab, i * 64 + bit);
 		entry->state = slab->state + i * 64 + bit;
-		set_loaded(m, slab_loaded(m) + 1);
+		set_top(m, entry);
 		return true;
 	}
 	return false;
@@ -99,7 +152,11 @@ static bool load_random(struct slab_cpu *c, struct slab *slab)
 bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 {
 	struct slab_magazine *m = &c->own;
-	unsigned want = cache->entries / 2;
+	size_t want = cache->entries / 2;
+	if (c->own.full == NULL && (c->warmth < SLAB_WARM || !open_magazine(cache, c))) {
+		(void)slab_is_warm(c);
+		return false;
+	}
 	/* A few of a slab that is nearly full are too few: they would be used up at once. */
 	while (slab_loaded(m) < want / 2 && slab_refill(cache, c)) {
 		if (!cache->careful)
@@ -108,10 +165,7 @@ bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 			while (slab_loaded(m) < want && load_random(c, c->current))
 				;
 	}
-	if (!m->at)
-		return false;
-	atomic_write_relaxed(&c->hand.magazine, m);
-	return true;
+	return m->top != m->bottom && open_magazine(cache, c);
 }
 
 /* ---- emptying ---------------------------------------------------------------- */
@@ -119,12 +173,12 @@ bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 /* What is done with blocks of one word of a slab. */
 typedef void give_fn(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits);
 
-/* Give the newest blocks, until n are left; those of one word that lie side by side at
+/* Give the newest blocks, until the one at `left` is; those of one word that lie side by side at
  * once. */
-static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, unsigned n, give_fn *give)
+static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, struct slab_entry *left,
+			 give_fn *give)
 {
-	struct slab_magazine *m = &c->own;
-	struct slab_entry *entry = &m->entry[n], *end = newest(m) + 1;
+	struct slab_entry *entry = left + 1, *end = c->own.top + 1;
 	while (entry < end) {
 		struct slab *slab = slab_of(cache, entry->block);
 		size_t index = (size_t)(entry->state - slab->state), word = index / 64;
@@ -141,19 +195,28 @@ static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, unsigned 
 		} while (at < span);
 		give(c, slab, (unsigned)word, bits); /* the slab may be gone now */
 	}
-	set_loaded(m, n);
+	set_top(&c->own, left);
 }
 
-void slab_make_room(struct slab_cache *cache, struct slab_cpu *c)
+bool slab_make_room(struct slab_cache *cache, struct slab_cpu *c)
 {
-	if (c->own.at == c->own.full)
-		give_down_to(cache, c, cache->entries / 2, slab_give_bits_inside);
-	atomic_write_relaxed(&c->hand.magazine, &c->own);
+	if (!open_magazine(cache, c))
+		return false;
+	if (c->own.top == c->own.full)
+		give_down_to(cache, c, c->own.bottom + cache->entries / 2, slab_give_bits_inside);
+	return true;
 }
 
 void slab_unload(struct slab_cache *cache, struct slab_cpu *c)
 {
-	give_down_to(cache, c, 0, slab_give_bits_inside);
+	give_down_to(cache, c, c->own.bottom, slab_give_bits_inside);
+}
+
+void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c)
+{
+	slab_hide_magazine(c);
+	slab_unload(cache, c);
+	give_room(cache, c);
 }
 
 /* The lock: a slab of the cache's own is used by others meanwhile. Where it belongs now
@@ -168,5 +231,6 @@ static void set_bits_closed(struct slab_cpu *c, struct slab *slab, unsigned word
 
 void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c)
 {
-	give_down_to(cache, c, 0, set_bits_closed);
+	give_down_to(cache, c, c->own.bottom, set_bits_closed);
+	give_room(cache, c);
 }

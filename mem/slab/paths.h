@@ -61,7 +61,12 @@ bool slab_is_warm(struct slab_cpu *c);
 /* Have blocks at hand. Inside the CPU's part. */
 bool slab_load(struct slab_cache *cache, struct slab_cpu *c);
 /* Have room at hand. Inside the CPU's part. */
-void slab_make_room(struct slab_cache *cache, struct slab_cpu *c);
+bool slab_make_room(struct slab_cache *cache, struct slab_cpu *c);
+void slab_init_magazine(struct slab_cache *cache, struct slab_cpu *c);
+/* Pages for more room. Context: as slab_alloc, outside any part. */
+void slab_make_store(struct slab_cache *cache, bool atomic);
+/* The CPU goes: neither blocks nor room at hand. Inside its part. */
+void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c);
 /* Give all blocks of this CPU's magazine to their slabs. Inside its part. */
 void slab_unload(struct slab_cache *cache, struct slab_cpu *c);
 /* The same by the reaper, of any CPU: only their bits are set. */

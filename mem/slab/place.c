@@ -416,7 +416,7 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 	unsigned cpu = host_cpu();
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
-	bool inside = slab_enter(gate), own = inside && c->warmth >= SLAB_WARM;
+	bool inside = slab_enter(gate), own = inside && c->warmth >= SLAB_WARM && c->own.full;
 	struct slab_lists *lists = own ? &c->lists : &cache->shared;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_push_back(&cache->slabs, &slab->all);

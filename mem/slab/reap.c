@@ -108,8 +108,7 @@ void slab_cpu_leave(struct slab_cache *cache)
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
 	if (slab_enter(gate)) { /* else a reaper does the same just now */
-		slab_unload(cache, c);
-		slab_hide_magazine(c);
+		slab_close_magazine(cache, c);
 		slab_take_notified(cache, c, cpu + 1);
 		unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 		list_for_each (node, &cache->slabs) {
@@ -127,10 +126,14 @@ void slab_cpu_leave(struct slab_cache *cache)
 	host_preempt_enable();
 }
 
-static void collect_cache(struct slab_cache *cache)
+static void unload_cache(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
 		slab_unload_closed(cache, slab_part(cache, cpu));
+}
+
+static void collect_cache(struct slab_cache *cache)
+{
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
 		struct slab_cpu *c = slab_part(cache, cpu);
@@ -160,8 +163,10 @@ void slab_collect(struct slab_cache *const *caches, size_t count)
 	host_barrier_all();
 	for (size_t i = 0; i < count; i++) {
 		await_parts(caches[i]);
-		collect_cache(caches[i]);
+		unload_cache(caches[i]);
 	}
+	for (size_t i = 0; i < count; i++)
+		collect_cache(caches[i]); /* last: some have given the room of magazines */
 	for (size_t i = 0; i < count; i++)
 		open_parts(caches[i]); /* at last: caches may share gates */
 }

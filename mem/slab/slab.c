@@ -156,6 +156,8 @@ static void *take_with_pages(struct slab_cache *cache)
 void *slab_take_slowly(struct slab_cache *cache)
 {
 	void *block = take_block(cache);
+	if (unlikely(atomic_read_relaxed(&cache->wants_room)))
+		slab_make_store(cache, !host_irq_enabled() || host_in_interrupt());
 	return block ? block : take_with_pages(cache);
 }
 
@@ -269,10 +271,10 @@ static void put(struct slab *slab, unsigned index)
 	if (!slab_enter(gate)) {
 		slab_give_bits(slab, index / 64, bit);
 	} else {
-		if (!slab_is_warm(c) || atomic_read_relaxed(&slab->drains)) {
+		if (!slab_is_warm(c) || atomic_read_relaxed(&slab->drains) ||
+		    !slab_make_room(cache, c)) {
 			slab_give_bits_inside(c, slab, index / 64, bit);
 		} else {
-			slab_make_room(cache, c);
 			(void)slab_push(&c->hand, slab_block(slab, index), slab->state + index);
 		}
 		slab_leave(gate);
