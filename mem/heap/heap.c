@@ -105,7 +105,7 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	cache->part_stride = HEAP_CPU_BYTES;
 	if (store) /* is not filled by debug builds: the room is used as it is */
 		cache->construct = nothing_to_construct;
-	cache->entries = store ? 0 : heap_magazine_entries(bytes);
+	cache->entries = store ? 0 : heap_magazine_entries(bytes, heap_is_hardened(heap));
 	cache->store = store ? NULL : heap->classes[HEAP_STORE_PART];
 	slab_cache_init(cache, host_cpu_count());
 }

@@ -50,7 +50,8 @@ const char *heap_class_name(unsigned number);
 #define UNIT_PAGES          40  /* pages of them in one segment, its own head included */
 #define SEGMENT_HASH        256
 #define KNOWN_SEGMENTS      1024
-#define KNOWN_NONE          ((uintptr_t)1)
+#define KNOWN_NONE          ((uintptr_t)2)
+#define KNOWN_HARDENED      ((uintptr_t)1) /* with the address, in a hardened heap */
 #define SEGMENT_MIN_NPAGES  64u
 #define HEAP_PREPARED_PAGES 16u /* free pages in segments that thread context tops up to */
 
@@ -161,9 +162,9 @@ static inline size_t heap_part_at(unsigned number)
 
 /* Room in a magazine for blocks of so many bytes: as much as there is, unless that would
  * keep too much memory at hand. */
-static inline unsigned heap_magazine_entries(size_t bytes)
+static inline unsigned heap_magazine_entries(size_t bytes, bool hardened)
 {
-	size_t most = HEAP_MAGAZINE_BYTES / sizeof(struct slab_entry);
+	size_t most = hardened ? 32 : HEAP_MAGAZINE_BYTES / sizeof(struct slab_entry);
 	size_t n = 256 * (size_t)1024 / bytes;
 	return (unsigned)(n < most ? n : most);
 }
@@ -238,10 +239,16 @@ static inline unsigned segment_slot(uintptr_t base)
 	return (unsigned)(base >> HUGE_SHIFT) % KNOWN_SEGMENTS;
 }
 
+/* What `known` has of a segment. */
+static inline uintptr_t heap_known(const struct heap *heap, uintptr_t base)
+{
+	return heap_is_hardened(heap) ? base | KNOWN_HARDENED : base;
+}
+
 static inline struct segment *heap_find_segment(struct heap *heap, const void *block)
 {
 	uintptr_t base = (uintptr_t)block & ~(uintptr_t)(HUGE_SIZE - 1);
-	if (likely(__atomic_load_n(&heap->known[segment_slot(base)], __ATOMIC_ACQUIRE) == base))
+	if (likely(atomic_read_acquire(&heap->known[segment_slot(base)]) == heap_known(heap, base)))
 		return (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
 	return heap_find_segment_slowly(heap, base);
 }

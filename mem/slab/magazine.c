@@ -178,6 +178,8 @@ typedef void give_fn(struct slab_cpu *c, struct slab *slab, unsigned word, uint6
 static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, struct slab_entry *left,
 			 give_fn *give)
 {
+	if (c->own.top == left) /* also if there is no room at all */
+		return;
 	struct slab_entry *entry = left + 1, *end = c->own.top + 1;
 	while (entry < end) {
 		struct slab *slab = slab_of(cache, entry->block);

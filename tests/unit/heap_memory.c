@@ -101,6 +101,33 @@ HEAP_TEST(heap_descriptor_pages_go_back)
 	heap_finish();
 }
 
+/* Blocks at hand keep their slabs; when pages run out, these serve other sizes all the
+ * same. */
+HEAP_TEST(heap_pages_at_hand_serve_other_sizes)
+{
+	heap_start(1);
+	enum { N = 8192 };
+	static void *got[N];
+	void *kept = kmalloc(100);
+	heap_pages.limit = heap_pages.held_npages + 300;
+	unsigned n = 0, again = 0;
+	while (n < N && (got[n] = kmalloc(200)))
+		n++;
+	CHECK(n > 1000 && n < N);
+	for (unsigned i = 0; i < n; i++)
+		kfree(got[i]);
+	CHECK(heap_is_valid(heap));
+	while (again < N && (got[again] = kmalloc(900)))
+		again++;
+	test_note("%u blocks of 200 bytes, then %u of 900", n, again);
+	CHECK(again * 900 + 3 * PAGE_SIZE > n * 200);
+	heap_pages.limit = 0;
+	for (unsigned i = 0; i < again; i++)
+		kfree(got[i]);
+	kfree(kept);
+	heap_finish();
+}
+
 /* What a CPU leaves behind serves the others: no new page for as much again. */
 HEAP_TEST(heap_cpu_leaves_its_slabs)
 {
