@@ -62,12 +62,14 @@ static bool push(struct heap *heap, struct slab *slab, void *block, uint8_t *sta
 /* Everything that can be wrong with a free of this block ends the machine here. */
 void heap_free_hardened(struct heap *heap, struct slab *slab, void *block)
 {
-	unsigned index = slab_index(slab, block);
+	uint64_t index;
+	if (unlikely(!slab_index_inside(slab, block, &index) ||
+		     fast_read(slab->state + index) != 1))
+		slab_assert_in_use(slab, slab_index(slab, block), "double free");
 	size_t bytes = slab->stride;
-	slab_assert_in_use(slab, index, "double free");
 	if (slab->sealed)
 		bytes = heap_check_seal(heap, block, bytes);
 	memset(block, 0, bytes);
 	if (unlikely(!push(heap, slab, block, slab->state + index)))
-		slab_give_index(slab, index);
+		slab_give_index(slab, (unsigned)index);
 }

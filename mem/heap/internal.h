@@ -164,7 +164,7 @@ static inline size_t heap_part_at(unsigned number)
  * keep too much memory at hand. */
 static inline unsigned heap_magazine_entries(size_t bytes, bool hardened)
 {
-	size_t most = hardened ? 32 : HEAP_MAGAZINE_BYTES / sizeof(struct slab_entry);
+	size_t most = hardened ? 64 : HEAP_MAGAZINE_BYTES / sizeof(struct slab_entry);
 	size_t n = 256 * (size_t)1024 / bytes;
 	return (unsigned)(n < most ? n : most);
 }

@@ -129,7 +129,12 @@ static inline bool slab_pop_random(struct slab_cpu *c, void **block)
 	struct slab_entry *entry = newest - (((random >> 32) * n) >> 32);
 	uint8_t *state = entry->state;
 	*block = entry->block;
-	*entry = *newest;
+	/* By halves, as they were written: a load of both would wait for the stores. */
+	void *block_of_newest = newest->block;
+	uint8_t *state_of_newest = newest->state;
+	__asm__("" : "+r"(block_of_newest), "+r"(state_of_newest));
+	entry->block = block_of_newest;
+	entry->state = state_of_newest;
 	__atomic_store_n(&m->top, newest - 1, __ATOMIC_RELAXED);
 	fast_add(&c->hand.allocs, 1);
 	slab_hand_out(state);

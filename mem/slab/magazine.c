@@ -102,11 +102,12 @@ static void set_top(struct slab_magazine *m, struct slab_entry *top)
 
 /* ---- filling ----------------------------------------------------------------- */
 
-/* Load at most n free blocks of a word, the lowest to be handed out first. */
-static void load_word(struct slab_magazine *m, struct slab *slab, unsigned word, size_t n)
+/* Load n blocks of those in `bits`, free ones of a word: the lowest, and of these the
+ * lowest to be handed out first. */
+static void load_bits(struct slab_magazine *m, struct slab *slab, unsigned word, uint64_t bits,
+		      size_t n)
 {
-	uint64_t bits = slab->word[word].free, stride = slab->stride;
-	n = mem_min((size_t)bits_set(bits), n);
+	uint64_t others = slab->word[word].free & ~bits, stride = slab->stride;
 	char *first = slab->base + word * 64 * stride;
 	uint8_t *state = slab->state + (size_t)word * 64;
 	struct slab_entry *entry = m->top + n, *end = m->top;
@@ -115,38 +116,41 @@ static void load_word(struct slab_magazine *m, struct slab *slab, unsigned word,
 		entry->block = first + bit * stride;
 		entry->state = state + bit;
 	}
-	atomic_write_relaxed(&slab->word[word].free, bits);
+	atomic_write_relaxed(&slab->word[word].free, others | bits);
 	set_top(m, end + n);
 }
 
 static void load_in_order(struct slab_magazine *m, struct slab *slab, size_t want)
 {
-	for (unsigned i = 0; i < slab->words && slab_loaded(m) < want; i++)
-		if (slab->word[i].free)
-			load_word(m, slab, i, want - slab_loaded(m));
+	for (unsigned i = 0; i < slab->words && slab_loaded(m) < want; i++) {
+		uint64_t bits = slab->word[i].free;
+		if (bits)
+			load_bits(m, slab, i, bits,
+				  mem_min((size_t)bits_set(bits), want - slab_loaded(m)));
+	}
 }
 
-/* A block of the slab: where it lies is not to be foreseen. False: there is none. */
-static bool load_random(struct slab_cpu *c, struct slab *slab)
+static uint64_t next_random(struct slab_cpu *c)
 {
-	struct slab_magazine *m = &c->own;
-	uint64_t random = c->random = c->random * 6364136223846793005 + 1442695040888963407;
-	unsigned i = (unsigned)(((random >> 32) * slab->words) >> 32);
-	for (unsigned n = 0; n < slab->words; n++, i = i + 1 < slab->words ? i + 1 : 0) {
-		uint64_t word = slab->word[i].free;
-		if (!word)
-			continue;
-		unsigned turn = (unsigned)(random >> 58);
-		uint64_t turned = word >> turn | word << (63 & -turn);
-		unsigned bit = (bit_lowest(turned) + turn) % 64;
-		atomic_write_relaxed(&slab->word[i].free, word & ~((uint64_t)1 << bit));
-		struct slab_entry *entry = m->top + 1;
-		entry->block = slab_block(slab, i * 64 + bit);
-		entry->state = slab->state + i * 64 + bit;
-		set_top(m, entry);
-		return true;
+	return c->random = c->random * 6364136223846793005 + 1442695040888963407;
+}
+
+/* Of the slab's words one, of its free blocks some: which is not to be foreseen. */
+static void load_random(struct slab_cpu *c, struct slab *slab, size_t want)
+{
+	unsigned i = (unsigned)(((next_random(c) >> 32) * slab->words) >> 32);
+	while (!slab->word[i].free)
+		i = i + 1 < slab->words ? i + 1 : 0;
+	uint64_t bits = slab->word[i].free;
+	size_t n = bits_set(bits);
+	while (n > want) {
+		uint64_t random = next_random(c), fewer = bits & (random ^ random >> 32);
+		if (fewer) { /* each with a chance of a half */
+			bits = fewer;
+			n = bits_set(bits);
+		}
 	}
-	return false;
+	load_bits(&c->own, slab, i, bits, n);
 }
 
 bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
@@ -162,8 +166,7 @@ bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 		if (!cache->careful)
 			load_in_order(m, c->current, want);
 		else
-			while (slab_loaded(m) < want && load_random(c, c->current))
-				;
+			load_random(c, c->current, want - slab_loaded(m));
 	}
 	return m->top != m->bottom && open_magazine(cache, c);
 }
