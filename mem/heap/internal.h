@@ -158,7 +158,7 @@ static inline size_t heap_part_at(unsigned number)
 	return sizeof(struct slab_gate) + number * sizeof(struct slab_cpu);
 }
 
-#define HEAP_MAGAZINE_BYTES 2048u
+#define HEAP_MAGAZINE_BYTES (33 * 64u) /* odd in lines: tops do not share sets of the cache */
 
 /* Room in a magazine for blocks of so many bytes: as much as there is, unless that would
  * keep too much memory at hand. */

@@ -3,7 +3,7 @@
  * Where slabs stand: lists by fullness, taking up the next one, taking over
  * what other CPUs freed, and how many empty ones to keep.
  *
- * A full slab is put on a list again only when a sixteenth of it is free, so
+ * A full slab is put on a list again only when a thirty-second of it is free, so
  * that random frees and allocations over full slabs do not move a slab per
  * block; slab_sweep finds what that leaves behind when pages run out.
  *
@@ -56,7 +56,7 @@ void slab_unlist(struct slab_lists *lists, struct slab *slab)
 
 static uint32_t full_until(const struct slab *slab)
 {
-	return mem_max((uint32_t)slab->capacity / 16, 1u);
+	return mem_max((uint32_t)slab->capacity / 32, 1u);
 }
 
 enum slab_place slab_place_for(const struct slab *slab)

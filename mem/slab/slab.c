@@ -39,7 +39,7 @@
  * sparse slabs drain. A CPU keeps the slabs it used up: what comes back from its magazine
  * finds owner == me and sets bits.
  *
- *     place of a slab:   CURRENT --all used--> FULL --1/16 free--> list 0..3
+ *     place of a slab:   CURRENT --all used--> FULL --1/32 free--> list 0..3
  *                           ^                                       |   by how
  *                           +----------- taken up, fullest first ---+   free
  *                                   EMPTY <--- the last block came back
