@@ -137,6 +137,33 @@ HEAP_TEST(heap_pages_at_hand_serve_other_sizes)
 	heap_finish();
 }
 
+/* What a CPU that leaves had at hand serves the others. (A debug build's quarantine keeps
+ * 64 blocks.) */
+HEAP_TEST(heap_cpu_leaves_what_it_has_at_hand)
+{
+	heap_start(2);
+	enum { N = 600 };
+	static void *got[2 * N];
+	plain_set_cpu(1);
+	for (unsigned i = 0; i < N; i++)
+		CHECK((got[i] = kmalloc(200)));
+	for (unsigned i = 0; i < N; i++)
+		kfree(got[i]);
+	heap_cpu_leave(heap);
+	plain_set_cpu(0);
+	CHECK(heap_is_valid(heap));
+	heap_for_each_class(heap, visit_208, NULL);
+	uint64_t room = held_of_208;
+	CHECK(room > 200 && room < 2 * N);
+	for (unsigned i = 0; i < room - 64; i++)
+		CHECK((got[i] = kmalloc(200)));
+	heap_for_each_class(heap, visit_208, NULL);
+	CHECK_EQ(held_of_208, room);
+	for (unsigned i = 0; i < room - 64; i++)
+		kfree(got[i]);
+	heap_finish();
+}
+
 /* What a CPU leaves behind serves the others: no new page for as much again. */
 HEAP_TEST(heap_cpu_leaves_its_slabs)
 {
