@@ -27,7 +27,9 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 	EXPECT(slab->npages == shape->npages && slab->capacity == shape->capacity, slab);
 	EXPECT(slab->stride == cache->stride && slab->words == slab_words(slab->capacity), slab);
 	bool sparse = slab->place == SLAB_SPARSE || slab->place == SLAB_EMPTY;
-	EXPECT(slab->owner ? !slab->drains || slab->place < SLAB_EMPTY : slab->drains == sparse,
+	EXPECT(!cache->home->eager ? slab->drains
+	       : slab->owner       ? !slab->drains || slab->place < SLAB_EMPTY
+				   : slab->drains == sparse,
 	       slab);
 	bool closed = slab->drains || cache->careful;
 	struct slab_gate *gate = slab_gate(cache, 0);

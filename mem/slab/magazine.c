@@ -167,6 +167,8 @@ bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 			load_in_order(m, c->current, want);
 		else
 			load_random(c, c->current, want - slab_loaded(m));
+		if (!cache->home->eager)
+			break; /* the fullest slab first, and no other before it is full */
 	}
 	return m->top != m->bottom && open_magazine(cache, c);
 }

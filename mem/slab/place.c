@@ -17,6 +17,8 @@
  * program has shrunk they would keep all of its slabs from becoming empty. So the blocks of
  * sparse slabs of the cache's own, and of those that a CPU has too many of with holes, stay
  * out of magazines: who frees one sets its bit, and what is asked for comes from the fullest.
+ * Those of caches that have whole pages of their own (homes that are not eager) always
+ * do: that keeps the few objects of each in as few pages as can be.
  *
  * Empty slabs. A CPU keeps as many slabs as it had in use at its recent peak.
  * The peak follows `in use` upwards at once and falls by a thirty-second
@@ -75,6 +77,7 @@ enum slab_place slab_place_for(const struct slab *slab)
 static void steer(struct slab *slab, bool drains)
 {
 	const struct slab_cache *cache = slab->cache;
+	drains = drains || !cache->home->eager;
 	size_t own = (size_t)(cache->parts - cache->gates) + offsetof(struct slab_cpu, hand);
 	if (drains || cache->careful)
 		own = offsetof(struct slab_gate, closed);

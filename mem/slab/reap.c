@@ -130,6 +130,8 @@ static void unload_cache(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
 		slab_unload_closed(cache, slab_part(cache, cpu));
+	/* Who was warm is cold from now on: what is held then depends on what is live. */
+	atomic_write_relaxed(&cache->wants_room, false);
 }
 
 static void collect_cache(struct slab_cache *cache)

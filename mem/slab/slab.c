@@ -271,7 +271,7 @@ static void put(struct slab *slab, unsigned index)
 	if (!slab_enter(gate)) {
 		slab_give_bits(slab, index / 64, bit);
 	} else {
-		if (!slab_is_warm(c) || atomic_read_relaxed(&slab->drains) ||
+		if (atomic_read_relaxed(&slab->drains) || !slab_is_warm(c) ||
 		    !slab_make_room(cache, c)) {
 			slab_give_bits_inside(c, slab, index / 64, bit);
 		} else {

@@ -177,6 +177,7 @@ HEAP_TEST(heap_cpu_leaves_its_slabs)
 		kfree(got[i]);
 		got[i] = NULL;
 	}
+	heap_cpu_leave(heap); /* from its magazine to there */
 	plain_set_cpu(0);
 	for (unsigned i = 0; i < N; i++)
 		if (i % 7 && i % 5)
