@@ -114,8 +114,8 @@ static paddr_t take_from_pool(struct pmm *pmm, struct pmm_slot *slot)
 	if (!slot_try(slot))
 		return pa;
 	if (slot->npool) {
-		pa = slot->pool[--slot->npool];
-		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+		uint64_t d = slot->pool[--slot->npool];
+		pa = near_paddr(pmm, d);
 		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
 		atomic_write_relaxed(frame_record(pa, state), 0);
 	}
@@ -255,7 +255,7 @@ bool pmm_idle(struct pmm *pmm)
 		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
 		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
 		atomic_write_relaxed(frame_record(pa, state), RECORD_POOL);
-		slot->pool[slot->npool++] = pa;
+		slot->pool[slot->npool++] = (uint32_t)d;
 		more = true;
 	}
 	slot_leave(slot);

@@ -335,7 +335,7 @@ void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t ma
 	if (f->mask) {
 		if (slot->nqueue == QUEUE_WORDS)
 			slot_flush_queue(pmm, slot);
-		slot->queue_w[slot->nqueue] = f->w;
+		slot->queue_w[slot->nqueue] = (uint32_t)f->w;
 		slot->queue_mask[slot->nqueue++] = f->mask;
 	}
 	f->w = w;
@@ -355,10 +355,9 @@ void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
 {
 	slot_flush_frees(pmm, slot);
 	while (slot->npool) {
-		paddr_t pa = slot->pool[--slot->npool];
-		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+		uint64_t d = slot->pool[--slot->npool];
 		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
-		atomic_write_relaxed(frame_record(pa, state), 0);
+		atomic_write_relaxed(frame_record(near_paddr(pmm, d), state), 0);
 		block_free_bits(pmm, slot, d / 64, (uint64_t)1 << d % 64);
 	}
 	units_flush(pmm, slot);
