@@ -330,13 +330,11 @@ static void row_worst(const struct peer *p, double *out)
 	qsort(free_time, N, sizeof(uint32_t), compare_u32);
 	out[0] = alloc_time[N / 1000 * 999] * per_tick;
 	out[1] = free_time[N / 1000 * 999] * per_tick;
-		for (int q = 0; q < 9; q++) {
-			static const double x[] = {.5,   .9,   .95,   .98,   .99,
-						   .995, .999, .9999, .99999};
-			fprintf(stderr, "%g: %.1f %.1f\n", x[q],
-				alloc_time[(int)(N * x[q])] * per_tick,
-				free_time[(int)(N * x[q])] * per_tick);
-		}
+	for (int q = 0; q < 9; q++) {
+		static const double x[] = {.5, .9, .95, .98, .99, .995, .999, .9999, .99999};
+		fprintf(stderr, "%g: %.1f %.1f\n", x[q], alloc_time[(int)(N * x[q])] * per_tick,
+			free_time[(int)(N * x[q])] * per_tick);
+	}
 }
 
 /* ---- how much stays whole ---------------------------------------------------------------- */

@@ -137,6 +137,7 @@ struct pmm_slot {
 	uint32_t queue_w[QUEUE_WORDS];           /* frees of words before that, ... */
 	uint64_t queue_mask[QUEUE_WORDS];        /* ... one apart from the other: no shift */
 	uint32_t pool[POOL_FRAMES];              /* cleared frames with records: numbers */
+	uint64_t clean[BLOCK_WORDS];             /* of the own block with records: clear.c */
 } __attribute__((aligned(2048)));                /* a shift finds it */
 
 _Static_assert(sizeof(struct pmm_slot) == 2048, "what a CPU costs");
@@ -484,6 +485,9 @@ static inline void slot_leave(struct pmm_slot *slot)
 }
 /* One frame of `kind` out of a slot that the caller is inside of, or PADDR_NONE. */
 paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind);
+/* A frame with a record that is zero already, if this CPU has one; else PADDR_NONE. Enters the
+ * slot itself. */
+paddr_t slot_take_clear(struct pmm *pmm, struct pmm_slot *slot);
 /* A wholly free block, from below the frontier or by moving that. */
 uint32_t slot_find_free(struct pmm *pmm, struct pmm_slot *slot, block_take *take, uint64_t arg);
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot);

@@ -184,6 +184,8 @@ static bool reuse_freed(struct pmm *pmm, struct pmm_slot *slot, struct private_w
 	word_change_begin(p);
 	word_set(p, w % BLOCK_WORDS, mask);
 	word_change_end(p);
+	if (p == &slot->word[KIND_USER])
+		slot->clean[w % BLOCK_WORDS] &= ~mask;
 	mask = 0;
 	if (slot->nqueue) { /* the word before comes forth */
 		f->w = slot->queue_w[--slot->nqueue];
@@ -210,6 +212,8 @@ static bool refill_far(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 		if (kind != KIND_KERNEL && !(atomic_read_relaxed(&pmm->states[block]) & STATE_REC))
 			mem_assert(block_make_records(pmm, block, BLOCK_PAGES, 0));
 		take_all(pmm, p);
+		for (unsigned i = 0; kind == KIND_USER && i < BLOCK_WORDS; i++)
+			slot->clean[i] = 0;
 		if (word_next(p))
 			return true;
 		drop_block(pmm, p); /* somebody took the last frame just before */
