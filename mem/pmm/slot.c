@@ -5,7 +5,7 @@
  *      slot of CPU n:  private words (one per kind)   frames to hand out
  *                      owned blocks (one per kind)    where words come from
  *                      freed word, queue              frames given back, by word
- *                      zero pool                      cleared frames
+ *                      zero pool, clean bits          cleared frames (clear.c)
  *                      units                          orders 1 to 8 (unit.c)
  *                      whole blocks                   2 MiB each
  *
