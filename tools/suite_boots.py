@@ -3,6 +3,7 @@
 to boot. Each test is one or two runs of the front door."""
 
 import os
+import shlex
 import re
 import shutil
 import signal
@@ -37,7 +38,7 @@ def run(*arguments, stdin=b"", seconds=SECONDS, environment=None):
                               stderr=subprocess.PIPE, check=False, timeout=seconds,
                               env=dict(os.environ, **(environment or {})))
     except subprocess.TimeoutExpired as late:
-        raise Failure(f"./run {' '.join(arguments)}: no end within {seconds} s (a hang)\n"
+        raise Failure(f"./run {shlex.join(map(str, arguments))}: no end within {seconds} s (a hang)\n"
                       + (late.stderr or b"").decode(errors="replace")) from None
     return done.returncode, done.stdout, done.stderr
 
@@ -47,7 +48,7 @@ def expect(arguments, status=0, stdout=None, stderr=None, stdin=b"", **more):
     got = run(*arguments, stdin=stdin, **more)
     for what, wanted, have in zip(("status", "stdout", "stderr"), (status, stdout, stderr), got):
         if wanted is not None and have != wanted:
-            raise Failure(f"./run {' '.join(map(str, arguments))}: {what} {have!r:.1500}, "
+            raise Failure(f"./run {shlex.join(map(str, arguments))}: {what} {have!r:.1500}, "
                           f"expected {wanted!r:.500}\n" + got[2].decode(errors="replace")[-3000:])
     return got[1]
 
