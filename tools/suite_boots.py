@@ -3,8 +3,8 @@
 to boot. Each test is one or two runs of the front door."""
 
 import os
-import shlex
 import re
+import shlex
 import shutil
 import signal
 import socket
