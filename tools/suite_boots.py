@@ -168,6 +168,29 @@ def output_unread():
         raise Failure(f"{first!r}, status {status}\n{errors.decode(errors='replace')}")
 
 
+def output_late():
+    """Who reads late reads all the same, from both ports: nothing is pushed out."""
+    numbers = b"".join(b"%d\n" % n for n in range(1, 30001))
+    loop = b"i=0; while [ $i -lt 6 ]; do i=$((i+1)); cat /numbers; done; exit 7\n"
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(numbers)
+        file.flush()
+        for arguments in (["--", "sh", "-c", loop], []):
+            options = ["--timeout", "100", "--add", f"{file.name}:/numbers"]
+            with subprocess.Popen([RUN, *options, *arguments], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                process.stdin.write(b"" if arguments else loop)
+                process.stdin.close()
+                first = process.stdout.read(1)
+                time.sleep(5) # by now all on the way is full
+                out = first + process.stdout.read()
+                errors = process.stderr.read().decode(errors="replace")
+            out = out.replace(b"\r", b"") if not arguments else out
+            if process.returncode != 7 or numbers * 6 not in out:
+                raise Failure(f"{arguments}: status {process.returncode}, {len(out)} bytes\n"
+                              + errors[-3000:])
+
+
 def status_exact():
     for status in (0, 1, 2, 77, 124, 255):
         expect(["--", "sh", "-c", f"exit {status}"], status, b"")
@@ -418,7 +441,7 @@ DOOR = {f.__name__: f for f in (
     arguments_exact, arguments_long, arguments_not_text, streams_apart, bytes_exact, input_large,
     input_ends, input_unread, output_large, status_exact, status_of_signals, status_not_found,
     status_timeout, status_panic, status_no_boot, wrong_use, packages_missing, help_shown,
-    added_files, unknown_calls, fault_in_words, output_unread, kvm, gdb_stops_at_entry,
+    added_files, unknown_calls, fault_in_words, output_unread, output_late, kvm, gdb_stops_at_entry,
     gdb_knows_symbols, package_static, log_shown,
     iso_kept, shell_from_pipe, under_linux, one_kernel_file)}
 

@@ -292,10 +292,12 @@ static const unsigned serial_ports[2] = {PORT_TTY, PORT_RUN};
 
 static size_t serial_put(struct tty *t, const void *bytes, size_t count)
 {
-	if (!count)
-		return 1; /* there is always room */
-	port_write(t->port, bytes, count);
-	return count;
+	return count ? port_write(t->port, bytes, count) : port_has_room(t->port);
+}
+
+static bool serial_drained(struct tty *t)
+{
+	return port_has_room(t->port);
 }
 
 static void serial_resume(struct tty *t)
@@ -306,6 +308,11 @@ static void serial_resume(struct tty *t)
 static bool serial_sink(unsigned port, uint8_t byte)
 {
 	return tty_input(serial_tty[port == PORT_RUN], byte);
+}
+
+static void serial_room(unsigned port)
+{
+	waitq_wake_all(&serial_tty[port == PORT_RUN]->writable);
 }
 
 static int serial_open(struct file *f, struct tty *t)
@@ -352,10 +359,11 @@ int tty_init(void)
 		t->port = serial_ports[i];
 		t->number = (4 << 8) + 64 + serial_ports[i];
 		t->put = serial_put;
+		t->drained = serial_drained;
 		t->resume = serial_resume;
 		r = devfs_register(names[i], 4, 64 + serial_ports[i], &tty_ops, opens[i]);
 		if (!r)
-			port_set_receiver(t->port, serial_sink);
+			port_attach(t->port, serial_sink, serial_room);
 	}
 	if (!r)
 		r = devfs_register("console", 5, 1, &tty_ops, console_open);

@@ -115,6 +115,8 @@ struct tty {
 	/* Send bytes, as they are. Context: any, tty->lock may be held. Returns how
 	 * many there was room for. */
 	size_t (*put)(struct tty *tty, const void *bytes, size_t count);
+	/* Has all of it gone? Else `writable` is woken then. NULL: always. Context: thread. */
+	bool (*drained)(struct tty *tty);
 	/* There is room for input again. Context: thread, no lock. */
 	void (*resume)(struct tty *tty);
 	unsigned port; /* of a UART */

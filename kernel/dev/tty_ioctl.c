@@ -125,7 +125,7 @@ static long change_settings(struct tty *t, unsigned command, uint64_t arg)
 	} else if (copy_from_user(&new, arg, sizeof(new))) {
 		return -EFAULT;
 	}
-	/* Output is sent as it is written: nothing to drain. */
+	/* What was written has been processed then: nothing to wait for. */
 	set_termios(t, &new, flush);
 	return 0;
 }
@@ -201,6 +201,15 @@ static long flow(struct tty *t, uint64_t action)
 	return 0;
 }
 
+/* Wait until what was written has gone; there is never a break. */
+static long drain(struct tty *t)
+{
+	int r = tty_check_background(t, SIGTTOU);
+	if (r || !t->drained)
+		return r;
+	return wait_event_interruptible(&t->writable, t->drained(t), NSEC_NEVER);
+}
+
 static long number_ioctl(struct tty *t, unsigned command, uint64_t arg)
 {
 	int value;
@@ -253,6 +262,7 @@ long tty_device_ioctl(struct tty *t, struct file *f, unsigned command, uint64_t 
 		return flow(t, arg);
 	case TCSBRK:
 	case TCSBRKP:
+		return drain(t);
 	case TIOCSBRK:
 	case TIOCCBRK:
 		return tty_check_background(t, SIGTTOU);

@@ -24,11 +24,15 @@ void uart_init(void);
  * Errors: -ENOMEM and what irq_attach says. */
 int dev_init(void);
 bool port_present(unsigned port);
-/* Send, waiting for room in the UART. Context: any (polls). */
-void port_write(unsigned port, const void *bytes, size_t count);
+/* Send what the port has room for; returns how many bytes. If not all, or if there is no
+ * room, the port's owner is told when there is again (port_attach). Context: any. */
+size_t port_write(unsigned port, const void *bytes, size_t count);
+bool port_has_room(unsigned port);
 /* Give received bytes to `sink(byte)` in interrupt context; a sink that has no
  * room returns false and calls port_resume(port) when it has: the byte stays in
- * the UART, and QEMU stops sending. */
-void port_set_receiver(unsigned port, bool (*sink)(unsigned port, uint8_t byte));
+ * the UART, and QEMU stops sending. `room` is called in interrupt context when a port
+ * that had no room has sent everything. */
+void port_attach(unsigned port, bool (*sink)(unsigned port, uint8_t byte),
+		 void (*room)(unsigned port));
 void port_resume(unsigned port);
 #endif
