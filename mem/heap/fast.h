@@ -5,8 +5,8 @@
  * The heap's shortest paths, to be inlined into the public calls. What they cannot
  * serve they hand to another function as their last act, so that they need no stack
  * frame: no large block, nothing of another CPU's, no refill, no misuse is decided
- * here. A hardened heap's blocks all go the other way: its part_at leads to empty parts
- * and its slabs have no `fast`.
+ * here. A hardened heap's blocks all go the other way: its hand_at, and that of its slabs,
+ * leads to a magazine that is always empty, and full.
  */
 #include "heap/internal.h"
 #include "slab/fast.h"
@@ -21,7 +21,7 @@ HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
 		return heap_alloc_elsewhere(bytes, heap);
 	host_preempt_disable();
 	struct slab_gate *gate = heap->gates[host_cpu()];
-	bool taken = slab_take_fast(gate, heap_part(gate, heap->part_at[last / 16]), &block);
+	bool taken = slab_take_fast(gate, slab_hand(gate, heap->hand_at[last / 16]), &block);
 	host_preempt_enable();
 	return likely(taken) ? block : heap_alloc_elsewhere(bytes, heap);
 }
@@ -37,15 +37,14 @@ HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
 	size_t page = ((uintptr_t)block >> PAGE_SHIFT) % SEGMENT_NPAGES;
 	struct slab *slab =
 	    (struct slab *)(void *)((char *)segment + fast_read(&segment->map[page]));
-	host_preempt_disable();
-	struct slab_gate *gate = heap->gates[host_cpu()];
-	enum slab_given given = slab_give_fast(slab, gate, block);
-	if (unlikely(given == SLAB_SETTLE)) {
-		slab_settle_and_leave(slab, gate);
-		return;
+	uint64_t index;
+	bool given = false;
+	if (likely(slab_index_inside(slab, block, &index))) {
+		host_preempt_disable();
+		given = slab_give_fast(slab, heap->gates[host_cpu()], block, index);
+		host_preempt_enable();
 	}
-	host_preempt_enable();
-	if (unlikely(given == SLAB_NOT_GIVEN))
+	if (unlikely(!given))
 		heap_free_elsewhere(block, heap);
 }
 

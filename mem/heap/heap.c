@@ -71,30 +71,42 @@ static struct slab_shape shape_for(size_t stride, size_t enough, unsigned most, 
 	return (struct slab_shape){.npages = (uint16_t)best, .capacity = (uint16_t)count};
 }
 
+static void nothing_to_construct(void *object)
+{
+}
+
 static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned number)
 {
-	bool large = number == HEAP_CLASSES;
-	size_t bytes = large ? sizeof(struct large) : heap_class_bytes(number);
+	static const char *const others[] = {"heap-large", "heap-magazines"};
+	bool store = number == HEAP_STORE_PART, small = number < HEAP_CLASSES;
+	size_t bytes = store ? HEAP_MAGAZINE_BYTES : sizeof(struct large);
+	if (small)
+		bytes = heap_class_bytes(number);
 	/* Aligned to 16, or to its own size if that is a power of two to a page. */
 	size_t align = mem_min(bytes & -bytes, (size_t)PAGE_SIZE);
 	align = mem_max(align, (size_t)16);
 	memset(cache, 0, sizeof(*cache));
-	cache->name = large ? "heap-large" : heap_class_name(number);
+	cache->name = small ? heap_class_name(number) : others[number - HEAP_CLASSES];
 	cache->home = &heap_slab_home;
 	cache->home_data = heap;
 	cache->number = (uint8_t)number;
-	cache->careful = heap_is_hardened(heap) && !large;
+	cache->careful = heap_is_hardened(heap) && small;
 	cache->sealed = cache->careful && number < HEAP_SEALED && !SLAB_DEBUG;
 	cache->object_bytes = bytes;
 	cache->align = align;
 	cache->stride = (uint32_t)slab_stride(bytes, align);
 	unsigned most = cache->stride > 8192 ? 32 : 64; /* slab_find_index */
-	cache->shape[0] = shape_for(cache->stride, cache->stride > 2048 ? 8 : 16, most, 64);
+	bool few = store || cache->stride > 2048;
+	cache->shape[0] = shape_for(cache->stride, few ? 8 : 16, most, 64);
 	cache->shape[1] = shape_for(cache->stride, 32, most, 64);
 	cache->shape[2] = shape_for(cache->stride, 64, most, 128);
 	cache->gates = (char *)heap->gates[0];
 	cache->parts = cache->gates + heap_part_at(number);
 	cache->part_stride = HEAP_CPU_BYTES;
+	if (store) /* is not filled by debug builds: the room is used as it is */
+		cache->construct = nothing_to_construct;
+	cache->entries = store ? 0 : heap_magazine_entries(bytes, heap_is_hardened(heap));
+	cache->store = store ? NULL : heap->classes[HEAP_STORE_PART];
 	slab_cache_init(cache, host_cpu_count());
 }
 
@@ -113,10 +125,13 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	list_init(&heap->large_queue);
 	for (unsigned i = 0; i < KNOWN_SEGMENTS; i++)
 		heap->known[i] = KNOWN_NONE;
-	for (unsigned i = 0; i < ARRAY_COUNT(heap->part_at); i++) {
-		unsigned number =
-		    heap_is_hardened(heap) ? HEAP_EMPTY_PART : heap_sealed_class(16 * (i + 1));
-		heap->part_at[i] = (uint16_t)heap_part_at(number);
+	for (unsigned i = 0; i < ARRAY_COUNT(heap->hand_at); i++) {
+		size_t at =
+		    heap_part_at(heap_sealed_class(16 * (i + 1))) + offsetof(struct slab_cpu, hand);
+		if (heap_is_hardened(heap))
+			at = offsetof(struct slab_gate, closed);
+		mem_assert(at <= UINT16_MAX);
+		heap->hand_at[i] = (uint16_t)at;
 	}
 }
 
@@ -124,8 +139,8 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 {
 	size_t heap_bytes = align_up(sizeof(struct heap), 64);
 	size_t cache_bytes = align_up(sizeof(struct slab_cache), 64);
-	size_t part_bytes = host_cpu_count() * HEAP_CPU_BYTES;
-	size_t bytes = heap_bytes + (HEAP_CLASSES + 1) * cache_bytes + part_bytes;
+	size_t cpus_bytes = host_cpu_count() * HEAP_CPU_BYTES;
+	size_t bytes = heap_bytes + HEAP_PARTS * cache_bytes + cpus_bytes;
 	uint64_t npages = align_up(bytes, PAGE_SIZE) / PAGE_SIZE;
 	char *at = area->map(area, npages, 1, false);
 	if (!at)
@@ -136,16 +151,14 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 	for (unsigned cpu = 0; cpu < host_cpu_count(); cpu++) {
 		struct slab_gate *gate = (void *)(at + heap_bytes + cpu * HEAP_CPU_BYTES);
 		heap->gates[cpu] = gate;
-		memset(gate, 0, HEAP_CPU_BYTES);
-		slab_set_current(heap_part(gate, heap_part_at(HEAP_EMPTY_PART)), slab_none());
+		*gate = (struct slab_gate){.closed = {&slab_no_magazine, 0}};
 	}
-	at += heap_bytes + part_bytes;
-	for (unsigned i = 0; i <= HEAP_CLASSES; i++, at += cache_bytes) {
-		struct slab_cache *cache = (struct slab_cache *)(void *)at;
-		*(i < HEAP_CLASSES ? &heap->classes[i] : &heap->large_cache) = cache;
-		init_cache(heap, cache, i);
-	}
-	heap->secret = heap->large_cache->secret;
+	at += heap_bytes + cpus_bytes;
+	for (unsigned i = 0; i < HEAP_PARTS; i++, at += cache_bytes)
+		heap->classes[i] = (struct slab_cache *)(void *)at;
+	for (unsigned i = 0; i < HEAP_PARTS; i++)
+		init_cache(heap, heap->classes[i], i);
+	heap->secret = heap->classes[HEAP_LARGE_PART]->secret;
 	*out = heap;
 	return MEM_OK;
 }
@@ -166,9 +179,8 @@ void heap_destroy(struct heap *heap)
 	}
 	heap_sample_end(heap);
 	mem_assert(!heap->segment_npages);
-	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+	for (unsigned i = 0; i < HEAP_PARTS; i++)
 		slab_cache_done(heap->classes[i]);
-	slab_cache_done(heap->large_cache);
 	struct heap_area *area = heap->area;
 	area->unmap(area, heap, heap->own_npages);
 }
@@ -325,14 +337,10 @@ void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *
 
 uint64_t heap_reap(struct heap *heap, bool all)
 {
-	struct slab_cache *caches[HEAP_CLASSES + 1];
 	/* What another CPU is giving back is given back when this returns. */
 	mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	uint64_t npages = heap_reap_large(heap);
-	for (unsigned i = 0; i < HEAP_CLASSES; i++)
-		caches[i] = heap->classes[i];
-	caches[HEAP_CLASSES] = heap->large_cache;
-	(void)slab_reap_caches(caches, ARRAY_COUNT(caches));
+	(void)slab_reap_caches(heap->classes, HEAP_PARTS);
 	npages += heap_reap_segments(heap, all);
 	heap_sample_reap(heap);
 	mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
@@ -341,9 +349,8 @@ uint64_t heap_reap(struct heap *heap, bool all)
 
 void heap_cpu_leave(struct heap *heap)
 {
-	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+	for (unsigned i = 0; i < HEAP_PARTS; i++)
 		slab_cpu_leave(heap->classes[i]);
-	slab_cpu_leave(heap->large_cache);
 }
 
 bool heap_wants_reap(struct heap *heap)
@@ -412,9 +419,8 @@ static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
 		for (unsigned i = 0; i < slab->capacity; i++) {
-			uint64_t bits = slab->word[i / 64].free | slab->word[i / 64].remote;
 			size_t bytes;
-			if ((bits >> (i % 64)) & 1 ||
+			if (!slab->state[i] ||
 			    heap_read_seal(heap, slab_block(slab, i), slab->stride, &bytes))
 				continue;
 			host_log(HOST_LOG_ERROR, "heap: the seal of %p is broken",
@@ -427,18 +433,18 @@ static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
 
 bool heap_is_valid(struct heap *heap)
 {
-	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+	for (unsigned i = 0; i < HEAP_PARTS; i++)
 		if (!slab_is_valid(heap->classes[i]) ||
 		    (heap->classes[i]->sealed && !seals_are_sound(heap, heap->classes[i])))
 			return false;
-	if (!slab_is_valid(heap->large_cache) || !heap_segments_are_valid(heap) ||
-	    !heap_large_is_valid(heap) || !heap_samples_are_valid(heap))
+	if (!heap_segments_are_valid(heap) || !heap_large_is_valid(heap) ||
+	    !heap_samples_are_valid(heap))
 		return false;
 	/* The caches' pages are what the segments have given. */
 	uint64_t npages = 0, in_caches = 0;
 	struct slab_stats stats;
-	for (unsigned i = 0; i <= HEAP_CLASSES; i++) {
-		slab_get_stats(i < HEAP_CLASSES ? heap->classes[i] : heap->large_cache, &stats);
+	for (unsigned i = 0; i < HEAP_PARTS; i++) {
+		slab_get_stats(heap->classes[i], &stats);
 		in_caches += stats.npages;
 	}
 	npages = heap_slab_npages(heap);

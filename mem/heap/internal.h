@@ -47,10 +47,11 @@ const char *heap_class_name(unsigned number);
 #define SEGMENT_NPAGES      ((unsigned)(HUGE_SIZE / PAGE_SIZE))
 #define SEGMENT_WORDS       (SEGMENT_NPAGES / 64)
 #define UNIT_BYTES          64u /* slab descriptors are made of these */
-#define UNIT_PAGES          24  /* pages of them in one segment, its own head included */
+#define UNIT_PAGES          40  /* pages of them in one segment, its own head included */
 #define SEGMENT_HASH        256
 #define KNOWN_SEGMENTS      1024
-#define KNOWN_NONE          ((uintptr_t)1)
+#define KNOWN_NONE          ((uintptr_t)2)
+#define KNOWN_HARDENED      ((uintptr_t)1) /* with the address, in a hardened heap */
 #define SEGMENT_MIN_NPAGES  64u
 #define HEAP_PREPARED_PAGES 16u /* free pages in segments that thread context tops up to */
 
@@ -76,7 +77,7 @@ struct segment {
 /* What a slab's descriptor takes. */
 static inline unsigned heap_descriptor_units(unsigned capacity)
 {
-	return (unsigned)(slab_descriptor_bytes(slab_words(capacity)) / UNIT_BYTES);
+	return (unsigned)(slab_descriptor_bytes(capacity) / UNIT_BYTES);
 }
 
 static inline unsigned heap_count_dropped(const struct segment *segment)
@@ -143,6 +144,31 @@ uint64_t heap_sample_npages(struct heap *heap); /* held for it */
 void heap_report_samples(struct heap *heap, unsigned limit);
 bool heap_samples_are_valid(struct heap *heap);
 
+/* ---- parts of a CPU ------------------------------------------------------------ */
+
+/* What a CPU has: a gate, a part for each class, one for struct large and one for the room
+ * of magazines. */
+#define HEAP_LARGE_PART HEAP_CLASSES
+#define HEAP_STORE_PART (HEAP_CLASSES + 1)
+#define HEAP_PARTS      (HEAP_CLASSES + 2)
+#define HEAP_CPU_BYTES  (sizeof(struct slab_gate) + HEAP_PARTS * sizeof(struct slab_cpu))
+
+static inline size_t heap_part_at(unsigned number)
+{
+	return sizeof(struct slab_gate) + number * sizeof(struct slab_cpu);
+}
+
+#define HEAP_MAGAZINE_BYTES (33 * 64u) /* odd in lines: tops do not share sets of the cache */
+
+/* Room in a magazine for blocks of so many bytes: as much as there is, unless that would
+ * keep too much memory at hand. */
+static inline unsigned heap_magazine_entries(size_t bytes, bool hardened)
+{
+	size_t most = hardened ? 64 : HEAP_MAGAZINE_BYTES / sizeof(struct slab_entry);
+	size_t n = 256 * (size_t)1024 / bytes;
+	return (unsigned)(n < most ? n : most);
+}
+
 /* ---- the heap ------------------------------------------------------------------ */
 
 struct heap {
@@ -151,12 +177,11 @@ struct heap {
 	uintptr_t secret;
 	enum heap_profile profile;
 	struct slab_gate *gates[MEM_MAX_CPUS]; /* each with its CPU's parts behind */
-	/* By (bytes - 1) / 16: heap_part_at the class that serves them by the short way. */
-	uint16_t part_at[HEAP_MAX_SMALL / 16];
+	/* By (bytes - 1) / 16: from a gate to the hand that serves them by the short way. */
+	uint16_t hand_at[HEAP_MAX_SMALL / 16];
 	/* Segments lately asked for, by segment_slot(); atomic, KNOWN_NONE: none. */
 	uintptr_t known[KNOWN_SEGMENTS];
-	struct slab_cache *classes[HEAP_CLASSES];
-	struct slab_cache *large_cache; /* of struct large */
+	struct slab_cache *classes[HEAP_PARTS];
 
 	struct mem_lock reap_lock; /* MEM_RANK_HEAP_REAP: held across flushes, interrupts on */
 	struct mem_lock lock MEM_CACHE_ALIGNED; /* MEM_RANK_HEAP, interrupts off; all below */
@@ -183,22 +208,6 @@ struct heap {
 	unsigned sample_next;
 	uint64_t sample_clock, sample_pages, sample_live, sample_live_bytes, sample_allocs;
 };
-
-/* What a CPU has: a gate, then a part for each class, one for struct large, one that is
- * always empty. */
-#define HEAP_EMPTY_PART (HEAP_CLASSES + 1)
-#define HEAP_PARTS      (HEAP_CLASSES + 2)
-#define HEAP_CPU_BYTES  (sizeof(struct slab_gate) + HEAP_PARTS * sizeof(struct slab_cpu))
-
-static inline size_t heap_part_at(unsigned number)
-{
-	return sizeof(struct slab_gate) + number * sizeof(struct slab_cpu);
-}
-
-static inline struct slab_cpu *heap_part(struct slab_gate *gate, size_t at)
-{
-	return (struct slab_cpu *)(void *)((char *)gate + at);
-}
 
 /* Free pages with memory behind them. */
 static inline uint64_t heap_prepared(struct heap *heap)
@@ -230,10 +239,16 @@ static inline unsigned segment_slot(uintptr_t base)
 	return (unsigned)(base >> HUGE_SHIFT) % KNOWN_SEGMENTS;
 }
 
+/* What `known` has of a segment. */
+static inline uintptr_t heap_known(const struct heap *heap, uintptr_t base)
+{
+	return heap_is_hardened(heap) ? base | KNOWN_HARDENED : base;
+}
+
 static inline struct segment *heap_find_segment(struct heap *heap, const void *block)
 {
 	uintptr_t base = (uintptr_t)block & ~(uintptr_t)(HUGE_SIZE - 1);
-	if (likely(__atomic_load_n(&heap->known[segment_slot(base)], __ATOMIC_ACQUIRE) == base))
+	if (likely(atomic_read_acquire(&heap->known[segment_slot(base)]) == heap_known(heap, base)))
 		return (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
 	return heap_find_segment_slowly(heap, base);
 }

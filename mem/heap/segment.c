@@ -44,7 +44,8 @@ struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base)
 		struct segment *segment = list_entry(node, struct segment, hash);
 		if ((uintptr_t)segment == base) {
 			found = segment;
-			atomic_write_release(&heap->known[segment_slot(base)], base);
+			atomic_write_release(&heap->known[segment_slot(base)],
+					     heap_known(heap, base));
 			break;
 		}
 	}
@@ -321,7 +322,8 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	list_push_front(&heap->segments, &segment->node);
 	list_push_front(segment_chain(heap, (uintptr_t)segment), &segment->hash);
-	atomic_write_release(&heap->known[segment_slot((uintptr_t)segment)], (uintptr_t)segment);
+	uintptr_t base = (uintptr_t)segment;
+	atomic_write_release(&heap->known[segment_slot(base)], heap_known(heap, base));
 	count_add(&heap->segment_npages, npages);
 	count_add(&heap->free_npages, npages - 1);
 	count_add(&heap->empty_npages, npages);
@@ -352,7 +354,7 @@ static bool grow(struct heap *heap, unsigned slab_npages, bool atomic)
 static bool shed(struct heap *heap)
 {
 	uint64_t n = 0;
-	for (unsigned i = 0; i < HEAP_CLASSES; i++)
+	for (unsigned i = 0; i < HEAP_PARTS; i++)
 		n += slab_shed(heap->classes[i]);
 	return n > 0;
 }
@@ -380,10 +382,10 @@ static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 {
 	struct heap *heap = cache->home_data;
 	struct slab *slab = NULL;
-	/* At most half of what there is, so that not too much lies idle in the newest. */
+	/* At most an eighth of what there is, so that not too much lies idle in the newest. */
 	uint64_t nblocks = atomic_read_relaxed(&cache->nblocks);
 	unsigned i = SLAB_SHAPES - 1;
-	while (i && nblocks < 2 * cache->shape[i].capacity)
+	while (i && nblocks < 8 * cache->shape[i].capacity)
 		i--;
 	do
 		slab = make_shaped(cache, &cache->shape[i], atomic);
@@ -504,7 +506,7 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 			continue;
 		}
 		uintptr_t *known = &heap->known[segment_slot((uintptr_t)segment)];
-		if (atomic_read_relaxed(known) == (uintptr_t)segment)
+		if (atomic_read_relaxed(known) == heap_known(heap, (uintptr_t)segment))
 			atomic_write_release(known, KNOWN_NONE);
 		list_remove(&segment->hash);
 		list_remove(&segment->node);

@@ -107,22 +107,6 @@ static __attribute__((noinline)) paddr_t alloc_refill(struct pmm *pmm, struct pm
 	return pa;
 }
 
-/* A cleared frame with records from this CPU's pool, or PADDR_NONE. */
-static paddr_t take_from_pool(struct pmm *pmm, struct pmm_slot *slot)
-{
-	paddr_t pa = PADDR_NONE;
-	if (!slot_try(slot))
-		return pa;
-	if (slot->npool) {
-		pa = slot->pool[--slot->npool];
-		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
-		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
-		atomic_write_relaxed(frame_record(pa, state), 0);
-	}
-	slot_out(slot);
-	return pa;
-}
-
 static paddr_t cleared(paddr_t pa, unsigned order)
 {
 	for (uint64_t at = 0; pa != PADDR_NONE && at < PAGE_SIZE << order; at += PAGE_SIZE)
@@ -136,7 +120,7 @@ static __attribute__((noinline)) paddr_t alloc_zero(struct pmm *pmm, unsigned cp
 {
 	paddr_t pa = PADDR_NONE;
 	if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))))
-		pa = take_from_pool(pmm, &pmm->slots[cpu]);
+		pa = slot_take_clear(pmm, &pmm->slots[cpu]);
 	if (pa != PADDR_NONE)
 		return pa;
 	return cleared(alloc_slow(pmm, cpu, order, flags & ~(unsigned)PMM_ZERO), order);
@@ -230,37 +214,12 @@ paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
 	/* Clear with preemption on. */
 	paddr_t pa = PADDR_NONE;
 	if (!(order | (flags & (PMM_KERNEL | PMM_FIRST))))
-		pa = take_from_pool(pmm, &pmm->slots[cpu]);
+		pa = slot_take_clear(pmm, &pmm->slots[cpu]);
 	bool clear = pa == PADDR_NONE;
 	if (clear)
 		pa = alloc_fast(pmm, cpu, order, flags & ~(unsigned)PMM_ZERO);
 	host_preempt_enable();
 	return clear ? cleared(pa, order) : pa;
-}
-
-/* ---- clearing ahead of need ------------------------------------------------------------- */
-
-#define POOL_STEP 4u
-
-bool pmm_idle(struct pmm *pmm)
-{
-	host_preempt_disable();
-	struct pmm_slot *slot = slot_enter(pmm, host_cpu());
-	bool more = false;
-	for (unsigned i = 0; slot && i < POOL_STEP && slot->npool < POOL_FRAMES; i++) {
-		paddr_t pa = slot_take(pmm, slot, KIND_USER);
-		if (pa == PADDR_NONE)
-			break;
-		arch_clear_page(paddr_to_ptr(pa));
-		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
-		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
-		atomic_write_relaxed(frame_record(pa, state), RECORD_POOL);
-		slot->pool[slot->npool++] = pa;
-		more = true;
-	}
-	slot_leave(slot);
-	host_preempt_enable();
-	return more;
 }
 
 void pmm_drain(struct pmm *pmm)

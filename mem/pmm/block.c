@@ -261,10 +261,13 @@ void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id)
 
 void block_release(struct pmm *pmm, uint32_t block)
 {
-	uint32_t state = atomic_and(&pmm->states[block], ~STATE_OWNER);
-	/* Who frees in an owned block leaves its format to the owner, but not its class: look
-	 * after letting go. */
-	if (state & STATE_FORMAT) {
+	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+	if (!(state & STATE_FORMAT)) {
+		/* Who frees in an owned block leaves its format to the owner, but not its class:
+		 * without one nothing is left to look at, and a plain write will do. */
+		atomic_write_release((uint8_t *)&pmm->states[block], 0);
+	} else {
+		(void)atomic_and(&pmm->states[block], ~STATE_OWNER);
 		if (only_format(pmm, block, state))
 			block_try_dismantle(pmm, block, state_owner(state));
 		else if (state_order(state))

@@ -63,7 +63,7 @@ static unsigned held_by_slots(const struct pmm *pmm, uint64_t d)
 		for (unsigned q = 0; q < slot->nqueue; q++)
 			n += slot->queue_w[q] == d / 64 && (slot->queue_mask[q] >> d % 64 & 1);
 		for (unsigned p = 0; p < slot->npool; p++)
-			n += pfn_to_dense(pmm, paddr_to_pfn(slot->pool[p])) == d;
+			n += slot->pool[p] == d;
 	}
 	return n;
 }

@@ -282,7 +282,7 @@ static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, uns
 		unsigned n = slot->nqueue;
 		if (unlikely(n == QUEUE_WORDS))
 			return free_full(pmm, slot, d);
-		atomic_write_relaxed(&slot->queue_w[n], f->w);
+		atomic_write_relaxed(&slot->queue_w[n], (uint32_t)f->w);
 		atomic_write_relaxed(&slot->queue_mask[n], mask); /* the first may be empty */
 		__builtin_prefetch(&pmm->lines[d / 64], 1);       /* for the flush */
 		slot->nqueue = n + 1;

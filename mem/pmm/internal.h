@@ -79,7 +79,7 @@ enum block_class {
 	CLASS_UNITS = 4,  /* not in a and b: an order's block with room */
 };
 
-#define ROOM_MIN 16u /* fewer free frames do not count */
+#define ROOM_MIN 20u /* fewer free frames do not count */
 
 /* ---- what a CPU holds ------------------------------------------------------------ */
 
@@ -112,7 +112,7 @@ struct free_word {
 	uint64_t mask;
 };
 
-#define QUEUE_WORDS 40u
+#define QUEUE_WORDS 64u
 #define POOL_FRAMES 32u
 #define UNIT_ORDERS 8u  /* orders 1..8: blocks of one order each, see unit.c */
 #define UNIT_CACHED 16u /* units of an order, at most */
@@ -134,10 +134,13 @@ struct pmm_slot {
 	uint32_t unit_hint[UNIT_ORDERS];
 	uint32_t unit[UNIT_ORDERS][UNIT_CACHED]; /* dense number >> order */
 	uint32_t huge[HUGE_CACHED];              /* blocks */
-	uint64_t queue_w[QUEUE_WORDS];           /* frees of words before that, ... */
+	uint32_t queue_w[QUEUE_WORDS];           /* frees of words before that, ... */
 	uint64_t queue_mask[QUEUE_WORDS];        /* ... one apart from the other: no shift */
-	paddr_t pool[POOL_FRAMES];               /* cleared frames with records */
+	uint32_t pool[POOL_FRAMES];              /* cleared frames with records: numbers */
+	uint64_t clean[BLOCK_WORDS];             /* of the own block with records: clear.c */
 } __attribute__((aligned(2048)));                /* a shift finds it */
+
+_Static_assert(sizeof(struct pmm_slot) == 2048, "what a CPU costs");
 
 struct segment {
 	pfn_t first;     /* multiple of 512 */
@@ -482,6 +485,9 @@ static inline void slot_leave(struct pmm_slot *slot)
 }
 /* One frame of `kind` out of a slot that the caller is inside of, or PADDR_NONE. */
 paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind);
+/* A frame with a record that is zero already, if this CPU has one; else PADDR_NONE. Enters the
+ * slot itself. */
+paddr_t slot_take_clear(struct pmm *pmm, struct pmm_slot *slot);
 /* A wholly free block, from below the frontier or by moving that. */
 uint32_t slot_find_free(struct pmm *pmm, struct pmm_slot *slot, block_take *take, uint64_t arg);
 uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot);

@@ -5,7 +5,7 @@
  *      slot of CPU n:  private words (one per kind)   frames to hand out
  *                      owned blocks (one per kind)    where words come from
  *                      freed word, queue              frames given back, by word
- *                      zero pool                      cleared frames
+ *                      zero pool, clean bits          cleared frames (clear.c)
  *                      units                          orders 1 to 8 (unit.c)
  *                      whole blocks                   2 MiB each
  *
@@ -184,6 +184,8 @@ static bool reuse_freed(struct pmm *pmm, struct pmm_slot *slot, struct private_w
 	word_change_begin(p);
 	word_set(p, w % BLOCK_WORDS, mask);
 	word_change_end(p);
+	if (p == &slot->word[KIND_USER])
+		slot->clean[w % BLOCK_WORDS] &= ~mask;
 	mask = 0;
 	if (slot->nqueue) { /* the word before comes forth */
 		f->w = slot->queue_w[--slot->nqueue];
@@ -210,6 +212,8 @@ static bool refill_far(struct pmm *pmm, struct pmm_slot *slot, unsigned kind)
 		if (kind != KIND_KERNEL && !(atomic_read_relaxed(&pmm->states[block]) & STATE_REC))
 			mem_assert(block_make_records(pmm, block, BLOCK_PAGES, 0));
 		take_all(pmm, p);
+		for (unsigned i = 0; kind == KIND_USER && i < BLOCK_WORDS; i++)
+			slot->clean[i] = 0;
 		if (word_next(p))
 			return true;
 		drop_block(pmm, p); /* somebody took the last frame just before */
@@ -335,7 +339,7 @@ void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t ma
 	if (f->mask) {
 		if (slot->nqueue == QUEUE_WORDS)
 			slot_flush_queue(pmm, slot);
-		slot->queue_w[slot->nqueue] = f->w;
+		slot->queue_w[slot->nqueue] = (uint32_t)f->w;
 		slot->queue_mask[slot->nqueue++] = f->mask;
 	}
 	f->w = w;
@@ -355,10 +359,9 @@ void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
 {
 	slot_flush_frees(pmm, slot);
 	while (slot->npool) {
-		paddr_t pa = slot->pool[--slot->npool];
-		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
+		uint64_t d = slot->pool[--slot->npool];
 		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
-		atomic_write_relaxed(frame_record(pa, state), 0);
+		atomic_write_relaxed(frame_record(near_paddr(pmm, d), state), 0);
 		block_free_bits(pmm, slot, d / 64, (uint64_t)1 << d % 64);
 	}
 	units_flush(pmm, slot);

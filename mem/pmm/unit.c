@@ -30,6 +30,8 @@
  * everything frozen, may even turn a block of an order into one with records
  * (block_make_records).
  *
+ * unit.pml is a model of a block of an order, its stacks and summaries; ./test checks it.
+ *
  * Rejected: runs of all orders in the same blocks, told apart by records, as this
  * had: a cache miss on the record page for every call, and a search of the line. And
  * one owned block per CPU and order with a private mask: no locked operation while

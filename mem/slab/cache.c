@@ -15,8 +15,10 @@
 #include "slab/paths.h"
 #include "slab/registry.h"
 
-#define LARGEST_ORDER 4 /* 64 KiB slabs */
-#define CPU_BYTES     (sizeof(struct slab_gate) + sizeof(struct slab_cpu))
+#define LARGEST_ORDER 4  /* 64 KiB slabs */
+#define ENTRIES       16 /* of a magazine */
+#define CPU_BYTES                                                                                  \
+	(sizeof(struct slab_gate) + sizeof(struct slab_cpu) + ENTRIES * sizeof(struct slab_entry))
 
 /* ---- the registry ----------------------------------------------------------- */
 
@@ -64,7 +66,7 @@ static unsigned fit(size_t bytes, size_t stride, size_t align, size_t *first_at)
 {
 	size_t capacity = mem_min(bytes / stride, (size_t)SLAB_MAX_BLOCKS);
 	for (; capacity; capacity--) {
-		*first_at = align_up(slab_descriptor_bytes(slab_words((unsigned)capacity)), align);
+		*first_at = align_up(slab_descriptor_bytes((unsigned)capacity), align);
 		if (*first_at + capacity * stride <= bytes)
 			break;
 	}
@@ -116,10 +118,10 @@ void slab_cache_init(struct slab_cache *cache, unsigned ncpus)
 	for (unsigned cpu = 0; cpu < ncpus; cpu++) {
 		struct slab_cpu *c = slab_part(cache, cpu);
 		memset(c, 0, sizeof(*c));
-		c->stride = cache->stride;
 		c->random = cache->secret + cpu * 0x9e3779b97f4a7c15;
 		slab_lists_init(&c->lists);
-		slab_set_current(c, slab_none());
+		c->current = slab_none();
+		slab_init_magazine(cache, c);
 	}
 	slab_registry_lock();
 	list_push_back(&registry, &cache->registry);
@@ -138,8 +140,7 @@ void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct 
 {
 	mem_assert((shape->npages * PAGE_SIZE * cache->stride) >> 32 == 0); /* slab_find_index */
 	slab->base = base;
-	slab->fast = NULL;
-	slab->reciprocal = (((uint64_t)1 << 32) + cache->stride - 1) / cache->stride;
+	slab->reciprocal = (uint32_t)((((uint64_t)1 << 32) + cache->stride - 1) / cache->stride);
 	slab->cache = cache;
 	slab->stride = cache->stride;
 	slab->capacity = shape->capacity;
@@ -147,6 +148,10 @@ void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct 
 	slab->owner = 0;
 	slab->announced = 0;
 	slab->words = (uint8_t)slab_words(shape->capacity);
+	slab->word = slab->words <= SLAB_FEW_WORDS
+			 ? slab->few
+			 : (void *)((char *)slab + slab_words_at(shape->capacity));
+	memset(slab->state, 0, shape->capacity + 1u);
 	slab->sealed = cache->sealed;
 	slab->notify_next = NULL;
 	list_init(&slab->all);
@@ -256,9 +261,10 @@ mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_sp
 	    (uint16_t)fit(PAGE_SIZE << cache->order, stride, align, &first_at);
 	cache->gates = (char *)cache + parts_at;
 	cache->parts = cache->gates + sizeof(struct slab_gate);
-	cache->part_stride = CPU_BYTES;
+	cache->part_stride = (uint32_t)CPU_BYTES;
+	cache->entries = ENTRIES;
 	for (unsigned cpu = 0; cpu < ncpus; cpu++)
-		memset(slab_gate(cache, cpu), 0, sizeof(struct slab_gate));
+		*slab_gate(cache, cpu) = (struct slab_gate){.closed = {&slab_no_magazine, 0}};
 	cache->first_at = (uint32_t)first_at;
 	cache->own_order = own_order;
 	mem_assert(cache->shape[0].capacity);
@@ -292,9 +298,13 @@ void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 {
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	uint64_t allocs = cache->allocs, total = cache->nblocks, live = total;
-	uint64_t npages = cache->npages;
-	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		allocs += atomic_read_relaxed(&slab_part(cache, cpu)->allocs);
+	uint64_t npages = cache->npages, loaded = 0;
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
+		const struct slab_cpu *c = slab_part(cache, cpu);
+		allocs += atomic_read_relaxed(&c->hand.allocs);
+		size_t n = slab_loaded(&c->own);
+		loaded += n <= cache->entries ? n : 0;
+	}
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
 		live -= slab_count_free(slab);
@@ -302,7 +312,8 @@ void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 			live -= bits_set(atomic_read_relaxed(&slab->word[i].remote));
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
-	live -= slab_debug_quarantined(cache);
+	/* A magazine that is on its way to the slabs may be counted twice. */
+	live -= mem_min(live, loaded + slab_debug_quarantined(cache));
 	stats->name = cache->name;
 	stats->object_bytes = cache->object_bytes;
 	stats->live = live;

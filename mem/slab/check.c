@@ -3,6 +3,7 @@
  * The validator: every list, bitmap and count of a cache against every other.
  * Nobody else may use the cache meanwhile; it changes nothing.
  */
+#include "slab/fast.h"
 #include "slab/paths.h"
 
 #define EXPECT(condition, slab)                                                                    \
@@ -14,7 +15,8 @@
 		}                                                                                  \
 	} while (0)
 
-static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t *in_use)
+static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t *in_use,
+			  uint64_t *loaded)
 {
 	EXPECT(slab->cache == cache, slab);
 	EXPECT(slab->cookie == slab_cookie(cache, slab), slab);
@@ -24,8 +26,16 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 		shape++;
 	EXPECT(slab->npages == shape->npages && slab->capacity == shape->capacity, slab);
 	EXPECT(slab->stride == cache->stride && slab->words == slab_words(slab->capacity), slab);
-	bool fast = slab->owner && !cache->careful;
-	EXPECT(slab->fast == (fast ? slab_gate(cache, slab->owner - 1u) : NULL), slab);
+	bool sparse = slab->place == SLAB_SPARSE || slab->place == SLAB_EMPTY;
+	EXPECT(!cache->home->eager ? slab->drains
+	       : slab->owner       ? !slab->drains || slab->place < SLAB_EMPTY
+				   : slab->drains == sparse,
+	       slab);
+	bool closed = slab->drains || cache->careful;
+	struct slab_gate *gate = slab_gate(cache, 0);
+	EXPECT(slab_hand(gate, slab->hand_at) ==
+		   (closed ? &gate->closed : &slab_part(cache, 0)->hand),
+	       slab);
 	EXPECT(slab->owner <= cache->ncpus, slab);
 	EXPECT(slab->place <= SLAB_CURRENT, slab);
 	unsigned free = 0, remote = 0;
@@ -38,7 +48,16 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 		free += bits_set(slab->word[i].free);
 		remote += bits_set(slab->word[i].remote);
 	}
-	*in_use += slab->capacity - free - remote;
+	unsigned out = 0;
+	for (unsigned i = 0; i < slab->capacity; i++) {
+		uint64_t bits = slab->word[i / 64].free | slab->word[i / 64].remote;
+		EXPECT(slab->state[i] <= 1, slab);
+		EXPECT(!slab->state[i] || !((bits >> (i % 64)) & 1), slab); /* S4 */
+		out += slab->state[i];
+	}
+	EXPECT(!slab->state[slab->capacity], slab);
+	*in_use += out;
+	*loaded += slab->capacity - free - remote - out;
 	if (slab->place == SLAB_CURRENT) {
 		EXPECT(slab->owner, slab);
 		EXPECT(slab_part(cache, slab->owner - 1u)->current == slab, slab);
@@ -52,8 +71,7 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 		       slab);
 	}
 	for (unsigned i = 0; SLAB_DEBUG && i < slab->capacity; i++) {
-		uint64_t bits = slab->word[i / 64].free | slab->word[i / 64].remote;
-		EXPECT(slab_debug_is_valid(slab, i, !((bits >> (i % 64)) & 1)), slab);
+		EXPECT(slab_debug_is_valid(slab, i, slab->state[i]), slab);
 	}
 	return true;
 }
@@ -76,22 +94,37 @@ static bool lists_are_sound(struct slab_cache *cache, struct slab_lists *lists, 
 	return true;
 }
 
-static bool parts_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t *announced)
+/* Each entry is a block that is neither handed out nor in its slab (S4). */
+static bool magazine_is_sound(struct slab_cache *cache, struct slab_cpu *c, uint64_t *loaded)
+{
+	const struct slab_magazine *m = &c->own;
+	EXPECT(c->hand.magazine == m || c->hand.magazine == &slab_no_magazine, NULL);
+	size_t room = (size_t)(m->full - m->bottom);
+	EXPECT(room == cache->entries || (cache->store && !room), NULL);
+	EXPECT(slab_loaded(m) <= room, NULL);
+	for (const struct slab_entry *entry = m->top; entry > m->bottom; entry--) {
+		struct slab *slab = slab_of_checked(cache, entry->block);
+		unsigned index = slab_index(slab, entry->block);
+		uint64_t bits = slab->word[index / 64].free | slab->word[index / 64].remote;
+		EXPECT(entry->state == slab->state + index && !slab->state[index], slab);
+		EXPECT(!((bits >> (index % 64)) & 1), slab);
+		++*loaded;
+	}
+	return true;
+}
+
+static bool parts_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t *announced,
+			    uint64_t *loaded)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
 		struct slab_cpu *c = slab_part(cache, cpu);
 		EXPECT(!slab_gate(cache, cpu)->busy && !slab_gate(cache, cpu)->revoked, NULL);
-		if (!lists_are_sound(cache, &c->lists, cpu + 1, listed))
+		if (!lists_are_sound(cache, &c->lists, cpu + 1, listed) ||
+		    !magazine_is_sound(cache, c, loaded))
 			return false;
 		if (c->current != slab_none()) {
 			EXPECT(c->current->place == SLAB_CURRENT, c->current);
 			EXPECT(c->current->owner == cpu + 1, c->current);
-			size_t i = (size_t)((char *)c->word - (char *)c->current->word) /
-				   sizeof(struct slab_word);
-			EXPECT(cache->careful ||
-				   (i < c->current->words && c->word == &c->current->word[i].free &&
-				    c->word_base == slab_block(c->current, (unsigned)i * 64)),
-			       c->current);
 		}
 		for (struct slab *slab = c->notify; slab; slab = slab->notify_next) {
 			EXPECT(slab->announced, slab); /* S2 */
@@ -103,15 +136,15 @@ static bool parts_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t
 
 bool slab_is_valid(struct slab_cache *cache)
 {
-	uint64_t listed = 0, notified = 0, in_use = 0;
+	uint64_t listed = 0, notified = 0, in_use = 0, in_magazines = 0, missing = 0;
 	if (!lists_are_sound(cache, &cache->shared, 0, &listed) ||
-	    !parts_are_sound(cache, &listed, &notified))
+	    !parts_are_sound(cache, &listed, &notified, &in_magazines))
 		return false;
 	uint64_t slabs = 0, blocks = 0, npages = 0, announced = 0, should_list = 0;
 	uint64_t owned[MEM_MAX_CPUS + 1] = {0};
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
-		if (!slab_is_sound(cache, slab, &in_use))
+		if (!slab_is_sound(cache, slab, &in_use, &missing))
 			return false;
 		slabs++;
 		blocks += slab->capacity;
@@ -122,6 +155,7 @@ bool slab_is_valid(struct slab_cache *cache)
 	}
 	EXPECT(slabs == cache->nslabs && blocks == cache->nblocks && npages == cache->npages, NULL);
 	EXPECT(announced == notified, NULL);
+	EXPECT(missing == in_magazines, NULL);
 	EXPECT(listed == should_list, NULL);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
 		EXPECT(owned[cpu + 1] == slab_part(cache, cpu)->nslabs, NULL);

@@ -19,6 +19,9 @@ MEM_BEGIN_DECLS
 #define SLAB_MAX_BLOCKS 1024u
 #define SLAB_MAX_WORDS  (SLAB_MAX_BLOCKS / 64)
 
+/* As many words of bitmap lie in a descriptor's first part. */
+#define SLAB_FEW_WORDS 2
+
 /* Where a slab stands. Places below SLAB_LISTS are lists of its owner (a CPU's
  * or the cache's), by how much of it is free: SLAB_FULLEST first. */
 enum slab_place {
@@ -30,12 +33,33 @@ enum slab_place {
 	SLAB_CURRENT = 6, /* its CPU allocates from it: on no list */
 };
 
+/* A block that may be handed out, and the byte that says whether it is. */
+struct slab_entry {
+	void *block;
+	uint8_t *state;
+};
+
+/* Blocks that a CPU has at hand. Without room for entries all three are the same: it is
+ * empty as well as full. */
+struct slab_magazine {
+	struct slab_entry *top;    /* the newest; the CPU's, inside its part */
+	struct slab_entry *bottom; /* where `top` is when there is none: in front of the first */
+	struct slab_entry *full;   /* where it is when there is no room */
+};
+
+/* What a CPU's short ways look at. */
+struct slab_hand {
+	struct slab_magazine *magazine;
+	uint64_t allocs;
+};
+
 /* Who is at work in a CPU's parts. The classes of a heap share one: its address does not
  * depend on the block, so that one free need not wait for the one before. */
 struct slab_gate {
-	uint8_t busy;          /* this CPU is inside (its own stores only); see slab_try */
-	uint8_t revoked;       /* keep out (the reaper's stores only); see slab_enter */
-	uint32_t until_sample; /* the heap's (heap/sample.c) */
+	uint8_t busy;            /* this CPU is inside (its own stores only); see slab_try */
+	uint8_t revoked;         /* keep out (the reaper's stores only); see slab_enter */
+	uint32_t until_sample;   /* the heap's (heap/sample.c) */
+	struct slab_hand closed; /* always slab_no_magazine: empty as well as full */
 } MEM_CACHE_ALIGNED;
 
 /*
@@ -44,12 +68,7 @@ struct slab_gate {
  * in its segment (heap); it is never inside a block.
  */
 struct slab {
-	/* The first line: what every free reads. Constant while the slab lives, except
-	 * where said. */
-	char *base;
-	/* The owner's gate if its CPU may free here by the short way, else NULL. */
-	struct slab_gate *fast;
-	uint64_t reciprocal; /* 2^32 / stride, rounded up */
+	/* Constant while the slab lives, except where said. */
 	struct slab_cache *cache;
 	uintptr_t cookie; /* slab_cookie(): this is a slab of that cache */
 	uint32_t stride;
@@ -58,19 +77,29 @@ struct slab {
 	uint16_t owner;    /* 0 the cache (its lock), else 1 + CPU; changes under cache->lock */
 	uint8_t announced; /* atomic: it stands in (or is on its way to) a notify stack */
 	uint8_t place;     /* enum slab_place; the owner's */
+	uint8_t drains;    /* its blocks go by no magazine; the owner's, read by others (relaxed) */
 	uint8_t words;     /* of bitmap */
 	bool sealed;       /* as cache->sealed */
 
 	/* The owner's. */
-	uint32_t left MEM_CACHE_ALIGNED; /* blocks to be freed until it changes its place */
-	uint32_t threshold;              /* slab_nfree() at which that is */
-	struct list node;                /* one of the owner's lists */
-	struct list all;                 /* cache->slabs; cache->lock */
-	struct slab *notify_next;        /* owned by whoever set `announced` or popped the slab */
+	uint32_t left;            /* blocks to be freed until it changes its place */
+	uint32_t threshold;       /* slab_nfree() at which that is */
+	struct list node;         /* one of the owner's lists */
+	struct list all;          /* cache->slabs; cache->lock */
+	struct slab *notify_next; /* owned by whoever set `announced` or popped the slab */
 	struct slab_word {
-		uint64_t free;   /* bit 1: the block is free. Read by others (relaxed) */
-		uint64_t remote; /* bit 1: freed by another CPU, not yet taken over. Atomic */
-	} word[];
+		uint64_t free;         /* bit 1: the block is free. Read by others (relaxed) */
+		uint64_t remote;       /* bit 1: freed by another CPU, not yet taken over. Atomic */
+	} * word, few[SLAB_FEW_WORDS]; /* few, or behind the states */
+
+	/* What every free reads, and most of what it and an allocation write. */
+	char *base MEM_CACHE_ALIGNED;
+	uint32_t reciprocal; /* 2^32 / stride, rounded up */
+	/* Which magazine the short way of a free uses: bytes from a CPU's gate to its hand. */
+	uint32_t hand_at;
+	/* A byte a block: 1 it is handed out, 0 it is not; and one more 0. Changed by who
+	 * allocates and frees the block. */
+	uint8_t state[];
 };
 
 struct slab_lists {
@@ -78,26 +107,26 @@ struct slab_lists {
 	uint32_t count[SLAB_LISTS];
 };
 
-/* A CPU takes this many blocks singly from the cache's own slabs before it takes
- * up slabs for itself. */
+/* A CPU takes or frees this many blocks singly before it takes up slabs for itself and
+ * uses its magazine. */
 #define SLAB_WARM 16
 
 /* What one CPU has of one cache. */
 struct slab_cpu {
-	uint64_t *word;  /* the word of current->free that allocations take from */
-	char *word_base; /* block of that word's bit 0 */
-	uint64_t stride;
-	uint64_t allocs;
-	struct slab *current;
-	uint32_t nslabs; /* owned, current included */
-	uint32_t peak;   /* recent most of them in use, in PEAK_UNITs */
-	uint64_t random; /* careful caches: where the next block is taken */
-	uint32_t warmth; /* blocks taken singly since the last reap, up to SLAB_WARM */
-
-	struct slab_lists lists MEM_CACHE_ALIGNED;
-
+	struct slab_lists lists;
 	/* Slabs of this CPU in which others freed: pushed by anyone, taken whole. */
-	struct slab *notify MEM_CACHE_ALIGNED;
+	struct slab *notify;
+
+	uint32_t warmth; /* blocks taken or freed singly since the last reap, up to SLAB_WARM */
+
+	struct slab *current MEM_CACHE_ALIGNED; /* where `own` is filled from */
+	uint32_t nslabs;                        /* owned, current included */
+	uint32_t peak;                          /* recent most of them in use, in PEAK_UNITs */
+	uint64_t random;                        /* careful caches: where the next block is taken */
+	/* Its magazine is `own`, or slab_no_magazine: the CPU is cold, or the reaper has taken
+	 * it away. */
+	struct slab_hand hand;
+	struct slab_magazine own; /* in a line with the hand */
 } MEM_CACHE_ALIGNED;
 
 /* How a cache gets slabs and gives them up: over a page source, or in the heap. */
@@ -144,12 +173,17 @@ struct slab_cache {
 	uint8_t order;  /* page source: order of a slab */
 	uint8_t number; /* heap: of the class */
 	bool sealed;    /* heap: blocks end in a seal (heap/seal.h) */
-	bool careful;   /* no short paths: every call goes the whole way */
+	bool careful;   /* frees by no short way; which block is next is not to be foreseen */
 	unsigned ncpus;
-	/* A gate and a struct slab_cpu for each CPU, part_stride bytes from one CPU's to
-	 * the next. */
+	/* A gate and a struct slab_cpu for each CPU, part_stride bytes from one CPU's to the
+	 * next. */
 	char *gates, *parts;
 	uint32_t part_stride;
+	uint32_t entries; /* room in a magazine */
+	/* Where CPUs that have become warm get that room; NULL: it lies behind their parts,
+	 * for ever. */
+	struct slab_cache *store;
+	bool wants_room;    /* the store had none (relaxed) */
 	unsigned own_order; /* page source: order of the pages this structure lies in */
 	uintptr_t secret;
 	struct list registry; /* all caches; the reap lock */
@@ -167,19 +201,36 @@ struct slab_cache {
 
 /* ---- geometry ------------------------------------------------------------ */
 
-static inline size_t slab_descriptor_bytes(unsigned words)
+static inline unsigned slab_words(unsigned capacity)
 {
-	return align_up(offsetof(struct slab, word) + words * sizeof(struct slab_word), 64);
+	return (capacity + 63) / 64;
+}
+
+/* Where a bitmap begins that does not fit into the first part. */
+static inline size_t slab_words_at(unsigned capacity)
+{
+	return align_up(offsetof(struct slab, state) + capacity + 1, sizeof(uint64_t));
+}
+
+/* A descriptor with states and bitmap. */
+static inline size_t slab_descriptor_bytes(unsigned capacity)
+{
+	size_t words = slab_words(capacity);
+	if (words <= SLAB_FEW_WORDS)
+		words = 0;
+	return align_up(slab_words_at(capacity) + words * sizeof(struct slab_word), 64);
+}
+
+/* Entries in use; by others than its CPU a guess. */
+static inline size_t slab_loaded(const struct slab_magazine *m)
+{
+	uintptr_t top = (uintptr_t)atomic_read_relaxed(&m->top);
+	return (top - (uintptr_t)atomic_read_relaxed(&m->bottom)) / sizeof(struct slab_entry);
 }
 
 static inline uintptr_t slab_cookie(const struct slab_cache *cache, const struct slab *slab)
 {
 	return (uintptr_t)slab ^ cache->secret;
-}
-
-static inline unsigned slab_words(unsigned capacity)
-{
-	return (capacity + 63) / 64;
 }
 
 static inline struct slab_gate *slab_gate(const struct slab_cache *cache, unsigned cpu)
@@ -196,6 +247,9 @@ static inline void *slab_block(const struct slab *slab, unsigned index)
 {
 	return slab->base + (size_t)index * slab->stride;
 }
+
+/* Of no block and no room. */
+extern struct slab_magazine slab_no_magazine;
 
 /* Blocks that the owner may hand out; stale while the slab is SLAB_CURRENT. */
 static inline uint32_t slab_nfree(const struct slab *slab)
@@ -224,7 +278,7 @@ static inline unsigned bits_set(uint64_t x)
 /* ---- engine -------------------------------------------------------------- */
 
 /* Fill in the rest of a cache whose name, home, object_bytes, align, construct, stride,
- * shapes, first_at, gates and parts are set, and register it. */
+ * shapes, first_at, gates, parts and their sizes are set, and register it. */
 void slab_cache_init(struct slab_cache *cache, unsigned ncpus);
 /* Unregister an empty cache. */
 void slab_cache_done(struct slab_cache *cache);

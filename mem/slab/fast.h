@@ -9,25 +9,16 @@
  * instructions: where nothing watches, a byte is compared in memory (as ordered as
  * any x86 load), and what is read relaxed is read plainly. */
 #ifdef MEM_WATCHED
-#define fast_read(p)    atomic_read_relaxed(p)
-#define fast_add(p, v)  count_add(p, v)
-#define fast_or(p, v)   __atomic_store_n((p), *(p) | (v), __ATOMIC_RELAXED)
-#define fast_test8(p)   (atomic_read_relaxed(p) != 0)
-#define fast_test(p, m) ((atomic_read_relaxed(p) & (m)) != 0)
+#define fast_read(p)   atomic_read_relaxed(p)
+#define fast_add(p, v) count_add(p, v)
+#define fast_test8(p)  (atomic_read_relaxed(p) != 0)
 #else
 #define fast_read(p)   (*(p))
 #define fast_add(p, v) (*(p) += (v))
-#define fast_or(p, v)  (*(p) |= (v))
 #define fast_test8(p)                                                                              \
 	({                                                                                         \
 		bool set_;                                                                         \
 		__asm__ volatile("cmpb $0, %1" : "=@ccnz"(set_) : "m"(*(p)) : "cc", "memory");     \
-		set_;                                                                              \
-	})
-#define fast_test(p, m)                                                                            \
-	({                                                                                         \
-		bool set_;                                                                         \
-		__asm__ volatile("testq %2, %1" : "=@ccnz"(set_) : "m"(*(p)), "r"(m) : "cc");      \
 		set_;                                                                              \
 	})
 #endif
@@ -38,8 +29,8 @@
  * Be inside this CPU's part for the few instructions of a short path. False: what
  * this interrupted is inside. Preemption is off.
  *
- * Who is inside by this way may use what `word` and a slab's `fast` lead to, which
- * it reads only now, and nothing else: the reaper takes both away before it touches
+ * Who is inside by this way may use the magazine that a hand leads to, which it reads
+ * only now, and nothing else: the reaper takes that away before it touches
  * anything (reap.c). The store to `busy` and those loads may pass each other in the
  * CPU's store buffer; host_barrier_all, between the reaper's stores and its load of
  * `busy`, closes exactly that gap.
@@ -76,78 +67,86 @@ static inline bool slab_enter(struct slab_gate *gate)
 /* ---- finding ------------------------------------------------------------- */
 
 /*
- * The index of `block` in its slab. False: it is not the start of a block. The
- * product's upper half is the index, its lower half the remainder, scaled: less than
- * `reciprocal` for every multiple of stride within a slab and for nothing else, as
- * long as the bytes of a slab times stride stay below 2^32 (slab_init asserts it).
+ * The index of `block`, which lies in the slab's pages, in its slab. False: it is not the
+ * start of a block. The product's upper half is the index, its lower half the remainder,
+ * scaled: less than `reciprocal` for every multiple of stride within a slab and for
+ * nothing else, as long as the bytes of a slab times stride stay below 2^32 (slab_init
+ * asserts it). What is left over behind the last block has the index `capacity`.
  */
-static inline bool slab_find_index(const struct slab *slab, const void *block, uint64_t *index)
+static inline bool slab_index_inside(const struct slab *slab, const void *block, uint64_t *index)
 {
 	uint64_t offset = (uint64_t)((uintptr_t)block - (uintptr_t)slab->base);
 	uint64_t product = offset * slab->reciprocal;
 	*index = product >> 32;
-	return likely((uint32_t)product < (uint32_t)slab->reciprocal) &&
-	       likely((uint32_t)*index < slab->capacity);
+	return likely((uint32_t)product < slab->reciprocal);
 }
 
-static inline struct slab_word *slab_word_of(struct slab *slab, uint64_t index)
+/* The same of any address. */
+static inline bool slab_find_index(const struct slab *slab, const void *block, uint64_t *index)
 {
-	uint64_t at = (index >> 2) & ~(sizeof(struct slab_word) - 1); /* index / 64 of them */
-	return (struct slab_word *)(void *)((char *)slab->word + at);
+	return slab_index_inside(slab, block, index) &&
+	       likely((uintptr_t)block - (uintptr_t)slab->base <
+		      (uint64_t)slab->capacity * slab->stride);
+}
+
+static inline struct slab_hand *slab_hand(struct slab_gate *gate, uint32_t at)
+{
+	return (struct slab_hand *)(void *)((char *)gate + at);
 }
 
 /* ---- alloc --------------------------------------------------------------- */
 
-/* bit_lowest, as wide as an address. */
-static inline uint64_t fast_lowest(uint64_t word)
+/* Hand out: what two CPUs freed in the same moment, and was therefore handed out twice,
+ * has a state of 2 that no free takes. */
+static inline void slab_hand_out(uint8_t *state)
 {
-	uint64_t bit;
-	__asm__("rep bsfq %1, %0" : "=r"(bit) : "r"(word) : "cc"); /* tzcnt, where there is one */
-	return bit;
+	fast_add(state, (uint8_t)1);
 }
 
-/* The next block of the word at hand; false: used up. Inside the CPU's part. */
-static inline bool slab_take_bit(struct slab_cpu *c, void **block)
+/* The newest block of a magazine; false: it is empty. Inside the CPU's part. */
+static inline bool slab_pop(struct slab_hand *hand, void **block)
 {
-	uint64_t *at = fast_read(&c->word);
-	uint64_t word = *at;
-	if (unlikely(!word))
+	struct slab_magazine *m = fast_read(&hand->magazine);
+	struct slab_entry *entry = fast_read(&m->top);
+	if (unlikely(entry == fast_read(&m->bottom)))
 		return false;
-	__atomic_store_n(at, word & (word - 1), __ATOMIC_RELAXED);
-	fast_add(&c->allocs, 1);
-	*block = c->word_base + fast_lowest(word) * c->stride;
+	__atomic_store_n(&m->top, entry - 1, __ATOMIC_RELAXED);
+	fast_add(&hand->allocs, 1);
+	*block = entry->block;
+	slab_hand_out(entry->state);
 	return true;
 }
 
-/* Any block of the current slab: where the next one lies is not to be foreseen. Inside
- * the CPU's part. */
-static inline bool slab_take_random(struct slab_cpu *c, void **block)
+/* Any of its blocks: which one is not to be foreseen. */
+static inline bool slab_pop_random(struct slab_cpu *c, void **block)
 {
-	struct slab *slab = c->current;
+	struct slab_magazine *m = fast_read(&c->hand.magazine);
+	struct slab_entry *newest = fast_read(&m->top);
+	size_t n = (size_t)(newest - fast_read(&m->bottom));
+	if (unlikely(!n))
+		return false;
 	uint64_t random = c->random = c->random * 6364136223846793005 + 1442695040888963407;
-	unsigned i = (unsigned)(((random >> 32) * slab->words) >> 32);
-	for (unsigned n = 0; n < slab->words; n++, i = i + 1 < slab->words ? i + 1 : 0) {
-		uint64_t word = slab->word[i].free;
-		if (!word)
-			continue;
-		unsigned turn = (unsigned)(random >> 58);
-		uint64_t turned = word >> turn | word << (63 & -turn);
-		unsigned bit = (bit_lowest(turned) + turn) % 64;
-		__atomic_store_n(&slab->word[i].free, word & ~((uint64_t)1 << bit),
-				 __ATOMIC_RELAXED);
-		fast_add(&c->allocs, 1);
-		*block = slab_block(slab, i * 64 + bit);
-		return true;
-	}
-	return false;
+	struct slab_entry *entry = newest - (((random >> 32) * n) >> 32);
+	uint8_t *state = entry->state;
+	*block = entry->block;
+	/* By halves, as they were written: a load of both would wait for the stores. */
+	void *block_of_newest = newest->block;
+	uint8_t *state_of_newest = newest->state;
+	__asm__("" : "+r"(block_of_newest), "+r"(state_of_newest));
+	entry->block = block_of_newest;
+	entry->state = state_of_newest;
+	__atomic_store_n(&m->top, newest - 1, __ATOMIC_RELAXED);
+	fast_add(&c->hand.allocs, 1);
+	slab_hand_out(state);
+	return true;
 }
 
-/* False: go the whole way. Preemption is off, gate and part are this CPU's. */
-static inline bool slab_take_fast(struct slab_gate *gate, struct slab_cpu *c, void **block)
+/* False: go the whole way. Preemption is off, gate and hand are this CPU's. */
+static inline bool slab_take_fast(struct slab_gate *gate, struct slab_hand *hand, void **block)
 {
 	if (!slab_try(gate))
 		return false;
-	bool taken = slab_take_bit(c, block);
+	bool taken = slab_pop(hand, block);
 	slab_leave(gate);
 	return taken;
 }
@@ -157,41 +156,36 @@ void *slab_take_slowly(struct slab_cache *cache);
 
 /* ---- free ---------------------------------------------------------------- */
 
-/* The rest of a free that reached the threshold: put the slab where it belongs now, leave
- * the CPU's part, allow preemption. The slab may be gone afterwards. */
-void slab_settle_and_leave(struct slab *slab, struct slab_gate *gate);
-
-enum slab_given {
-	SLAB_GIVEN,
-	SLAB_SETTLE,   /* given; but now slab_settle_and_leave is to be called */
-	SLAB_NOT_GIVEN /* go the whole way: not this CPU's, or no block in use */
-};
-
-/* Preemption is off, the gate is this CPU's for the slab's cache. */
-static inline enum slab_given slab_give_fast(struct slab *slab, struct slab_gate *gate,
-					     const void *block)
+/* One more block into a magazine; false: it is full. Inside the CPU's part. */
+static inline bool slab_push(struct slab_hand *hand, void *block, uint8_t *state)
 {
-	uint64_t index;
-	if (!slab_try(gate))
-		return SLAB_NOT_GIVEN;
-	/* Asked inside: a handler on this CPU may give slabs away. */
-	if (likely(fast_read(&slab->fast) == gate) && slab_find_index(slab, block, &index)) {
-		struct slab_word *word = slab_word_of(slab, index);
-		uint64_t bit = (uint64_t)1 << (index % 64);
-		if (likely(!fast_test(&word->free, bit) && !fast_test(&word->remote, bit))) {
-			fast_or(&word->free, bit);
-			if (unlikely(--slab->left == 0))
-				return SLAB_SETTLE;
-			slab_leave(gate);
-			return SLAB_GIVEN;
-		}
-	}
+	struct slab_magazine *m = fast_read(&hand->magazine);
+	struct slab_entry *entry = fast_read(&m->top);
+	if (unlikely(entry == m->full))
+		return false;
+	entry++;
+	atomic_write_relaxed(state, 0);
+	entry->block = block;
+	entry->state = state;
+	__atomic_store_n(&m->top, entry, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* False: go the whole way; nothing was changed. Preemption is off, the gate is this CPU's
+ * for the slab's cache. `index`: the block's. */
+static inline bool slab_give_fast(struct slab *slab, struct slab_gate *gate, void *block,
+				  uint64_t index)
+{
+	uint8_t *state = slab->state + index;
+	if (unlikely(fast_read(state) != 1) || !slab_try(gate))
+		return false;
+	bool given = slab_push(slab_hand(gate, fast_read(&slab->hand_at)), block, state);
 	slab_leave(gate);
-	return SLAB_NOT_GIVEN;
+	return given;
 }
 
 /* Free the block from wherever this is; panics if it is not a block in use. */
-void slab_give_slowly(struct slab *slab, const void *block);
+void slab_give_slowly(struct slab *slab, void *block);
 void slab_give_index(struct slab *slab, unsigned index);
 
 #endif

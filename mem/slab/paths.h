@@ -39,8 +39,8 @@ void slab_take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned m
  * to be released when the lock is dropped (it is unlinked from everything). */
 struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab);
 
-/* Make a word with free blocks the one at hand: this CPU's, then the cache's.
- * Inside the CPU's part. */
+/* Make a slab with free blocks the current one: this CPU's, then the cache's. Inside the
+ * CPU's part. */
 bool slab_refill(struct slab_cache *cache, struct slab_cpu *c);
 /* One block from the cache's own slabs. */
 void *slab_take_shared(struct slab_cache *cache);
@@ -50,11 +50,37 @@ void slab_install(struct slab_cache *cache, struct slab *slab);
 void slab_sweep(struct slab_cache *cache);
 /* The current slab of a CPU that has none. */
 struct slab *slab_none(void);
-void slab_set_current(struct slab_cpu *c, struct slab *slab);
-/* Leave the CPU nothing to allocate from by the short way. */
-void slab_hide_word(struct slab_cpu *c);
 /* slab_settle: nfree reached the threshold. Inside the CPU's part. */
 void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab);
+
+/* Has the CPU asked often enough to keep slabs and blocks? Counts this one. */
+bool slab_is_warm(struct slab_cpu *c);
+
+/* ---- magazine.c ------------------------------------------------------------ */
+
+/* Have blocks at hand. Inside the CPU's part. */
+bool slab_load(struct slab_cache *cache, struct slab_cpu *c);
+/* Have room at hand. Inside the CPU's part. */
+bool slab_make_room(struct slab_cache *cache, struct slab_cpu *c);
+void slab_init_magazine(struct slab_cache *cache, struct slab_cpu *c);
+/* Pages for more room. Context: as slab_alloc, outside any part. */
+void slab_make_store(struct slab_cache *cache, bool atomic);
+/* The CPU goes: neither blocks nor room at hand. Inside its part. */
+void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c);
+/* Give all blocks of this CPU's magazine to their slabs. Inside its part. */
+void slab_unload(struct slab_cache *cache, struct slab_cpu *c);
+/* The same by the reaper, of any CPU: only their bits are set. */
+void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c);
+/* Take the magazine away from the short ways. */
+void slab_hide_magazine(struct slab_cpu *c);
+
+/* ---- slab.c ---------------------------------------------------------------- */
+
+/* Set bits of a word: by the slab's owner. */
+void slab_set_bits(struct slab *slab, unsigned word, uint64_t bits);
+/* Free blocks whose states are clear: by a CPU inside its part, or outside. */
+void slab_give_bits_inside(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits);
+void slab_give_bits(struct slab *slab, unsigned word, uint64_t bits);
 
 /* Free a block without quarantine. */
 void slab_give_now(struct slab *slab, void *block);

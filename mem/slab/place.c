@@ -3,7 +3,7 @@
  * Where slabs stand: lists by fullness, taking up the next one, taking over
  * what other CPUs freed, and how many empty ones to keep.
  *
- * A full slab is put on a list again only when a sixteenth of it is free, so
+ * A full slab is put on a list again only when a thirty-second of it is free, so
  * that random frees and allocations over full slabs do not move a slab per
  * block; slab_sweep finds what that leaves behind when pages run out.
  *
@@ -12,6 +12,13 @@
  * it take up slabs for itself. A reap makes all CPUs cold again and all slabs
  * the cache's. So after a reap the memory held depends on what is live, not on
  * which CPUs asked for it.
+ *
+ * Draining. Blocks that go round in magazines never come back to their slabs; after a
+ * program has shrunk they would keep all of its slabs from becoming empty. So the blocks of
+ * sparse slabs of the cache's own, and of those that a CPU has too many of with holes, stay
+ * out of magazines: who frees one sets its bit, and what is asked for comes from the fullest.
+ * Those of caches that have whole pages of their own (homes that are not eager) always
+ * do: that keeps the few objects of each in as few pages as can be.
  *
  * Empty slabs. A CPU keeps as many slabs as it had in use at its recent peak.
  * The peak follows `in use` upwards at once and falls by a thirty-second
@@ -51,7 +58,7 @@ void slab_unlist(struct slab_lists *lists, struct slab *slab)
 
 static uint32_t full_until(const struct slab *slab)
 {
-	return mem_max((uint32_t)slab->capacity / 16, 1u);
+	return mem_max((uint32_t)slab->capacity / 32, 1u);
 }
 
 enum slab_place slab_place_for(const struct slab *slab)
@@ -64,6 +71,24 @@ enum slab_place slab_place_for(const struct slab *slab)
 	nfree *= 4; /* no division: this is on the way of many frees */
 	return (enum slab_place)((nfree >= slab->capacity) + (nfree >= 2 * slab->capacity) +
 				 (nfree >= 3 * slab->capacity));
+}
+
+/* Which way its blocks are freed: by magazines, or, if it drains, back into it at once. */
+static void steer(struct slab *slab, bool drains)
+{
+	const struct slab_cache *cache = slab->cache;
+	drains = drains || !cache->home->eager;
+	size_t own = (size_t)(cache->parts - cache->gates) + offsetof(struct slab_cpu, hand);
+	if (drains || cache->careful)
+		own = offsetof(struct slab_gate, closed);
+	atomic_write_relaxed(&slab->drains, drains);
+	atomic_write_relaxed(&slab->hand_at, (uint32_t)own);
+}
+
+/* Sparse slabs of the cache's own drain. */
+static void steer_by_place(struct slab *slab)
+{
+	steer(slab, !slab->owner && (slab->place == SLAB_SPARSE || slab->place == SLAB_EMPTY));
 }
 
 void slab_set_place(struct slab *slab, enum slab_place place)
@@ -82,6 +107,7 @@ void slab_set_place(struct slab *slab, enum slab_place place)
 		slab->threshold = ((place + 1u) * slab->capacity + 3) / 4;
 	}
 	slab_set_nfree(slab, nfree);
+	steer_by_place(slab);
 }
 
 /* Put a slab that is not current on the list that its nfree says. */
@@ -114,52 +140,25 @@ static struct slab *fullest(const struct slab_lists *lists, unsigned most)
 
 /* ---- the current slab ------------------------------------------------------ */
 
-static union {
-	struct slab slab;
-	/* With one word of bitmap: 0. */
-	char bytes[sizeof(struct slab) + sizeof(struct slab_word)];
-} none;
+static struct slab none; /* without a word of bitmap */
 
 struct slab *slab_none(void)
 {
-	return &none.slab;
+	return &none;
 }
 
-/* Make the first word of the current slab with a free block the one at hand. */
-static bool select_word(struct slab_cpu *c)
+static bool has_free(const struct slab *slab)
 {
-	struct slab *slab = c->current;
-	for (unsigned i = 0; i < slab->words; i++) {
-		if (!slab->word[i].free)
-			continue;
-		if (!slab->cache->careful) {
-			c->word_base = slab->base + (size_t)i * 64 * slab->stride;
-			atomic_write_relaxed(&c->word, &slab->word[i].free);
-		}
-		return true;
-	}
+	for (unsigned i = 0; i < slab->words; i++)
+		if (slab->word[i].free)
+			return true;
 	return false;
-}
-
-void slab_set_current(struct slab_cpu *c, struct slab *slab)
-{
-	bool hide = slab->cache && slab->cache->careful;
-	c->current = slab;
-	c->word_base = slab->base;
-	atomic_write_relaxed(&c->word, hide ? &none.slab.word[0].free : &slab->word[0].free);
-}
-
-void slab_hide_word(struct slab_cpu *c)
-{
-	atomic_write_seq(&c->word, &none.slab.word[0].free);
 }
 
 void slab_set_owner(struct slab *slab, unsigned owner)
 {
-	struct slab_cache *cache = slab->cache;
-	bool fast = owner && !cache->careful;
 	atomic_write_release(&slab->owner, (uint16_t)owner);
-	atomic_write_relaxed(&slab->fast, fast ? slab_gate(cache, owner - 1) : NULL);
+	steer_by_place(slab);
 }
 
 /* ---- counting -------------------------------------------------------------- */
@@ -243,6 +242,13 @@ static void note_peak(struct slab_cpu *c)
 		c->peak = PEAK_UNIT * used;
 }
 
+/* Slabs with holes, beyond the few that come and go. */
+static bool has_too_many(const struct slab_cpu *c)
+{
+	const uint32_t *count = c->lists.count;
+	return count[1] + count[2] + count[SLAB_SPARSE] > 4 + c->nslabs / 16;
+}
+
 void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab)
 {
 	if (slab->place == SLAB_CURRENT) {
@@ -262,16 +268,9 @@ void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab
 	} else if (slab->place == SLAB_SPARSE && cache->ncpus > 1 &&
 		   c->lists.count[SLAB_SPARSE] > 4 + c->nslabs / 4) {
 		donate(cache, c, slab);
+	} else if (slab->place != SLAB_FULL && has_too_many(c)) {
+		steer(slab, true);
 	}
-}
-
-void slab_settle_and_leave(struct slab *slab, struct slab_gate *gate)
-{
-	struct slab_cache *cache = slab->cache;
-	if (likely(!atomic_read_acquire(&gate->revoked)))
-		slab_settle(cache, slab_part(cache, host_cpu()), slab);
-	slab_leave(gate);
-	host_preempt_enable();
 }
 
 struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab)
@@ -341,7 +340,15 @@ static void retire_current(struct slab_cpu *c)
 	struct slab *slab = c->current;
 	slab_set_nfree(slab, 0); /* every word was found empty */
 	slab_set_place(slab, SLAB_FULL);
-	slab_set_current(c, &none.slab);
+	c->current = &none;
+}
+
+bool slab_is_warm(struct slab_cpu *c)
+{
+	if (likely(c->warmth >= SLAB_WARM))
+		return true;
+	c->warmth++;
+	return false;
 }
 
 /* Take up one of this CPU's slabs, else one of the cache's. */
@@ -355,20 +362,16 @@ static struct slab *next_slab(struct slab_cache *cache, struct slab_cpu *c, unsi
 		slab_set_place(slab, SLAB_CURRENT);
 		return slab;
 	}
-	if (c->warmth < SLAB_WARM) {
-		c->warmth++;
-		return NULL;
-	}
-	return adopt(cache, c, me);
+	return slab_is_warm(c) ? adopt(cache, c, me) : NULL;
 }
 
 bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 {
 	unsigned me = host_cpu() + 1;
-	if (select_word(c))
+	if (has_free(c->current))
 		return true;
-	if (c->current != &none.slab) {
-		if (slab_fold(c->current) && select_word(c))
+	if (c->current != &none) {
+		if (slab_fold(c->current) && has_free(c->current))
 			return true;
 		retire_current(c);
 	}
@@ -377,9 +380,9 @@ bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 	struct slab *slab = next_slab(cache, c, me);
 	if (!slab)
 		return false;
-	slab_set_current(c, slab);
+	c->current = slab;
 	note_peak(c);
-	return select_word(c);
+	return has_free(slab);
 }
 
 void *slab_take_shared(struct slab_cache *cache)
@@ -392,7 +395,9 @@ void *slab_take_shared(struct slab_cache *cache)
 		if (!word)
 			continue;
 		__atomic_store_n(&slab->word[i].free, word & (word - 1), __ATOMIC_RELAXED);
-		block = slab_block(slab, i * 64 + bit_lowest(word));
+		unsigned index = i * 64 + bit_lowest(word);
+		block = slab_block(slab, index);
+		slab_hand_out(&slab->state[index]);
 		slab_set_nfree(slab, slab_nfree(slab) - 1);
 		place_by_count(&cache->shared, slab);
 		/* A slab that is "full" on no list is lost to this path: keep it
@@ -414,7 +419,7 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 	unsigned cpu = host_cpu();
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
-	bool inside = slab_enter(gate), own = inside && c->warmth >= SLAB_WARM;
+	bool inside = slab_enter(gate), own = inside && c->warmth >= SLAB_WARM && c->own.full;
 	struct slab_lists *lists = own ? &c->lists : &cache->shared;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_push_back(&cache->slabs, &slab->all);
@@ -487,8 +492,12 @@ uint64_t slab_shed(struct slab_cache *cache)
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
 	bool inside = slab_enter(gate);
+	uint32_t before = inside ? c->nslabs : 0;
+	if (inside)
+		slab_unload(cache, c);
+	uint64_t total = inside ? before - c->nslabs : 0;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
-	uint64_t total = collect_empty(cache, &cache->shared, &out);
+	total += collect_empty(cache, &cache->shared, &out);
 	if (inside) {
 		uint32_t n = collect_empty(cache, &c->lists, &out);
 		c->nslabs -= n;

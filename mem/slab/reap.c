@@ -5,9 +5,10 @@
  *
  *   1. close every CPU's gate: revoked = 1; barrier; wait until each was seen not busy:
  *      now no long path is inside, and none will be
- *   2. take away what short paths use: the word at hand, every slab's `fast`; barrier;
- *      wait again: now nobody is inside
- *   3. under the cache's lock: empty the notify stacks, fold every slab's
+ *   2. take away what short paths use, the magazines; barrier; wait again: now nobody is
+ *      inside
+ *   3. give what is in the magazines to its slabs; then, under the cache's lock: empty the
+ *      notify stacks, fold every slab's
  *      remote bits, count, put each slab on the cache's proper list, take the
  *      empty ones out
  *   4. open the gates again: revoked = 0
@@ -50,13 +51,8 @@ static void open_parts(struct slab_cache *cache)
  * closed. */
 static void hide(struct slab_cache *cache)
 {
-	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		slab_hide_word(slab_part(cache, cpu));
-	list_for_each (node, &cache->slabs)
-		atomic_write_relaxed(&list_entry(node, struct slab, all)->fast,
-				     (struct slab_gate *)NULL);
-	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+		slab_hide_magazine(slab_part(cache, cpu));
 }
 
 static void clear_notify(struct slab_cpu *c)
@@ -78,7 +74,7 @@ static void disown(struct slab_cache *cache, struct slab *slab)
 	slab_fold(slab);
 	slab_set_nfree(slab, slab_count_free(slab));
 	if (slab->place == SLAB_CURRENT)
-		slab_set_current(c, slab_none());
+		c->current = slab_none();
 	slab_unlist(c ? &c->lists : &cache->shared, slab);
 	if (c)
 		c->nslabs--;
@@ -112,6 +108,7 @@ void slab_cpu_leave(struct slab_cache *cache)
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
 	if (slab_enter(gate)) { /* else a reaper does the same just now */
+		slab_close_magazine(cache, c);
 		slab_take_notified(cache, c, cpu + 1);
 		unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 		list_for_each (node, &cache->slabs) {
@@ -127,6 +124,14 @@ void slab_cpu_leave(struct slab_cache *cache)
 		slab_leave(gate);
 	}
 	host_preempt_enable();
+}
+
+static void unload_cache(struct slab_cache *cache)
+{
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
+		slab_unload_closed(cache, slab_part(cache, cpu));
+	/* Who was warm is cold from now on: what is held then depends on what is live. */
+	atomic_write_relaxed(&cache->wants_room, false);
 }
 
 static void collect_cache(struct slab_cache *cache)
@@ -160,8 +165,10 @@ void slab_collect(struct slab_cache *const *caches, size_t count)
 	host_barrier_all();
 	for (size_t i = 0; i < count; i++) {
 		await_parts(caches[i]);
-		collect_cache(caches[i]);
+		unload_cache(caches[i]);
 	}
+	for (size_t i = 0; i < count; i++)
+		collect_cache(caches[i]); /* last: some have given the room of magazines */
 	for (size_t i = 0; i < count; i++)
 		open_parts(caches[i]); /* at last: caches may share gates */
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A model of frees from other CPUs (slab.c, S1 and S2): one slab of two blocks, a freer
- * for each, and the owner, who takes over its notify stack and releases the slab when all
+ * A model of blocks given back by other CPUs (slab.c, S1 and S2): one slab of two blocks,
+ * or two words of them that come from magazines, a freer for each, and the owner, who takes over its notify stack and releases the slab when all
  * of it is free.
  *
  * All steps are locked operations, so memory is sequentially consistent here.

@@ -10,40 +10,48 @@
  * hold, without their help.
  *
  * A slab is a stretch of pages cut into equal blocks. Everything known about
- * it lies in its descriptor, outside the blocks: one bit per block says free,
- * a second bitmap collects what other CPUs freed. Nothing is written into a
- * free block, so there is no list link to corrupt, constructed objects stay
- * constructed, and allocation touches no memory that it does not return.
+ * it lies in its descriptor, outside the blocks: a byte per block says that it is handed
+ * out, one bit that it is free, a second one that another CPU freed it. Nothing is
+ * written into a free block, so there is no list link to corrupt, constructed objects
+ * stay constructed, and allocation touches no memory that it does not return.
  *
  *      struct slab                                  pages of the slab
  *     +---------------------------+                +-------+-------+-------+--
- *     | base, 1/stride, cache ... |---- base ----->| block | block | block |
- *     | fast: the owner's gate    |                +-------+-------+-------+--
- *     | free 1 0 0 1  remote 0 1  |                  bit 0   bit 1   bit 2
- *     +---------------------------+  64 blocks a pair of words: the owner stores to
- *                                    `free`, anyone else ors into `remote`
+ *     | cache, owner, lists ...   |                | block | block | block |
+ *     | free 1 0 0 0  remote 0 1  |                +-------+-------+-------+--
+ *     | base, 1/stride            |---- base ----->  bit and byte 0   1   2
+ *     | state 0 0 1 0             |  the owner stores to `free`, anyone else ors into
+ *     +---------------------------+  `remote`; `state` who allocates and frees the block
+ *
+ * Short ways. In front of its slabs each CPU has a magazine: blocks at hand, of any slab
+ * of the cache, with the addresses of their states (magazine.c). An allocation pops one
+ * and sets its state; a free looks whether the state is set, clears it and pushes the
+ * block, whoever owns its slab. So a second free is seen at once on any CPU, and yet
+ * nothing is locked: neighbours' states are different bytes. (Two CPUs that free the same
+ * block in the very same moment both see it set. Such a block is found when the second
+ * copy reaches its slab, or, handed out twice before, when it is freed: its state is 2.)
  *
  * Ownership. A slab belongs to one CPU or to the cache (owner 0, under the
  * cache's lock). Only the owner changes `free` and moves the slab between
- * lists. A CPU allocates from its `current` slab: lowest set bit of one word;
+ * lists. A CPU fills its magazine from its `current` slab, words of bits at a time;
  * when all words are used up it takes over what others freed, then takes its
  * fullest other slab, then the cache's fullest, and only then new pages; so
- * sparse slabs drain. A CPU keeps the slabs it filled: frees by it find
- * owner == me and set a bit.
+ * sparse slabs drain. A CPU keeps the slabs it used up: what comes back from its magazine
+ * finds owner == me and sets bits.
  *
- *     place of a slab:   CURRENT --all used--> FULL --1/16 free--> list 0..3
+ *     place of a slab:   CURRENT --all used--> FULL --1/32 free--> list 0..3
  *                           ^                                       |   by how
  *                           +----------- taken up, fullest first ---+   free
  *                                   EMPTY <--- the last block came back
  *
- * Free by another CPU: *announce*, then set the remote bit.
+ * Given back by another CPU: *announce*, then set the remote bits.
  *     1. announced was 0: set it (atomic), push the slab on the owner's notify
  *        stack. Usually it is 1 already and this is a read.
- *     2. atomic or of the block's bit into `remote`: the last access.
+ *     2. atomic or of the blocks' bits into `remote`: the last access.
  * The owner takes its notify stack in one exchange when its current slab is
  * used up; of each slab it clears `announced`, then swaps the remote words
  * with zero. If a freer announces, the owner takes over, and only then the
- * freer sets its bit, the bit waits for the next announcement, for a sweep, or
+ * freer sets its bits, they wait for the next announcement, for a sweep, or
  * for the reaper. The order is chosen so that:
  *
  *   S1  While a freer may still touch a slab, its block is not free. So a slab
@@ -55,22 +63,21 @@
  *   S3  A slab changes owner under the cache's lock, between a CPU inside its
  *       own part and the cache; never from CPU to CPU. A notify stack may hold
  *       slabs that have since changed owner: whoever pops one forwards it.
- *   S4  free & remote == 0 for every block; both zero: the block is in use (or
- *       in a debug build's quarantine).
- *   S5  slab->fast is the owner's gate, or NULL: nobody's (the cache's own slabs, those
- *       of careful caches, all while a reaper is at work).
+ *   S4  Of a block's state, `free` and `remote` one at most is set. All clear: it is in a
+ *       magazine, or on its way there (or in a debug build's quarantine, with its state
+ *       set). To its slab such a block is in use.
  *
  * Keeping others out. A CPU's parts (struct slab_cpu, one a cache; a heap's classes
  * have theirs side by side) stand behind a gate: a byte `busy`, set by plain stores
  * around every use. An interrupt handler that finds it set has interrupted a use: it
  * allocates from the cache's own slabs under the lock, and frees as another CPU would.
  *
- * Short paths (fast.h) look at nothing but `busy`, one word of bits, and slab->fast; they
- * serve what needs no list. The long ones also look at `revoked`. The reaper closes a
+ * Short paths (fast.h) look at nothing but `busy` and the magazine that the CPU's hand
+ * leads to. The long ones also look at `revoked`. The reaper closes a
  * gate in two steps, each with a barrier on every CPU (host_barrier_all) and a wait for
- * `busy` to go: after `revoked` no long path is inside; then it takes away the words at
- * hand and every slab's `fast`, which only long paths give back, and after the second
- * step no short path is inside either. So the short paths pay nothing for the reaper.
+ * `busy` to go: after `revoked` no long path is inside; then it puts the magazine that is
+ * both empty and full into every hand, from where only long paths remove it, and after the
+ * second step no short path is inside either. So the short paths pay nothing for the reaper.
  * (gate.pml is the model of this, remote.pml of frees by other CPUs; ./test checks both.)
  *
  * Lock order: reap lock (MEM_RANK_REAP) < heap (MEM_RANK_HEAP) < cache->lock
@@ -79,8 +86,10 @@
  *
  * Rejected: lists threaded through free blocks (a use after free corrupts
  * them, constructors need a second word, allocation misses the cache on the
- * link); per-CPU arrays of pointers (a double free is then invisible, blocks
- * in arrays keep slabs from becoming empty); a locked instruction in `busy`
+ * link); short ways that take and set bits of a slab of the CPU's own (as fast where
+ * blocks come and go in order, but random frees leave each slab a few free blocks, so that
+ * every few allocations walk lists; frees of other CPUs' blocks are locked instructions
+ * then); a locked instruction in `busy`
  * (three times the cost of the whole path); queues of freed blocks per CPU
  * (need links in the blocks); a gate for each cache (its address depends on the block,
  * and each free then waits for the one before it).
@@ -98,9 +107,9 @@ MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, con
 
 /* ---- alloc --------------------------------------------------------------- */
 
-static inline bool take_own(const struct slab_cache *cache, struct slab_cpu *c, void **block)
+static inline bool pop(const struct slab_cache *cache, struct slab_cpu *c, void **block)
 {
-	return cache->careful ? slab_take_random(c, block) : slab_take_bit(c, block);
+	return cache->careful ? slab_pop_random(c, block) : slab_pop(&c->hand, block);
 }
 
 /* One try without new pages. */
@@ -113,8 +122,7 @@ static void *take_block(struct slab_cache *cache)
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
 	if (likely(slab_enter(gate))) {
-		taken = take_own(cache, c, &block) ||
-			(slab_refill(cache, c) && take_own(cache, c, &block));
+		taken = slab_load(cache, c) && pop(cache, c, &block);
 		slab_leave(gate);
 	}
 	if (unlikely(!taken))
@@ -148,6 +156,8 @@ static void *take_with_pages(struct slab_cache *cache)
 void *slab_take_slowly(struct slab_cache *cache)
 {
 	void *block = take_block(cache);
+	if (unlikely(atomic_read_relaxed(&cache->wants_room)))
+		slab_make_store(cache, !host_irq_enabled() || host_in_interrupt());
 	return block ? block : take_with_pages(cache);
 }
 
@@ -155,8 +165,13 @@ void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
 {
 	host_preempt_disable();
 	void *block;
+	bool taken = false;
 	unsigned cpu = host_cpu();
-	bool taken = slab_take_fast(slab_gate(cache, cpu), slab_part(cache, cpu), &block);
+	struct slab_gate *gate = slab_gate(cache, cpu);
+	if (slab_try(gate)) {
+		taken = pop(cache, slab_part(cache, cpu), &block);
+		slab_leave(gate);
+	}
 	host_preempt_enable();
 	if (unlikely(!taken))
 		block = slab_take_slowly(cache);
@@ -172,17 +187,22 @@ void *slab_alloc(struct slab_cache *cache)
 
 /* ---- free ---------------------------------------------------------------- */
 
-static void give_remote(struct slab *slab, unsigned index)
+static MEM_NORETURN void double_free(const struct slab *slab, unsigned word, uint64_t bits)
 {
-	uint64_t bit = (uint64_t)1 << (index % 64);
-	if (__atomic_load_n(&slab->word[index / 64].free, __ATOMIC_RELAXED) & bit)
-		slab_bad_block(slab, slab_block(slab, index), "double free");
+	slab_bad_block(slab, slab_block(slab, word * 64 + bit_lowest(bits)), "double free");
+}
+
+static void give_remote(struct slab *slab, unsigned word, uint64_t bits)
+{
+	uint64_t both = atomic_read_relaxed(&slab->word[word].free) & bits;
+	if (unlikely(both))
+		double_free(slab, word, both);
 	if (!atomic_read_acquire(&slab->announced) && !atomic_swap(&slab->announced, 1))
 		slab_notify(slab);
-	uint64_t before = atomic_or(&slab->word[index / 64].remote, bit);
+	both = atomic_or(&slab->word[word].remote, bits) & bits;
 	/* The slab may be gone now, unless this was no legitimate free. */
-	if (unlikely(before & bit))
-		slab_bad_block(slab, slab_block(slab, index), "double free");
+	if (unlikely(both))
+		double_free(slab, word, both);
 }
 
 unsigned slab_index(const struct slab *slab, const void *block)
@@ -193,26 +213,25 @@ unsigned slab_index(const struct slab *slab, const void *block)
 	return (unsigned)index;
 }
 
-/* Set the block's bit: by the slab's owner. */
-static void give_bit(struct slab *slab, unsigned index)
+void slab_set_bits(struct slab *slab, unsigned word, uint64_t bits)
 {
-	struct slab_word *word = &slab->word[index / 64];
-	uint64_t bit = (uint64_t)1 << (index % 64);
-	if (unlikely((word->free | atomic_read_relaxed(&word->remote)) & bit))
-		slab_bad_block(slab, slab_block(slab, index), "double free");
-	__atomic_store_n(&word->free, word->free | bit, __ATOMIC_RELAXED);
-	slab->left--;
+	struct slab_word *w = &slab->word[word];
+	uint64_t both = (w->free | atomic_read_relaxed(&w->remote)) & bits;
+	if (unlikely(both))
+		double_free(slab, word, both);
+	atomic_write_relaxed(&w->free, w->free | bits);
+	slab->left -= bits_set(bits);
 }
 
-/* A slab of the cache's own: true if it still is, and the block was freed. */
-static bool give_shared(struct slab *slab, unsigned index)
+/* A slab of the cache's own: true if it still is, and the blocks were freed. */
+static bool give_shared(struct slab *slab, unsigned word, uint64_t bits)
 {
 	struct slab_cache *cache = slab->cache;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	bool ours = !atomic_read_relaxed(&slab->owner);
 	struct slab *empty = NULL;
 	if (ours) {
-		give_bit(slab, index);
+		slab_set_bits(slab, word, bits);
 		if (slab_nfree(slab) >= slab->threshold)
 			empty = slab_settle_shared(cache, slab);
 	}
@@ -222,35 +241,55 @@ static bool give_shared(struct slab *slab, unsigned index)
 	return ours;
 }
 
-/* A slab of this CPU's: true if it is, and the block was freed. */
-static bool give_own(struct slab *slab, unsigned index)
+void slab_give_bits(struct slab *slab, unsigned word, uint64_t bits)
+{
+	if (atomic_read_acquire(&slab->owner) || !give_shared(slab, word, bits))
+		give_remote(slab, word, bits);
+}
+
+void slab_give_bits_inside(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits)
+{
+	/* Asked inside: a handler on this CPU may give slabs away. */
+	if (atomic_read_relaxed(&slab->owner) != host_cpu() + 1) {
+		slab_give_bits(slab, word, bits);
+		return;
+	}
+	slab_set_bits(slab, word, bits);
+	if (unlikely(slab_nfree(slab) >= slab->threshold))
+		slab_settle(slab->cache, c, slab);
+}
+
+/* A block that is free from now on: into the magazine, or to its slab. */
+static void put(struct slab *slab, unsigned index)
 {
 	struct slab_cache *cache = slab->cache;
+	uint64_t bit = (uint64_t)1 << (index % 64);
+	host_preempt_disable();
 	unsigned cpu = host_cpu();
 	struct slab_gate *gate = slab_gate(cache, cpu);
-	if (!slab_enter(gate))
-		return false;
-	/* Asked inside: a handler on this CPU may give slabs away. */
-	bool own = atomic_read_relaxed(&slab->owner) == cpu + 1;
-	if (own) {
-		give_bit(slab, index);
-		if (unlikely(slab_nfree(slab) >= slab->threshold))
-			slab_settle(cache, slab_part(cache, cpu), slab);
+	struct slab_cpu *c = slab_part(cache, cpu);
+	if (!slab_enter(gate)) {
+		slab_give_bits(slab, index / 64, bit);
+	} else {
+		if (atomic_read_relaxed(&slab->drains) || !slab_is_warm(c) ||
+		    !slab_make_room(cache, c)) {
+			slab_give_bits_inside(c, slab, index / 64, bit);
+		} else {
+			(void)slab_push(&c->hand, slab_block(slab, index), slab->state + index);
+		}
+		slab_leave(gate);
 	}
-	slab_leave(gate);
-	return own;
+	host_preempt_enable();
 }
 
 void slab_give_index(struct slab *slab, unsigned index)
 {
-	host_preempt_disable();
-	if (!give_own(slab, index) &&
-	    (atomic_read_acquire(&slab->owner) || !give_shared(slab, index)))
-		give_remote(slab, index);
-	host_preempt_enable();
+	slab_assert_in_use(slab, index, "double free");
+	atomic_write_relaxed(&slab->state[index], 0);
+	put(slab, index);
 }
 
-void slab_give_slowly(struct slab *slab, const void *block)
+void slab_give_slowly(struct slab *slab, void *block)
 {
 	slab_give_index(slab, slab_index(slab, block));
 }
@@ -270,15 +309,14 @@ void slab_give(struct slab *slab, void *block, const void *site)
 
 void slab_give_now(struct slab *slab, void *block)
 {
-	host_preempt_disable();
-	struct slab_gate *gate = slab_gate(slab->cache, host_cpu());
-	enum slab_given given = slab_give_fast(slab, gate, block);
-	if (unlikely(given == SLAB_SETTLE)) {
-		slab_settle_and_leave(slab, gate);
-		return;
+	uint64_t index;
+	bool given = false;
+	if (likely(slab_find_index(slab, block, &index))) {
+		host_preempt_disable();
+		given = slab_give_fast(slab, slab_gate(slab->cache, host_cpu()), block, index);
+		host_preempt_enable();
 	}
-	host_preempt_enable();
-	if (unlikely(given == SLAB_NOT_GIVEN))
+	if (unlikely(!given))
 		slab_give_slowly(slab, block);
 }
 
@@ -289,8 +327,6 @@ void slab_free(struct slab_cache *cache, void *object)
 
 void slab_assert_in_use(struct slab *slab, unsigned index, const char *what)
 {
-	const struct slab_word *word = &slab->word[index / 64];
-	uint64_t bits = atomic_read_relaxed(&word->free) | atomic_read_relaxed(&word->remote);
-	if (unlikely((bits >> (index % 64)) & 1))
+	if (unlikely(atomic_read_relaxed(&slab->state[index]) != 1))
 		slab_bad_block(slab, slab_block(slab, index), what);
 }

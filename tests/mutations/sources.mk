@@ -1,6 +1,6 @@
 # What tests/mutations/run.py needs to know, and the unchanged objects it links with.
 MUTATION_BINARIES := test_model test_pitfalls test_vm test_heap_machine \
-	test_slab_unit test_heap_unit test_pmm_unit test_pmm_schedules test_pmm_machine
+	test_slab_unit test_heap_unit test_pmm_unit test_pmm_schedules test_pmm_machine test_slab_schedules
 .PHONY: mutation-info mutation-base mutations model
 mutation-info:
 	@echo 'build=$(BUILD)'

@@ -101,6 +101,69 @@ HEAP_TEST(heap_descriptor_pages_go_back)
 	heap_finish();
 }
 
+static uint64_t held_of_208;
+static void visit_208(const struct slab_stats *stats, void *arg)
+{
+	if (stats->object_bytes == 208)
+		held_of_208 = stats->total;
+}
+
+/* Blocks at hand keep their slabs; when pages run out, these serve other sizes all the
+ * same. (What is in a debug build's quarantine keeps a few.) */
+HEAP_TEST(heap_pages_at_hand_serve_other_sizes)
+{
+	heap_start(1);
+	enum { N = 8192 };
+	static void *got[N];
+	void *kept = kmalloc(100);
+	heap_pages.limit = heap_pages.held_npages + 300;
+	unsigned n = 0, again = 0;
+	while (n < N && (got[n] = kmalloc(200)))
+		n++;
+	CHECK(n > 1000 && n < N);
+	for (unsigned i = 0; i < n; i++)
+		kfree(got[i]);
+	CHECK(heap_is_valid(heap));
+	while (again < N && (got[again] = kmalloc(900)))
+		again++;
+	heap_for_each_class(heap, visit_208, NULL);
+	test_note("%u blocks of 200 bytes, then %u of 900 and room for %lu of 200", n, again,
+		  (unsigned long)held_of_208);
+	CHECK(held_of_208 <= 150);
+	heap_pages.limit = 0;
+	for (unsigned i = 0; i < again; i++)
+		kfree(got[i]);
+	kfree(kept);
+	heap_finish();
+}
+
+/* What a CPU that leaves had at hand serves the others. (A debug build's quarantine keeps
+ * 64 blocks.) */
+HEAP_TEST(heap_cpu_leaves_what_it_has_at_hand)
+{
+	heap_start(2);
+	enum { N = 600 };
+	static void *got[2 * N];
+	plain_set_cpu(1);
+	for (unsigned i = 0; i < N; i++)
+		CHECK((got[i] = kmalloc(200)));
+	for (unsigned i = 0; i < N; i++)
+		kfree(got[i]);
+	heap_cpu_leave(heap);
+	plain_set_cpu(0);
+	CHECK(heap_is_valid(heap));
+	heap_for_each_class(heap, visit_208, NULL);
+	uint64_t room = held_of_208;
+	CHECK(room > 200 && room < 2 * N);
+	for (unsigned i = 0; i < room - 64; i++)
+		CHECK((got[i] = kmalloc(200)));
+	heap_for_each_class(heap, visit_208, NULL);
+	CHECK_EQ(held_of_208, room);
+	for (unsigned i = 0; i < room - 64; i++)
+		kfree(got[i]);
+	heap_finish();
+}
+
 /* What a CPU leaves behind serves the others: no new page for as much again. */
 HEAP_TEST(heap_cpu_leaves_its_slabs)
 {
@@ -114,6 +177,7 @@ HEAP_TEST(heap_cpu_leaves_its_slabs)
 		kfree(got[i]);
 		got[i] = NULL;
 	}
+	heap_cpu_leave(heap); /* from its magazine to there */
 	plain_set_cpu(0);
 	for (unsigned i = 0; i < N; i++)
 		if (i % 7 && i % 5)

@@ -233,6 +233,76 @@ TEST(pmm_idle_fills_a_pool_that_drains)
 	CHECK_EQ(drained_free(), before);
 }
 
+/* What is known to be zero is not cleared again: told apart by a mark that is put into free
+ * frames behind the allocator's back. */
+TEST(pmm_idle_clears_in_place)
+{
+	static paddr_t got[512];
+	boot(32 * MIB, 1);
+	while (pmm_idle(pmm))
+		;
+	paddr_t first = take(0, PMM_ZERO) & ~(HUGE_SIZE - 1);
+	CHECK(pmm_is_valid(pmm));
+	for (uint64_t at = 0; at < HUGE_SIZE; at += PAGE_SIZE)
+		((volatile char *)paddr_to_ptr(first + at))[64] += at % 3 == 0;
+	unsigned n = 0, marked = 0;
+	for (; n < 400; n++) {
+		got[n] = take(0, PMM_ZERO);
+		marked += ((char *)paddr_to_ptr(got[n]))[64] != 0;
+	}
+	CHECK(marked > 100);
+	CHECK(pmm_is_valid(pmm));
+	while (n--)
+		pmm_free(pmm, got[n], 0);
+}
+
+static void check_zero(unsigned n)
+{
+	static paddr_t got[600];
+	static const char zero[PAGE_SIZE];
+	CHECK(n <= 600);
+	for (unsigned i = 0; i < n; i++) {
+		got[i] = take(0, PMM_ZERO);
+		CHECK(!memcmp(paddr_to_ptr(got[i]), zero, PAGE_SIZE));
+		memset(paddr_to_ptr(got[i]), 0xff, PAGE_SIZE);
+	}
+	while (n--)
+		pmm_free(pmm, got[n], 0);
+}
+
+/* Frames that were cleared ahead, used without that being asked for, and freed: straight
+ * into the own word, or to the bitmap and back with the block. */
+TEST(pmm_what_was_used_is_not_clean)
+{
+	boot(32 * MIB, 1);
+	static paddr_t got[512];
+	for (unsigned round = 0; round < 40; round++) {
+		while (pmm_idle(pmm))
+			;
+		unsigned n = 1 + (unsigned)test_random() % 512;
+		for (unsigned i = 0; i < n; i++) {
+			got[i] = take(0, PMM_ANY);
+			memset(paddr_to_ptr(got[i]), 0xee, PAGE_SIZE);
+		}
+		for (unsigned i = 0; i < n; i++)
+			pmm_free(pmm, got[round % 2 ? n - 1 - i : i], 0);
+		if (round % 4 == 3)
+			pmm_drain(pmm);
+		check_zero(1 + (unsigned)test_random() % 600);
+		CHECK(pmm_is_valid(pmm));
+	}
+	/* Of one word, again and again: it comes back while its clean bits are there. */
+	for (unsigned i = 0; i < 600; i++) {
+		while (i % 100 == 0 && pmm_idle(pmm))
+			;
+		paddr_t pa = take(0, PMM_ANY);
+		memset(paddr_to_ptr(pa), 0xdd, PAGE_SIZE);
+		pmm_free(pmm, pa, 0);
+		if (i % 7 == 0)
+			check_zero(1);
+	}
+}
+
 /* ---- records ---------------------------------------------------------------------------- */
 
 TEST(pmm_records)

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The short ways beside a reaper, in every schedule with one preemption of either
+ * (tests/machine/explore.c): what gate.pml says of the idea, this says of the code.
+ */
+#include <mem/slab.h>
+
+#include "tests/machine/boot.h"
+#include "tests/machine/machine.h"
+#include "tests/test.h"
+#include "tests/unit/pages.h"
+
+enum { BYTES = 64, WARM = 40 };
+
+static struct test_pages pages;
+static struct slab_cache *cache;
+static void *block;
+
+/* A CPU with a magazine of blocks: it was asked often enough. */
+static void warm(void)
+{
+	static void *blocks[WARM];
+	for (unsigned i = 0; i < WARM; i++)
+		CHECK((blocks[i] = slab_alloc(cache)) != NULL);
+	for (unsigned i = 0; i < WARM; i++)
+		slab_free(cache, blocks[i]);
+	CHECK((block = slab_alloc(cache)) != NULL);
+}
+
+static void take_one(void *arg)
+{
+	warm();
+	machine_explore(2, 1);
+	void *p = slab_alloc(cache);
+	CHECK(p && p != block);
+	slab_free(cache, block);
+	block = p;
+}
+
+static void reap(void *arg)
+{
+	machine_explore(2, 1);
+	slab_reap(cache);
+}
+
+static void beside_a_reap(uint64_t i)
+{
+	struct machine_config config = {.bytes = 1 << 20, .ncpus = 2, .seed = 1};
+	machine_init(&config);
+	test_pages_init(&pages);
+	struct slab_cache_spec spec = {
+	    .name = "cache", .object_bytes = BYTES, .source = &pages.source};
+	CHECK_OK(slab_cache_create(&cache, &spec));
+	machine_spawn(take_one, NULL, NULL);
+	machine_spawn(reap, NULL, NULL);
+	machine_join();
+	machine_explore_end();
+	CHECK(slab_is_valid(cache));
+	slab_free(cache, block);
+	slab_cache_destroy(cache);
+	CHECK_EQ(pages.held_npages, 0);
+	machine_end();
+}
+
+TEST_TIMED(slab_every_schedule_of_a_short_way_and_a_reap, 120)
+{
+	machine_each(1, beside_a_reap);
+	test_note("%llu schedules", (unsigned long long)*machine_schedules);
+}
