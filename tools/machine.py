@@ -3,10 +3,13 @@
 
 COM1 is the terminal, COM2 the kernel's log, COM3 the channel over which
 user/init.c takes commands and gives back their output (the frames are described
-there). Each port is a socket that we listen on and QEMU connects to.
+there). COM1 and COM3 are sockets that we listen on and QEMU connects to; who writes
+to them waits while we are busy. The log cannot wait, so it comes through a pipe with
+room for all that a kernel says.
 """
 
 import ctypes
+import fcntl
 import os
 import selectors
 import shutil
@@ -44,6 +47,30 @@ def memory_bytes(text):
     if not number.isdigit() or unit not in units or not int(number):
         raise Problem(f"--memory {text}: a size looks like 512M, 1G or 1T")
     return int(number) << units[unit]
+
+
+class LogPipe:
+    """The reading end of a pipe that QEMU writes to; as much of a socket as is used here."""
+
+    ROOM = 1 << 20
+
+    def __init__(self, path):
+        os.mkfifo(path + ".in")
+        os.mkfifo(path + ".out")
+        self.fd = os.open(path + ".out", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            fcntl.fcntl(self.fd, 1031, self.ROOM) # F_SETPIPE_SZ
+        except OSError: # above what this user may have: what there is must do
+            pass
+
+    def fileno(self):
+        return self.fd
+
+    def recv(self, count):
+        return os.read(self.fd, count)
+
+    def close(self):
+        os.close(self.fd)
 
 
 class Settings:
@@ -121,11 +148,15 @@ class Machine:
         listeners, arguments = {}, self.settings.arguments()
         for name in ("tty", "log", "run"):
             path = os.path.join(self.work, name)
-            listeners[name] = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            listeners[name].bind(path)
-            listeners[name].listen(1)
-            arguments += ["-chardev", f"socket,id={name},path={path}",
-                          "-serial", f"chardev:{name}"]
+            if name == "log":
+                self._watch(name, LogPipe(path))
+                arguments += ["-chardev", f"pipe,id={name},path={path}"]
+            else:
+                listeners[name] = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                listeners[name].bind(path)
+                listeners[name].listen(1)
+                arguments += ["-chardev", f"socket,id={name},path={path}"]
+            arguments += ["-serial", f"chardev:{name}"]
         if self.settings.uefi:
             variables = os.path.join(self.work, "vars.fd")
             shutil.copyfile("/usr/share/OVMF/OVMF_VARS_4M.fd", variables)
@@ -138,10 +169,14 @@ class Machine:
                                         preexec_fn=_die_with_us)
         errors.close()
         for name, listener in listeners.items():
-            self.ports[name] = self._accept(listener)
+            port = self._accept(listener)
             listener.close()
-            self.ports[name].setblocking(False)
-            self.select.register(self.ports[name], selectors.EVENT_READ, name)
+            port.setblocking(False)
+            self._watch(name, port)
+
+    def _watch(self, name, port):
+        self.ports[name] = port
+        self.select.register(port, selectors.EVENT_READ, name)
 
     def _accept(self, listener):
         listener.settimeout(0.1)

@@ -309,6 +309,25 @@ def log_shown():
         raise Failure(f"status {status}, {out!r}\n" + errors.decode(errors="replace"))
 
 
+def log_late():
+    """The log is whole, even if nobody gets round to reading it for a while."""
+    loop = "i=0; while [ $i -lt 1500 ]; do i=$((i+1)); echo line $i of the log >/dev/kmsg; done"
+    with subprocess.Popen([RUN, "--log", "--timeout", "90", "--", "sh", "-c", loop],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        log = b""
+        while b"line 1 " not in log and process.poll() is None:
+            log += os.read(process.stderr.fileno(), 65536)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        process.send_signal(signal.SIGCONT)
+        log += process.stderr.read()
+    lost = [i for i in range(1, 1501) if b"line %d of the log\n" % i not in log]
+    if process.returncode or lost:
+        raise Failure(f"status {process.returncode}, {len(lost)} lines lost, from {lost[:1]}\n"
+                      + log.decode(errors="replace")[-1000:])
+
+
 def unknown_calls():
     """A call that is not there is ENOSYS, and named once in the log however often it comes."""
     _, _, errors = run("--log", "--", "sh", "-c", "for i in 1 2 3; do ionice -p $$; done")
@@ -442,7 +461,7 @@ DOOR = {f.__name__: f for f in (
     input_ends, input_unread, output_large, status_exact, status_of_signals, status_not_found,
     status_timeout, status_panic, status_no_boot, wrong_use, packages_missing, help_shown,
     added_files, unknown_calls, fault_in_words, output_unread, output_late, kvm, gdb_stops_at_entry,
-    gdb_knows_symbols, package_static, log_shown,
+    gdb_knows_symbols, package_static, log_shown, log_late,
     iso_kept, shell_from_pipe, under_linux, one_kernel_file)}
 
 
