@@ -38,8 +38,8 @@ def run(*arguments, stdin=b"", seconds=SECONDS, environment=None):
                               stderr=subprocess.PIPE, check=False, timeout=seconds,
                               env=dict(os.environ, **(environment or {})))
     except subprocess.TimeoutExpired as late:
-        raise Failure(f"./run {shlex.join(map(str, arguments))}: no end within {seconds} s (a hang)\n"
-                      + (late.stderr or b"").decode(errors="replace")) from None
+        raise Failure(f"./run {shlex.join(map(str, arguments))}: no end within {seconds} s "
+                      "(a hang)\n" + (late.stderr or b"").decode(errors="replace")) from None
     return done.returncode, done.stdout, done.stderr
 
 

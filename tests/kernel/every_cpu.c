@@ -77,19 +77,19 @@ void drain_all(void)
 }
 
 /* Who holds memory, after a drain. */
-static void say_who_holds(const char *when, const struct pmm_stats *frames)
+static void say_who_holds(const struct pmm_stats *frames)
 {
 	struct vmm_stats m;
 	struct heap_stats heap;
 	vmm_get_stats(kernel_vmm, &m);
 	heap_get_stats(kernel_heap, &heap);
 	klog(LOG_INFO,
-	     "%s: free %lu records %lu; tables %lu+%lu ranges %lu objects %lu anon %lu limbo %lu "
+	     "frames: free %lu records %lu; tables %lu+%lu ranges %lu objects %lu anon %lu limbo "
+	     "%lu "
 	     "stacks %lu devices %lu heap %lu (held %lu large %lu live %lu in %lu)",
-	     when, frames->free, frames->records, m.table_npages, m.kernel_table_npages,
-	     m.range_npages, m.object_npages, m.anon_npages, m.limbo_npages, m.stack_npages,
-	     m.device_npages, m.heap_npages, heap.held_npages, heap.large_npages, heap.live_bytes,
-	     heap.live_blocks);
+	     frames->free, frames->records, m.table_npages, m.kernel_table_npages, m.range_npages,
+	     m.object_npages, m.anon_npages, m.limbo_npages, m.stack_npages, m.device_npages,
+	     m.heap_npages, heap.held_npages, heap.large_npages, heap.live_bytes, heap.live_blocks);
 }
 
 uint64_t free_frames(void)
@@ -99,6 +99,6 @@ uint64_t free_frames(void)
 	drain_all();
 	pmm_get_stats(kernel_pmm, &frames);
 	vmm_get_stats(kernel_vmm, &memory);
-	say_who_holds("frames", &frames);
+	say_who_holds(&frames);
 	return frames.free + frames.records + memory.kernel_table_npages;
 }
