@@ -10,7 +10,9 @@
  * A full ring: in raw mode, or while a complete line waits, the byte is refused
  * and its source holds it. A single line that fills the whole ring could never
  * be read, so there its bytes are dropped with a bell, but for those that end it;
- * the last place of the ring is kept for such.
+ * the last place of the ring is kept for such. On a serial port a byte is refused, too,
+ * while what it would echo has no room (a pseudo-terminal's echo is lost then: its master
+ * may well write all before it reads).
  */
 #include <kernel/log.h>
 #include <kernel/random.h>
@@ -350,8 +352,10 @@ static void take_raw(struct tty *t, uint8_t byte, struct typed *out)
 }
 
 /* No room for this byte now, and there will be. */
-static bool must_wait(const struct tty *t)
+static bool must_wait(struct tty *t)
 {
+	if (t->drained && flag(t, ECHO) && !t->put(t, NULL, 0))
+		return true;
 	if (flag(t, ICANON))
 		return used(t) >= TTY_RING - 1 && t->canon > t->tail;
 	return used(t) >= TTY_RING;

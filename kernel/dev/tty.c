@@ -313,6 +313,7 @@ static bool serial_sink(unsigned port, uint8_t byte)
 static void serial_room(unsigned port)
 {
 	waitq_wake_all(&serial_tty[port == PORT_RUN]->writable);
+	port_resume(port); /* with room for its echo */
 }
 
 static int serial_open(struct file *f, struct tty *t)
