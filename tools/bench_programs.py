@@ -11,7 +11,8 @@ failed. A line a program and malloc:
 
     program malloc  CPU s  wall s  peak MiB  CPU / glibc  peak / glibc
 
-The status is 1 if any program failed on libkmalloc. build/bench/programs.json has it
+`hardened` is libkmalloc with that profile; what it costs beside the fast one, over all
+programs, comes last. The status is 1 if any program failed on libkmalloc. build/bench/programs.json has it
 all; --docs puts it into docs/BENCHMARKS.md.
 """
 
@@ -27,13 +28,14 @@ from bench import DOCS_PAGE, MALLOCS, library_of, machine
 from common import BUILD, Problem, note, write_atomically
 
 RESULTS = os.path.join(BUILD, "bench", "programs.json")
-OURS = "libkmalloc"
+OURS, HARDENED = "libkmalloc", "hardened"
 BEGIN, END = "<!-- programs -->", "<!-- end of programs -->"
 
 
 def mallocs():
     """{name: library}; those that cannot be had are left out with a line about it."""
-    found = {OURS: os.path.join(BUILD, "libkmalloc.so"), "glibc": c_library()}
+    ours = os.path.join(BUILD, "libkmalloc.so")
+    found = {OURS: ours, HARDENED: programs.Hardened(ours), "glibc": c_library()}
     for name in ("mimalloc", "jemalloc"):
         try:
             found[name] = library_of(*MALLOCS[name])
@@ -76,6 +78,15 @@ def medians(samples):
             "peak": statistics.median(s.peak for s in samples) / 1024}
 
 
+def hardened_over_fast(results):
+    """(CPU, peak): geometric means over the programs that ran on both."""
+    ours = {r["program"]: r for r in results if r["malloc"] == OURS}
+    pairs = [(r, ours[r["program"]]) for r in results
+             if r["malloc"] == HARDENED and r["program"] in ours]
+    return [statistics.geometric_mean(h[what] / f[what] for h, f in pairs) if pairs else 0
+            for what in ("cpu", "peak")]
+
+
 def run(names, rounds):
     results, wrong = [], 0
     libraries = mallocs()
@@ -90,7 +101,7 @@ def run(names, rounds):
         for name in libraries:
             if name in failed:
                 print(f"{program.name:8} {name:10} FAILED: {failed[name]}", flush=True)
-                wrong += name == OURS
+                wrong += name in (OURS, HARDENED)
                 continue
             m = medians(samples[name])
             ratios = "" if not base else \
@@ -98,6 +109,7 @@ def run(names, rounds):
             print(f"{program.name:8} {name:10} {m['cpu']:8.2f} {m['wall']:8.2f} "
                   f"{m['peak']:9.1f} {ratios}", flush=True)
             results.append({"program": program.name, "malloc": name, **m})
+    print("hardened over fast: CPU {:.2f}, peak {:.2f}".format(*hardened_over_fast(results)))
     document = {"date": datetime.date.today().isoformat(), "machine": machine(),
                 "rounds": rounds, "results": results}
     write_atomically(RESULTS, (json.dumps(document, indent=1) + "\n").encode())
@@ -119,6 +131,8 @@ def docs():
         row = [cells.get((program, name)) for name in names]
         lines.append(f"| {program} | " + " | ".join(
             f"{c['cpu']:.2f} s, {c['peak']:.1f}" if c else "failed" for c in row) + " |")
+    lines += ["", "The hardened profile beside the fast one, geometric means: CPU "
+              "{:.2f}, peak {:.2f}.".format(*hardened_over_fast(document["results"]))]
     with open(DOCS_PAGE, encoding="utf-8") as handle:
         before, rest = handle.read().split(BEGIN)
     text = "\n".join([before + BEGIN, *lines, "", END + rest.split(END)[1]])

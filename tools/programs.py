@@ -34,12 +34,17 @@ class Spent:
         self.cpu, self.wall, self.peak = cpu, wall, peak
 
 
+class Hardened(str):
+    """The path of libkmalloc, for its hardened profile."""
+
+
 def environment(library, extra=None):
     """What a program is started with: `library` before all others."""
     if library and not os.path.exists(library):
         raise Failed(f"there is no {library}")
     result = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": WORK, "LC_ALL": "C.UTF-8",
-              "TMPDIR": WORK, "LD_PRELOAD": library}
+              "TMPDIR": WORK, "LD_PRELOAD": library,
+              "KMALLOC_PROFILE": "hardened" if isinstance(library, Hardened) else "fast"}
     result.update(extra or {})
     return result
 
