@@ -10,6 +10,8 @@
  *   stress fault     many threads touch the same fresh pages at once
  *   stress move      mremap back and forth under readers
  *   stress zap       MADV_DONTNEED against writers: zero or what was written
+ *   stress fresh     pages that come are zero and keep what is written, while CPUs
+ *                    that fall idle clear free frames
  *
  * Each runs for a fixed number of rounds; nothing random is printed.
  */
@@ -113,7 +115,7 @@ static void unmap(void)
 	pthread_t threads[THREADS];
 	arena = (char *)0x21000000000; /* where nothing else comes to lie */
 	start(threads, unmap_reader);
-	for (int r = 0; r < 150; r++) {
+	for (int r = 0; r < 40; r++) {
 		unsigned i = (unsigned)r * 7 % PLACES;
 		atomic_fetch_add(&phase[i], 1);
 		char *p = mmap(arena + i * PAGE, PAGE, PROT_READ | PROT_WRITE,
@@ -304,13 +306,49 @@ static void zap(void)
 	stop(threads);
 }
 
+/* ---- fresh ------------------------------------------------------------------------- */
+
+static long words_other_than(const volatile uint64_t *p, size_t words, uint64_t value)
+{
+	long n = 0;
+	for (size_t i = 0; i < words; i++)
+		n += p[i] != value;
+	return n;
+}
+
+static void *fresh_user(void *number)
+{
+	uint64_t seed = (uint64_t)(long)number + 1;
+	atomic_fetch_add(&ready, 1);
+	for (int r = 0; r < 40; r++) {
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		size_t bytes = (1 + (seed >> 33) % 48) * PAGE, words = bytes / sizeof(uint64_t);
+		volatile uint64_t *p = (void *)anonymous(bytes, PROT_READ | PROT_WRITE);
+		atomic_fetch_add(&wrong, words_other_than(p, words, 0));
+		for (size_t i = 0; i < words; i++)
+			p[i] = seed;
+		if (r % 4 == 0) /* now CPUs clear what others have given back */
+			usleep((useconds_t)((seed >> 40) % 4000));
+		atomic_fetch_add(&wrong, words_other_than(p, words, seed));
+		munmap((void *)(uintptr_t)p, bytes);
+	}
+	return NULL;
+}
+
+static void fresh(void)
+{
+	pthread_t threads[THREADS];
+	start(threads, fresh_user);
+	stop(threads);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*body)(void);
-	} all[] = {{"unmap", unmap}, {"protect", protect}, {"fork", forking},
-		   {"fault", fault}, {"move", move},       {"zap", zap}};
+	} all[] = {{"unmap", unmap}, {"protect", protect}, {"fork", forking}, {"fault", fault},
+		   {"move", move},   {"zap", zap},         {"fresh", fresh}};
 	take_signals();
 	for (size_t i = 0; argc == 2 && i < sizeof(all) / sizeof(all[0]); i++)
 		if (!strcmp(argv[1], all[i].name)) {
@@ -318,6 +356,6 @@ int main(int argc, char **argv)
 			printf("%s: %s\n", argv[1], failures ? "failed" : "ok");
 			return failures != 0;
 		}
-	fprintf(stderr, "usage: stress unmap|protect|fork|fault|move|zap\n");
+	fprintf(stderr, "usage: stress unmap|protect|fork|fault|move|zap|fresh\n");
 	return 2;
 }
