@@ -49,16 +49,19 @@ static void wait_choices(void *unused)
 {
 	int status;
 	siginfo_t info;
+	int told[2];
+	char byte;
+	CHECK(pipe(told) == 0);
 	pid_t a = fork();
-	if (a == 0) {
-		sleep_ms(100);
-		_exit(1);
-	}
+	if (a == 0)
+		_exit(read(told[0], &byte, 1) == 1 ? 1 : 9);
 	pid_t b = fork();
 	if (b == 0)
 		_exit(2);
 	CHECK(waitpid(a, &status, WNOHANG) == 0);
 	CHECK(waitpid(b, &status, 0) == b && WEXITSTATUS(status) == 2);
+	CHECK(waitpid(a, &status, WNOHANG) == 0);
+	CHECK(write(told[1], "x", 1) == 1);
 	CHECK(waitid(P_PID, (id_t)a, &info, WEXITED | WNOWAIT) == 0);
 	CHECK(info.si_pid == a && info.si_code == CLD_EXITED && info.si_status == 1);
 	CHECK(waitid(P_PID, (id_t)a, &info, WEXITED) == 0 && info.si_status == 1);

@@ -335,10 +335,21 @@ static void *fresh_user(void *number)
 	return NULL;
 }
 
+/* Frames for copies need not be zero, and are not when they are given back. */
+static void fresh_child(void *unused)
+{
+	(void)unused;
+	memset(arena, 0xee, 64 * PAGE);
+}
+
 static void fresh(void)
 {
 	pthread_t threads[THREADS];
+	arena = anonymous(64 * PAGE, PROT_READ | PROT_WRITE);
+	memset(arena, 1, 64 * PAGE);
 	start(threads, fresh_user);
+	for (int r = 0; r < 20; r++)
+		CHECK(in_child(fresh_child, NULL) == 0);
 	stop(threads);
 }
 
