@@ -43,33 +43,15 @@ void *heap_alloc_hardened(struct heap *heap, size_t bytes)
 	return block;
 }
 
-/* Into the magazine by a way as short as the fast profile's. */
-static bool push(struct heap *heap, struct slab *slab, void *block, uint8_t *state)
-{
-	bool pushed = false;
-	host_preempt_disable();
-	unsigned cpu = host_cpu();
-	struct slab_gate *gate = heap->gates[cpu];
-	if (likely(slab_try(gate))) {
-		pushed = !atomic_read_relaxed(&slab->drains) &&
-			 slab_push(&slab_part(slab->cache, cpu)->hand, block, state);
-		slab_leave(gate);
-	}
-	host_preempt_enable();
-	return pushed;
-}
-
 /* Everything that can be wrong with a free of this block ends the machine here. */
 void heap_free_hardened(struct heap *heap, struct slab *slab, void *block)
 {
-	uint64_t index;
-	if (unlikely(!slab_index_inside(slab, block, &index) ||
-		     fast_read(slab->state + index) != 1))
-		slab_assert_in_use(slab, slab_index(slab, block), "double free");
-	size_t bytes = slab->stride;
-	if (slab->sealed)
+	unsigned index = slab_index(slab, block);
+	slab_assert_in_use(slab, index, "double free");
+	size_t bytes = slab->cache->stride;
+	if (slab->cache->sealed)
 		bytes = heap_check_seal(heap, block, bytes);
 	memset(block, 0, bytes);
-	if (unlikely(!push(heap, slab, block, slab->state + index)))
-		slab_give_index(slab, (unsigned)index);
+	if (unlikely(!slab_give_fast(slab, block, slab_state(slab, block))))
+		slab_give_index(slab, index);
 }

@@ -220,7 +220,7 @@ void slab_set_bits(struct slab *slab, unsigned word, uint64_t bits)
 	if (unlikely(both))
 		double_free(slab, word, both);
 	atomic_write_relaxed(&w->free, w->free | bits);
-	slab->left -= bits_set(bits);
+	slab->left = (uint16_t)(slab->left - bits_set(bits));
 }
 
 /* A slab of the cache's own: true if it still is, and the blocks were freed. */
@@ -275,7 +275,8 @@ static void put(struct slab *slab, unsigned index)
 		    !slab_make_room(cache, c)) {
 			slab_give_bits_inside(c, slab, index / 64, bit);
 		} else {
-			(void)slab_push(&c->hand, slab_block(slab, index), slab->state + index);
+			void *block = slab_block(slab, index);
+			(void)slab_push(&c->hand, block, slab_state(slab, block), false);
 		}
 		slab_leave(gate);
 	}
@@ -285,7 +286,7 @@ static void put(struct slab *slab, unsigned index)
 void slab_give_index(struct slab *slab, unsigned index)
 {
 	slab_assert_in_use(slab, index, "double free");
-	atomic_write_relaxed(&slab->state[index], 0);
+	slab_take_back(slab_state(slab, slab_block(slab, index)));
 	put(slab, index);
 }
 
@@ -309,15 +310,10 @@ void slab_give(struct slab *slab, void *block, const void *site)
 
 void slab_give_now(struct slab *slab, void *block)
 {
-	uint64_t index;
-	bool given = false;
-	if (likely(slab_find_index(slab, block, &index))) {
-		host_preempt_disable();
-		given = slab_give_fast(slab, slab_gate(slab->cache, host_cpu()), block, index);
-		host_preempt_enable();
-	}
-	if (unlikely(!given))
-		slab_give_slowly(slab, block);
+	unsigned index = slab_index(slab, block);
+	slab_assert_in_use(slab, index, "double free");
+	if (!slab_give_fast(slab, block, slab_state(slab, block)))
+		slab_give_index(slab, index);
 }
 
 void slab_free(struct slab_cache *cache, void *object)
@@ -327,6 +323,7 @@ void slab_free(struct slab_cache *cache, void *object)
 
 void slab_assert_in_use(struct slab *slab, unsigned index, const char *what)
 {
-	if (unlikely(atomic_read_relaxed(&slab->state[index]) != 1))
-		slab_bad_block(slab, slab_block(slab, index), what);
+	void *block = slab_block(slab, index);
+	if (unlikely(!slab_is_out(block, slab_state(slab, block))))
+		slab_bad_block(slab, block, what);
 }
