@@ -5,8 +5,8 @@
  * The heap's shortest paths, to be inlined into the public calls. What they cannot
  * serve they hand to another function as their last act, so that they need no stack
  * frame: no large block, nothing of another CPU's, no refill, no misuse is decided
- * here. A hardened heap's blocks all go the other way: its hand_at, and that of its slabs,
- * leads to a magazine that is always empty, and full.
+ * here. A hardened heap's blocks all go the other way: its hand_at leads to a hand that is
+ * always closed, and its segments are not known by their addresses.
  */
 #include "heap/internal.h"
 #include "slab/fast.h"

@@ -13,8 +13,9 @@
  *
  * The structures and the rules are the fast profile's; but the segments of a hardened heap
  * are marked, so that the shortest way does not know them, and its hand_at leads to the
- * magazine that is always empty: that brings every call here. Magazines are small: the more
- * blocks there are to choose from, the more of them drop out of the processor's caches.
+ * hand that is always closed: that brings every call here. Magazines are small and do not
+ * grow: the more blocks there are to choose from, the more of them drop out of the
+ * processor's caches.
  * Rejected: deferring reuse by a quarantine (the debug profile has one: it costs a cache
  * miss a block), encoding the bitmaps (they lie out of reach of overflows as it is).
  */

@@ -13,11 +13,11 @@
  *
  *     kfree(p):  p & ~(2 MiB - 1) -- known segment? --no--> large block? --no--> panic
  *                        | yes
- *                segment->map[page of p] -> slab -> index of p in it, its bit
+ *                segment->map[page of p] -> the state of what begins at p; magazine; slab
  *
  * A pointer is believed only as far as it can be checked: the segment is looked
- * up among ours before it is read, the page must lie in a slab, the offset must
- * be a multiple of the block size, the block's bit must say in use.
+ * up among ours before it is read, the page must lie in a slab, a block must begin there,
+ * and its state must say in use (the last three are one comparison, fast.h).
  *
  * Two profiles, one structure (heap.h). In the fast one a block that stays on its CPU
  * goes the short way (fast.h). In the hardened one every block goes by hardened.c: in

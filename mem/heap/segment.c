@@ -8,17 +8,19 @@
  * lies idle), at most 512. Its head and the descriptors of its slabs lie in
  * pages of their own, apart from the blocks:
  *
- *     page 0                 1 .. 4      5 .. 8      9        10 .. 13
- *     +---------------------+-----------+-----------+--------+-----------+--
- *     | struct segment |dddd| slab      | slab      |dddddddd| slab      |
- *     +---------------------+-----------+-----------+--------+-----------+--
- *                        ^                              ^
- *                        descriptors, in units of 64 bytes; more pages of
- *                        them are taken as they are needed
+ *     page 0   1             2 .. 5      6 .. 9      10       11 .. 14
+ *     +-------+-------------+-----------+-----------+--------+-----------+--
+ *     | map   | head | dddd | slab      | slab      |dddddddd| slab      |
+ *     +-------+-------------+-----------+-----------+--------+-----------+--
+ *                      ^                              ^
+ *                      descriptors, in units of 64 bytes; more pages of
+ *                      them are taken as they are needed
  *
- * map[page] leads from a page to its slab's descriptor. It is read without the
- * lock: who frees a block of a slab reads the entries of that slab only, which
- * do not change while the block is in use.
+ * map[page] leads from a page to its slab's descriptor, and past it to what a free needs of
+ * that: the states of the blocks in the page, and the hand that they go into. It is read
+ * without the lock: who frees a block of a slab reads the entries of that slab only, which
+ * do not change while the block is in use, but for the hand: it is another one while the
+ * slab drains, and who still uses the one before does no harm.
  *
  * New slabs go into the segment with the fewest free pages that has room, so
  * that others become empty. A wholly empty segment stays mapped until the

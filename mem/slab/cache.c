@@ -6,7 +6,7 @@
  * A slab is 2^order pages aligned to their size, so that the slab of an object
  * is found by masking its address:
  *
- *     | struct slab, free bits, remote bits | pad | object | object | ...
+ *     | struct slab, free and remote bits, states | pad | object | object | ...
  *
  * The cache's own structure, one part per CPU included, takes pages from the
  * same source: caches exist before any heap does.
@@ -150,6 +150,18 @@ void slab_cache_done(struct slab_cache *cache)
 	slab_registry_unlock();
 }
 
+/* Nothing is in use; nowhere does a block begin but where one does. */
+static void init_states(struct slab *slab, size_t bytes)
+{
+	const struct slab_cache *cache = slab->cache;
+	uint8_t *states = slab_states(slab);
+	size_t stride = cache->stride;
+	for (size_t at = 0; at < bytes; at += (size_t)1 << cache->shift)
+		states[at >> cache->shift] = slab_out(slab->base + at) ^ SLAB_NOT_OUT;
+	for (size_t at = 0; at < slab->capacity * stride; at += stride)
+		states[at >> cache->shift] = slab_out(slab->base + at) ^ SLAB_NOT_OUT;
+}
+
 void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct slab *slab,
 	       void *base)
 {
@@ -173,15 +185,12 @@ void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct 
 		slab->word[i].free = left >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
 		slab->word[i].remote = 0;
 	}
-	for (size_t at = 0; at < slab_bytes(cache, shape); at += (size_t)1 << cache->shift)
-		*slab_state(slab, slab->base + at) = slab_out(slab->base + at) ^ SLAB_NOT_OUT;
+	init_states(slab, slab_bytes(cache, shape));
 	for (unsigned i = 0; i < shape->capacity; i++) {
-		void *block = slab_block(slab, i);
-		*slab_state(slab, block) = slab_out(block) ^ SLAB_NOT_OUT;
 		if (cache->construct)
-			cache->construct(block);
+			cache->construct(slab_block(slab, i));
 		if (SLAB_DEBUG)
-			slab_debug_init(slab, block);
+			slab_debug_init(slab, slab_block(slab, i));
 	}
 	slab->cookie = slab_cookie(cache, slab);
 }

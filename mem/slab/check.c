@@ -55,6 +55,12 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 		if (SLAB_DEBUG)
 			EXPECT(slab_debug_is_valid(slab, i, is_out), slab);
 	}
+	/* Where none begins, or one that is not in use, no address says otherwise. */
+	unsigned said = 0;
+	for (size_t at = 0; at < slab_bytes(cache, shape); at += (size_t)1 << cache->shift)
+		said +=
+		    (*slab_state(slab, slab->base + at) ^ slab_out(slab->base + at)) < SLAB_NOT_OUT;
+	EXPECT(said == out || !cache->home->eager, slab);
 	*in_use += out;
 	*loaded += slab->capacity - free - remote - out;
 	if (slab->place == SLAB_CURRENT) {

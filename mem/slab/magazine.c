@@ -20,7 +20,7 @@
  *       in use, so the slab stays.
  *   M2  Only the CPU itself, inside its part, and the reaper, when nobody is inside any
  *       more, look into a magazine. The others read how many there are, for statistics.
- *   M3  The order of a free is state, entry, `at`; all inside the part. So a handler finds
+ *   M3  The order of a free is state, entry, `top`; all inside the part. So a handler finds
  *       either the whole entry or none, and in no case uses the magazine (busy is set).
  *
  * Room. The heap's CPUs get that from a cache of the heap's own when they are warm in a
@@ -28,6 +28,15 @@
  * then depends on what is live. A free takes such room, but never makes a slab of it; it
  * leaves word (wants_room) for the next allocation. Other caches' CPUs have a little of
  * their own.
+ *
+ * Growth. A program that allocates more in a row than a magazine holds, and then frees it,
+ * takes each block through slab and magazine. A magazine that went from full to empty some
+ * times gets room of a larger kind (when it is empty: nothing is to be moved), until the
+ * next reap. It holds no more than was in use at once before: loading makes no slabs.
+ *
+ * Closed. The short ways compare `top` with the limits in the hand alone. A hand is closed by
+ * limits between which nothing is; only long ways and the reaper write those, so that a short
+ * way that is under way cannot put them back as it does with `top`.
  *
  * Which blocks stay out: those of slabs that drain (place.c), as they would keep these from
  * becoming empty by going round and round; those freed by a CPU that is cold.

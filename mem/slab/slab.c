@@ -10,18 +10,22 @@
  * hold, without their help.
  *
  * A slab is a stretch of pages cut into equal blocks. Everything known about
- * it lies in its descriptor, outside the blocks: a byte per block says that it is handed
- * out, one bit that it is free, a second one that another CPU freed it. Nothing is
+ * it lies in its descriptor, outside the blocks: a byte for where a block begins says that
+ * it is handed out, one bit that it is free, a second one that another CPU freed it. Nothing is
  * written into a free block, so there is no list link to corrupt, constructed objects
  * stay constructed, and allocation touches no memory that it does not return.
  *
  *      struct slab                                  pages of the slab
  *     +---------------------------+                +-------+-------+-------+--
  *     | cache, owner, lists ...   |                | block | block | block |
- *     | free 1 0 0 0  remote 0 1  |                +-------+-------+-------+--
- *     | base, 1/stride            |---- base ----->  bit and byte 0   1   2
- *     | state 0 0 1 0             |  the owner stores to `free`, anyone else ors into
- *     +---------------------------+  `remote`; `state` who allocates and frees the block
+ *     | base                      |---- base ----->+-------+-------+-------+--
+ *     | free 1 0 0 0  remote 0 1  |                  bit 0   1       2
+ *     | states 0 . X . 0 .        |  the owner stores to `free`, anyone else ors into
+ *     +---------------------------+  `remote`; a state who allocates and frees the block
+ *
+ * States (engine.h) are found by a shift and say in one byte whether an address is where a
+ * block begins, and that it is in use. So the heap's short free needs nothing else of the
+ * slab, and what it does need it keeps in a table by pages (heap/segment.c).
  *
  * Short ways. In front of its slabs each CPU has a magazine: blocks at hand, of any slab
  * of the cache, with the addresses of their states (magazine.c). An allocation pops one
@@ -29,7 +33,8 @@
  * block, whoever owns its slab. So a second free is seen at once on any CPU, and yet
  * nothing is locked: neighbours' states are different bytes. (Two CPUs that free the same
  * block in the very same moment both see it set. Such a block is found when the second
- * copy reaches its slab, or, handed out twice before, when it is freed: its state is 2.)
+ * copy reaches its slab, or, handed out twice before, when it is freed: handing out turns a
+ * bit of the state over.)
  *
  * Ownership. A slab belongs to one CPU or to the cache (owner 0, under the
  * cache's lock). Only the owner changes `free` and moves the slab between
@@ -75,8 +80,8 @@
  * Short paths (fast.h) look at nothing but `busy` and the magazine that the CPU's hand
  * leads to. The long ones also look at `revoked`. The reaper closes a
  * gate in two steps, each with a barrier on every CPU (host_barrier_all) and a wait for
- * `busy` to go: after `revoked` no long path is inside; then it puts the magazine that is
- * both empty and full into every hand, from where only long paths remove it, and after the
+ * `busy` to go: after `revoked` no long path is inside; then it sets the limits in every hand
+ * so that its magazine is both empty and full, which only long paths undo, and after the
  * second step no short path is inside either. So the short paths pay nothing for the reaper.
  * (gate.pml is the model of this, remote.pml of frees by other CPUs; ./test checks both.)
  *
