@@ -25,7 +25,8 @@ static bool entry_is_sound(struct heap *heap, struct slab *slab, const struct se
 	if (slab->drains || heap_is_hardened(heap))
 		hand = 0;
 	return base + entry->unit * UNIT_BYTES == (uintptr_t)slab &&
-	       segment->none + entry->states == slab_state(slab, slab->base + i * PAGE_SIZE) &&
+	       segment_state(segment, entry->states) ==
+		   slab_state(slab, slab->base + i * PAGE_SIZE) &&
 	       entry->how == hand + cache->shift - 4u;
 }
 

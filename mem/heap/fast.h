@@ -45,7 +45,7 @@ HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
 	    &segment->map[granule / (PAGE_SIZE / HEAP_ALIGN) % SEGMENT_NPAGES];
 	size_t how = fast_read(&page->how), in_page = granule % (PAGE_SIZE / HEAP_ALIGN);
 	uint32_t number = (uint32_t)(in_page >> (how & HOW_SHIFT)) + fast_read(&page->states);
-	uint8_t *state = segment->none + number;
+	uint8_t *state = segment_state(segment, number);
 	bool given = false;
 	if (likely(fast_read(state) == (uint8_t)granule)) { /* slab_out() */
 		host_preempt_disable();

@@ -85,6 +85,12 @@ struct segment {
 	uint16_t unit_page[UNIT_PAGES];  /* which page of the segment holds them */
 };
 
+/* Which state a segment_page's `states`, and what is added to it, stand for. */
+static inline uint8_t *segment_state(struct segment *segment, size_t number)
+{
+	return (uint8_t *)segment + offsetof(struct segment, none) + number;
+}
+
 #define SEGMENT_HEAD_NPAGES ((unsigned)((sizeof(struct segment) + PAGE_SIZE - 1) / PAGE_SIZE))
 
 /* What a slab's descriptor takes. */

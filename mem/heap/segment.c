@@ -257,8 +257,8 @@ static void segment_steer(struct slab_cache *cache, struct slab *slab)
 	for (unsigned i = 0; i < slab->npages; i++) {
 		char *at = slab->base + i * PAGE_SIZE;
 		set_entry(&segment->map[page_of(at)],
-			  (size_t)(slab_state(slab, at) - segment->none), hand + cache->shift - 4u,
-			  unit_of(slab));
+			  (uintptr_t)slab_state(slab, at) - (uintptr_t)segment->none,
+			  hand + cache->shift - 4u, unit_of(slab));
 	}
 }
 

@@ -325,7 +325,7 @@ void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 		const struct slab_cpu *c = slab_part(cache, cpu);
 		allocs += atomic_read_relaxed(&c->hand.allocs);
 		size_t n = slab_loaded(c);
-		loaded += n <= c->entries ? n : 0;
+		loaded += n <= atomic_read_relaxed(&c->entries) ? n : 0;
 	}
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);

@@ -66,7 +66,7 @@ static void set_top(struct slab_cpu *c, struct slab_entry *top)
 static void set_room(struct slab_cpu *c, struct slab_entry *first, uint32_t entries)
 {
 	atomic_write_relaxed(&c->room, first);
-	c->entries = entries;
+	atomic_write_relaxed(&c->entries, entries);
 	set_top(c, bottom(c));
 }
 
