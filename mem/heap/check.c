@@ -14,6 +14,22 @@
 		}                                                                                  \
 	} while (0)
 
+/* Of the slab's page number `i`: where the states lie, and the right hand. */
+static bool entry_is_sound(struct heap *heap, struct slab *slab, const struct segment_page *entry,
+			   unsigned i)
+{
+	const struct slab_cache *cache = slab->cache;
+	uintptr_t base = (uintptr_t)slab & ~(uintptr_t)(HUGE_SIZE - 1);
+	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
+	size_t hand = heap_part_at(cache->number) + offsetof(struct slab_cpu, hand);
+	if (slab->drains || heap_is_hardened(heap))
+		hand = 0;
+	return base + entry->unit * UNIT_BYTES == (uintptr_t)slab &&
+	       segment_state(segment, entry->states) ==
+		   slab_state(slab, slab->base + i * PAGE_SIZE) &&
+	       entry->how == hand + cache->shift - 4u;
+}
+
 static bool segment_is_valid(struct heap *heap, struct segment *segment)
 {
 	unsigned free = 0, slabs = 0, units = 0, slab_units = 0;
@@ -22,26 +38,28 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 	EXPECT(heap_find_segment(heap, segment) == segment);
 	for (unsigned page = 0; page < SEGMENT_NPAGES; page++) {
 		bool used = (segment->used[page / 64] >> (page % 64)) & 1;
-		uint32_t at = segment->map[page];
+		const struct segment_page *entry = &segment->map[page];
 		EXPECT(used || (page && page < segment->npages));
 		free += !used;
-		EXPECT(!at || used);
+		EXPECT(!entry->unit || used);
+		EXPECT(entry->unit || (!entry->states && !entry->how));
 		EXPECT(!used || !((segment->dropped[page / 64] >> (page % 64)) & 1));
-		if (!at || (page && segment->map[page - 1] == at))
+		if (!entry->unit || (page && segment->map[page - 1].unit == entry->unit))
 			continue;
-		struct slab *slab = (struct slab *)(void *)((char *)segment + at);
+		struct slab *slab = heap_find_slab(heap, (char *)segment + page * PAGE_SIZE);
 		EXPECT(slab->base == (char *)segment + page * PAGE_SIZE);
 		EXPECT(slab->cookie == slab_cookie(slab->cache, slab));
 		for (unsigned i = 0; i < slab->npages; i++)
-			EXPECT(segment->map[page + i] == at);
+			EXPECT(entry_is_sound(heap, slab, entry + i, i));
 		slabs++;
-		slab_units += heap_descriptor_units(slab->capacity);
+		struct slab_shape shape = {.npages = slab->npages, .capacity = slab->capacity};
+		slab_units += heap_descriptor_units(slab->cache, &shape);
 	}
 	EXPECT(free == segment->nfree);
 	EXPECT(slabs == segment->nslabs);
 	for (unsigned i = 0; i < segment->unit_pages; i++)
 		units += bits_set(segment->unit_used[i]);
-	units -= (unsigned)((sizeof(*segment) + UNIT_BYTES - 1) / UNIT_BYTES);
+	units -= (unsigned)align_up(sizeof(*segment) % PAGE_SIZE, UNIT_BYTES) / UNIT_BYTES;
 	EXPECT(units == slab_units);
 	return true;
 }
@@ -77,7 +95,7 @@ uint64_t heap_slab_npages(struct heap *heap)
 		list_for_each (node, lists[i]) {
 			struct segment *segment = list_entry(node, struct segment, node);
 			for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
-				npages += segment->map[page] != 0;
+				npages += segment->map[page].unit != 0;
 		}
 	return npages;
 }

@@ -5,8 +5,8 @@
  * The heap's shortest paths, to be inlined into the public calls. What they cannot
  * serve they hand to another function as their last act, so that they need no stack
  * frame: no large block, nothing of another CPU's, no refill, no misuse is decided
- * here. A hardened heap's blocks all go the other way: its hand_at, and that of its slabs,
- * leads to a magazine that is always empty, and full.
+ * here. A hardened heap's blocks all go the other way: its hand_at leads to a hand that is
+ * always closed, and its segments are not known by their addresses.
  */
 #include "heap/internal.h"
 #include "slab/fast.h"
@@ -26,22 +26,35 @@ HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
 	return likely(taken) ? block : heap_alloc_elsewhere(bytes, heap);
 }
 
+/*
+ * One byte says what there is to say: whether this is where a block begins that is in use
+ * (engine.h, slab_states). An address that is not aligned as blocks are is in no segment
+ * that is known; a page without a slab has states that say no.
+ */
 HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
 {
-	uintptr_t base = (uintptr_t)block & ~(uintptr_t)(HUGE_SIZE - 1);
-	if (unlikely(fast_read(&heap->known[segment_slot((uintptr_t)block)]) != base)) {
+	uintptr_t at = (uintptr_t)block;
+	uintptr_t base = at & (~(uintptr_t)(HUGE_SIZE - 1) | (HEAP_ALIGN - 1));
+	if (unlikely(fast_read(&heap->known[segment_slot(at)]) != base)) {
 		heap_free_elsewhere(block, heap);
 		return;
 	}
 	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
-	size_t page = ((uintptr_t)block >> PAGE_SHIFT) % SEGMENT_NPAGES;
-	struct slab *slab =
-	    (struct slab *)(void *)((char *)segment + fast_read(&segment->map[page]));
-	uint64_t index;
+	uint32_t granule = (uint32_t)at / HEAP_ALIGN;
+	const struct segment_page *page =
+	    &segment->map[granule / (PAGE_SIZE / HEAP_ALIGN) % SEGMENT_NPAGES];
+	size_t how = fast_read(&page->how), in_page = granule % (PAGE_SIZE / HEAP_ALIGN);
+	uint32_t number = (uint32_t)(in_page >> (how & HOW_SHIFT)) + fast_read(&page->states);
+	uint8_t *state = segment_state(segment, number);
 	bool given = false;
-	if (likely(slab_index_inside(slab, block, &index))) {
+	if (likely(fast_read(state) == (uint8_t)granule)) { /* slab_out() */
 		host_preempt_disable();
-		given = slab_give_fast(slab, heap->gates[host_cpu()], block, index);
+		struct slab_gate *gate = heap->gates[host_cpu()];
+		if (likely(slab_try(gate))) {
+			uint32_t at_hand = (uint32_t)how & ~HOW_SHIFT;
+			given = slab_push(slab_hand(gate, at_hand), block, state, true);
+			slab_leave(gate);
+		}
 		host_preempt_enable();
 	}
 	if (unlikely(!given))

@@ -13,8 +13,9 @@
  *
  * The structures and the rules are the fast profile's; but the segments of a hardened heap
  * are marked, so that the shortest way does not know them, and its hand_at leads to the
- * magazine that is always empty: that brings every call here. Magazines are small: the more
- * blocks there are to choose from, the more of them drop out of the processor's caches.
+ * hand that is always closed: that brings every call here. Magazines are small and do not
+ * grow: the more blocks there are to choose from, the more of them drop out of the
+ * processor's caches.
  * Rejected: deferring reuse by a quarantine (the debug profile has one: it costs a cache
  * miss a block), encoding the bitmaps (they lie out of reach of overflows as it is).
  */
@@ -43,33 +44,15 @@ void *heap_alloc_hardened(struct heap *heap, size_t bytes)
 	return block;
 }
 
-/* Into the magazine by a way as short as the fast profile's. */
-static bool push(struct heap *heap, struct slab *slab, void *block, uint8_t *state)
-{
-	bool pushed = false;
-	host_preempt_disable();
-	unsigned cpu = host_cpu();
-	struct slab_gate *gate = heap->gates[cpu];
-	if (likely(slab_try(gate))) {
-		pushed = !atomic_read_relaxed(&slab->drains) &&
-			 slab_push(&slab_part(slab->cache, cpu)->hand, block, state);
-		slab_leave(gate);
-	}
-	host_preempt_enable();
-	return pushed;
-}
-
 /* Everything that can be wrong with a free of this block ends the machine here. */
 void heap_free_hardened(struct heap *heap, struct slab *slab, void *block)
 {
-	uint64_t index;
-	if (unlikely(!slab_index_inside(slab, block, &index) ||
-		     fast_read(slab->state + index) != 1))
-		slab_assert_in_use(slab, slab_index(slab, block), "double free");
-	size_t bytes = slab->stride;
-	if (slab->sealed)
+	unsigned index = slab_index(slab, block);
+	slab_assert_in_use(slab, index, "double free");
+	size_t bytes = slab->cache->stride;
+	if (slab->cache->sealed)
 		bytes = heap_check_seal(heap, block, bytes);
 	memset(block, 0, bytes);
-	if (unlikely(!push(heap, slab, block, slab->state + index)))
-		slab_give_index(slab, (unsigned)index);
+	if (unlikely(!slab_give_fast(slab, block, slab_state(slab, block))))
+		slab_give_index(slab, index);
 }

@@ -13,11 +13,11 @@
  *
  *     kfree(p):  p & ~(2 MiB - 1) -- known segment? --no--> large block? --no--> panic
  *                        | yes
- *                segment->map[page of p] -> slab -> index of p in it, its bit
+ *                segment->map[page of p] -> the state of what begins at p; magazine; slab
  *
  * A pointer is believed only as far as it can be checked: the segment is looked
- * up among ours before it is read, the page must lie in a slab, the offset must
- * be a multiple of the block size, the block's bit must say in use.
+ * up among ours before it is read, the page must lie in a slab, a block must begin there,
+ * and its state must say in use (the last three are one comparison, fast.h).
  *
  * Two profiles, one structure (heap.h). In the fast one a block that stays on its CPU
  * goes the short way (fast.h). In the hardened one every block goes by hardened.c: in
@@ -77,9 +77,9 @@ static void nothing_to_construct(void *object)
 
 static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned number)
 {
-	static const char *const others[] = {"heap-large", "heap-magazines"};
-	bool store = number == HEAP_STORE_PART, small = number < HEAP_CLASSES;
-	size_t bytes = store ? HEAP_MAGAZINE_BYTES : sizeof(struct large);
+	static const char *const others[] = {"heap-large", "heap-magazines", "heap-grown"};
+	bool store = number >= HEAP_STORE_PART, small = number < HEAP_CLASSES;
+	size_t bytes = store ? heap_room_bytes(number - HEAP_STORE_PART) : sizeof(struct large);
 	if (small)
 		bytes = heap_class_bytes(number);
 	/* Aligned to 16, or to its own size if that is a power of two to a page. */
@@ -97,7 +97,8 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	cache->stride = (uint32_t)slab_stride(bytes, align);
 	unsigned most = cache->stride > 8192 ? 32 : 64; /* slab_find_index */
 	bool few = store || cache->stride > 2048;
-	cache->shape[0] = shape_for(cache->stride, few ? 8 : 16, most, 64);
+	bool two = store && cache->stride > 8192;
+	cache->shape[0] = shape_for(cache->stride, two ? 2 : few ? 8 : 16, most, 64);
 	cache->shape[1] = shape_for(cache->stride, 32, most, 64);
 	cache->shape[2] = shape_for(cache->stride, 64, most, 128);
 	cache->gates = (char *)heap->gates[0];
@@ -105,8 +106,10 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	cache->part_stride = HEAP_CPU_BYTES;
 	if (store) /* is not filled by debug builds: the room is used as it is */
 		cache->construct = nothing_to_construct;
-	cache->entries = store ? 0 : heap_magazine_entries(bytes, heap_is_hardened(heap));
-	cache->store = store ? NULL : heap->classes[HEAP_STORE_PART];
+	for (unsigned kind = 0; kind < SLAB_ROOMS && !store; kind++) {
+		cache->entries[kind] = heap_magazine_entries(bytes, kind, heap_is_hardened(heap));
+		cache->store[kind] = heap->classes[HEAP_STORE_PART + kind];
+	}
 	slab_cache_init(cache, host_cpu_count());
 }
 
@@ -151,7 +154,7 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 	for (unsigned cpu = 0; cpu < host_cpu_count(); cpu++) {
 		struct slab_gate *gate = (void *)(at + heap_bytes + cpu * HEAP_CPU_BYTES);
 		heap->gates[cpu] = gate;
-		*gate = (struct slab_gate){.closed = {&slab_no_magazine, 0}};
+		slab_gate_init(gate);
 	}
 	at += heap_bytes + cpus_bytes;
 	for (unsigned i = 0; i < HEAP_PARTS; i++, at += cache_bytes)
@@ -283,8 +286,8 @@ size_t heap_usable(struct heap *heap, const void *block)
 		return heap_is_sample(heap, block) ? heap_sample_bytes(heap, block)
 						   : heap_large_bytes(heap, block);
 	slab_assert_in_use(slab, slab_index(slab, block), "use after free");
-	if (slab->sealed)
-		return heap_check_seal(heap, block, slab->stride);
+	if (slab->cache->sealed)
+		return heap_check_seal(heap, block, slab->cache->stride);
 	return slab_debug_bytes(slab, block);
 }
 
@@ -309,7 +312,7 @@ static bool resize_in_place(struct heap *heap, void *block, size_t bytes, const 
 		return false;
 	if (SLAB_DEBUG)
 		slab_debug_resize(slab, block, bytes, site);
-	else if (slab->sealed)
+	else if (slab->cache->sealed)
 		heap_seal(heap, block, room, bytes);
 	return true;
 }
@@ -420,11 +423,11 @@ static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
 		struct slab *slab = list_entry(node, struct slab, all);
 		for (unsigned i = 0; i < slab->capacity; i++) {
 			size_t bytes;
-			if (!slab->state[i] ||
-			    heap_read_seal(heap, slab_block(slab, i), slab->stride, &bytes))
+			const void *block = slab_block(slab, i);
+			if (!slab_is_out(block, slab_state(slab, block)) ||
+			    heap_read_seal(heap, block, cache->stride, &bytes))
 				continue;
-			host_log(HOST_LOG_ERROR, "heap: the seal of %p is broken",
-				 slab_block(slab, i));
+			host_log(HOST_LOG_ERROR, "heap: the seal of %p is broken", block);
 			return false;
 		}
 	}

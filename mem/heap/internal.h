@@ -47,18 +47,31 @@ const char *heap_class_name(unsigned number);
 #define SEGMENT_NPAGES      ((unsigned)(HUGE_SIZE / PAGE_SIZE))
 #define SEGMENT_WORDS       (SEGMENT_NPAGES / 64)
 #define UNIT_BYTES          64u /* slab descriptors are made of these */
-#define UNIT_PAGES          40  /* pages of them in one segment, its own head included */
+#define UNIT_PAGES          56  /* pages of them in one segment, the head's last included */
 #define SEGMENT_HASH        256
 #define KNOWN_SEGMENTS      1024
-#define KNOWN_NONE          ((uintptr_t)2)
-#define KNOWN_HARDENED      ((uintptr_t)1) /* with the address, in a hardened heap */
+#define HEAP_ALIGN          16u /* of blocks: beyond it the bits below are for what `known` says */
+#define KNOWN_NONE          ((uintptr_t)2 * HEAP_ALIGN)
+#define KNOWN_HARDENED      ((uintptr_t)1 * HEAP_ALIGN) /* with the address, in a hardened heap */
 #define SEGMENT_MIN_NPAGES  64u
 #define HEAP_PREPARED_PAGES 16u /* free pages in segments that thread context tops up to */
 
+/*
+ * What a free must know of a page, in eight bytes: read without the lock by who holds a
+ * block there. All zero if no slab lies in it: its states are segment->none then.
+ */
+struct segment_page {
+	uint32_t states; /* those of what begins in the page, in bytes from segment->none */
+	uint16_t how;    /* bytes from a CPU's gate to the hand that the short way of a free
+			  * uses, and log2 of the HEAP_ALIGNs that a state is for */
+	uint16_t unit;   /* the slab's descriptor, in units from the segment */
+};
+#define HOW_SHIFT 63u /* hands lie at multiples of 64 */
+
 /* The first bytes of each 2 MiB-aligned segment. heap->lock, but for `map`. */
 struct segment {
-	/* Zeros, as a struct slab: that of pages that no slab lies in. */
-	uint8_t none[sizeof(struct slab)] MEM_CACHE_ALIGNED;
+	struct segment_page map[SEGMENT_NPAGES];
+	uint8_t none[PAGE_SIZE / HEAP_ALIGN]; /* states that say: nothing in use here */
 	struct heap *heap;
 	struct list node; /* heap->segments or heap->full_segments */
 	struct list hash; /* heap->segment_hash */
@@ -70,14 +83,23 @@ struct segment {
 	uint64_t dropped[SEGMENT_WORDS]; /* bit 1: a free page whose memory was given back */
 	uint64_t unit_used[UNIT_PAGES];  /* bit 1: the unit is used, or not ours to use */
 	uint16_t unit_page[UNIT_PAGES];  /* which page of the segment holds them */
-	uint32_t map[SEGMENT_NPAGES];    /* page -> its slab's descriptor, in bytes; 0: none.
-					  * Read without the lock by who holds a block there. */
 };
 
-/* What a slab's descriptor takes. */
-static inline unsigned heap_descriptor_units(unsigned capacity)
+/* Which state a segment_page's `states`, and what is added to it, stand for. */
+static inline uint8_t *segment_state(struct segment *segment, size_t number)
 {
-	return (unsigned)(slab_descriptor_bytes(capacity) / UNIT_BYTES);
+	return (uint8_t *)segment + offsetof(struct segment, none) + number;
+}
+
+#define SEGMENT_HEAD_NPAGES ((unsigned)((sizeof(struct segment) + PAGE_SIZE - 1) / PAGE_SIZE))
+
+/* What a slab's descriptor takes. */
+static inline unsigned heap_descriptor_units(const struct slab_cache *cache,
+					     const struct slab_shape *shape)
+{
+	size_t bytes =
+	    slab_descriptor_bytes(shape->capacity, cache->shift, slab_bytes(cache, shape));
+	return (unsigned)(align_up(bytes, UNIT_BYTES) / UNIT_BYTES);
 }
 
 static inline unsigned heap_count_dropped(const struct segment *segment)
@@ -146,11 +168,11 @@ bool heap_samples_are_valid(struct heap *heap);
 
 /* ---- parts of a CPU ------------------------------------------------------------ */
 
-/* What a CPU has: a gate, a part for each class, one for struct large and one for the room
- * of magazines. */
+/* What a CPU has: a gate, a part for each class, one for struct large and one for each kind
+ * of room of magazines. */
 #define HEAP_LARGE_PART HEAP_CLASSES
 #define HEAP_STORE_PART (HEAP_CLASSES + 1)
-#define HEAP_PARTS      (HEAP_CLASSES + 2)
+#define HEAP_PARTS      (HEAP_STORE_PART + SLAB_ROOMS)
 #define HEAP_CPU_BYTES  (sizeof(struct slab_gate) + HEAP_PARTS * sizeof(struct slab_cpu))
 
 static inline size_t heap_part_at(unsigned number)
@@ -158,14 +180,22 @@ static inline size_t heap_part_at(unsigned number)
 	return sizeof(struct slab_gate) + number * sizeof(struct slab_cpu);
 }
 
-#define HEAP_MAGAZINE_BYTES (33 * 64u) /* odd in lines: tops do not share sets of the cache */
-
-/* Room in a magazine for blocks of so many bytes: as much as there is, unless that would
- * keep too much memory at hand. */
-static inline unsigned heap_magazine_entries(size_t bytes, bool hardened)
+/* What the room of a magazine takes, before and after it has grown: odd in lines, so that
+ * tops do not share sets of the cache. */
+static inline size_t heap_room_bytes(unsigned kind)
 {
-	size_t most = hardened ? 64 : HEAP_MAGAZINE_BYTES / sizeof(struct slab_entry);
-	size_t n = 256 * (size_t)1024 / bytes;
+	return kind ? 255 * 64 : 33 * 64;
+}
+
+/* Entries in it for blocks of so many bytes: as many as it has, unless that would keep too
+ * much memory at hand; 0: it would be no larger than the kind before. The magazines of a
+ * hardened heap do not grow (hardened.c). */
+static inline unsigned heap_magazine_entries(size_t bytes, unsigned kind, bool hardened)
+{
+	size_t most = heap_room_bytes(kind) / sizeof(struct slab_entry);
+	size_t n = (kind ? 1024 : 256) * (size_t)1024 / bytes;
+	if (hardened)
+		most = kind ? 0 : 64;
 	return (unsigned)(n < most ? n : most);
 }
 
@@ -261,10 +291,10 @@ static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
 	if (unlikely(!segment))
 		return NULL;
 	size_t page = ((uintptr_t)block & (HUGE_SIZE - 1)) >> PAGE_SHIFT;
-	uint32_t at = __atomic_load_n(&segment->map[page], __ATOMIC_RELAXED);
-	if (unlikely(!at))
+	size_t unit = atomic_read_relaxed(&segment->map[page].unit);
+	if (unlikely(!unit))
 		return NULL;
-	return (struct slab *)(void *)((char *)segment + at);
+	return (struct slab *)(void *)((char *)segment + unit * UNIT_BYTES);
 }
 
 /* The public calls with the call site given (alloc and free: fast.h). */

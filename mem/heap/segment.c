@@ -8,17 +8,19 @@
  * lies idle), at most 512. Its head and the descriptors of its slabs lie in
  * pages of their own, apart from the blocks:
  *
- *     page 0                 1 .. 4      5 .. 8      9        10 .. 13
- *     +---------------------+-----------+-----------+--------+-----------+--
- *     | struct segment |dddd| slab      | slab      |dddddddd| slab      |
- *     +---------------------+-----------+-----------+--------+-----------+--
- *                        ^                              ^
- *                        descriptors, in units of 64 bytes; more pages of
- *                        them are taken as they are needed
+ *     page 0   1             2 .. 5      6 .. 9      10       11 .. 14
+ *     +-------+-------------+-----------+-----------+--------+-----------+--
+ *     | map   | head | dddd | slab      | slab      |dddddddd| slab      |
+ *     +-------+-------------+-----------+-----------+--------+-----------+--
+ *                      ^                              ^
+ *                      descriptors, in units of 64 bytes; more pages of
+ *                      them are taken as they are needed
  *
- * map[page] leads from a page to its slab's descriptor. It is read without the
- * lock: who frees a block of a slab reads the entries of that slab only, which
- * do not change while the block is in use.
+ * map[page] leads from a page to its slab's descriptor, and past it to what a free needs of
+ * that: the states of the blocks in the page, and the hand that they go into. It is read
+ * without the lock: who frees a block of a slab reads the entries of that slab only, which
+ * do not change while the block is in use, but for the hand: it is another one while the
+ * slab drains, and who still uses the one before does no harm.
  *
  * New slabs go into the segment with the fewest free pages that has room, so
  * that others become empty. A wholly empty segment stays mapped until the
@@ -60,7 +62,7 @@ struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base)
 static unsigned find_run(const struct segment *segment, unsigned n, bool present)
 {
 	unsigned length = 0;
-	for (unsigned page = 1; page < segment->npages;) {
+	for (unsigned page = SEGMENT_HEAD_NPAGES; page < segment->npages;) {
 		uint64_t word = segment->used[page / 64];
 		if (present)
 			word |= segment->dropped[page / 64];
@@ -200,10 +202,10 @@ static void move_dropped(struct cut *cut, bool take)
 	}
 }
 
-static bool carve(struct segment *segment, const struct slab_shape *shape, bool present,
-		  struct cut *cut)
+static bool carve(struct segment *segment, const struct slab_cache *cache,
+		  const struct slab_shape *shape, bool present, struct cut *cut)
 {
-	unsigned units = heap_descriptor_units(shape->capacity), npages = shape->npages;
+	unsigned units = heap_descriptor_units(cache, shape), npages = shape->npages;
 	unsigned unit = take_units(segment, units);
 	if (!unit)
 		return false;
@@ -214,23 +216,61 @@ static bool carve(struct segment *segment, const struct slab_shape *shape, bool 
 	}
 	set_used(segment, page, npages, true);
 	count_slab(segment, true);
-	for (unsigned i = 0; i < npages; i++)
-		__atomic_store_n(&segment->map[page + i], unit * UNIT_BYTES, __ATOMIC_RELAXED);
 	*cut = (struct cut){.segment = segment, .page = page, .npages = npages};
 	cut->slab = (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
 	move_dropped(cut, true);
 	return true;
 }
 
+static void set_entry(struct segment_page *page, size_t states, size_t how, size_t unit)
+{
+	atomic_write_relaxed(&page->states, (uint32_t)states);
+	atomic_write_relaxed(&page->how, (uint16_t)how);
+	atomic_write_relaxed(&page->unit, (uint16_t)unit);
+}
+
+static struct segment *segment_of(const struct slab *slab)
+{
+	uintptr_t base = (uintptr_t)slab & ~(uintptr_t)(HUGE_SIZE - 1);
+	return (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
+}
+
+static unsigned unit_of(const struct slab *slab)
+{
+	return (unsigned)(((uintptr_t)slab & (HUGE_SIZE - 1)) / UNIT_BYTES);
+}
+
+static unsigned page_of(const void *address)
+{
+	return (unsigned)(((uintptr_t)address & (HUGE_SIZE - 1)) >> PAGE_SHIFT);
+}
+
+/* What the short way of a free needs to know of the slab's blocks. The blocks of one that
+ * drains go by no magazine, nor do those of a hardened heap. */
+static void segment_steer(struct slab_cache *cache, struct slab *slab)
+{
+	struct heap *heap = cache->home_data;
+	struct segment *segment = segment_of(slab);
+	size_t hand = heap_part_at(cache->number) + offsetof(struct slab_cpu, hand);
+	if (slab->drains || heap_is_hardened(heap))
+		hand = offsetof(struct slab_gate, closed);
+	for (unsigned i = 0; i < slab->npages; i++) {
+		char *at = slab->base + i * PAGE_SIZE;
+		set_entry(&segment->map[page_of(at)],
+			  (uintptr_t)slab_state(slab, at) - (uintptr_t)segment->none,
+			  hand + cache->shift - 4u, unit_of(slab));
+	}
+}
+
 /* The opposite. Locks: heap->lock. */
-static void uncarve(struct cut *cut, unsigned capacity)
+static void uncarve(struct cut *cut, unsigned units)
 {
 	struct segment *segment = cut->segment;
-	unsigned unit = (unsigned)(((uintptr_t)cut->slab & (HUGE_SIZE - 1)) / UNIT_BYTES);
+	unsigned unit = unit_of(cut->slab);
 	for (unsigned i = 0; i < cut->npages; i++)
-		__atomic_store_n(&segment->map[cut->page + i], 0, __ATOMIC_RELAXED);
+		set_entry(&segment->map[cut->page + i], 0, 0, 0);
 	set_used(segment, cut->page, cut->npages, false);
-	give_units(segment, unit, heap_descriptor_units(capacity));
+	give_units(segment, unit, units);
 	count_slab(segment, false);
 	move_dropped(cut, false);
 	relist(segment->heap, segment);
@@ -272,16 +312,18 @@ static bool restore(struct heap *heap, struct cut *cut, bool atomic)
 
 /* A slab's pages and descriptor from the segments there are: of pages with memory
  * behind them, or of any. */
-static struct slab *take_slab(struct heap *heap, const struct slab_shape *shape, bool present,
-			      bool atomic, void **base)
+static struct slab *take_slab(struct slab_cache *cache, const struct slab_shape *shape,
+			      bool present, bool atomic, void **base)
 {
+	struct heap *heap = cache->home_data;
 	struct cut cut = {0};
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	struct segment *best = best_segment(heap, shape->npages, present);
-	bool done = best && carve(best, shape, present, &cut);
+	bool done = best && carve(best, cache, shape, present, &cut);
 	if (best && !done) /* its last pages went for descriptors: any other will do */
 		list_for_each (node, &heap->segments)
-			if (carve(list_entry(node, struct segment, node), shape, present, &cut))
+			if (carve(list_entry(node, struct segment, node), cache, shape, present,
+				  &cut))
 				break;
 	/* Descriptors take pages, too: what has become full is listed as such. */
 	if (best && (!done || !best->nfree))
@@ -295,7 +337,7 @@ static struct slab *take_slab(struct heap *heap, const struct slab_shape *shape,
 		return NULL;
 	if (!restore(heap, &cut, atomic)) {
 		irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-		uncarve(&cut, shape->capacity);
+		uncarve(&cut, heap_descriptor_units(cache, shape));
 		mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 		return NULL;
 	}
@@ -309,12 +351,15 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	memset(segment, 0, sizeof(*segment));
 	segment->heap = heap;
 	segment->npages = (uint16_t)npages;
-	segment->nfree = (uint16_t)(npages - 1);
+	for (unsigned i = 0; i < sizeof(segment->none); i++)
+		segment->none[i] = (uint8_t)i ^ SLAB_NOT_OUT;
+	segment->nfree = (uint16_t)(npages - SEGMENT_HEAD_NPAGES);
 	for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
-		if (page == 0 || page >= npages)
+		if (page < SEGMENT_HEAD_NPAGES || page >= npages)
 			segment->used[page / 64] |= (uint64_t)1 << (page % 64);
-	unsigned head = (unsigned)((sizeof(*segment) + UNIT_BYTES - 1) / UNIT_BYTES);
+	unsigned head = (unsigned)(align_up(sizeof(*segment) % PAGE_SIZE, UNIT_BYTES) / UNIT_BYTES);
 	segment->unit_used[0] = ((uint64_t)1 << head) - 1;
+	segment->unit_page[0] = SEGMENT_HEAD_NPAGES - 1;
 	segment->unit_pages = 1;
 	list_init(&segment->node);
 	list_init(&segment->hash);
@@ -325,7 +370,7 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	uintptr_t base = (uintptr_t)segment;
 	atomic_write_release(&heap->known[segment_slot(base)], heap_known(heap, base));
 	count_add(&heap->segment_npages, npages);
-	count_add(&heap->free_npages, npages - 1);
+	count_add(&heap->free_npages, segment->nfree);
 	count_add(&heap->empty_npages, npages);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
@@ -337,7 +382,7 @@ static bool grow(struct heap *heap, unsigned slab_npages, bool atomic)
 	unsigned npages = SEGMENT_MIN_NPAGES;
 	while (npages < SEGMENT_NPAGES && npages < held / 4)
 		npages *= 2;
-	unsigned least = slab_npages + 2; /* head, and a page of descriptors */
+	unsigned least = slab_npages + SEGMENT_HEAD_NPAGES; /* with room for its descriptor */
 	for (;; npages = npages / 2 > least ? npages / 2 : least) {
 		void *pages = heap->area->map(heap->area, npages, SEGMENT_NPAGES, atomic);
 		if (pages) {
@@ -364,17 +409,18 @@ static struct slab *make_shaped(struct slab_cache *cache, const struct slab_shap
 {
 	struct heap *heap = cache->home_data;
 	void *base;
-	struct slab *slab = take_slab(heap, shape, true, atomic, &base);
+	struct slab *slab = take_slab(cache, shape, true, atomic, &base);
 	if (!slab && shed(heap))
-		slab = take_slab(heap, shape, true, atomic, &base);
+		slab = take_slab(cache, shape, true, atomic, &base);
 	if (!slab)
-		slab = take_slab(heap, shape, false, atomic, &base);
+		slab = take_slab(cache, shape, false, atomic, &base);
 	while (!slab) {
 		if (!grow(heap, shape->npages, atomic))
 			return NULL;
-		slab = take_slab(heap, shape, true, atomic, &base);
+		slab = take_slab(cache, shape, true, atomic, &base);
 	}
 	slab_init(cache, shape, slab, base);
+	segment_steer(cache, slab);
 	return slab;
 }
 
@@ -406,12 +452,13 @@ static void segment_release(struct slab_cache *cache, struct slab *slab)
 	struct cut cut = {
 	    .segment = segment,
 	    .slab = slab,
-	    .page = (unsigned)(((uintptr_t)slab->base & (HUGE_SIZE - 1)) >> PAGE_SHIFT),
+	    .page = page_of(slab->base),
 	    .npages = slab->npages,
 	};
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	slab->cookie = 0;
-	uncarve(&cut, slab->capacity);
+	struct slab_shape shape = {.npages = slab->npages, .capacity = slab->capacity};
+	uncarve(&cut, heap_descriptor_units(cache, &shape));
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
@@ -421,7 +468,8 @@ static struct slab *segment_find(struct slab_cache *cache, const void *block)
 	return slab && slab->cache == cache ? slab : NULL;
 }
 
-const struct slab_home heap_slab_home = {segment_make, segment_release, segment_find, true};
+const struct slab_home heap_slab_home = {segment_make, segment_release, segment_find, segment_steer,
+					 true};
 
 /* ---- giving back -------------------------------------------------------------------------- */
 

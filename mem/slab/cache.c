@@ -6,7 +6,7 @@
  * A slab is 2^order pages aligned to their size, so that the slab of an object
  * is found by masking its address:
  *
- *     | struct slab, free bits, remote bits | pad | object | object | ...
+ *     | struct slab, free and remote bits, states | pad | object | object | ...
  *
  * The cache's own structure, one part per CPU included, takes pages from the
  * same source: caches exist before any heap does.
@@ -61,12 +61,19 @@ size_t slab_stride(size_t object_bytes, size_t align)
 	return align_up(bytes, align);
 }
 
+unsigned slab_shift(size_t stride)
+{
+	return mem_min(bit_highest(stride), (unsigned)SLAB_MAX_SHIFT);
+}
+
 /* Objects that fit behind their own descriptor in `bytes`. */
 static unsigned fit(size_t bytes, size_t stride, size_t align, size_t *first_at)
 {
 	size_t capacity = mem_min(bytes / stride, (size_t)SLAB_MAX_BLOCKS);
+	unsigned shift = slab_shift(stride);
 	for (; capacity; capacity--) {
-		*first_at = align_up(slab_descriptor_bytes((unsigned)capacity), align);
+		size_t head = slab_descriptor_bytes((unsigned)capacity, shift, capacity * stride);
+		*first_at = align_up(head, align);
 		if (*first_at + capacity * stride <= bytes)
 			break;
 	}
@@ -107,11 +114,19 @@ static uintptr_t make_secret(const struct slab_cache *cache)
 	return x ^ (x >> 32);
 }
 
+void slab_gate_init(struct slab_gate *gate)
+{
+	memset(gate, 0, sizeof(*gate));
+	slab_close_hand(&gate->closed);
+}
+
 void slab_cache_init(struct slab_cache *cache, unsigned ncpus)
 {
 	cache->ncpus = ncpus;
 	cache->secret = make_secret(cache);
 	cache->lock = (struct mem_lock){0};
+	cache->reciprocal = (uint32_t)((((uint64_t)1 << 32) + cache->stride - 1) / cache->stride);
+	cache->shift = (uint8_t)slab_shift(cache->stride);
 	list_init(&cache->slabs);
 	list_init(&cache->reaped);
 	slab_lists_init(&cache->shared);
@@ -135,24 +150,30 @@ void slab_cache_done(struct slab_cache *cache)
 	slab_registry_unlock();
 }
 
+/* Nothing is in use; nowhere does a block begin but where one does. */
+static void init_states(struct slab *slab, size_t bytes)
+{
+	const struct slab_cache *cache = slab->cache;
+	uint8_t *states = slab_states(slab);
+	size_t stride = cache->stride;
+	for (size_t at = 0; at < bytes; at += (size_t)1 << cache->shift)
+		states[at >> cache->shift] = slab_out(slab->base + at) ^ SLAB_NOT_OUT;
+	for (size_t at = 0; at < slab->capacity * stride; at += stride)
+		states[at >> cache->shift] = slab_out(slab->base + at) ^ SLAB_NOT_OUT;
+}
+
 void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct slab *slab,
 	       void *base)
 {
 	mem_assert((shape->npages * PAGE_SIZE * cache->stride) >> 32 == 0); /* slab_find_index */
 	slab->base = base;
-	slab->reciprocal = (uint32_t)((((uint64_t)1 << 32) + cache->stride - 1) / cache->stride);
 	slab->cache = cache;
-	slab->stride = cache->stride;
 	slab->capacity = shape->capacity;
 	slab->npages = shape->npages;
 	slab->owner = 0;
 	slab->announced = 0;
 	slab->words = (uint8_t)slab_words(shape->capacity);
-	slab->word = slab->words <= SLAB_FEW_WORDS
-			 ? slab->few
-			 : (void *)((char *)slab + slab_words_at(shape->capacity));
-	memset(slab->state, 0, shape->capacity + 1u);
-	slab->sealed = cache->sealed;
+	slab->drains = !cache->home->eager;
 	slab->notify_next = NULL;
 	list_init(&slab->all);
 	list_init(&slab->node);
@@ -164,6 +185,7 @@ void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct 
 		slab->word[i].free = left >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
 		slab->word[i].remote = 0;
 	}
+	init_states(slab, slab_bytes(cache, shape));
 	for (unsigned i = 0; i < shape->capacity; i++) {
 		if (cache->construct)
 			cache->construct(slab_block(slab, i));
@@ -198,7 +220,7 @@ static struct slab *paged_find(struct slab_cache *cache, const void *block)
 	return (struct slab *)((uintptr_t)block & ~mask); // NOLINT(performance-no-int-to-ptr)
 }
 
-static const struct slab_home paged_home = {paged_make, paged_release, paged_find, false};
+static const struct slab_home paged_home = {paged_make, paged_release, paged_find, NULL, false};
 
 struct slab *slab_of(struct slab_cache *cache, const void *block)
 {
@@ -262,9 +284,9 @@ mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_sp
 	cache->gates = (char *)cache + parts_at;
 	cache->parts = cache->gates + sizeof(struct slab_gate);
 	cache->part_stride = (uint32_t)CPU_BYTES;
-	cache->entries = ENTRIES;
+	cache->entries[0] = ENTRIES;
 	for (unsigned cpu = 0; cpu < ncpus; cpu++)
-		*slab_gate(cache, cpu) = (struct slab_gate){.closed = {&slab_no_magazine, 0}};
+		slab_gate_init(slab_gate(cache, cpu));
 	cache->first_at = (uint32_t)first_at;
 	cache->own_order = own_order;
 	mem_assert(cache->shape[0].capacity);
@@ -302,8 +324,8 @@ void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
 		const struct slab_cpu *c = slab_part(cache, cpu);
 		allocs += atomic_read_relaxed(&c->hand.allocs);
-		size_t n = slab_loaded(&c->own);
-		loaded += n <= cache->entries ? n : 0;
+		size_t n = slab_loaded(c);
+		loaded += n <= atomic_read_relaxed(&c->entries) ? n : 0;
 	}
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);

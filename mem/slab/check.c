@@ -25,16 +25,11 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 	       (slab->npages != shape->npages || slab->capacity != shape->capacity))
 		shape++;
 	EXPECT(slab->npages == shape->npages && slab->capacity == shape->capacity, slab);
-	EXPECT(slab->stride == cache->stride && slab->words == slab_words(slab->capacity), slab);
+	EXPECT(slab->words == slab_words(slab->capacity), slab);
 	bool sparse = slab->place == SLAB_SPARSE || slab->place == SLAB_EMPTY;
 	EXPECT(!cache->home->eager ? slab->drains
 	       : slab->owner       ? !slab->drains || slab->place < SLAB_EMPTY
 				   : slab->drains == sparse,
-	       slab);
-	bool closed = slab->drains || cache->careful;
-	struct slab_gate *gate = slab_gate(cache, 0);
-	EXPECT(slab_hand(gate, slab->hand_at) ==
-		   (closed ? &gate->closed : &slab_part(cache, 0)->hand),
 	       slab);
 	EXPECT(slab->owner <= cache->ncpus, slab);
 	EXPECT(slab->place <= SLAB_CURRENT, slab);
@@ -51,11 +46,21 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 	unsigned out = 0;
 	for (unsigned i = 0; i < slab->capacity; i++) {
 		uint64_t bits = slab->word[i / 64].free | slab->word[i / 64].remote;
-		EXPECT(slab->state[i] <= 1, slab);
-		EXPECT(!slab->state[i] || !((bits >> (i % 64)) & 1), slab); /* S4 */
-		out += slab->state[i];
+		void *block = slab_block(slab, i);
+		uint8_t state = *slab_state(slab, block);
+		bool is_out = slab_is_out(block, &state);
+		EXPECT(!is_out || !((bits >> (i % 64)) & 1), slab); /* S4 */
+		EXPECT(is_out || state == (slab_out(block) ^ SLAB_NOT_OUT), slab);
+		out += is_out;
+		if (SLAB_DEBUG)
+			EXPECT(slab_debug_is_valid(slab, i, is_out), slab);
 	}
-	EXPECT(!slab->state[slab->capacity], slab);
+	/* Where none begins, or one that is not in use, no address says otherwise. */
+	unsigned said = 0;
+	for (size_t at = 0; at < slab_bytes(cache, shape); at += (size_t)1 << cache->shift)
+		said +=
+		    (*slab_state(slab, slab->base + at) ^ slab_out(slab->base + at)) < SLAB_NOT_OUT;
+	EXPECT(said == out || !cache->home->eager, slab);
 	*in_use += out;
 	*loaded += slab->capacity - free - remote - out;
 	if (slab->place == SLAB_CURRENT) {
@@ -69,9 +74,6 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 			   (slab->place == SLAB_FULLEST && slab_nfree(slab) &&
 			    slab_place_for(slab) == SLAB_FULL),
 		       slab);
-	}
-	for (unsigned i = 0; SLAB_DEBUG && i < slab->capacity; i++) {
-		EXPECT(slab_debug_is_valid(slab, i, slab->state[i]), slab);
 	}
 	return true;
 }
@@ -97,16 +99,22 @@ static bool lists_are_sound(struct slab_cache *cache, struct slab_lists *lists, 
 /* Each entry is a block that is neither handed out nor in its slab (S4). */
 static bool magazine_is_sound(struct slab_cache *cache, struct slab_cpu *c, uint64_t *loaded)
 {
-	const struct slab_magazine *m = &c->own;
-	EXPECT(c->hand.magazine == m || c->hand.magazine == &slab_no_magazine, NULL);
-	size_t room = (size_t)(m->full - m->bottom);
-	EXPECT(room == cache->entries || (cache->store && !room), NULL);
-	EXPECT(slab_loaded(m) <= room, NULL);
-	for (const struct slab_entry *entry = m->top; entry > m->bottom; entry--) {
+	const struct slab_hand *h = &c->hand;
+	bool closed = h->bottom == SLAB_CLOSED_BOTTOM && h->full == SLAB_CLOSED_FULL;
+	EXPECT(closed || c->room, NULL);
+	EXPECT(closed || (h->bottom == (uintptr_t)(c->room - 1) &&
+			  h->full == (uintptr_t)(c->room - 1 + c->entries)),
+	       NULL);
+	EXPECT(c->entries == (c->room ? cache->entries[c->grown] : 0), NULL);
+	EXPECT(c->room || cache->store[0] || !cache->entries[0], NULL);
+	EXPECT(slab_loaded(c) <= c->entries, NULL);
+	for (size_t i = 0; i < slab_loaded(c); i++) {
+		const struct slab_entry *entry = c->room + i;
 		struct slab *slab = slab_of_checked(cache, entry->block);
 		unsigned index = slab_index(slab, entry->block);
 		uint64_t bits = slab->word[index / 64].free | slab->word[index / 64].remote;
-		EXPECT(entry->state == slab->state + index && !slab->state[index], slab);
+		EXPECT(entry->state == slab_state(slab, entry->block), slab);
+		EXPECT(!slab_is_out(entry->block, entry->state), slab);
 		EXPECT(!((bits >> (index % 64)) & 1), slab);
 		++*loaded;
 	}

@@ -35,7 +35,7 @@ struct record {
 
 static struct record *record_of(const struct slab *slab, const void *block)
 {
-	uintptr_t at = (uintptr_t)block + slab->stride - sizeof(struct record);
+	uintptr_t at = (uintptr_t)block + slab->cache->stride - sizeof(struct record);
 	return (struct record *)at; // NOLINT(performance-no-int-to-ptr)
 }
 

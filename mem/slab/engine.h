@@ -19,9 +19,6 @@ MEM_BEGIN_DECLS
 #define SLAB_MAX_BLOCKS 1024u
 #define SLAB_MAX_WORDS  (SLAB_MAX_BLOCKS / 64)
 
-/* As many words of bitmap lie in a descriptor's first part. */
-#define SLAB_FEW_WORDS 2
-
 /* Where a slab stands. Places below SLAB_LISTS are lists of its owner (a CPU's
  * or the cache's), by how much of it is free: SLAB_FULLEST first. */
 enum slab_place {
@@ -39,67 +36,56 @@ struct slab_entry {
 	uint8_t *state;
 };
 
-/* Blocks that a CPU has at hand. Without room for entries all three are the same: it is
- * empty as well as full. */
-struct slab_magazine {
-	struct slab_entry *top;    /* the newest; the CPU's, inside its part */
-	struct slab_entry *bottom; /* where `top` is when there is none: in front of the first */
-	struct slab_entry *full;   /* where it is when there is no room */
-};
-
-/* What a CPU's short ways look at. */
+/* What a CPU's short ways look at: its magazine of a class. Closed, it is empty as well as
+ * full, wherever `top` is. */
 struct slab_hand {
-	struct slab_magazine *magazine;
+	struct slab_entry *top; /* the newest; the CPU's, inside its part */
+	uintptr_t bottom;       /* where `top` is when there is none: in front of the first */
+	uintptr_t full;         /* where it is when there is no room */
 	uint64_t allocs;
 };
+
+#define SLAB_CLOSED_BOTTOM UINTPTR_MAX
+#define SLAB_CLOSED_FULL   ((uintptr_t)0)
 
 /* Who is at work in a CPU's parts. The classes of a heap share one: its address does not
  * depend on the block, so that one free need not wait for the one before. */
 struct slab_gate {
+	struct slab_hand closed; /* always; first: "no hand" is 0 bytes from the gate */
 	uint8_t busy;            /* this CPU is inside (its own stores only); see slab_try */
 	uint8_t revoked;         /* keep out (the reaper's stores only); see slab_enter */
 	uint32_t until_sample;   /* the heap's (heap/sample.c) */
-	struct slab_hand closed; /* always slab_no_magazine: empty as well as full */
 } MEM_CACHE_ALIGNED;
 
 /*
- * One slab: the descriptor of capacity blocks of `stride` bytes from `base` on.
+ * One slab: the descriptor of capacity blocks, cache->stride bytes each, from `base` on.
  * It lies at the head of the slab's own pages (caches over a page source) or
- * in its segment (heap); it is never inside a block.
+ * in its segment (heap); it is never inside a block. Behind it lie the states, see
+ * slab_states().
  */
 struct slab {
 	/* Constant while the slab lives, except where said. */
 	struct slab_cache *cache;
 	uintptr_t cookie; /* slab_cookie(): this is a slab of that cache */
-	uint32_t stride;
-	uint32_t capacity;
+	char *base;
+	uint16_t capacity;
 	uint16_t npages;
 	uint16_t owner;    /* 0 the cache (its lock), else 1 + CPU; changes under cache->lock */
 	uint8_t announced; /* atomic: it stands in (or is on its way to) a notify stack */
 	uint8_t place;     /* enum slab_place; the owner's */
 	uint8_t drains;    /* its blocks go by no magazine; the owner's, read by others (relaxed) */
 	uint8_t words;     /* of bitmap */
-	bool sealed;       /* as cache->sealed */
 
 	/* The owner's. */
-	uint32_t left;            /* blocks to be freed until it changes its place */
-	uint32_t threshold;       /* slab_nfree() at which that is */
+	uint16_t left;            /* blocks to be freed until it changes its place */
+	uint16_t threshold;       /* slab_nfree() at which that is */
 	struct list node;         /* one of the owner's lists */
 	struct list all;          /* cache->slabs; cache->lock */
 	struct slab *notify_next; /* owned by whoever set `announced` or popped the slab */
 	struct slab_word {
-		uint64_t free;         /* bit 1: the block is free. Read by others (relaxed) */
-		uint64_t remote;       /* bit 1: freed by another CPU, not yet taken over. Atomic */
-	} * word, few[SLAB_FEW_WORDS]; /* few, or behind the states */
-
-	/* What every free reads, and most of what it and an allocation write. */
-	char *base MEM_CACHE_ALIGNED;
-	uint32_t reciprocal; /* 2^32 / stride, rounded up */
-	/* Which magazine the short way of a free uses: bytes from a CPU's gate to its hand. */
-	uint32_t hand_at;
-	/* A byte a block: 1 it is handed out, 0 it is not; and one more 0. Changed by who
-	 * allocates and frees the block. */
-	uint8_t state[];
+		uint64_t free;   /* bit 1: the block is free. Read by others (relaxed) */
+		uint64_t remote; /* bit 1: freed by another CPU, not yet taken over. Atomic */
+	} word[];
 };
 
 struct slab_lists {
@@ -111,6 +97,12 @@ struct slab_lists {
  * uses its magazine. */
 #define SLAB_WARM 16
 
+/* So often a magazine goes from full to empty before it grows. */
+#define SLAB_SWINGS 4
+
+/* Kinds of room in a magazine. */
+#define SLAB_ROOMS 2
+
 /* What one CPU has of one cache. */
 struct slab_cpu {
 	struct slab_lists lists;
@@ -118,15 +110,19 @@ struct slab_cpu {
 	struct slab *notify;
 
 	uint32_t warmth; /* blocks taken or freed singly since the last reap, up to SLAB_WARM */
+	uint8_t swings;  /* of a magazine without `grown`: from full to empty, up to SLAB_SWINGS */
+	bool was_full;   /* since it was empty */
+	bool grown;      /* its room is of the larger kind */
 
-	struct slab *current MEM_CACHE_ALIGNED; /* where `own` is filled from */
-	uint32_t nslabs;                        /* owned, current included */
-	uint32_t peak;                          /* recent most of them in use, in PEAK_UNITs */
-	uint64_t random;                        /* careful caches: where the next block is taken */
-	/* Its magazine is `own`, or slab_no_magazine: the CPU is cold, or the reaper has taken
-	 * it away. */
-	struct slab_hand hand;
-	struct slab_magazine own; /* in a line with the hand */
+	struct slab *current; /* where the magazine is filled from */
+
+	/* Closed: the CPU is cold, or the reaper has taken the magazine away. */
+	struct slab_hand hand MEM_CACHE_ALIGNED;
+	struct slab_entry *room; /* the magazine's first entry; NULL: no room */
+	uint32_t entries;        /* room for so many */
+	uint32_t nslabs;         /* owned, current included */
+	uint32_t peak;           /* recent most of them in use, in PEAK_UNITs */
+	uint64_t random;         /* careful caches: where the next block is taken */
 } MEM_CACHE_ALIGNED;
 
 /* How a cache gets slabs and gives them up: over a page source, or in the heap. */
@@ -139,6 +135,8 @@ struct slab_home {
 	void (*release)(struct slab_cache *cache, struct slab *slab);
 	/* The slab that `block` would lie in: not checked, or NULL. */
 	struct slab *(*find)(struct slab_cache *cache, const void *block);
+	/* The slab's `drains` has changed; NULL: nobody need know. By its owner. */
+	void (*steer)(struct slab_cache *cache, struct slab *slab);
 	/* May empty slabs be released at once, from any context? (The heap's pages
 	 * then serve another class; nothing is unmapped.) */
 	bool eager;
@@ -166,10 +164,12 @@ struct slab_cache {
 	void (*construct)(void *object);
 	size_t object_bytes;
 	size_t align;
-	uint32_t stride;   /* bytes from block to block */
-	uint32_t first_at; /* bytes from a slab's pages to its first block */
+	uint32_t stride;     /* bytes from block to block */
+	uint32_t reciprocal; /* 2^32 / stride, rounded up */
+	uint32_t first_at;   /* bytes from a slab's pages to its first block */
 	/* The more blocks a cache has, the larger its slabs get. */
 	struct slab_shape shape[SLAB_SHAPES];
+	uint8_t shift;  /* a state is for 2^shift bytes: at most stride */
 	uint8_t order;  /* page source: order of a slab */
 	uint8_t number; /* heap: of the class */
 	bool sealed;    /* heap: blocks end in a seal (heap/seal.h) */
@@ -179,11 +179,11 @@ struct slab_cache {
 	 * next. */
 	char *gates, *parts;
 	uint32_t part_stride;
-	uint32_t entries; /* room in a magazine */
+	uint32_t entries[SLAB_ROOMS]; /* room in a magazine, and in one that has grown (0: none) */
 	/* Where CPUs that have become warm get that room; NULL: it lies behind their parts,
 	 * for ever. */
-	struct slab_cache *store;
-	bool wants_room;    /* the store had none (relaxed) */
+	struct slab_cache *store[SLAB_ROOMS];
+	uint8_t wants_room; /* 1 + kind: the store had none (relaxed) */
 	unsigned own_order; /* page source: order of the pages this structure lies in */
 	uintptr_t secret;
 	struct list registry; /* all caches; the reap lock */
@@ -206,26 +206,58 @@ static inline unsigned slab_words(unsigned capacity)
 	return (capacity + 63) / 64;
 }
 
-/* Where a bitmap begins that does not fit into the first part. */
-static inline size_t slab_words_at(unsigned capacity)
+/*
+ * States: a byte for each 2^shift bytes of a slab, which are no more than a block has: that
+ * of a block is the byte for where it begins. While the block is handed out the byte is
+ * slab_out(), eight bits of the block's address; else it differs from that in the highest
+ * one. Bytes for where no block begins differ from all those of their own addresses in that
+ * bit, too. So in the heap, where slabs begin with a page, one comparison tells that an
+ * address is the start of a block, and of one in use (heap/fast.h). Changed by who allocates
+ * and frees the block.
+ */
+#define SLAB_NOT_OUT   ((uint8_t)0x80)
+#define SLAB_MAX_SHIFT 11 /* slab_out() knows where in 2^11 bytes, from the lowest four bits on */
+
+static inline uint8_t slab_out(const void *block)
 {
-	return align_up(offsetof(struct slab, state) + capacity + 1, sizeof(uint64_t));
+	return (uint8_t)((uintptr_t)block >> 4);
 }
 
-/* A descriptor with states and bitmap. */
-static inline size_t slab_descriptor_bytes(unsigned capacity)
+static inline size_t slab_state_bytes(unsigned shift, size_t bytes)
 {
-	size_t words = slab_words(capacity);
-	if (words <= SLAB_FEW_WORDS)
-		words = 0;
-	return align_up(slab_words_at(capacity) + words * sizeof(struct slab_word), 64);
+	return ((bytes - 1) >> shift) + 1;
+}
+
+/* A descriptor with bitmap and states, for so many bytes of blocks. */
+static inline size_t slab_descriptor_bytes(unsigned capacity, unsigned shift, size_t bytes)
+{
+	return sizeof(struct slab) + slab_words(capacity) * sizeof(struct slab_word) +
+	       slab_state_bytes(shift, bytes);
+}
+
+/* Bytes that the states of a slab are for. */
+static inline size_t slab_bytes(const struct slab_cache *cache, const struct slab_shape *shape)
+{
+	return cache->source ? (size_t)shape->capacity * cache->stride : shape->npages * PAGE_SIZE;
+}
+
+static inline uint8_t *slab_states(struct slab *slab)
+{
+	return (uint8_t *)&slab->word[slab->words];
+}
+
+static inline uint8_t *slab_state(struct slab *slab, const void *block)
+{
+	size_t offset = (uintptr_t)block - (uintptr_t)slab->base;
+	return slab_states(slab) + (offset >> slab->cache->shift);
 }
 
 /* Entries in use; by others than its CPU a guess. */
-static inline size_t slab_loaded(const struct slab_magazine *m)
+static inline size_t slab_loaded(const struct slab_cpu *c)
 {
-	uintptr_t top = (uintptr_t)atomic_read_relaxed(&m->top);
-	return (top - (uintptr_t)atomic_read_relaxed(&m->bottom)) / sizeof(struct slab_entry);
+	const struct slab_entry *room = atomic_read_relaxed(&c->room);
+	uintptr_t top = (uintptr_t)atomic_read_relaxed(&c->hand.top);
+	return room ? (top + sizeof(*room) - (uintptr_t)room) / sizeof(*room) : 0;
 }
 
 static inline uintptr_t slab_cookie(const struct slab_cache *cache, const struct slab *slab)
@@ -245,21 +277,18 @@ static inline struct slab_cpu *slab_part(const struct slab_cache *cache, unsigne
 
 static inline void *slab_block(const struct slab *slab, unsigned index)
 {
-	return slab->base + (size_t)index * slab->stride;
+	return slab->base + (size_t)index * slab->cache->stride;
 }
-
-/* Of no block and no room. */
-extern struct slab_magazine slab_no_magazine;
 
 /* Blocks that the owner may hand out; stale while the slab is SLAB_CURRENT. */
 static inline uint32_t slab_nfree(const struct slab *slab)
 {
-	return slab->threshold - slab->left;
+	return (uint16_t)(slab->threshold - slab->left);
 }
 
 static inline void slab_set_nfree(struct slab *slab, uint32_t nfree)
 {
-	slab->left = slab->threshold - nfree;
+	slab->left = (uint16_t)(slab->threshold - nfree);
 }
 
 /* Bits set; no library call, no instruction that old CPUs lack. */
@@ -283,8 +312,14 @@ void slab_cache_init(struct slab_cache *cache, unsigned ncpus);
 /* Unregister an empty cache. */
 void slab_cache_done(struct slab_cache *cache);
 
+/* log2 of the bytes that a state is for: as many as a block has, or less. */
+unsigned slab_shift(size_t stride);
+
 /* Bytes from block to block for objects like these, debug record included. */
 size_t slab_stride(size_t object_bytes, size_t align);
+
+/* Nobody is inside. */
+void slab_gate_init(struct slab_gate *gate);
 
 /* Make a descriptor over pages; every block is free. Calls the constructor. */
 void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct slab *slab,

@@ -76,9 +76,9 @@ static inline bool slab_enter(struct slab_gate *gate)
 static inline bool slab_index_inside(const struct slab *slab, const void *block, uint64_t *index)
 {
 	uint64_t offset = (uint64_t)((uintptr_t)block - (uintptr_t)slab->base);
-	uint64_t product = offset * slab->reciprocal;
+	uint64_t product = offset * slab->cache->reciprocal;
 	*index = product >> 32;
-	return likely((uint32_t)product < slab->reciprocal);
+	return likely((uint32_t)product < slab->cache->reciprocal);
 }
 
 /* The same of any address. */
@@ -86,7 +86,7 @@ static inline bool slab_find_index(const struct slab *slab, const void *block, u
 {
 	return slab_index_inside(slab, block, index) &&
 	       likely((uintptr_t)block - (uintptr_t)slab->base <
-		      (uint64_t)slab->capacity * slab->stride);
+		      (uint64_t)slab->capacity * slab->cache->stride);
 }
 
 static inline struct slab_hand *slab_hand(struct slab_gate *gate, uint32_t at)
@@ -96,21 +96,20 @@ static inline struct slab_hand *slab_hand(struct slab_gate *gate, uint32_t at)
 
 /* ---- alloc --------------------------------------------------------------- */
 
-/* Hand out: what two CPUs freed in the same moment, and was therefore handed out twice,
- * has a state of 2 that no free takes. */
+/* Hand out. What two CPUs freed in the same moment, and is therefore handed out twice, is
+ * not in use then: the next free of it ends the machine. */
 static inline void slab_hand_out(uint8_t *state)
 {
-	fast_add(state, (uint8_t)1);
+	fast_add(state, SLAB_NOT_OUT);
 }
 
 /* The newest block of a magazine; false: it is empty. Inside the CPU's part. */
 static inline bool slab_pop(struct slab_hand *hand, void **block)
 {
-	struct slab_magazine *m = fast_read(&hand->magazine);
-	struct slab_entry *entry = fast_read(&m->top);
-	if (unlikely(entry == fast_read(&m->bottom)))
+	struct slab_entry *entry = fast_read(&hand->top);
+	if (unlikely((uintptr_t)entry <= fast_read(&hand->bottom)))
 		return false;
-	__atomic_store_n(&m->top, entry - 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&hand->top, entry - 1, __ATOMIC_RELAXED);
 	fast_add(&hand->allocs, 1);
 	*block = entry->block;
 	slab_hand_out(entry->state);
@@ -120,11 +119,11 @@ static inline bool slab_pop(struct slab_hand *hand, void **block)
 /* Any of its blocks: which one is not to be foreseen. */
 static inline bool slab_pop_random(struct slab_cpu *c, void **block)
 {
-	struct slab_magazine *m = fast_read(&c->hand.magazine);
-	struct slab_entry *newest = fast_read(&m->top);
-	size_t n = (size_t)(newest - fast_read(&m->bottom));
-	if (unlikely(!n))
+	struct slab_entry *newest = fast_read(&c->hand.top);
+	uintptr_t bottom = fast_read(&c->hand.bottom);
+	if (unlikely((uintptr_t)newest <= bottom))
 		return false;
+	size_t n = ((uintptr_t)newest - bottom) / sizeof(*newest);
 	uint64_t random = c->random = c->random * 6364136223846793005 + 1442695040888963407;
 	struct slab_entry *entry = newest - (((random >> 32) * n) >> 32);
 	uint8_t *state = entry->state;
@@ -135,7 +134,7 @@ static inline bool slab_pop_random(struct slab_cpu *c, void **block)
 	__asm__("" : "+r"(block_of_newest), "+r"(state_of_newest));
 	entry->block = block_of_newest;
 	entry->state = state_of_newest;
-	__atomic_store_n(&m->top, newest - 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->hand.top, newest - 1, __ATOMIC_RELAXED);
 	fast_add(&c->hand.allocs, 1);
 	slab_hand_out(state);
 	return true;
@@ -156,31 +155,48 @@ void *slab_take_slowly(struct slab_cache *cache);
 
 /* ---- free ---------------------------------------------------------------- */
 
-/* One more block into a magazine; false: it is full. Inside the CPU's part. */
-static inline bool slab_push(struct slab_hand *hand, void *block, uint8_t *state)
+/* The opposite. */
+static inline void slab_take_back(uint8_t *state)
 {
-	struct slab_magazine *m = fast_read(&hand->magazine);
-	struct slab_entry *entry = fast_read(&m->top);
-	if (unlikely(entry == m->full))
+	fast_add(state, SLAB_NOT_OUT);
+}
+
+static inline bool slab_is_out(const void *block, const uint8_t *state)
+{
+	return atomic_read_relaxed(state) == slab_out(block);
+}
+
+/* One more block into a magazine; false: it is full, nothing was changed. Inside the CPU's
+ * part. `out`: it was in use until now. */
+static inline bool slab_push(struct slab_hand *hand, void *block, uint8_t *state, bool out)
+{
+	struct slab_entry *entry = fast_read(&hand->top);
+	if (unlikely((uintptr_t)entry >= fast_read(&hand->full)))
 		return false;
 	entry++;
-	atomic_write_relaxed(state, 0);
+	if (out)
+		slab_take_back(state);
 	entry->block = block;
 	entry->state = state;
-	__atomic_store_n(&m->top, entry, __ATOMIC_RELAXED);
+	__atomic_store_n(&hand->top, entry, __ATOMIC_RELAXED);
 	return true;
 }
 
-/* False: go the whole way; nothing was changed. Preemption is off, the gate is this CPU's
- * for the slab's cache. `index`: the block's. */
-static inline bool slab_give_fast(struct slab *slab, struct slab_gate *gate, void *block,
-				  uint64_t index)
+/* Into the CPU's magazine. False: go the whole way; nothing was changed. `block`: of the
+ * slab, the start of one and in use. */
+static inline bool slab_give_fast(struct slab *slab, void *block, uint8_t *state)
 {
-	uint8_t *state = slab->state + index;
-	if (unlikely(fast_read(state) != 1) || !slab_try(gate))
+	bool given = false;
+	if (atomic_read_relaxed(&slab->drains))
 		return false;
-	bool given = slab_push(slab_hand(gate, fast_read(&slab->hand_at)), block, state);
-	slab_leave(gate);
+	host_preempt_disable();
+	unsigned cpu = host_cpu();
+	struct slab_gate *gate = slab_gate(slab->cache, cpu);
+	if (likely(slab_try(gate))) {
+		given = slab_push(&slab_part(slab->cache, cpu)->hand, block, state, true);
+		slab_leave(gate);
+	}
+	host_preempt_enable();
 	return given;
 }
 

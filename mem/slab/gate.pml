@@ -3,8 +3,8 @@
  * A model of a CPU's gate (fast.h) and of the reaper that closes it (reap.c).
  *
  * The CPU uses its parts in two ways. Long: busy = 1, look at `revoked`, use anything,
- * hand out `fast` again. Short: busy = 1, look at `fast` (the magazine in the hand), use
- * what it leads to. Both end with busy = 0. A handler on the CPU may do either
+ * hand out `fast` again. Short: busy = 1, look at `fast` (the limits in the hand), use
+ * what they bound. Both end with busy = 0. A handler on the CPU may do either
  * between any two steps.
  *
  * The CPU's memory is x86's: stores wait in a queue before others see them, loads may

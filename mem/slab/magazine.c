@@ -7,7 +7,7 @@
  * slab is nearly full, random frees cost three times what a stack costs. And a free of
  * another CPU's block is a locked instruction on a line that its owner allocates from.
  *
- *     struct slab_magazine      | block, state | block, state | ...        |
+ *     room                      | block, state | block, state | ...        |
  *     top, bottom, full        ^ bottom                       ^ top        ^ full
  *
  * An entry leads to the block and to its byte of state, which is all that the short ways
@@ -20,7 +20,7 @@
  *       in use, so the slab stays.
  *   M2  Only the CPU itself, inside its part, and the reaper, when nobody is inside any
  *       more, look into a magazine. The others read how many there are, for statistics.
- *   M3  The order of a free is state, entry, `at`; all inside the part. So a handler finds
+ *   M3  The order of a free is state, entry, `top`; all inside the part. So a handler finds
  *       either the whole entry or none, and in no case uses the magazine (busy is set).
  *
  * Room. The heap's CPUs get that from a cache of the heap's own when they are warm in a
@@ -29,6 +29,15 @@
  * leaves word (wants_room) for the next allocation. Other caches' CPUs have a little of
  * their own.
  *
+ * Growth. A program that allocates more in a row than a magazine holds, and then frees it,
+ * takes each block through slab and magazine. A magazine that went from full to empty some
+ * times gets room of a larger kind (when it is empty: nothing is to be moved), until the
+ * next reap. It holds no more than was in use at once before: loading makes no slabs.
+ *
+ * Closed. The short ways compare `top` with the limits in the hand alone. A hand is closed by
+ * limits between which nothing is; only long ways and the reaper write those, so that a short
+ * way that is under way cannot put them back as it does with `top`.
+ *
  * Which blocks stay out: those of slabs that drain (place.c), as they would keep these from
  * becoming empty by going round and round; those freed by a CPU that is cold.
  */
@@ -36,97 +45,133 @@
 #include "slab/fast.h"
 #include "slab/paths.h"
 
-struct slab_magazine slab_no_magazine;
-
 /* ---- room ---------------------------------------------------------------------- */
 
-static void set_room(struct slab_magazine *m, struct slab_entry *first, size_t entries)
+void slab_close_hand(struct slab_hand *hand)
 {
-	m->full = entries ? first - 1 + entries : NULL;
-	atomic_write_relaxed(&m->bottom, entries ? first - 1 : NULL);
-	atomic_write_relaxed(&m->top, m->bottom);
+	atomic_write_seq(&hand->bottom, SLAB_CLOSED_BOTTOM);
+	atomic_write_seq(&hand->full, SLAB_CLOSED_FULL);
+}
+
+static struct slab_entry *bottom(const struct slab_cpu *c)
+{
+	return c->room ? c->room - 1 : NULL;
+}
+
+static void set_top(struct slab_cpu *c, struct slab_entry *top)
+{
+	atomic_write_relaxed(&c->hand.top, top);
+}
+
+static void set_room(struct slab_cpu *c, struct slab_entry *first, uint32_t entries)
+{
+	atomic_write_relaxed(&c->room, first);
+	atomic_write_relaxed(&c->entries, entries);
+	set_top(c, bottom(c));
 }
 
 void slab_init_magazine(struct slab_cache *cache, struct slab_cpu *c)
 {
-	c->hand.magazine = &slab_no_magazine;
-	set_room(&c->own, (struct slab_entry *)(void *)(c + 1), cache->store ? 0 : cache->entries);
+	slab_close_hand(&c->hand);
+	if (cache->store[0] || !cache->entries[0])
+		set_room(c, NULL, 0);
+	else
+		set_room(c, (struct slab_entry *)(void *)(c + 1), cache->entries[0]);
+}
+
+static bool take_room(struct slab_cache *cache, struct slab_cpu *c, bool grown)
+{
+	struct slab_entry *first = slab_take_shared(cache->store[grown]);
+	if (first) {
+		set_room(c, first, cache->entries[grown]);
+		c->grown = grown;
+	} else {
+		atomic_write_relaxed(&cache->wants_room, (uint8_t)(1 + grown));
+	}
+	return first != NULL;
 }
 
 /* Use the CPU's magazine from now on, if it has room or can get some. Inside its part. */
 static bool open_magazine(struct slab_cache *cache, struct slab_cpu *c)
 {
-	if (unlikely(!c->own.full)) {
-		struct slab_entry *first = slab_take_shared(cache->store);
-		if (!first) {
-			atomic_write_relaxed(&cache->wants_room, true);
-			c->warmth = 0; /* ask again after some more */
-			return false;
-		}
-		set_room(&c->own, first, cache->entries);
+	if (unlikely(!c->room && !take_room(cache, c, false))) {
+		c->warmth = 0; /* ask again after some more */
+		return false;
 	}
-	atomic_write_relaxed(&c->hand.magazine, &c->own);
+	atomic_write_relaxed(&c->hand.bottom, (uintptr_t)bottom(c));
+	atomic_write_relaxed(&c->hand.full, (uintptr_t)(bottom(c) + c->entries));
 	return true;
 }
 
-/* An empty magazine's room goes back. */
+/* Room of which nothing is used goes back. */
+static void return_room(struct slab_cache *store, struct slab_entry *first)
+{
+	struct slab *slab = slab_of(store, first);
+	unsigned index = slab_index(slab, first);
+	slab_take_back(slab_state(slab, first));
+	slab_give_bits(slab, index / 64, (uint64_t)1 << (index % 64));
+}
+
+/* The reaper comes, or the CPU goes: an empty magazine loses its room. */
 static void give_room(struct slab_cache *cache, struct slab_cpu *c)
 {
-	if (!cache->store || !c->own.full)
+	if (!cache->store[0] || !c->room)
 		return;
-	struct slab_entry *first = c->own.bottom + 1;
-	set_room(&c->own, NULL, 0);
-	struct slab *slab = slab_of(cache->store, first);
-	unsigned index = slab_index(slab, first);
-	atomic_write_relaxed(&slab->state[index], 0);
-	slab_give_bits(slab, index / 64, (uint64_t)1 << (index % 64));
+	return_room(cache->store[c->grown], c->room);
+	set_room(c, NULL, 0);
+	c->grown = false;
+	c->swings = 0;
+}
+
+/* An empty magazine that was too small again and again gets more room, if there is some. */
+static void grow(struct slab_cache *cache, struct slab_cpu *c)
+{
+	struct slab_entry *old = c->room;
+	if (c->grown || !cache->entries[true])
+		return;
+	c->swings = 0;
+	if (take_room(cache, c, true)) {
+		return_room(cache->store[false], old);
+		(void)open_magazine(cache, c);
+	}
 }
 
 void slab_make_store(struct slab_cache *cache, bool atomic)
 {
-	atomic_write_relaxed(&cache->wants_room, false);
-	struct slab *slab = cache->store->home->make(cache->store, atomic);
+	unsigned wants = atomic_swap(&cache->wants_room, 0);
+	struct slab_cache *store = wants ? cache->store[wants - 1] : NULL;
+	struct slab *slab = store ? store->home->make(store, atomic) : NULL;
 	if (slab)
-		slab_install(cache->store, slab);
-}
-
-void slab_hide_magazine(struct slab_cpu *c)
-{
-	atomic_write_seq(&c->hand.magazine, &slab_no_magazine);
-}
-
-static void set_top(struct slab_magazine *m, struct slab_entry *top)
-{
-	atomic_write_relaxed(&m->top, top);
+		slab_install(store, slab);
 }
 
 /* ---- filling ----------------------------------------------------------------- */
 
 /* Load n blocks of those in `bits`, free ones of a word: the lowest, and of these the
  * lowest to be handed out first. */
-static void load_bits(struct slab_magazine *m, struct slab *slab, unsigned word, uint64_t bits,
-		      size_t n)
+static void load_bits(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits, size_t n)
 {
-	uint64_t others = slab->word[word].free & ~bits, stride = slab->stride;
-	char *first = slab->base + word * 64 * stride;
-	uint8_t *state = slab->state + (size_t)word * 64;
-	struct slab_entry *entry = m->top + n, *end = m->top;
+	uint64_t others = slab->word[word].free & ~bits, stride = slab->cache->stride;
+	size_t first = word * 64 * stride;
+	unsigned shift = slab->cache->shift;
+	uint8_t *states = slab_states(slab);
+	struct slab_entry *entry = c->hand.top + n, *end = c->hand.top;
 	for (; entry > end; bits &= bits - 1, entry--) {
-		uint64_t bit = bit_lowest(bits);
-		entry->block = first + bit * stride;
-		entry->state = state + bit;
+		size_t offset = first + bit_lowest(bits) * stride;
+		entry->block = slab->base + offset;
+		entry->state = states + (offset >> shift);
 	}
 	atomic_write_relaxed(&slab->word[word].free, others | bits);
-	set_top(m, end + n);
+	set_top(c, end + n);
 }
 
-static void load_in_order(struct slab_magazine *m, struct slab *slab, size_t want)
+static void load_in_order(struct slab_cpu *c, struct slab *slab, size_t want)
 {
-	for (unsigned i = 0; i < slab->words && slab_loaded(m) < want; i++) {
+	for (unsigned i = 0; i < slab->words && slab_loaded(c) < want; i++) {
 		uint64_t bits = slab->word[i].free;
 		if (bits)
-			load_bits(m, slab, i, bits,
-				  mem_min((size_t)bits_set(bits), want - slab_loaded(m)));
+			load_bits(c, slab, i, bits,
+				  mem_min((size_t)bits_set(bits), want - slab_loaded(c)));
 	}
 }
 
@@ -150,27 +195,31 @@ static void load_random(struct slab_cpu *c, struct slab *slab, size_t want)
 			n = bits_set(bits);
 		}
 	}
-	load_bits(&c->own, slab, i, bits, n);
+	load_bits(c, slab, i, bits, n);
 }
 
 bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 {
-	struct slab_magazine *m = &c->own;
-	size_t want = cache->entries / 2;
-	if (c->own.full == NULL && (c->warmth < SLAB_WARM || !open_magazine(cache, c))) {
+	if (!c->room && (c->warmth < SLAB_WARM || !open_magazine(cache, c))) {
 		(void)slab_is_warm(c);
 		return false;
 	}
+	if (c->was_full && !slab_loaded(c)) {
+		c->was_full = false;
+		if (++c->swings >= SLAB_SWINGS)
+			grow(cache, c);
+	}
+	size_t want = c->entries / 2;
 	/* A few of a slab that is nearly full are too few: they would be used up at once. */
-	while (slab_loaded(m) < want / 2 && slab_refill(cache, c)) {
+	while (slab_loaded(c) < want / 2 && slab_refill(cache, c)) {
 		if (!cache->careful)
-			load_in_order(m, c->current, want);
+			load_in_order(c, c->current, want);
 		else
-			load_random(c, c->current, want - slab_loaded(m));
+			load_random(c, c->current, want - slab_loaded(c));
 		if (!cache->home->eager)
 			break; /* the fullest slab first, and no other before it is full */
 	}
-	return m->top != m->bottom && open_magazine(cache, c);
+	return slab_loaded(c) && open_magazine(cache, c);
 }
 
 /* ---- emptying ---------------------------------------------------------------- */
@@ -183,45 +232,47 @@ typedef void give_fn(struct slab_cpu *c, struct slab *slab, unsigned word, uint6
 static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, struct slab_entry *left,
 			 give_fn *give)
 {
-	if (c->own.top == left) /* also if there is no room at all */
+	if (!c->room)
 		return;
-	struct slab_entry *entry = left + 1, *end = c->own.top + 1;
+	struct slab_entry *entry = left + 1, *end = c->hand.top + 1;
 	while (entry < end) {
 		struct slab *slab = slab_of(cache, entry->block);
-		size_t index = (size_t)(entry->state - slab->state), word = index / 64;
-		uint8_t *first = slab->state + word * 64;
-		size_t span = mem_min(slab->capacity - word * 64, (size_t)64), at = index % 64;
-		uint64_t bits = 0;
+		size_t first = slab_index(slab, entry->block) / 64 * 64, at;
+		uint64_t bits = 0, index;
 		do {
+			if (!slab_find_index(slab, entry->block, &index))
+				break;
+			at = index - first;
+			if (at >= 64)
+				break;
 			if (unlikely((bits >> at) & 1))
 				slab_bad_block(slab, entry->block, "double free");
 			bits |= (uint64_t)1 << at;
-			if (++entry == end)
-				break;
-			at = (uintptr_t)entry->state - (uintptr_t)first;
-		} while (at < span);
-		give(c, slab, (unsigned)word, bits); /* the slab may be gone now */
+		} while (++entry < end);
+		give(c, slab, (unsigned)(first / 64), bits); /* the slab may be gone now */
 	}
-	set_top(&c->own, left);
+	set_top(c, left);
 }
 
 bool slab_make_room(struct slab_cache *cache, struct slab_cpu *c)
 {
 	if (!open_magazine(cache, c))
 		return false;
-	if (c->own.top == c->own.full)
-		give_down_to(cache, c, c->own.bottom + cache->entries / 2, slab_give_bits_inside);
+	if (slab_loaded(c) == c->entries) {
+		c->was_full = true;
+		give_down_to(cache, c, bottom(c) + c->entries / 2, slab_give_bits_inside);
+	}
 	return true;
 }
 
 void slab_unload(struct slab_cache *cache, struct slab_cpu *c)
 {
-	give_down_to(cache, c, c->own.bottom, slab_give_bits_inside);
+	give_down_to(cache, c, bottom(c), slab_give_bits_inside);
 }
 
 void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c)
 {
-	slab_hide_magazine(c);
+	slab_close_hand(&c->hand);
 	slab_unload(cache, c);
 	give_room(cache, c);
 }
@@ -238,6 +289,6 @@ static void set_bits_closed(struct slab_cpu *c, struct slab *slab, unsigned word
 
 void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c)
 {
-	give_down_to(cache, c, c->own.bottom, set_bits_closed);
+	give_down_to(cache, c, bottom(c), set_bits_closed);
 	give_room(cache, c);
 }

@@ -71,8 +71,8 @@ void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c);
 void slab_unload(struct slab_cache *cache, struct slab_cpu *c);
 /* The same by the reaper, of any CPU: only their bits are set. */
 void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c);
-/* Take the magazine away from the short ways. */
-void slab_hide_magazine(struct slab_cpu *c);
+/* Nobody finds anything in this hand, nor room. */
+void slab_close_hand(struct slab_hand *hand);
 
 /* ---- slab.c ---------------------------------------------------------------- */
 

@@ -76,13 +76,13 @@ enum slab_place slab_place_for(const struct slab *slab)
 /* Which way its blocks are freed: by magazines, or, if it drains, back into it at once. */
 static void steer(struct slab *slab, bool drains)
 {
-	const struct slab_cache *cache = slab->cache;
+	struct slab_cache *cache = slab->cache;
 	drains = drains || !cache->home->eager;
-	size_t own = (size_t)(cache->parts - cache->gates) + offsetof(struct slab_cpu, hand);
-	if (drains || cache->careful)
-		own = offsetof(struct slab_gate, closed);
+	if (slab->drains == drains)
+		return;
 	atomic_write_relaxed(&slab->drains, drains);
-	atomic_write_relaxed(&slab->hand_at, (uint32_t)own);
+	if (cache->home->steer)
+		cache->home->steer(cache, slab);
 }
 
 /* Sparse slabs of the cache's own drain. */
@@ -97,14 +97,14 @@ void slab_set_place(struct slab *slab, enum slab_place place)
 	slab->place = (uint8_t)place;
 	switch (place) {
 	case SLAB_FULL:
-		slab->threshold = full_until(slab);
+		slab->threshold = (uint16_t)full_until(slab);
 		break;
 	case SLAB_EMPTY:
 	case SLAB_CURRENT:
-		slab->threshold = UINT32_MAX;
+		slab->threshold = UINT16_MAX;
 		break;
 	default:
-		slab->threshold = ((place + 1u) * slab->capacity + 3) / 4;
+		slab->threshold = (uint16_t)(((place + 1u) * slab->capacity + 3) / 4);
 	}
 	slab_set_nfree(slab, nfree);
 	steer_by_place(slab);
@@ -397,7 +397,7 @@ void *slab_take_shared(struct slab_cache *cache)
 		__atomic_store_n(&slab->word[i].free, word & (word - 1), __ATOMIC_RELAXED);
 		unsigned index = i * 64 + bit_lowest(word);
 		block = slab_block(slab, index);
-		slab_hand_out(&slab->state[index]);
+		slab_hand_out(slab_state(slab, block));
 		slab_set_nfree(slab, slab_nfree(slab) - 1);
 		place_by_count(&cache->shared, slab);
 		/* A slab that is "full" on no list is lost to this path: keep it
@@ -419,7 +419,7 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 	unsigned cpu = host_cpu();
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
-	bool inside = slab_enter(gate), own = inside && c->warmth >= SLAB_WARM && c->own.full;
+	bool inside = slab_enter(gate), own = inside && c->warmth >= SLAB_WARM && c->room;
 	struct slab_lists *lists = own ? &c->lists : &cache->shared;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_push_back(&cache->slabs, &slab->all);

@@ -52,7 +52,7 @@ static void open_parts(struct slab_cache *cache)
 static void hide(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		slab_hide_magazine(slab_part(cache, cpu));
+		slab_close_hand(&slab_part(cache, cpu)->hand);
 }
 
 static void clear_notify(struct slab_cpu *c)
@@ -131,7 +131,7 @@ static void unload_cache(struct slab_cache *cache)
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
 		slab_unload_closed(cache, slab_part(cache, cpu));
 	/* Who was warm is cold from now on: what is held then depends on what is live. */
-	atomic_write_relaxed(&cache->wants_room, false);
+	atomic_write_relaxed(&cache->wants_room, 0);
 }
 
 static void collect_cache(struct slab_cache *cache)

@@ -10,18 +10,22 @@
  * hold, without their help.
  *
  * A slab is a stretch of pages cut into equal blocks. Everything known about
- * it lies in its descriptor, outside the blocks: a byte per block says that it is handed
- * out, one bit that it is free, a second one that another CPU freed it. Nothing is
+ * it lies in its descriptor, outside the blocks: a byte for where a block begins says that
+ * it is handed out, one bit that it is free, a second one that another CPU freed it. Nothing is
  * written into a free block, so there is no list link to corrupt, constructed objects
  * stay constructed, and allocation touches no memory that it does not return.
  *
  *      struct slab                                  pages of the slab
  *     +---------------------------+                +-------+-------+-------+--
  *     | cache, owner, lists ...   |                | block | block | block |
- *     | free 1 0 0 0  remote 0 1  |                +-------+-------+-------+--
- *     | base, 1/stride            |---- base ----->  bit and byte 0   1   2
- *     | state 0 0 1 0             |  the owner stores to `free`, anyone else ors into
- *     +---------------------------+  `remote`; `state` who allocates and frees the block
+ *     | base                      |---- base ----->+-------+-------+-------+--
+ *     | free 1 0 0 0  remote 0 1  |                  bit 0   1       2
+ *     | states 0 . X . 0 .        |  the owner stores to `free`, anyone else ors into
+ *     +---------------------------+  `remote`; a state who allocates and frees the block
+ *
+ * States (engine.h) are found by a shift and say in one byte whether an address is where a
+ * block begins, and that it is in use. So the heap's short free needs nothing else of the
+ * slab, and what it does need it keeps in a table by pages (heap/segment.c).
  *
  * Short ways. In front of its slabs each CPU has a magazine: blocks at hand, of any slab
  * of the cache, with the addresses of their states (magazine.c). An allocation pops one
@@ -29,7 +33,8 @@
  * block, whoever owns its slab. So a second free is seen at once on any CPU, and yet
  * nothing is locked: neighbours' states are different bytes. (Two CPUs that free the same
  * block in the very same moment both see it set. Such a block is found when the second
- * copy reaches its slab, or, handed out twice before, when it is freed: its state is 2.)
+ * copy reaches its slab, or, handed out twice before, when it is freed: handing out turns a
+ * bit of the state over.)
  *
  * Ownership. A slab belongs to one CPU or to the cache (owner 0, under the
  * cache's lock). Only the owner changes `free` and moves the slab between
@@ -75,8 +80,8 @@
  * Short paths (fast.h) look at nothing but `busy` and the magazine that the CPU's hand
  * leads to. The long ones also look at `revoked`. The reaper closes a
  * gate in two steps, each with a barrier on every CPU (host_barrier_all) and a wait for
- * `busy` to go: after `revoked` no long path is inside; then it puts the magazine that is
- * both empty and full into every hand, from where only long paths remove it, and after the
+ * `busy` to go: after `revoked` no long path is inside; then it sets the limits in every hand
+ * so that its magazine is both empty and full, which only long paths undo, and after the
  * second step no short path is inside either. So the short paths pay nothing for the reaper.
  * (gate.pml is the model of this, remote.pml of frees by other CPUs; ./test checks both.)
  *
@@ -220,7 +225,7 @@ void slab_set_bits(struct slab *slab, unsigned word, uint64_t bits)
 	if (unlikely(both))
 		double_free(slab, word, both);
 	atomic_write_relaxed(&w->free, w->free | bits);
-	slab->left -= bits_set(bits);
+	slab->left = (uint16_t)(slab->left - bits_set(bits));
 }
 
 /* A slab of the cache's own: true if it still is, and the blocks were freed. */
@@ -275,7 +280,8 @@ static void put(struct slab *slab, unsigned index)
 		    !slab_make_room(cache, c)) {
 			slab_give_bits_inside(c, slab, index / 64, bit);
 		} else {
-			(void)slab_push(&c->hand, slab_block(slab, index), slab->state + index);
+			void *block = slab_block(slab, index);
+			(void)slab_push(&c->hand, block, slab_state(slab, block), false);
 		}
 		slab_leave(gate);
 	}
@@ -285,7 +291,7 @@ static void put(struct slab *slab, unsigned index)
 void slab_give_index(struct slab *slab, unsigned index)
 {
 	slab_assert_in_use(slab, index, "double free");
-	atomic_write_relaxed(&slab->state[index], 0);
+	slab_take_back(slab_state(slab, slab_block(slab, index)));
 	put(slab, index);
 }
 
@@ -309,15 +315,10 @@ void slab_give(struct slab *slab, void *block, const void *site)
 
 void slab_give_now(struct slab *slab, void *block)
 {
-	uint64_t index;
-	bool given = false;
-	if (likely(slab_find_index(slab, block, &index))) {
-		host_preempt_disable();
-		given = slab_give_fast(slab, slab_gate(slab->cache, host_cpu()), block, index);
-		host_preempt_enable();
-	}
-	if (unlikely(!given))
-		slab_give_slowly(slab, block);
+	unsigned index = slab_index(slab, block);
+	slab_assert_in_use(slab, index, "double free");
+	if (!slab_give_fast(slab, block, slab_state(slab, block)))
+		slab_give_index(slab, index);
 }
 
 void slab_free(struct slab_cache *cache, void *object)
@@ -327,6 +328,7 @@ void slab_free(struct slab_cache *cache, void *object)
 
 void slab_assert_in_use(struct slab *slab, unsigned index, const char *what)
 {
-	if (unlikely(atomic_read_relaxed(&slab->state[index]) != 1))
-		slab_bad_block(slab, slab_block(slab, index), what);
+	void *block = slab_block(slab, index);
+	if (unlikely(!slab_is_out(block, slab_state(slab, block))))
+		slab_bad_block(slab, block, what);
 }

@@ -101,6 +101,61 @@ HEAP_TEST(heap_descriptor_pages_go_back)
 	heap_finish();
 }
 
+static struct slab_stats grown;
+static void find_grown(struct slab_cache *cache, void *arg)
+{
+	struct slab_stats stats;
+	slab_get_stats(cache, &stats);
+	if (!strcmp(stats.name, "heap-grown"))
+		grown = stats;
+}
+
+/* A magazine through which ever so many blocks go gets more room, of its own or a CPU's
+ * that has it, if there are pages for that; and loses it when the reaper comes. */
+TEST_TIMED(heap_magazines_grow_and_shrink, 120)
+{
+	enum { N = 900, CPUS = 2 };
+	static char *got[CPUS][N];
+	heap_profile = HEAP_FAST;
+	heap_start(CPUS);
+	for (unsigned round = 0; round < 60; round++) {
+		if (round == 20) { /* the first that asks gets none */
+			heap_pages.limit = heap_pages.held_npages;
+		} else if (round == 40) {
+			slab_for_each(find_grown, NULL);
+			CHECK(grown.live <= CPUS);
+			heap_pages.limit = 0;
+		}
+		for (unsigned i = 0; i < CPUS * N; i++) {
+			plain_set_cpu(i % CPUS);
+			char *p = kmalloc(round < 40 ? 600 : 608);
+			CHECK(p || round >= 20);
+			got[i % CPUS][i / CPUS] = p;
+			if (p)
+				p[0] = p[599] = (char)i;
+		}
+		for (unsigned i = 0; i < CPUS * N; i++) {
+			plain_set_cpu(i % CPUS);
+			char *p = got[i % CPUS][i / CPUS];
+			CHECK(!p || (p[0] == (char)i && p[599] == (char)i));
+			kfree(p);
+		}
+		CHECK(heap_is_valid(heap));
+	}
+	slab_for_each(find_grown, NULL);
+	CHECK_EQ(grown.live, CPUS);
+	plain_set_cpu(0);
+	CHECK_EQ(heap_live_blocks(), 0);
+	heap_cpu_leave(heap);
+	slab_for_each(find_grown, NULL);
+	CHECK_EQ(grown.live, 1);
+	heap_reap(heap, true);
+	slab_for_each(find_grown, NULL);
+	CHECK_EQ(grown.live, 0);
+	CHECK_EQ(grown.npages, 0);
+	heap_finish();
+}
+
 static uint64_t held_of_208;
 static void visit_208(const struct slab_stats *stats, void *arg)
 {

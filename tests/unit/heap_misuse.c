@@ -98,6 +98,44 @@ HEAP_TEST(heap_misuse_is_caught)
 	test_expect_panic(large_overflow, "overflow");
 }
 
+/* Of blocks side by side, in use and free, every address that is none of those in use. */
+static char *suspect;
+static void free_suspect(void)
+{
+	kfree(suspect);
+}
+
+HEAP_TEST(heap_no_address_but_a_blocks_is_freed)
+{
+	static const size_t sizes[] = {1,   24,   40,   100,  130,  250,
+				       500, 1000, 1800, 2500, 5000, 15000};
+	enum { N = 200, TRIES = 25 };
+	static char *got[N];
+	heap_start(1);
+	for (unsigned s = 0; s < ARRAY_COUNT(sizes); s++) {
+		for (unsigned i = 0; i < N; i++)
+			CHECK((got[i] = kmalloc(sizes[s])));
+		char *freed = got[N / 2];
+		kfree(freed);
+		got[N / 2] = got[0];
+		for (unsigned try = 0; try < TRIES; try++) {
+			size_t step = try % 4 ? 16 : 1;
+			suspect = freed + test_random_below(2 * sizes[s] + 48) / step * step;
+			if (try == 0)
+				suspect = freed;
+			bool live = false;
+			for (unsigned i = 0; i < N; i++)
+				live = live || got[i] == suspect;
+			if (!live)
+				test_expect_panic(free_suspect, "free");
+		}
+		for (unsigned i = 0; i < N; i++)
+			if (i != N / 2)
+				kfree(got[i]);
+	}
+	heap_finish();
+}
+
 static size_t victim_bytes;
 static void overflow_by_one(void)
 {

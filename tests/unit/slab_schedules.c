@@ -5,6 +5,7 @@
  */
 #include <mem/slab.h>
 
+#include "heap/internal.h"
 #include "tests/machine/boot.h"
 #include "tests/machine/machine.h"
 #include "tests/test.h"
@@ -60,6 +61,51 @@ static void beside_a_reap(uint64_t i)
 	slab_cache_destroy(cache);
 	CHECK_EQ(pages.held_npages, 0);
 	machine_end();
+}
+
+/* The same of the heap: its frees go the short way, too. */
+static struct heap *heap;
+
+static void exchange_one(void *arg)
+{
+	static void *blocks[WARM];
+	for (unsigned i = 0; i < WARM; i++)
+		CHECK((blocks[i] = heap_alloc(heap, BYTES)) != NULL);
+	for (unsigned i = 0; i < WARM; i++)
+		heap_free(heap, blocks[i]);
+	CHECK((block = heap_alloc(heap, BYTES)) != NULL);
+	machine_explore(2, 1);
+	heap_free(heap, block);
+	CHECK((block = heap_alloc(heap, BYTES)) != NULL);
+}
+
+static void reap_one(void *arg)
+{
+	machine_explore(2, 1);
+	slab_reap(heap->classes[heap_class_of(heap, BYTES)]);
+}
+
+static void heap_beside_a_reap(uint64_t i)
+{
+	struct machine_config config = {.bytes = 1 << 20, .ncpus = 2, .seed = 1};
+	machine_init(&config);
+	test_pages_init(&pages);
+	CHECK_OK(heap_create_as(&heap, &pages.area, HEAP_FAST));
+	machine_spawn(exchange_one, NULL, NULL);
+	machine_spawn(reap_one, NULL, NULL);
+	machine_join();
+	machine_explore_end();
+	CHECK(heap_is_valid(heap));
+	heap_free(heap, block);
+	heap_destroy(heap);
+	CHECK_EQ(pages.held_npages, 0);
+	machine_end();
+}
+
+TEST_TIMED(slab_every_schedule_of_a_free_and_a_reap, 120)
+{
+	machine_each(1, heap_beside_a_reap);
+	test_note("%llu schedules", (unsigned long long)*machine_schedules);
 }
 
 TEST_TIMED(slab_every_schedule_of_a_short_way_and_a_reap, 120)

@@ -44,7 +44,7 @@ struct heap_area {
  * Both profiles find double and invalid frees, at the free, in every build. The
  * hardened one also ends blocks in a seal that a write behind the block's end breaks,
  * hands blocks out in an order that cannot be foreseen, and clears them when they are
- * freed; it costs up to 1.4 times as much.
+ * freed; small blocks cost several times as much (docs/BENCHMARKS.md).
  */
 enum heap_profile { HEAP_FAST, HEAP_HARDENED };
 
