@@ -16,7 +16,7 @@
  * goes back to the slabs, those of one word with one instruction. So the slab's side of
  * things is done once in half a magazine.
  *
- *   M1  A block in a magazine has the state 0 and its bits are 0 as well: to its slab it is
+ *   M1  A block in a magazine is not out by its state, and its bits are 0: to its slab it is
  *       in use, so the slab stays.
  *   M2  Only the CPU itself, inside its part, and the reaper, when nobody is inside any
  *       more, look into a magazine. The others read how many there are, for statistics.
