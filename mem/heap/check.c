@@ -15,15 +15,12 @@
 	} while (0)
 
 /* Of the slab's page number `i`: where the states lie, and the right hand. */
-static bool entry_is_sound(struct heap *heap, struct slab *slab, const struct segment_page *entry,
-			   unsigned i)
+static bool entry_is_sound(struct slab *slab, const struct segment_page *entry, unsigned i)
 {
 	const struct slab_cache *cache = slab->cache;
 	uintptr_t base = (uintptr_t)slab & ~(uintptr_t)(HUGE_SIZE - 1);
 	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
-	size_t hand = heap_part_at(cache->number) + offsetof(struct slab_cpu, hand);
-	if (slab->drains || heap_is_hardened(heap))
-		hand = 0;
+	size_t hand = slab->drains ? HEAP_NO_HAND : heap_hand_at(cache->number);
 	return base + entry->unit * UNIT_BYTES == (uintptr_t)slab &&
 	       segment_state(segment, entry->states) ==
 		   slab_state(slab, slab->base + i * PAGE_SIZE) &&
@@ -50,7 +47,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 		EXPECT(slab->base == (char *)segment + page * PAGE_SIZE);
 		EXPECT(slab->cookie == slab_cookie(slab->cache, slab));
 		for (unsigned i = 0; i < slab->npages; i++)
-			EXPECT(entry_is_sound(heap, slab, entry + i, i));
+			EXPECT(entry_is_sound(slab, entry + i, i));
 		slabs++;
 		struct slab_shape shape = {.npages = slab->npages, .capacity = slab->capacity};
 		slab_units += heap_descriptor_units(slab->cache, &shape);

@@ -27,38 +27,55 @@ HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
 }
 
 /*
- * One byte says what there is to say: whether this is where a block begins that is in use
- * (engine.h, slab_states). An address that is not aligned as blocks are is in no segment
- * that is known; a page without a slab has states that say no.
+ * A free. One byte says what there is to say: whether this is where a block begins that is
+ * in use (engine.h, slab_states). An address that is not aligned as blocks are is in no
+ * segment that is known; a page without a slab has states that say no.
  */
-HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
+
+/* What `known` has of a block's segment, if that is known in the fast profile. */
+HEAP_INLINE uintptr_t heap_base(const void *block)
 {
-	uintptr_t at = (uintptr_t)block;
-	uintptr_t base = at & (~(uintptr_t)(HUGE_SIZE - 1) | (HEAP_ALIGN - 1));
-	if (unlikely(fast_read(&heap->known[segment_slot(at)]) != base)) {
-		heap_free_elsewhere(block, heap);
-		return;
-	}
-	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
-	uint32_t granule = (uint32_t)at / HEAP_ALIGN;
+	return (uintptr_t)block & (~(uintptr_t)(HUGE_SIZE - 1) | (HEAP_ALIGN - 1));
+}
+
+/* Where the state of a block in this segment lies, and how its page is freed to. */
+HEAP_INLINE uint8_t *heap_state(struct segment *segment, const void *block, size_t *how)
+{
+	uint32_t granule = (uint32_t)(uintptr_t)block / HEAP_ALIGN;
 	const struct segment_page *page =
 	    &segment->map[granule / (PAGE_SIZE / HEAP_ALIGN) % SEGMENT_NPAGES];
-	size_t how = fast_read(&page->how), in_page = granule % (PAGE_SIZE / HEAP_ALIGN);
-	uint32_t number = (uint32_t)(in_page >> (how & HOW_SHIFT)) + fast_read(&page->states);
-	uint8_t *state = segment_state(segment, number);
+	size_t in_page = granule % (PAGE_SIZE / HEAP_ALIGN);
+	*how = fast_read(&page->how);
+	return segment_state(segment,
+			     (uint32_t)(in_page >> (*how & HOW_SHIFT)) + fast_read(&page->states));
+}
+
+/* A block that is out comes into this CPU's magazine; false: not by this way. */
+HEAP_INLINE bool heap_push(struct heap *heap, void *block, uint8_t *state, size_t how)
+{
 	bool given = false;
-	if (likely(fast_read(state) == (uint8_t)granule)) { /* slab_out() */
-		host_preempt_disable();
-		struct slab_gate *gate = heap->gates[host_cpu()];
-		if (likely(slab_try(gate))) {
-			uint32_t at_hand = (uint32_t)how & ~HOW_SHIFT;
-			given = slab_push(slab_hand(gate, at_hand), block, state, true);
-			slab_leave(gate);
-		}
-		host_preempt_enable();
+	host_preempt_disable();
+	struct slab_gate *gate = heap->gates[host_cpu()];
+	if (likely(slab_try(gate))) {
+		given = slab_push(slab_hand(gate, (uint32_t)how & ~HOW_SHIFT), block, state, true);
+		slab_leave(gate);
 	}
-	if (unlikely(!given))
-		heap_free_elsewhere(block, heap);
+	host_preempt_enable();
+	return given;
+}
+
+HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
+{
+	uintptr_t base = heap_base(block);
+	size_t how;
+	if (likely(fast_read(&heap->known[segment_slot((uintptr_t)block)]) == base)) {
+		struct segment *segment = (void *)base; // NOLINT(performance-no-int-to-ptr)
+		uint8_t *state = heap_state(segment, block, &how);
+		if (likely(fast_read(state) == slab_out(block)) &&
+		    likely(heap_push(heap, block, state, how)))
+			return;
+	}
+	heap_free_elsewhere(block, heap);
 }
 
 /* The public calls. Debug builds know the call site of every block; the others only of

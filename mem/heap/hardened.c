@@ -11,17 +11,16 @@
  *             anything of it is touched
  *             cleared, so that what it held is gone when it is handed out again
  *
- * The structures and the rules are the fast profile's; but the segments of a hardened heap
- * are marked, so that the shortest way does not know them, and its hand_at leads to the
- * hand that is always closed: that brings every call here. Magazines are small and do not
- * grow: the more blocks there are to choose from, the more of them drop out of the
- * processor's caches.
+ * The structures and the rules are the fast profile's, its short way of a free included;
+ * but the segments of a hardened heap are marked, so that the shortest way does not know
+ * them, and its hand_at leads to the hand that is always closed: that brings every call
+ * here. Magazines are small and do not grow: the more blocks there are to choose from, the
+ * more of them drop out of the processor's caches.
  * Rejected: deferring reuse by a quarantine (the debug profile has one: it costs a cache
  * miss a block), encoding the bitmaps (they lie out of reach of overflows as it is).
  */
-#include "heap/internal.h"
+#include "heap/fast.h"
 #include "heap/seal.h"
-#include "slab/fast.h"
 
 void *heap_alloc_hardened(struct heap *heap, size_t bytes)
 {
@@ -29,30 +28,52 @@ void *heap_alloc_hardened(struct heap *heap, size_t bytes)
 	if (unlikely(number >= HEAP_CLASSES))
 		return NULL;
 	void *block = NULL;
-	struct slab_cache *cache = heap->classes[number];
 	host_preempt_disable();
-	unsigned cpu = host_cpu();
-	struct slab_gate *gate = heap->gates[cpu];
+	struct slab_gate *gate = heap->gates[host_cpu()];
 	if (likely(slab_try(gate))) {
-		if (unlikely(!slab_pop_random(slab_part(cache, cpu), &block)))
+		struct slab_cpu *c = (void *)((char *)gate + heap_part_at(number));
+		if (unlikely(!slab_pop_random(c, &block)))
 			block = NULL;
 		slab_leave(gate);
 	}
 	host_preempt_enable();
-	if (likely(block != NULL) && cache->sealed)
-		heap_seal(heap, block, cache->object_bytes, bytes);
+	if (likely(block != NULL) && number < HEAP_SEALED)
+		heap_seal(heap, block, heap->classes[number]->object_bytes, bytes);
 	return block;
 }
 
+/* A block in use, whose seal has to be whole. */
+static void clear(struct heap *heap, const struct slab_cache *cache, void *block)
+{
+	size_t bytes = cache->stride;
+	if (cache->sealed)
+		bytes = heap_check_seal(heap, block, bytes);
+	memset(block, 0, bytes);
+}
+
+bool heap_free_hardened(struct heap *heap, void *block)
+{
+	uintptr_t base = heap_base(block);
+	size_t how;
+	if (fast_read(&heap->known[segment_slot((uintptr_t)block)]) != heap_known(heap, base))
+		return false;
+	base &= ~(uintptr_t)(HUGE_SIZE - 1);
+	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
+	uint8_t *state = heap_state(segment, block, &how);
+	size_t hand_at = how & ~(size_t)HOW_SHIFT;
+	if (!slab_is_out(block, state) || hand_at == HEAP_NO_HAND)
+		return false;
+	clear(heap, heap->classes[heap_number_of_hand(hand_at)], block);
+	if (unlikely(!heap_push(heap, block, state, how)))
+		slab_give_slowly(heap_find_slab(heap, block), block);
+	return true;
+}
+
 /* Everything that can be wrong with a free of this block ends the machine here. */
-void heap_free_hardened(struct heap *heap, struct slab *slab, void *block)
+void heap_free_hardened_slowly(struct heap *heap, struct slab *slab, void *block)
 {
 	unsigned index = slab_index(slab, block);
 	slab_assert_in_use(slab, index, "double free");
-	size_t bytes = slab->cache->stride;
-	if (slab->cache->sealed)
-		bytes = heap_check_seal(heap, block, bytes);
-	memset(block, 0, bytes);
-	if (unlikely(!slab_give_fast(slab, block, slab_state(slab, block))))
-		slab_give_index(slab, index);
+	clear(heap, slab->cache, block);
+	slab_give_index(slab, index);
 }

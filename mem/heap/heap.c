@@ -129,10 +129,9 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	for (unsigned i = 0; i < KNOWN_SEGMENTS; i++)
 		heap->known[i] = KNOWN_NONE;
 	for (unsigned i = 0; i < ARRAY_COUNT(heap->hand_at); i++) {
-		size_t at =
-		    heap_part_at(heap_sealed_class(16 * (i + 1))) + offsetof(struct slab_cpu, hand);
+		size_t at = heap_hand_at(heap_sealed_class(16 * (i + 1)));
 		if (heap_is_hardened(heap))
-			at = offsetof(struct slab_gate, closed);
+			at = HEAP_NO_HAND;
 		mem_assert(at <= UINT16_MAX);
 		heap->hand_at[i] = (uint16_t)at;
 	}
@@ -233,7 +232,7 @@ void heap_free_slowly(struct heap *heap, void *block, const void *site)
 	} else if (SLAB_DEBUG) {
 		slab_give(slab, block, site);
 	} else if (heap_is_hardened(heap)) {
-		heap_free_hardened(heap, slab, block);
+		heap_free_hardened_slowly(heap, slab, block);
 	} else {
 		slab_give_slowly(slab, block);
 	}
@@ -256,6 +255,8 @@ void *heap_alloc_elsewhere(size_t bytes, struct heap *heap)
 
 void heap_free_elsewhere(void *block, struct heap *heap)
 {
+	if (heap_is_hardened(heap) && likely(heap_free_hardened(heap, block)))
+		return;
 	heap_free_slowly(heap, block, __builtin_return_address(0));
 }
 

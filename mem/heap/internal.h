@@ -173,11 +173,23 @@ bool heap_samples_are_valid(struct heap *heap);
 #define HEAP_LARGE_PART HEAP_CLASSES
 #define HEAP_STORE_PART (HEAP_CLASSES + 1)
 #define HEAP_PARTS      (HEAP_STORE_PART + SLAB_ROOMS)
+#define HEAP_NO_HAND    offsetof(struct slab_gate, closed)
 #define HEAP_CPU_BYTES  (sizeof(struct slab_gate) + HEAP_PARTS * sizeof(struct slab_cpu))
 
 static inline size_t heap_part_at(unsigned number)
 {
 	return sizeof(struct slab_gate) + number * sizeof(struct slab_cpu);
+}
+
+/* Bytes from a CPU's gate to its hand for a class, and back. */
+static inline size_t heap_hand_at(unsigned number)
+{
+	return heap_part_at(number) + offsetof(struct slab_cpu, hand);
+}
+
+static inline unsigned heap_number_of_hand(size_t hand_at)
+{
+	return (unsigned)((hand_at - heap_hand_at(0)) / sizeof(struct slab_cpu));
 }
 
 /* What the room of a magazine takes, before and after it has grown: odd in lines, so that
@@ -303,9 +315,11 @@ void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *
 /* When the inline paths of fast.h cannot serve. */
 void *heap_alloc_beyond(struct heap *heap, size_t bytes, const void *site);
 void heap_free_slowly(struct heap *heap, void *block, const void *site);
-/* hardened.c: a small block, or NULL: by the long way, if at all; and its end. */
+/* hardened.c: a small block, or NULL: by the long way, if at all. And its end; false: by the
+ * long way, which also says what is wrong. */
 void *heap_alloc_hardened(struct heap *heap, size_t bytes);
-void heap_free_hardened(struct heap *heap, struct slab *slab, void *block);
+bool heap_free_hardened(struct heap *heap, void *block);
+void heap_free_hardened_slowly(struct heap *heap, struct slab *slab, void *block);
 /* The same, as a public call's last act: its call site is theirs. */
 void *heap_alloc_elsewhere(size_t bytes, struct heap *heap);
 void heap_free_elsewhere(void *block, struct heap *heap);

@@ -245,15 +245,12 @@ static unsigned page_of(const void *address)
 	return (unsigned)(((uintptr_t)address & (HUGE_SIZE - 1)) >> PAGE_SHIFT);
 }
 
-/* What the short way of a free needs to know of the slab's blocks. The blocks of one that
- * drains go by no magazine, nor do those of a hardened heap. */
+/* What the short ways of a free need to know of the slab's blocks. The blocks of one that
+ * drains go by no magazine. */
 static void segment_steer(struct slab_cache *cache, struct slab *slab)
 {
-	struct heap *heap = cache->home_data;
 	struct segment *segment = segment_of(slab);
-	size_t hand = heap_part_at(cache->number) + offsetof(struct slab_cpu, hand);
-	if (slab->drains || heap_is_hardened(heap))
-		hand = offsetof(struct slab_gate, closed);
+	size_t hand = slab->drains ? HEAP_NO_HAND : heap_hand_at(cache->number);
 	for (unsigned i = 0; i < slab->npages; i++) {
 		char *at = slab->base + i * PAGE_SIZE;
 		set_entry(&segment->map[page_of(at)],

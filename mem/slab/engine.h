@@ -220,7 +220,7 @@ static inline unsigned slab_words(unsigned capacity)
 
 static inline uint8_t slab_out(const void *block)
 {
-	return (uint8_t)((uintptr_t)block >> 4);
+	return (uint8_t)((uint32_t)(uintptr_t)block >> 4); /* as heap_state() has it */
 }
 
 static inline size_t slab_state_bytes(unsigned shift, size_t bytes)
