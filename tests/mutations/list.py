@@ -11,6 +11,7 @@ PITFALL = "test_pitfalls pitfall_"
 # Of a scenario so small that every schedule of it is run: found for certain.
 EVERY = "test_pitfalls pitfall_%s_every_schedule_of_%s"
 PMM_SCHEDULES = "test_pmm_schedules pmm_every_schedule"
+RELEASED = ["test_heap_released heap_"]
 HEAP = ["test_heap_machine heap_machine_takes", "test_heap_machine heap_machine_"]
 
 MUTATIONS = [
@@ -316,6 +317,17 @@ MUTATIONS = [
      ["test_heap_unit heap_magazines_grow"]),
     ("a free leaves the state", "mem/slab/fast.h",
      "\tif (out)\n\t\tslab_take_back(state);\n", "", HEAP),
+    ("a short free takes a block that is not out", "mem/heap/fast.h",
+     "\t\tif (likely(fast_read(state) == slab_out(block)) &&\n\t\t    likely(heap_push",
+     "\t\tif (likely(heap_push", RELEASED, "heap_free_at"),
+    ("a short free takes any alignment", "mem/heap/fast.h",
+     "(~(uintptr_t)(HUGE_SIZE - 1) | (HEAP_ALIGN - 1))", "~(uintptr_t)(HUGE_SIZE - 1)",
+     RELEASED, "heap_free"),
+    ("a short hardened free takes a block that is not out", "mem/heap/hardened.c",
+     "if (!slab_is_out(block, state) || hand_at == HEAP_NO_HAND)", "if (hand_at == HEAP_NO_HAND)",
+     RELEASED),
+    ("a short hardened free leaves what was in the block", "mem/heap/hardened.c",
+     "\tclear(heap, heap->classes[heap_number_of_hand(hand_at)], block);\n", "", RELEASED),
     ("a slab's states forget where blocks begin", "mem/slab/cache.c",
      "bytes; at += (size_t)1 << cache->shift)\n"
      "\t\tstates[at >> cache->shift] = slab_out(slab->base + at) ^ SLAB_NOT_OUT;\n",

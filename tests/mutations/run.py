@@ -5,8 +5,9 @@
     run.py [--jobs N] [--list] [--with TEST] [FILTER...]
 
 For each: the edited file (or, for a header, every source that includes it) is
-compiled with the hosted flags, linked with the unchanged rest, and the named
-tests are run until one fails. A mutation that every test survives, one whose
+compiled with the flags of the tests' flavour (hosted; bench, if their binary is one of
+what is released), linked with the unchanged rest, and the named tests are run until one
+fails. A mutation that every test survives, one whose
 text is not found exactly once, and one that does not compile are errors.
 With --with, that test is run instead of the named ones, with one seed.
 Prints `ok mutation NAME: caught by TEST` or `FAIL mutation NAME: why`.
@@ -14,6 +15,7 @@ Prints `ok mutation NAME: caught by TEST` or `FAIL mutation NAME: why`.
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,14 +47,23 @@ def make_info():
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
+def flavour_of(tests):
+    """All tests of a mutation are of one flavour."""
+    return "bench" if tests[0].partition(" ")[0].endswith("_released") else "hosted"
+
+
 class Builder:
-    def __init__(self):
-        self.info = make_info()
+    def __init__(self, info, flavour):
+        self.info, self.flavour = info, flavour
+        self.flags = shlex.split(info[flavour + ".flags"])
         self.build = ROOT / self.info["build"]
         self.mem = self.info["mem"].split()
 
     def object_of(self, source):
-        return self.build / "hosted" / (source + ".o")
+        return self.build / self.flavour / (source + ".o")
+
+    def unchanged(self, binary):
+        return self.build / self.flavour / binary
 
     def users_of(self, header, name):
         """Sources of mem/ that include this header, by the compiler's own notes, and use
@@ -89,7 +100,7 @@ class Builder:
             out = place / (source + ".o")
             out.parent.mkdir(parents=True, exist_ok=True)
             command = [self.info["cc"], f"-I{place}/mem", f"-I{place}/mem/include",
-                       *self.info["cflags"].split(), "-Wno-error", "-w", "-c", "-o", str(out),
+                       *self.info["cflags"].split(), *self.flags, "-Wno-error", "-w", "-c", "-o", str(out),
                        str(path)]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
             if done.returncode:
@@ -107,8 +118,10 @@ class Builder:
     def link(self, place, binary, changed):
         out = place / binary
         objects = [changed.get(s, self.object_of(s))
-                   for s in self.info[binary + ".src"].split() + self.mem]
-        command = [self.info["cc"], *self.info["flags"].split(), "-o", str(out),
+                   for s in self.info[binary + ".src"].split()]
+        objects += [out for s, out in changed.items() if s in self.mem]
+        objects.append(self.unchanged("libmem.a"))
+        command = [self.info["cc"], *self.flags, "-o", str(out),
                    *map(str, objects), *self.info[binary + ".ldflags"].split(), "-lpthread"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
@@ -126,7 +139,7 @@ def run_tests(builder, base, place, changed, tests, seeds):
                 linked[binary] = builder.link(place, binary, changed)
             why = run_one(linked[binary], test, seed)
             if why:
-                base.check(test, seed)
+                base.check(builder, test, seed)
                 return why if seed == SEEDS[0] else f"{why}, with seed {seed}"
     return None
 
@@ -134,13 +147,13 @@ def run_tests(builder, base, place, changed, tests, seeds):
 class Base:
     """A test that fails anyway catches nothing: the unchanged code has to pass it."""
 
-    def __init__(self, builder):
-        self.builder, self.lock, self.known = builder, threading.Lock(), {}
+    def __init__(self):
+        self.lock, self.known = threading.Lock(), {}
 
-    def check(self, test, seed):
+    def check(self, builder, test, seed):
         with self.lock:
             if (test, seed) not in self.known:
-                binary = self.builder.build / "hosted" / test.partition(" ")[0]
+                binary = builder.unchanged(test.partition(" ")[0])
                 self.known[test, seed] = run_one(binary, test, seed)
             why = self.known[test, seed]
         if why:
@@ -183,9 +196,10 @@ def main():
         return 0
     chosen = [m for m in mutations if not args or any(slug(a) in m[0] for a in args)]
     subprocess.run(["make", "-s", f"-j{jobs}", "mutation-base"], cwd=ROOT, check=True)
-    builder = Builder()
+    info = make_info()
+    builders = {flavour: Builder(info, flavour) for flavour in ("hosted", "bench")}
     lock = threading.Lock()
-    failed, todo, base = [], list(chosen), Base(builder)
+    failed, todo, base = [], list(chosen), Base()
 
     def work():
         while True:
@@ -195,10 +209,11 @@ def main():
                 mutation = todo.pop(0)
             began = time.monotonic()
             try:
+                tests = instead or mutation[4]
+                builder = builders[flavour_of(tests)]
                 place, target = builder.mutate(mutation)
                 used = mutation[5] if len(mutation) > 5 else None
                 changed = builder.compile(place, mutation[1], target, used)
-                tests = instead or mutation[4]
                 by = run_tests(builder, base, place, changed, tests, seeds)
                 verdict = f"caught by {by}, {time.monotonic() - began:.1f} s" if by else None
                 why = None if by else "survived " + ", ".join(tests)

@@ -1,15 +1,19 @@
 # What tests/mutations/run.py needs to know, and the unchanged objects it links with.
 MUTATION_BINARIES := test_model test_pitfalls test_vm test_heap_machine \
 	test_slab_unit test_heap_unit test_pmm_unit test_pmm_schedules test_pmm_machine test_slab_schedules
+# Of what is released: there the shortest ways are taken, which debug builds leave out.
+RELEASED_BINARIES := test_heap_released
 .PHONY: mutation-info mutation-base mutations model
 mutation-info:
 	@echo 'build=$(BUILD)'
 	@echo 'cc=$(CC)'
 	@echo 'mem=$(MEM_SRC)'
-	@echo 'cflags=$(HOSTED_CFLAGS) $(hosted_flags)'
-	@echo 'flags=$(hosted_flags)'
-	@$(foreach b,$(MUTATION_BINARIES),echo '$(b).src=$($(b)_SRC)'; echo '$(b).ldflags=$($(b)_LDFLAGS)';)
-mutation-base: $(foreach b,$(MUTATION_BINARIES),$(BUILD)/hosted/$(b))
+	@echo 'cflags=$(HOSTED_CFLAGS)'
+	$(info hosted.flags=$(hosted_flags))
+	$(info bench.flags=$(bench_flags))
+	@$(foreach b,$(MUTATION_BINARIES) $(RELEASED_BINARIES),echo '$(b).src=$($(b)_SRC)'; echo '$(b).ldflags=$($(b)_LDFLAGS)';)
+mutation-base: $(foreach b,$(MUTATION_BINARIES),$(BUILD)/hosted/$(b)) \
+	$(foreach b,$(RELEASED_BINARIES),$(BUILD)/bench/$(b))
 mutations:
 	$(Q)python3 tests/mutations/run.py
 # The long run of the oracle: 10^8 operations.

@@ -173,6 +173,29 @@ TEST_TIMED(heap_small_overflow_is_caught, 120)
 	}
 }
 
+#ifndef MEM_DEBUG
+/* Debug builds poison what is freed; the hardened profile clears it. */
+TEST_TIMED(heap_hardened_clears_what_is_freed, 120)
+{
+	enum { N = 100 }; /* enough for the long and the short way */
+	static volatile unsigned char *got[N];
+	heap_profile = HEAP_HARDENED;
+	heap_start(1);
+	for (size_t bytes = 1; bytes <= 16000; bytes += 1 + bytes / 3) {
+		for (unsigned i = 0; i < N; i++) {
+			CHECK((got[i] = kmalloc(bytes)));
+			memset((void *)(uintptr_t)got[i], 0xa5, bytes);
+		}
+		for (unsigned i = 0; i < N; i++) {
+			kfree((void *)(uintptr_t)got[i]);
+			for (size_t k = 0; k < bytes; k++)
+				CHECK_EQ(got[i][k], 0);
+		}
+	}
+	heap_finish();
+}
+#endif
+
 #ifdef MEM_DEBUG
 static void small_overflow(void)
 {
