@@ -328,6 +328,11 @@ MUTATIONS = [
      RELEASED),
     ("a short hardened free leaves what was in the block", "mem/heap/hardened.c",
      "\tclear(heap, heap->classes[heap_number_of_hand(hand_at)], block);\n", "", RELEASED),
+    ("the newest block is handed out in a hardened heap", "mem/slab/fast.h",
+     "newest - (((random >> 32) * n) >> 32)", "newest - (((random >> 32) * n) >> 63)",
+     RELEASED, "slab_pop_random"),
+    ("a broken seal is overlooked", "mem/heap/seal.h",
+     "\t\treturn guard == key;\n", "\t\treturn true;\n", ["test_heap_released heap_small_overflow"]),
     ("a slab's states forget where blocks begin", "mem/slab/cache.c",
      "bytes; at += (size_t)1 << cache->shift)\n"
      "\t\tstates[at >> cache->shift] = slab_out(slab->base + at) ^ SLAB_NOT_OUT;\n",

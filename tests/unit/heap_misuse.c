@@ -173,6 +173,39 @@ TEST_TIMED(heap_small_overflow_is_caught, 120)
 	}
 }
 
+/* Which block comes next cannot be arranged for: neither the neighbour of the one before, nor
+ * the one just freed. */
+TEST_TIMED(heap_hardened_placement_is_not_foreseen, 120)
+{
+	static const size_t sizes[] = {16, 64, 100, 1000, 5000};
+	enum { N = 256, TRIES = 100 };
+	static char *got[N];
+	heap_profile = HEAP_HARDENED;
+	heap_start(1);
+	for (unsigned s = 0; s < ARRAY_COUNT(sizes); s++) {
+		unsigned in_order = 0, again = 0;
+		for (unsigned i = 0; i < N; i++) {
+			CHECK((got[i] = kmalloc(sizes[s])));
+			in_order += i > 1 && got[i] - got[i - 1] == got[i - 1] - got[i - 2];
+		}
+		CHECK(in_order < N / 4);
+		for (unsigned i = 0; i < N; i += 2)
+			kfree(got[i]);
+		for (unsigned i = 0; i < TRIES; i++) {
+			void *one = kmalloc(sizes[s]);
+			uintptr_t at = (uintptr_t)one;
+			kfree(one);
+			void *next = kmalloc(sizes[s]);
+			again += (uintptr_t)next == at;
+			kfree(next);
+		}
+		CHECK(again < TRIES / 2);
+		for (unsigned i = 1; i < N; i += 2)
+			kfree(got[i]);
+	}
+	heap_finish();
+}
+
 #ifndef MEM_DEBUG
 /* Debug builds poison what is freed; the hardened profile clears it. */
 TEST_TIMED(heap_hardened_clears_what_is_freed, 120)
