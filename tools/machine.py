@@ -59,7 +59,7 @@ class LogPipe:
         os.mkfifo(path + ".out")
         self.fd = os.open(path + ".out", os.O_RDONLY | os.O_NONBLOCK)
         try:
-            fcntl.fcntl(self.fd, 1031, self.ROOM) # F_SETPIPE_SZ
+            fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, self.ROOM)
         except OSError: # above what this user may have: what there is must do
             pass
 

@@ -16,7 +16,7 @@
  * given to the reader.
  *
  * Lock: tty->lock (TTY_RANK, interrupts off) guards all fields but those of
- * `write_lock` (sleeping, whole writes) and `read_lock` (sleeping, whole reads).
+ * `write_lock` (sleeping, whole writes).
  * Signals are sent after it is dropped.
  */
 #include <kernel/fs.h>
@@ -137,7 +137,7 @@ struct tty {
 
 	pid_t sid, pgrp; /* 0: none */
 	struct waitq readable, writable;
-	struct mutex read_lock, write_lock;
+	struct mutex write_lock;
 	uint32_t opens;
 };
 

@@ -44,23 +44,38 @@ static void reap(void *arg)
 	slab_reap(cache);
 }
 
-static void beside_a_reap(uint64_t i)
+static void start(void)
 {
 	struct machine_config config = {.bytes = 1 << 20, .ncpus = 2, .seed = 1};
 	machine_init(&config);
 	test_pages_init(&pages);
+}
+
+static void run_both(void (*first)(void *), void (*second)(void *))
+{
+	machine_spawn(first, NULL, NULL);
+	machine_spawn(second, NULL, NULL);
+	machine_join();
+	machine_explore_end();
+}
+
+static void finish(void)
+{
+	CHECK_EQ(pages.held_npages, 0);
+	machine_end();
+}
+
+static void beside_a_reap(uint64_t i)
+{
+	start();
 	struct slab_cache_spec spec = {
 	    .name = "cache", .object_bytes = BYTES, .source = &pages.source};
 	CHECK_OK(slab_cache_create(&cache, &spec));
-	machine_spawn(take_one, NULL, NULL);
-	machine_spawn(reap, NULL, NULL);
-	machine_join();
-	machine_explore_end();
+	run_both(take_one, reap);
 	CHECK(slab_is_valid(cache));
 	slab_free(cache, block);
 	slab_cache_destroy(cache);
-	CHECK_EQ(pages.held_npages, 0);
-	machine_end();
+	finish();
 }
 
 /* The same of the heap: its frees go the short way, too. */
@@ -87,19 +102,13 @@ static void reap_one(void *arg)
 
 static void heap_beside_a_reap(uint64_t i)
 {
-	struct machine_config config = {.bytes = 1 << 20, .ncpus = 2, .seed = 1};
-	machine_init(&config);
-	test_pages_init(&pages);
+	start();
 	CHECK_OK(heap_create_as(&heap, &pages.area, HEAP_FAST));
-	machine_spawn(exchange_one, NULL, NULL);
-	machine_spawn(reap_one, NULL, NULL);
-	machine_join();
-	machine_explore_end();
+	run_both(exchange_one, reap_one);
 	CHECK(heap_is_valid(heap));
 	heap_free(heap, block);
 	heap_destroy(heap);
-	CHECK_EQ(pages.held_npages, 0);
-	machine_end();
+	finish();
 }
 
 TEST_TIMED(slab_every_schedule_of_a_free_and_a_reap, 120)

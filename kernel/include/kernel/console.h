@@ -27,6 +27,7 @@ bool port_present(unsigned port);
 /* Send what the port has room for; returns how many bytes. If not all, or if there is no
  * room, the port's owner is told when there is again (port_attach). Context: any. */
 size_t port_write(unsigned port, const void *bytes, size_t count);
+/* Has all that was sent left the port? If not, as above. Context: any. */
 bool port_has_room(unsigned port);
 /* Give received bytes to `sink(byte)` in interrupt context; a sink that has no
  * room returns false and calls port_resume(port) when it has: the byte stays in
