@@ -299,43 +299,36 @@ static __attribute__((noinline)) void pair_loop(unsigned n)
 		give(alloc(64));
 }
 
-/* Instructions of a 64-byte pair with the loop around it, by single-stepping. */
-static double instructions(void)
+/* Instructions of a process that runs the loop once it is warm, by single-stepping; 0: they
+ * cannot be counted. */
+static uint64_t steps_of(unsigned pairs)
 {
-	enum { PAIRS = 200 };
 	pid_t pid = fork();
 	if (pid == 0) {
 		pair_loop(100);
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 		raise(SIGSTOP);
-		pair_loop(PAIRS);
+		pair_loop(pairs);
 		_exit(0);
 	}
 	int status;
-	uint64_t steps = 0, empty = 0;
+	uint64_t steps = 0;
 	waitpid(pid, &status, 0);
-	while (WIFSTOPPED(status)) {
+	for (; WIFSTOPPED(status); steps++) {
 		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL))
-			return -1;
+			return 0;
 		waitpid(pid, &status, 0);
-		steps++;
 	}
-	/* What surrounds the loop: the way out of raise, the way to _exit. */
-	pid = fork();
-	if (pid == 0) {
-		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-		raise(SIGSTOP);
-		pair_loop(0);
-		_exit(0);
-	}
-	waitpid(pid, &status, 0);
-	while (WIFSTOPPED(status)) {
-		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL))
-			return -1;
-		waitpid(pid, &status, 0);
-		empty++;
-	}
-	return (double)(steps - empty) / PAIRS;
+	return steps;
+}
+
+/* Instructions of a 64-byte pair with the loop around it; the ways into the loop and out of
+ * it are in both counts. */
+static double instructions(void)
+{
+	enum { FEW = 100, MORE = 300 };
+	uint64_t few = steps_of(FEW), more = steps_of(MORE);
+	return few && more > few ? (double)(more - few) / (MORE - FEW) : -1;
 }
 
 /* ---- the table ------------------------------------------------------------------------ */

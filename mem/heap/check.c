@@ -20,11 +20,11 @@ static bool entry_is_sound(struct slab *slab, const struct segment_page *entry, 
 	const struct slab_cache *cache = slab->cache;
 	uintptr_t base = (uintptr_t)slab & ~(uintptr_t)(HUGE_SIZE - 1);
 	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
+	const void *at = slab->base + i * PAGE_SIZE;
 	size_t hand = slab->drains ? HEAP_NO_HAND : heap_hand_at(cache->number);
 	return base + entry->unit * UNIT_BYTES == (uintptr_t)slab &&
-	       segment_state(segment, entry->states) ==
-		   slab_state(slab, slab->base + i * PAGE_SIZE) &&
-	       entry->how == hand + cache->shift - 4u;
+	       segment_state(segment, entry->states, entry->how, at) == slab_state(slab, at) &&
+	       entry->how == hand + cache->shift;
 }
 
 static bool segment_is_valid(struct heap *heap, struct segment *segment)
@@ -39,7 +39,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 		EXPECT(used || (page && page < segment->npages));
 		free += !used;
 		EXPECT(!entry->unit || used);
-		EXPECT(entry->unit || (!entry->states && !entry->how));
+		EXPECT(entry->unit || (!entry->states && entry->how == HOW_NONE));
 		EXPECT(!used || !((segment->dropped[page / 64] >> (page % 64)) & 1));
 		if (!entry->unit || (page && segment->map[page - 1].unit == entry->unit))
 			continue;

@@ -21,7 +21,7 @@ HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
 		return heap_alloc_elsewhere(bytes, heap);
 	host_preempt_disable();
 	struct slab_gate *gate = heap->gates[host_cpu()];
-	bool taken = slab_take_fast(gate, slab_hand(gate, heap->hand_at[last / 16]), &block);
+	bool taken = slab_take_fast(gate, heap->hand_at[last / 16], &block);
 	host_preempt_enable();
 	return likely(taken) ? block : heap_alloc_elsewhere(bytes, heap);
 }
@@ -41,13 +41,11 @@ HEAP_INLINE uintptr_t heap_base(const void *block)
 /* Where the state of a block in this segment lies, and how its page is freed to. */
 HEAP_INLINE uint8_t *heap_state(struct segment *segment, const void *block, size_t *how)
 {
-	uint32_t granule = (uint32_t)(uintptr_t)block / HEAP_ALIGN;
 	const struct segment_page *page =
-	    &segment->map[granule / (PAGE_SIZE / HEAP_ALIGN) % SEGMENT_NPAGES];
-	size_t in_page = granule % (PAGE_SIZE / HEAP_ALIGN);
+	    &segment->map[(uint32_t)(uintptr_t)block / PAGE_SIZE % SEGMENT_NPAGES];
 	*how = fast_read(&page->how);
-	return segment_state(segment,
-			     (uint32_t)(in_page >> (*how & HOW_SHIFT)) + fast_read(&page->states));
+	__asm__("" : "+c"(*how)); /* where a shift takes it: it need not be copied */
+	return segment_state(segment, fast_read(&page->states), (unsigned)*how, block);
 }
 
 /* A block that is out comes into this CPU's magazine; false: not by this way. */
@@ -57,7 +55,7 @@ HEAP_INLINE bool heap_push(struct heap *heap, void *block, uint8_t *state, size_
 	host_preempt_disable();
 	struct slab_gate *gate = heap->gates[host_cpu()];
 	if (likely(slab_try(gate))) {
-		given = slab_push(slab_hand(gate, (uint32_t)how & ~HOW_SHIFT), block, state, true);
+		given = slab_push(gate, how & ~(size_t)HOW_SHIFT, block, state, true);
 		slab_leave(gate);
 	}
 	host_preempt_enable();

@@ -49,8 +49,8 @@ const char *heap_class_name(unsigned number);
 #define UNIT_BYTES          64u /* slab descriptors are made of these */
 #define UNIT_PAGES          56  /* pages of them in one segment, the head's last included */
 #define SEGMENT_HASH        256
-#define KNOWN_SEGMENTS      1024
-#define HEAP_ALIGN          16u /* of blocks: beyond it the bits below are for what `known` says */
+#define KNOWN_SEGMENTS      2048 /* the bits of 32 that are above a segment */
+#define HEAP_ALIGN          16u  /* of blocks: beyond it the bits below are for what `known` says */
 #define KNOWN_NONE          ((uintptr_t)2 * HEAP_ALIGN)
 #define KNOWN_HARDENED      ((uintptr_t)1 * HEAP_ALIGN) /* with the address, in a hardened heap */
 #define SEGMENT_MIN_NPAGES  64u
@@ -58,20 +58,21 @@ const char *heap_class_name(unsigned number);
 
 /*
  * What a free must know of a page, in eight bytes: read without the lock by who holds a
- * block there. All zero if no slab lies in it: its states are segment->none then.
+ * block there.
  */
 struct segment_page {
-	uint32_t states; /* those of what begins in the page, in bytes from segment->none */
+	uint32_t states; /* see segment_state() */
 	uint16_t how;    /* bytes from a CPU's gate to the hand that the short way of a free
-			  * uses, and log2 of the HEAP_ALIGNs that a state is for */
-	uint16_t unit;   /* the slab's descriptor, in units from the segment */
+			  * uses, and log2 of the bytes that a state is for */
+	uint16_t unit;   /* the slab's descriptor, in units from the segment; 0: no slab */
 };
-#define HOW_SHIFT 63u /* hands lie at multiples of 64 */
+#define HOW_SHIFT 31u /* hands lie at multiples of 64 */
+#define HOW_NONE  15u /* where no slab is: states are `none` then, by segment_state() */
 
 /* The first bytes of each 2 MiB-aligned segment. heap->lock, but for `map`. */
 struct segment {
 	struct segment_page map[SEGMENT_NPAGES];
-	uint8_t none[PAGE_SIZE / HEAP_ALIGN]; /* states that say: nothing in use here */
+	uint8_t none[2]; /* states that say: nothing in use here */
 	struct heap *heap;
 	struct list node; /* heap->segments or heap->full_segments */
 	struct list hash; /* heap->segment_hash */
@@ -85,10 +86,17 @@ struct segment {
 	uint16_t unit_page[UNIT_PAGES];  /* which page of the segment holds them */
 };
 
-/* Which state a segment_page's `states`, and what is added to it, stand for. */
-static inline uint8_t *segment_state(struct segment *segment, size_t number)
+/*
+ * The state of what begins at an address, by what is known of its page. Sixteen bits of the
+ * address count, as a processor takes these in one go: `states` is where the states of the
+ * page's first byte are, in bytes from `none`, less (modulo 2^32) what the four bits above
+ * the page come to.
+ */
+static inline uint8_t *segment_state(struct segment *segment, uint32_t states, unsigned how,
+				     const void *at)
 {
-	return (uint8_t *)segment + offsetof(struct segment, none) + number;
+	states += (uint32_t)((uint16_t)(uintptr_t)at >> (how & HOW_SHIFT));
+	return (uint8_t *)segment + offsetof(struct segment, none) + states;
 }
 
 #define SEGMENT_HEAD_NPAGES ((unsigned)((sizeof(struct segment) + PAGE_SIZE - 1) / PAGE_SIZE))
@@ -278,8 +286,9 @@ static inline unsigned heap_class_of(const struct heap *heap, size_t bytes)
 
 static inline unsigned segment_slot(uintptr_t base)
 {
-	return (unsigned)(base >> HUGE_SHIFT) % KNOWN_SEGMENTS;
+	return (uint32_t)base >> HUGE_SHIFT;
 }
+_Static_assert(KNOWN_SEGMENTS == UINT32_MAX / HUGE_SIZE + 1, "a slot for each number");
 
 /* What `known` has of a segment. */
 static inline uintptr_t heap_known(const struct heap *heap, uintptr_t base)

@@ -253,9 +253,10 @@ static void segment_steer(struct slab_cache *cache, struct slab *slab)
 	size_t hand = slab->drains ? HEAP_NO_HAND : heap_hand_at(cache->number);
 	for (unsigned i = 0; i < slab->npages; i++) {
 		char *at = slab->base + i * PAGE_SIZE;
+		uint8_t *from = segment_state(segment, 0, cache->shift, at);
 		set_entry(&segment->map[page_of(at)],
-			  (uintptr_t)slab_state(slab, at) - (uintptr_t)segment->none,
-			  hand + cache->shift - 4u, unit_of(slab));
+			  (uintptr_t)slab_state(slab, at) - (uintptr_t)from, hand + cache->shift,
+			  unit_of(slab));
 	}
 }
 
@@ -265,7 +266,7 @@ static void uncarve(struct cut *cut, unsigned units)
 	struct segment *segment = cut->segment;
 	unsigned unit = unit_of(cut->slab);
 	for (unsigned i = 0; i < cut->npages; i++)
-		set_entry(&segment->map[cut->page + i], 0, 0, 0);
+		set_entry(&segment->map[cut->page + i], 0, HOW_NONE, 0);
 	set_used(segment, cut->page, cut->npages, false);
 	give_units(segment, unit, units);
 	count_slab(segment, false);
@@ -348,8 +349,9 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	memset(segment, 0, sizeof(*segment));
 	segment->heap = heap;
 	segment->npages = (uint16_t)npages;
-	for (unsigned i = 0; i < sizeof(segment->none); i++)
-		segment->none[i] = (uint8_t)i ^ SLAB_NOT_OUT;
+	memset(segment->none, SLAB_NOT_OUT, sizeof(segment->none));
+	for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
+		set_entry(&segment->map[page], 0, HOW_NONE, 0);
 	segment->nfree = (uint16_t)(npages - SEGMENT_HEAD_NPAGES);
 	for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
 		if (page < SEGMENT_HEAD_NPAGES || page >= npages)

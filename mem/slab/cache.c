@@ -156,10 +156,9 @@ static void init_states(struct slab *slab, size_t bytes)
 	const struct slab_cache *cache = slab->cache;
 	uint8_t *states = slab_states(slab);
 	size_t stride = cache->stride;
-	for (size_t at = 0; at < bytes; at += (size_t)1 << cache->shift)
-		states[at >> cache->shift] = slab_out(slab->base + at) ^ SLAB_NOT_OUT;
+	memset(states, SLAB_NOT_OUT, slab_state_bytes(cache->shift, bytes));
 	for (size_t at = 0; at < slab->capacity * stride; at += stride)
-		states[at >> cache->shift] = slab_out(slab->base + at) ^ SLAB_NOT_OUT;
+		states[at >> cache->shift] = slab_out(slab->base + at) | SLAB_NOT_OUT;
 }
 
 void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct slab *slab,

@@ -52,7 +52,7 @@ struct slab_hand {
  * depend on the block, so that one free need not wait for the one before. */
 struct slab_gate {
 	struct slab_hand closed; /* always; first: "no hand" is 0 bytes from the gate */
-	uint8_t busy;            /* this CPU is inside (its own stores only); see slab_try */
+	uint8_t busy;            /* not 0: this CPU is inside (its own stores only); see slab_try */
 	uint8_t revoked;         /* keep out (the reaper's stores only); see slab_enter */
 	uint32_t until_sample;   /* the heap's (heap/sample.c) */
 } MEM_CACHE_ALIGNED;
@@ -207,20 +207,19 @@ static inline unsigned slab_words(unsigned capacity)
 }
 
 /*
- * States: a byte for each 2^shift bytes of a slab, which are no more than a block has: that
- * of a block is the byte for where it begins. While the block is handed out the byte is
- * slab_out(), eight bits of the block's address; else it differs from that in the highest
- * one. Bytes for where no block begins differ from all those of their own addresses in that
- * bit, too. So in the heap, where slabs begin with a page, one comparison tells that an
- * address is the start of a block, and of one in use (heap/fast.h). Changed by who allocates
- * and frees the block.
+ * States: a byte for each 2^shift bytes of a slab, which are no more than a block has, and
+ * no more than 256: that of a block is the byte for where it begins. While the block is
+ * handed out the byte is slab_out(), the lowest of its address; else it is odd, as no block's
+ * address is, and so are bytes for where no block begins. So in the heap, where slabs begin
+ * with a page, one comparison tells that an address is the start of a block, and of one in
+ * use (heap/fast.h). Changed by who allocates and frees the block.
  */
-#define SLAB_NOT_OUT   ((uint8_t)0x80)
-#define SLAB_MAX_SHIFT 11 /* slab_out() knows where in 2^11 bytes, from the lowest four bits on */
+#define SLAB_NOT_OUT   ((uint8_t)1)
+#define SLAB_MAX_SHIFT 8 /* slab_out() knows where in 2^8 bytes */
 
 static inline uint8_t slab_out(const void *block)
 {
-	return (uint8_t)((uint32_t)(uintptr_t)block >> 4); /* as heap_state() has it */
+	return (uint8_t)(uintptr_t)block;
 }
 
 static inline size_t slab_state_bytes(unsigned shift, size_t bytes)

@@ -5,21 +5,38 @@
  * that users make. The theory is at the head of slab/slab.c. */
 #include "slab/engine.h"
 
-/* Compilers do not fold atomic loads into a compare, and these paths are counted in
- * instructions: where nothing watches, a byte is compared in memory (as ordered as
- * any x86 load), and what is read relaxed is read plainly. */
+/*
+ * These paths are counted in instructions, and compilers neither fold atomic accesses into
+ * others nor change memory in one instruction if they have read it before. So where nothing
+ * watches, what is read relaxed is read plainly (as ordered as any x86 load), and what only
+ * this CPU changes is changed by one instruction without a lock.
+ *
+ *     fast_add     add a constant to 64 bits
+ *     fast_move    go on by so many elements
+ *     fast_or      set bits of a byte
+ *     fast_take    one less of a byte; was it 0?
+ */
 #ifdef MEM_WATCHED
-#define fast_read(p)   atomic_read_relaxed(p)
-#define fast_add(p, v) count_add(p, v)
-#define fast_test8(p)  (atomic_read_relaxed(p) != 0)
-#else
-#define fast_read(p)   (*(p))
-#define fast_add(p, v) (*(p) += (v))
-#define fast_test8(p)                                                                              \
+#define fast_read(p)    atomic_read_relaxed(p)
+#define fast_add(p, v)  count_add(p, v)
+#define fast_or(p, v)   __atomic_store_n((p), *(p) | (v), __ATOMIC_RELAXED)
+#define fast_move(p, n) count_add(p, n)
+#define fast_take(p)                                                                               \
 	({                                                                                         \
-		bool set_;                                                                         \
-		__asm__ volatile("cmpb $0, %1" : "=@ccnz"(set_) : "m"(*(p)) : "cc", "memory");     \
-		set_;                                                                              \
+		uint8_t was_ = atomic_read_relaxed(p);                                             \
+		atomic_write_relaxed(p, (uint8_t)(was_ - 1));                                      \
+		was_ == 0;                                                                         \
+	})
+#else
+#define fast_read(p)    (*(p))
+#define fast_add(p, v)  __asm__ volatile("addq %1, %0" : "+m"(*(p)) : "i"((long)(v)) : "memory")
+#define fast_or(p, v)   (*(p) |= (v))
+#define fast_move(p, n) fast_add(p, (n) * (long)sizeof(**(p)))
+#define fast_take(p)                                                                               \
+	({                                                                                         \
+		bool was_0_;                                                                       \
+		__asm__ volatile("subb $1, %1" : "=@ccc"(was_0_), "+m"(*(p)) : : "memory");        \
+		was_0_;                                                                            \
 	})
 #endif
 
@@ -27,7 +44,8 @@
 
 /*
  * Be inside this CPU's part for the few instructions of a short path. False: what
- * this interrupted is inside. Preemption is off.
+ * this interrupted is inside. Preemption is off. `busy` is 0, or less by one for the use
+ * that is inside and by one for each that is just finding that out.
  *
  * Who is inside by this way may use the magazine that a hand leads to, which it reads
  * only now, and nothing else: the reaper takes that away before it touches
@@ -37,9 +55,10 @@
  */
 static inline bool slab_try(struct slab_gate *gate)
 {
-	if (unlikely(fast_test8(&gate->busy)))
+	if (unlikely(!fast_take(&gate->busy))) {
+		count_add(&gate->busy, 1);
 		return false;
-	atomic_write_relaxed(&gate->busy, 1);
+	}
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	MEM_POINT();
 	return true;
@@ -89,30 +108,37 @@ static inline bool slab_find_index(const struct slab *slab, const void *block, u
 		      (uint64_t)slab->capacity * slab->cache->stride);
 }
 
-static inline struct slab_hand *slab_hand(struct slab_gate *gate, uint32_t at)
+/* The hand so many bytes from the gate. It is made anew for each use: the sum is part of the
+ * operand then, where compilers would spend an instruction on keeping it. */
+static inline struct slab_hand *slab_hand(struct slab_gate *gate, size_t *at)
 {
-	return (struct slab_hand *)(void *)((char *)gate + at);
+	__asm__ volatile("" : "+r"(*at));
+	return (struct slab_hand *)(void *)((char *)gate + *at);
+}
+
+static inline size_t slab_hand_at(const struct slab_gate *gate, const struct slab_cpu *c)
+{
+	return (size_t)((const char *)&c->hand - (const char *)gate);
 }
 
 /* ---- alloc --------------------------------------------------------------- */
 
-/* Hand out. What two CPUs freed in the same moment, and is therefore handed out twice, is
- * not in use then: the next free of it ends the machine. */
-static inline void slab_hand_out(uint8_t *state)
+/* Hand out: by a store alone, which need not wait for the free before. */
+static inline void slab_hand_out(const void *block, uint8_t *state)
 {
-	fast_add(state, SLAB_NOT_OUT);
+	atomic_write_relaxed(state, slab_out(block));
 }
 
 /* The newest block of a magazine; false: it is empty. Inside the CPU's part. */
-static inline bool slab_pop(struct slab_hand *hand, void **block)
+static inline bool slab_pop(struct slab_gate *gate, size_t hand, void **block)
 {
-	struct slab_entry *entry = fast_read(&hand->top);
-	if (unlikely((uintptr_t)entry <= fast_read(&hand->bottom)))
+	struct slab_entry *entry = fast_read(&slab_hand(gate, &hand)->top);
+	if (unlikely((uintptr_t)entry <= fast_read(&slab_hand(gate, &hand)->bottom)))
 		return false;
-	__atomic_store_n(&hand->top, entry - 1, __ATOMIC_RELAXED);
-	fast_add(&hand->allocs, 1);
+	fast_move(&slab_hand(gate, &hand)->top, -1);
+	fast_add(&slab_hand(gate, &hand)->allocs, 1);
 	*block = entry->block;
-	slab_hand_out(entry->state);
+	slab_hand_out(*block, entry->state);
 	return true;
 }
 
@@ -136,16 +162,16 @@ static inline bool slab_pop_random(struct slab_cpu *c, void **block)
 	entry->state = state_of_newest;
 	__atomic_store_n(&c->hand.top, newest - 1, __ATOMIC_RELAXED);
 	fast_add(&c->hand.allocs, 1);
-	slab_hand_out(state);
+	slab_hand_out(*block, state);
 	return true;
 }
 
 /* False: go the whole way. Preemption is off, gate and hand are this CPU's. */
-static inline bool slab_take_fast(struct slab_gate *gate, struct slab_hand *hand, void **block)
+static inline bool slab_take_fast(struct slab_gate *gate, size_t hand, void **block)
 {
 	if (!slab_try(gate))
 		return false;
-	bool taken = slab_pop(hand, block);
+	bool taken = slab_pop(gate, hand, block);
 	slab_leave(gate);
 	return taken;
 }
@@ -158,7 +184,7 @@ void *slab_take_slowly(struct slab_cache *cache);
 /* The opposite. */
 static inline void slab_take_back(uint8_t *state)
 {
-	fast_add(state, SLAB_NOT_OUT);
+	fast_or(state, SLAB_NOT_OUT);
 }
 
 static inline bool slab_is_out(const void *block, const uint8_t *state)
@@ -168,17 +194,17 @@ static inline bool slab_is_out(const void *block, const uint8_t *state)
 
 /* One more block into a magazine; false: it is full, nothing was changed. Inside the CPU's
  * part. `out`: it was in use until now. */
-static inline bool slab_push(struct slab_hand *hand, void *block, uint8_t *state, bool out)
+static inline bool slab_push(struct slab_gate *gate, size_t hand, void *block, uint8_t *state,
+			     bool out)
 {
-	struct slab_entry *entry = fast_read(&hand->top);
-	if (unlikely((uintptr_t)entry >= fast_read(&hand->full)))
+	struct slab_entry *entry = fast_read(&slab_hand(gate, &hand)->top);
+	if (unlikely((uintptr_t)entry >= fast_read(&slab_hand(gate, &hand)->full)))
 		return false;
-	entry++;
 	if (out)
 		slab_take_back(state);
-	entry->block = block;
-	entry->state = state;
-	__atomic_store_n(&hand->top, entry, __ATOMIC_RELAXED);
+	entry[1].block = block;
+	entry[1].state = state;
+	fast_move(&slab_hand(gate, &hand)->top, 1);
 	return true;
 }
 
@@ -193,7 +219,8 @@ static inline bool slab_give_fast(struct slab *slab, void *block, uint8_t *state
 	unsigned cpu = host_cpu();
 	struct slab_gate *gate = slab_gate(slab->cache, cpu);
 	if (likely(slab_try(gate))) {
-		given = slab_push(&slab_part(slab->cache, cpu)->hand, block, state, true);
+		given = slab_push(gate, slab_hand_at(gate, slab_part(slab->cache, cpu)), block,
+				  state, true);
 		slab_leave(gate);
 	}
 	host_preempt_enable();

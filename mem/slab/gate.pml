@@ -98,6 +98,9 @@ inline handler()
 		:: else
 		fi
 	   }
+	:: atomic { /* finds it busy: counts that in and out again, so that it is never 0 */
+		own_busy && len(queue) < 3 -> store_busy(true)
+	   }
 	fi
 }
 

@@ -397,7 +397,7 @@ void *slab_take_shared(struct slab_cache *cache)
 		__atomic_store_n(&slab->word[i].free, word & (word - 1), __ATOMIC_RELAXED);
 		unsigned index = i * 64 + bit_lowest(word);
 		block = slab_block(slab, index);
-		slab_hand_out(slab_state(slab, block));
+		slab_hand_out(block, slab_state(slab, block));
 		slab_set_nfree(slab, slab_nfree(slab) - 1);
 		place_by_count(&cache->shared, slab);
 		/* A slab that is "full" on no list is lost to this path: keep it

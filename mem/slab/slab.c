@@ -33,8 +33,7 @@
  * block, whoever owns its slab. So a second free is seen at once on any CPU, and yet
  * nothing is locked: neighbours' states are different bytes. (Two CPUs that free the same
  * block in the very same moment both see it set. Such a block is found when the second
- * copy reaches its slab, or, handed out twice before, when it is freed: handing out turns a
- * bit of the state over.)
+ * copy reaches its slab, or, handed out twice before, when it is freed for the second time.)
  *
  * Ownership. A slab belongs to one CPU or to the cache (owner 0, under the
  * cache's lock). Only the owner changes `free` and moves the slab between
@@ -112,9 +111,11 @@ MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, con
 
 /* ---- alloc --------------------------------------------------------------- */
 
-static inline bool pop(const struct slab_cache *cache, struct slab_cpu *c, void **block)
+static inline bool pop(const struct slab_cache *cache, struct slab_gate *gate, struct slab_cpu *c,
+		       void **block)
 {
-	return cache->careful ? slab_pop_random(c, block) : slab_pop(&c->hand, block);
+	return cache->careful ? slab_pop_random(c, block)
+			      : slab_pop(gate, slab_hand_at(gate, c), block);
 }
 
 /* One try without new pages. */
@@ -127,7 +128,7 @@ static void *take_block(struct slab_cache *cache)
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
 	if (likely(slab_enter(gate))) {
-		taken = slab_load(cache, c) && pop(cache, c, &block);
+		taken = slab_load(cache, c) && pop(cache, gate, c, &block);
 		slab_leave(gate);
 	}
 	if (unlikely(!taken))
@@ -174,7 +175,7 @@ void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
 	unsigned cpu = host_cpu();
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	if (slab_try(gate)) {
-		taken = pop(cache, slab_part(cache, cpu), &block);
+		taken = pop(cache, gate, slab_part(cache, cpu), &block);
 		slab_leave(gate);
 	}
 	host_preempt_enable();
@@ -281,7 +282,8 @@ static void put(struct slab *slab, unsigned index)
 			slab_give_bits_inside(c, slab, index / 64, bit);
 		} else {
 			void *block = slab_block(slab, index);
-			(void)slab_push(&c->hand, block, slab_state(slab, block), false);
+			(void)slab_push(gate, slab_hand_at(gate, c), block, slab_state(slab, block),
+					false);
 		}
 		slab_leave(gate);
 	}
