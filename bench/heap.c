@@ -55,6 +55,8 @@ static void *area_map(struct heap_area *area, uint64_t npages, uint64_t align_pa
 		if (start + (npages + 1) * PAGE_SIZE > end)
 			return NULL;
 	} while (!atomic_compare_exchange_weak(&next, &at, start + (npages + 1) * PAGE_SIZE));
+	if (npages * PAGE_SIZE >= HUGE_SIZE) /* as a kernel's area maps them (vm/heap_area.c) */
+		madvise((void *)start, npages * PAGE_SIZE, MADV_HUGEPAGE);
 	return (void *)start;
 }
 

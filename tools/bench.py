@@ -123,11 +123,20 @@ def run_once(part, peer, measurement):
                   + (f": {said[-1]}" if said else ""), 1)
 
 
+def beaten(part, samples):
+    """The mallocs that a few rounds have shown not to be the best by far."""
+    least = {peer: min(samples[peer][0]) for peer in others(part)}
+    return [peer for peer in least if least[peer] > 4 * min(least.values())]
+
+
 def measure(part, measurement, rounds):
     """{peer: [samples of value 0, of value 1, ...]}; all peers take turns."""
-    samples = {}
-    for _ in range(1 if part.rounds[measurement] == "once" else rounds):
-        for peer in part.peers:
+    samples, judged = {}, [row for row in part.rows if row.measurement == measurement]
+    peers = list(part.peers)
+    for turn in range(1 if part.rounds[measurement] == "once" else rounds):
+        if turn == 2 and any(row.peer == "best" for row in judged):
+            peers = [peer for peer in peers if peer not in beaten(part, samples)]
+        for peer in peers:
             values = run_once(part, peer, measurement)
             lists = samples.setdefault(peer, [[] for _ in values])
             for one, value in zip(lists, values):
@@ -140,13 +149,21 @@ def others(part):
     return [peer for peer in part.peers if peer not in ("null", "ours", "hardened")]
 
 
+def ratio(judged, other):
+    """The median of what the rounds come to: a machine that is slower for a while is so for
+    both. Less than the harness cannot be told from nothing."""
+    return statistics.median(max(a, 0) / b if b > 0 else float("inf")
+                             for a, b in zip(judged, other))
+
+
 def judge(part, row, samples):
     """What one row comes to, as it is shown and kept."""
-    medians = {peer: statistics.median(values[row.value]) for peer, values in samples.items()}
+    rounds = {peer: values[row.value] for peer, values in samples.items()}
     if row.net:
-        null = medians["null"]
-        medians = {peer: value - (null if peer != "null" else 0)
-                   for peer, value in medians.items()}
+        rounds = {peer: values if peer == "null" else
+                  [value - null for value, null in zip(values, rounds["null"])]
+                  for peer, values in rounds.items()}
+    medians = {peer: statistics.median(values) for peer, values in rounds.items()}
     result = {"row": row.name, "title": row.title, "unit": row.unit, "goal": row.goal,
               "sense": row.sense, "harness": "taken off" if row.net else "included",
               "ours": medians[row.subject], "peer": None, "ratio": None, "medians": medians,
@@ -156,19 +173,15 @@ def judge(part, row, samples):
         reason = next((f"no {peer}: {why}" for peer, why in part.missing.items()), None)
         name = min(others(part), key=lambda peer: medians[peer])
     if name.startswith("self:"):
-        other = statistics.median(samples[row.subject][int(name[5:])])
-    elif name == "-":
-        other = None
-    elif name not in medians:
-        reason = ABSENT.get(name, f"there is no peer {name}")
-        other = None
+        other = samples[row.subject][int(name[5:])]
     else:
-        other = medians[name]
+        other = rounds.get(name)
+        if other is None and name != "-":
+            reason = ABSENT.get(name, f"there is no peer {name}")
     judged = medians[row.subject]
     if other is not None:
-        # Less than the harness cannot be told from nothing.
-        judged = max(judged, 0) / other if other > 0 else float("inf")
-        result.update(peer=other, peer_name=name, ratio=judged)
+        judged = ratio(rounds[row.subject], other)
+        result.update(peer=statistics.median(other), peer_name=name, ratio=judged)
     met = judged >= row.goal if row.sense == "min" else judged <= row.goal
     result.update(status="SKIP" if reason else "ok" if met else "MISS", reason=reason,
                   judged=None if reason else judged)
@@ -286,7 +299,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--docs", action="store_true")
-    parser.add_argument("--rounds", default="5")
+    parser.add_argument("--rounds", default="9")
     parser.add_argument("--into", default=RESULTS, metavar="FOLDER")
     parser.add_argument("--peer", action="append", default=[])
     parser.add_argument("words", nargs="*")
