@@ -1,7 +1,7 @@
 # Benchmarks: binaries of the bench flavour, not tests.
 #
 #   make bench [LLFREE_DIR=folder of a built LLFree-C] [ROWS='pair heap/lifo']
-#              [PEERS='name=malloc.so ...'] [ROUNDS=5]
+#              [PEERS='name=malloc.so ...'] [ROUNDS=9]
 #   make bench-pmm, make bench-heap      one half of the rows
 #   make bench-programs [PROGRAMS='redis git']   real programs on libkmalloc and others
 #   make bench-docs                      put the last whole runs into docs/
