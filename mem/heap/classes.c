@@ -52,3 +52,81 @@ const char *heap_class_name(unsigned number)
 {
 	return names[number];
 }
+
+/* ---- which of them serve ----------------------------------------------------------- */
+
+static size_t least_bytes(unsigned number)
+{
+	return number ? heap_class_bytes(number - 1) + 1 : 1;
+}
+
+/* Those that always serve: powers of two, whose blocks are aligned to themselves. */
+static bool is_coarse(unsigned number)
+{
+	return is_pow2(heap_class_bytes(number));
+}
+
+/* `to` serves the sizes of these classes from now on. Locks: heap->lock. */
+static void serve(struct heap *heap, unsigned low, unsigned high, unsigned to)
+{
+	size_t at = heap_is_hardened(heap) ? HEAP_NO_HAND : heap_hand_at(to);
+	for (unsigned i = low; i <= high; i++)
+		atomic_write_relaxed(&heap->serves[i], (uint8_t)to);
+	for (size_t i = least_bytes(low) / 16; i < heap_class_bytes(high) / 16; i++)
+		atomic_write_relaxed(&heap->hand_at[i], (uint16_t)at);
+}
+
+void heap_init_classes(struct heap *heap)
+{
+	mem_assert(heap_hand_at(HEAP_CLASSES) <= UINT16_MAX);
+	for (unsigned low = 0, i = 0; i < HEAP_SEALED; i++)
+		if (is_coarse(i)) {
+			serve(heap, low, i, i);
+			low = i + 1;
+		}
+}
+
+unsigned heap_open_classes(struct heap *heap, unsigned finest)
+{
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	unsigned number = heap->serves[finest];
+	if (number != finest && atomic_read_relaxed(&heap->classes[number]->nslabs))
+		for (unsigned i = number; i-- && heap->serves[i] == number;)
+			serve(heap, i, i, i);
+	number = heap->serves[finest];
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return number;
+}
+
+void heap_close_classes(struct heap *heap)
+{
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	uint64_t nslabs = 0;
+	for (unsigned low = 0, i = 0; i < HEAP_SEALED; i++) {
+		if (!is_coarse(i)) {
+			nslabs += atomic_read_relaxed(&heap->classes[i]->nslabs);
+			continue;
+		}
+		if (!nslabs && atomic_read_relaxed(&heap->classes[i]->nslabs) <= 1)
+			serve(heap, low, i, i);
+		nslabs = 0;
+		low = i + 1;
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+}
+
+bool heap_classes_are_valid(const struct heap *heap)
+{
+	for (size_t bytes = 1; bytes <= HEAP_MAX_SMALL; bytes++) {
+		unsigned finest = heap_sealed_class(bytes), number = heap->serves[finest];
+		size_t at = heap_is_hardened(heap) ? HEAP_NO_HAND : heap_hand_at(number);
+		bool is_served = number == finest || (number > finest && is_coarse(number) &&
+						      heap_class_bytes(number) < 2 * bytes + 16);
+		if (is_served && heap->hand_at[(bytes - 1) / 16] == at)
+			continue;
+		host_log(HOST_LOG_ERROR, "heap: %lu bytes are served by class %u",
+			 (unsigned long)bytes, number);
+		return false;
+	}
+	return true;
+}

@@ -222,6 +222,57 @@ bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 	return slab_loaded(c) && open_magazine(cache, c);
 }
 
+/* ---- borrowing ------------------------------------------------------------------ */
+
+/* Blocks that were handed out by this class and came back: all, less those there are, when
+ * none is free. */
+static uint64_t count_frees(const struct slab_cache *cache)
+{
+	uint64_t allocs = atomic_read_relaxed(&cache->allocs);
+	uint64_t nblocks = atomic_read_relaxed(&cache->nblocks);
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
+		allocs += atomic_read_relaxed(&slab_part(cache, cpu)->hand.allocs);
+	return allocs > nblocks ? allocs - nblocks : 0;
+}
+
+/* The newest of another magazine, as many as it has of n, into one that is empty. */
+static size_t move(struct slab_cpu *to, struct slab_cpu *from, size_t n)
+{
+	n = mem_min(n, slab_loaded(from));
+	for (size_t i = 0; i < n; i++)
+		to->hand.top[i + 1] = *(from->hand.top - i);
+	set_top(from, from->hand.top - n);
+	set_top(to, to->hand.top + n);
+	return n;
+}
+
+static size_t borrow_of(struct slab_cache *lender, struct slab_cpu *c)
+{
+	struct slab_cpu *part = slab_part(lender, host_cpu());
+	size_t idle = part->room ? slab_idle(lender) : 0;
+	if (idle < 2 * SLAB_LENDS)
+		return 0;
+	size_t want = mem_max(idle / 4, (size_t)SLAB_LENDS);
+	want = mem_min(want, (size_t)c->entries / 2);
+	if (slab_loaded(part) < want)
+		(void)slab_load(lender, part);
+	return move(c, part, want);
+}
+
+bool slab_borrow(struct slab_cache *cache, struct slab_cpu *c)
+{
+	if (!cache->borrows || !c->room || slab_loaded(c))
+		return false;
+	uint64_t frees = count_frees(cache), then = atomic_read_relaxed(&cache->freed_then);
+	size_t n = 0, most = cache->stride + cache->stride / 2;
+	struct slab_cache *lender = cache->above;
+	for (; frees >= then + SLAB_LENDS && !n && lender && lender->stride <= most;
+	     lender = lender->above)
+		n = borrow_of(lender, c);
+	atomic_write_relaxed(&cache->freed_then, frees + n); /* those come back elsewhere */
+	return n && open_magazine(cache, c);
+}
+
 /* ---- emptying ---------------------------------------------------------------- */
 
 /* What is done with blocks of one word of a slab. */
@@ -249,7 +300,11 @@ static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, struct sl
 				slab_bad_block(slab, entry->block, "double free");
 			bits |= (uint64_t)1 << at;
 		} while (++entry < end);
-		give(c, slab, (unsigned)(first / 64), bits); /* the slab may be gone now */
+		/* The slab may be gone then. */
+		if (likely(slab->cache == cache))
+			give(c, slab, (unsigned)(first / 64), bits);
+		else
+			slab_give_bits(slab, (unsigned)(first / 64), bits);
 	}
 	set_top(c, left);
 }
