@@ -187,11 +187,10 @@ struct slab_cache {
 	 * for ever. */
 	struct slab_cache *store[SLAB_ROOMS];
 	uint8_t wants_room; /* 1 + kind: the store had none (relaxed) */
-	/* Heap: the cache of the next larger class, by whose gates the CPUs enter this one's
-	 * parts, too; NULL: nothing is lent. See slab_borrow. */
+	bool borrows;       /* heap: blocks of the caches above will do (slab_borrow) */
+	uint32_t freed;     /* when it last tried that: frees (relaxed; a hint) */
+	/* The cache of the next larger class, behind the same gates; NULL: nobody lends. */
 	struct slab_cache *above;
-	bool borrows;        /* blocks of those above will do */
-	uint64_t freed_then; /* when it last ran out: frees (relaxed; a hint) */
 	unsigned own_order; /* page source: order of the pages this structure lies in */
 	uintptr_t secret;
 	struct list registry; /* all caches; the reap lock */

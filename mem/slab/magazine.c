@@ -224,53 +224,52 @@ bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 
 /* ---- borrowing ------------------------------------------------------------------ */
 
-/* Blocks that were handed out by this class and came back: all, less those there are, when
- * none is free. */
-static uint64_t count_frees(const struct slab_cache *cache)
+/* Blocks that were handed out by this cache and came back since it was made: when none is
+ * free, all that ever were, less those there are. */
+static uint32_t count_frees(const struct slab_cache *cache)
 {
-	uint64_t allocs = atomic_read_relaxed(&cache->allocs);
-	uint64_t nblocks = atomic_read_relaxed(&cache->nblocks);
+	uint64_t n = atomic_read_relaxed(&cache->allocs);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		allocs += atomic_read_relaxed(&slab_part(cache, cpu)->hand.allocs);
-	return allocs > nblocks ? allocs - nblocks : 0;
+		n += atomic_read_relaxed(&slab_part(cache, cpu)->hand.allocs);
+	return (uint32_t)(n - atomic_read_relaxed(&cache->nblocks));
 }
 
-/* The newest of another magazine, as many as it has of n, into one that is empty. */
-static size_t move(struct slab_cpu *to, struct slab_cpu *from, size_t n)
+/* The newest of another magazine, up to n, into one that is empty. */
+static void move(struct slab_cpu *to, struct slab_cpu *from, size_t n)
 {
 	n = mem_min(n, slab_loaded(from));
 	for (size_t i = 0; i < n; i++)
 		to->hand.top[i + 1] = *(from->hand.top - i);
 	set_top(from, from->hand.top - n);
 	set_top(to, to->hand.top + n);
-	return n;
 }
 
-static size_t borrow_of(struct slab_cache *lender, struct slab_cpu *c)
+/* A quarter of what a cache above has idle, or the least. */
+static void borrow_of(struct slab_cache *lender, struct slab_cpu *c)
 {
 	struct slab_cpu *part = slab_part(lender, host_cpu());
 	size_t idle = part->room ? slab_idle(lender) : 0;
 	if (idle < 2 * SLAB_LENDS)
-		return 0;
-	size_t want = mem_max(idle / 4, (size_t)SLAB_LENDS);
-	want = mem_min(want, (size_t)c->entries / 2);
-	if (slab_loaded(part) < want)
-		(void)slab_load(lender, part);
-	return move(c, part, want);
+		return;
+	size_t n = mem_max(idle / 4, (size_t)SLAB_LENDS);
+	n = mem_min(n, (size_t)c->entries / 2);
+	if (slab_loaded(part) >= n || slab_load(lender, part))
+		move(c, part, n);
 }
 
 bool slab_borrow(struct slab_cache *cache, struct slab_cpu *c)
 {
 	if (!cache->borrows || !c->room || slab_loaded(c))
 		return false;
-	uint64_t frees = count_frees(cache), then = atomic_read_relaxed(&cache->freed_then);
-	size_t n = 0, most = cache->stride + cache->stride / 2;
+	uint32_t frees = count_frees(cache), then = atomic_read_relaxed(&cache->freed);
+	bool comes_and_goes = frees - then >= SLAB_LENDS;
+	atomic_write_relaxed(&cache->freed, frees);
+	size_t most = cache->stride + cache->stride / 2;
 	struct slab_cache *lender = cache->above;
-	for (; frees >= then + SLAB_LENDS && !n && lender && lender->stride <= most;
+	for (; comes_and_goes && !slab_loaded(c) && lender && lender->stride <= most;
 	     lender = lender->above)
-		n = borrow_of(lender, c);
-	atomic_write_relaxed(&cache->freed_then, frees + n); /* those come back elsewhere */
-	return n && open_magazine(cache, c);
+		borrow_of(lender, c);
+	return slab_loaded(c) && open_magazine(cache, c);
 }
 
 /* ---- emptying ---------------------------------------------------------------- */
