@@ -66,6 +66,13 @@ static bool is_coarse(unsigned number)
 	return is_pow2(heap_class_bytes(number));
 }
 
+unsigned heap_coarse_class(unsigned finest)
+{
+	while (!is_coarse(finest))
+		finest++;
+	return finest;
+}
+
 /* `to` serves the sizes of these classes from now on. Locks: heap->lock. */
 static void serve(struct heap *heap, unsigned low, unsigned high, unsigned to)
 {

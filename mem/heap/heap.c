@@ -213,21 +213,37 @@ static void *take(struct heap *heap, unsigned number, size_t bytes, bool grow, c
 	return block;
 }
 
-static void *take_small(struct heap *heap, unsigned number, size_t bytes, const void *site)
+/* The same for sizes of a finest class, by the one that serves them. */
+static void *take_small(struct heap *heap, unsigned finest, size_t bytes, const void *site)
 {
-	unsigned finest = heap_finest_class(heap, bytes);
-	void *block = take(heap, number, bytes, false, site);
-	if (block)
+	if (finest >= HEAP_SEALED)
+		return take(heap, finest, bytes, true, site);
+	void *block = take(heap, heap_serves(heap, finest), bytes, false, site);
+	if (!block)
+		block = take(heap, heap_open_classes(heap, finest), bytes, true, site);
+	/* No pages for a class that has just been opened: it has served so far. */
+	return block ? block : take(heap, heap_coarse_class(finest), bytes, false, site);
+}
+
+/* Aligned to no more than a page. */
+static void *take_aligned(struct heap *heap, size_t bytes, size_t align, const void *site)
+{
+	/* The next class whose size is a multiple; 16 KiB is one of all. */
+	unsigned number = heap_sealed_class(heap_with_seal(bytes));
+	while (heap_class_bytes(number) & (align - 1))
+		number++;
+	void *block = take_small(heap, number, bytes, site);
+	if (likely(!((uintptr_t)block & (align - 1))))
 		return block;
-	if (finest < HEAP_SEALED)
-		number = heap_open_classes(heap, finest);
-	return take(heap, number, bytes, true, site);
+	/* It was borrowed of a larger class. Powers of two have their own. */
+	heap_free_at(heap, block, site);
+	return take(heap, heap_coarse_class(number), bytes, true, site);
 }
 
 static void *alloc_slowly(struct heap *heap, size_t bytes, const void *site)
 {
-	unsigned number = heap_class_of(heap, bytes);
-	void *block = number < HEAP_CLASSES ? take_small(heap, number, bytes, site)
+	unsigned finest = heap_finest_class(heap, bytes);
+	void *block = finest < HEAP_CLASSES ? take_small(heap, finest, bytes, site)
 					    : heap_alloc_large(heap, bytes, PAGE_SIZE, site);
 	return likely(block != NULL) ? block : failed(heap);
 }
@@ -279,15 +295,10 @@ void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const
 	if (align <= 16 || (heap_is_exact(bytes) && align <= mem_min(bytes, (size_t)PAGE_SIZE)))
 		return heap_alloc_at(heap, bytes, site);
 	void *block;
-	if (align <= PAGE_SIZE && bytes <= HEAP_MAX_SMALL - 2) {
-		/* The next class whose size is a multiple; 16 KiB is one of all. */
-		unsigned number = heap_sealed_class(heap_with_seal(bytes));
-		while (heap_class_bytes(number) & (align - 1))
-			number++;
-		block = take(heap, number, bytes, true, site);
-	} else {
+	if (align <= PAGE_SIZE && bytes <= HEAP_MAX_SMALL - 2)
+		block = take_aligned(heap, bytes, align, site);
+	else
 		block = heap_alloc_large(heap, bytes, align, site);
-	}
 	return block ? block : failed(heap);
 }
 

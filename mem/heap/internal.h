@@ -48,6 +48,8 @@ void heap_init_classes(struct heap *heap);
 /* The class that serves these sizes (of a finest class) has no block at hand: the one that
  * does from now on. Context: any. Locks: none of the engine's. */
 unsigned heap_open_classes(struct heap *heap, unsigned finest);
+/* The one that serves them if few do. */
+unsigned heap_coarse_class(unsigned finest);
 /* Few classes serve again, where few blocks are left. Context: as heap_reap. */
 void heap_close_classes(struct heap *heap);
 /* For tests: is every size served by one class, and by one that is good for it? */
@@ -290,11 +292,15 @@ static inline unsigned heap_finest_class(const struct heap *heap, size_t bytes)
 	return likely(bytes <= HEAP_MAX_SMALL) ? heap_sealed_class(bytes) : HEAP_CLASSES;
 }
 
-/* The one that serves them now. */
+/* The one that serves the sizes of a finest class now. */
+static inline unsigned heap_serves(const struct heap *heap, unsigned finest)
+{
+	return finest < HEAP_SEALED ? atomic_read_relaxed(&heap->serves[finest]) : finest;
+}
+
 static inline unsigned heap_class_of(const struct heap *heap, size_t bytes)
 {
-	unsigned number = heap_finest_class(heap, bytes);
-	return number < HEAP_SEALED ? atomic_read_relaxed(&heap->serves[number]) : number;
+	return heap_serves(heap, heap_finest_class(heap, bytes));
 }
 
 static inline unsigned segment_slot(uintptr_t base)
