@@ -6,6 +6,32 @@
  * slab's index comes from a multiplication. These classes have room for a seal
  * behind what is asked for (seal.h); powers of two from 16 on have classes of
  * their own, which they fill exactly.
+ *
+ * Which of them serve. A class that serves few blocks costs more than it saves: it has a
+ * slab, a magazine, and lines of the processor's cache. So at first only powers of two do:
+ *
+ *     sizes    .. 256  257 .. 272  ..  288  ..     ..  496  497 .. 512
+ *                         |         |       |          |         |
+ *     few blocks          +---------+-------+----------+---------+-> class of 512
+ *     more               272       288     304        496       512
+ *
+ * When a class needs a second slab, all sizes that it serves get classes of their own (they
+ * open); when a reap finds that they have no slabs any more, they close. That is a change of
+ * two tables: serves[], and hand_at[], which the short way reads in any case. Blocks do not
+ * know of it, as a free goes by the page. Who reads an entry just before it changes takes a
+ * block of the class that served, which is as good.
+ *
+ *   C1  A class is served by itself, or by the next power of two.
+ *   C2  Powers of two always serve themselves: their blocks are aligned to their size.
+ *
+ * When most classes are open, each has its own peak, and what it had more then lies idle:
+ * that is what borrowing is for (slab/magazine.c).
+ *
+ * Rejected: opening by halves, as populations justify the smaller rounding (n > 11 times
+ * (size / range)^2): what had been given out before is then blocks of the wrong class,
+ * which lie idle when it goes; and routing a whole class to the next one while blocks lie
+ * idle there: the populations drift, more is idle, not less.
+ * docs/decisions/adaptive-classes.md has the numbers.
  */
 #include "heap/internal.h"
 

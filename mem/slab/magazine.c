@@ -34,6 +34,20 @@
  * times gets room of a larger kind (when it is empty: nothing is to be moved), until the
  * next reap. It holds no more than was in use at once before: loading makes no slabs.
  *
+ * Borrowing. The caches of a heap's classes have their peaks at different times; what each
+ * had more then lies idle, a fifth of a heap of 10,000 blocks. So a cache that has no free
+ * block left, and would make a slab, takes some that lie idle in one of the next larger
+ * classes, at most half as large again: a few entries go from magazine to magazine. When such
+ * a block is freed it goes to the magazine of its own class, by its page.
+ *
+ *   M4  A magazine holds blocks of its cache, or of those above if it borrows.
+ *
+ * Only who has had blocks back since it last ran out borrows. In a program that grows, each
+ * class is to grow by itself: what is idle above are the rest of a new slab, which will be
+ * needed there. (Blocks that were borrowed count as come back, so it goes on until those
+ * above have no more, or until it has made a slab.) Nothing is borrowed where blocks have to
+ * be aligned to their size, nor in hardened heaps, as a seal is at the end of a class.
+ *
  * Closed. The short ways compare `top` with the limits in the hand alone. A hand is closed by
  * limits between which nothing is; only long ways and the reaper write those, so that a short
  * way that is under way cannot put them back as it does with `top`.
