@@ -6,6 +6,32 @@
  * slab's index comes from a multiplication. These classes have room for a seal
  * behind what is asked for (seal.h); powers of two from 16 on have classes of
  * their own, which they fill exactly.
+ *
+ * Which of them serve. A class that serves few blocks costs more than it saves: it has a
+ * slab, a magazine, and lines of the processor's cache. So at first only powers of two do:
+ *
+ *     sizes    .. 256  257 .. 272  ..  288  ..     ..  496  497 .. 512
+ *                         |         |       |          |         |
+ *     few blocks          +---------+-------+----------+---------+-> class of 512
+ *     more               272       288     304        496       512
+ *
+ * When a class needs a second slab, all sizes that it serves get classes of their own (they
+ * open); when a reap finds that they have no slabs any more, they close. That is a change of
+ * two tables: serves[], and hand_at[], which the short way reads in any case. Blocks do not
+ * know of it, as a free goes by the page. Who reads an entry just before it changes takes a
+ * block of the class that served, which is as good.
+ *
+ *   C1  A class is served by itself, or by the next power of two.
+ *   C2  Powers of two always serve themselves: their blocks are aligned to their size.
+ *
+ * When most classes are open, each has its own peak, and what it had more then lies idle:
+ * that is what borrowing is for (slab/magazine.c).
+ *
+ * Rejected: opening by halves, as populations justify the smaller rounding (n > 11 times
+ * (size / range)^2): what had been given out before is then blocks of the wrong class,
+ * which lie idle when it goes; and routing a whole class to the next one while blocks lie
+ * idle there: the populations drift, more is idle, not less.
+ * docs/decisions/adaptive-classes.md has the numbers.
  */
 #include "heap/internal.h"
 
@@ -51,4 +77,89 @@ static const char *const names[HEAP_CLASSES] = {
 const char *heap_class_name(unsigned number)
 {
 	return names[number];
+}
+
+/* ---- which of them serve ----------------------------------------------------------- */
+
+static size_t least_bytes(unsigned number)
+{
+	return number ? heap_class_bytes(number - 1) + 1 : 1;
+}
+
+/* Those that always serve: powers of two, whose blocks are aligned to themselves. */
+static bool is_coarse(unsigned number)
+{
+	return is_pow2(heap_class_bytes(number));
+}
+
+unsigned heap_coarse_class(unsigned finest)
+{
+	while (!is_coarse(finest))
+		finest++;
+	return finest;
+}
+
+/* `to` serves the sizes of these classes from now on. Locks: heap->lock. */
+static void serve(struct heap *heap, unsigned low, unsigned high, unsigned to)
+{
+	size_t at = heap_is_hardened(heap) ? HEAP_NO_HAND : heap_hand_at(to);
+	for (unsigned i = low; i <= high; i++)
+		atomic_write_relaxed(&heap->serves[i], (uint8_t)to);
+	for (size_t i = least_bytes(low) / 16; i < heap_class_bytes(high) / 16; i++)
+		atomic_write_relaxed(&heap->hand_at[i], (uint16_t)at);
+}
+
+void heap_init_classes(struct heap *heap)
+{
+	mem_assert(heap_hand_at(HEAP_CLASSES) <= UINT16_MAX);
+	for (unsigned low = 0, i = 0; i < HEAP_SEALED; i++)
+		if (is_coarse(i)) {
+			serve(heap, low, i, i);
+			low = i + 1;
+		}
+}
+
+unsigned heap_open_classes(struct heap *heap, unsigned finest)
+{
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	unsigned number = heap->serves[finest];
+	if (number != finest && atomic_read_relaxed(&heap->classes[number]->nslabs))
+		for (unsigned i = number; i-- && heap->serves[i] == number;)
+			serve(heap, i, i, i);
+	number = heap->serves[finest];
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return number;
+}
+
+void heap_close_classes(struct heap *heap)
+{
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	uint64_t nslabs = 0;
+	for (unsigned low = 0, i = 0; i < HEAP_SEALED; i++) {
+		if (!is_coarse(i)) {
+			nslabs += atomic_read_relaxed(&heap->classes[i]->nslabs);
+			continue;
+		}
+		if (!nslabs && atomic_read_relaxed(&heap->classes[i]->nslabs) <= 1)
+			serve(heap, low, i, i);
+		nslabs = 0;
+		low = i + 1;
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+}
+
+bool heap_classes_are_valid(const struct heap *heap)
+{
+	for (size_t bytes = 1; bytes <= HEAP_MAX_SMALL; bytes++) {
+		unsigned finest = heap_sealed_class(bytes), number = heap->serves[finest];
+		size_t at = heap_is_hardened(heap) ? HEAP_NO_HAND : heap_hand_at(number);
+		bool is_served = number == finest || (number > finest && is_coarse(number) &&
+						      heap_class_bytes(number) < 2 * bytes + 16);
+		if (is_served && heap->hand_at[(bytes - 1) / 16] == at)
+			continue;
+		host_log(HOST_LOG_ERROR, "heap: %lu bytes are served by class %u",
+			 (unsigned long)bytes, number);
+		return false;
+	}
+	return true;
 }

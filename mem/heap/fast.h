@@ -21,7 +21,7 @@ HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
 		return heap_alloc_elsewhere(bytes, heap);
 	host_preempt_disable();
 	struct slab_gate *gate = heap->gates[host_cpu()];
-	bool taken = slab_take_fast(gate, heap->hand_at[last / 16], &block);
+	bool taken = slab_take_fast(gate, fast_read(&heap->hand_at[last / 16]), &block);
 	host_preempt_enable();
 	return likely(taken) ? block : heap_alloc_elsewhere(bytes, heap);
 }

@@ -110,6 +110,12 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 		cache->entries[kind] = heap_magazine_entries(bytes, kind, heap_is_hardened(heap));
 		cache->store[kind] = heap->classes[HEAP_STORE_PART + kind];
 	}
+	/* The fast profile's sizes may be served by larger blocks, but for those that are to be
+	 * aligned to themselves. */
+	if (number + 1 < HEAP_SEALED && !cache->careful) {
+		cache->above = heap->classes[number + 1];
+		cache->borrows = !is_pow2(bytes);
+	}
 	slab_cache_init(cache, host_cpu_count());
 }
 
@@ -128,13 +134,6 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	list_init(&heap->large_queue);
 	for (unsigned i = 0; i < KNOWN_SEGMENTS; i++)
 		heap->known[i] = KNOWN_NONE;
-	for (unsigned i = 0; i < ARRAY_COUNT(heap->hand_at); i++) {
-		size_t at = heap_hand_at(heap_sealed_class(16 * (i + 1)));
-		if (heap_is_hardened(heap))
-			at = HEAP_NO_HAND;
-		mem_assert(at <= UINT16_MAX);
-		heap->hand_at[i] = (uint16_t)at;
-	}
 }
 
 mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_profile profile)
@@ -160,6 +159,7 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 		heap->classes[i] = (struct slab_cache *)(void *)at;
 	for (unsigned i = 0; i < HEAP_PARTS; i++)
 		init_cache(heap, heap->classes[i], i);
+	heap_init_classes(heap);
 	heap->secret = heap->classes[HEAP_LARGE_PART]->secret;
 	*out = heap;
 	return MEM_OK;
@@ -201,20 +201,49 @@ MEM_NORETURN void heap_bad_seal(const void *block, size_t class_bytes)
 		   (unsigned long)class_bytes);
 }
 
-static void *take(struct heap *heap, unsigned number, size_t bytes, const void *site)
+/* A block of the class; NULL: none without a new slab, if not `grow`. */
+static void *take(struct heap *heap, unsigned number, size_t bytes, bool grow, const void *site)
 {
 	struct slab_cache *cache = heap->classes[number];
-	/* In other builds the short way has been tried, or does not serve. */
-	void *block = SLAB_DEBUG ? slab_take(cache, bytes, site) : slab_take_slowly(cache);
+	void *block = grow ? slab_take_slowly(cache) : slab_take_ready(cache);
+	if (SLAB_DEBUG && block)
+		slab_debug_alloc(slab_of(cache, block), block, bytes, site);
 	if (block && cache->sealed)
 		heap_seal(heap, block, cache->object_bytes, bytes);
 	return block;
 }
 
+/* The same for sizes of a finest class, by the one that serves them. */
+static void *take_small(struct heap *heap, unsigned finest, size_t bytes, const void *site)
+{
+	if (finest >= HEAP_SEALED)
+		return take(heap, finest, bytes, true, site);
+	void *block = take(heap, heap_serves(heap, finest), bytes, false, site);
+	if (!block)
+		block = take(heap, heap_open_classes(heap, finest), bytes, true, site);
+	/* No pages for a class that has just been opened: it has served so far. */
+	return block ? block : take(heap, heap_coarse_class(finest), bytes, false, site);
+}
+
+/* Aligned to no more than a page. */
+static void *take_aligned(struct heap *heap, size_t bytes, size_t align, const void *site)
+{
+	/* The next class whose size is a multiple; 16 KiB is one of all. */
+	unsigned number = heap_sealed_class(heap_with_seal(bytes));
+	while (heap_class_bytes(number) & (align - 1))
+		number++;
+	void *block = take_small(heap, number, bytes, site);
+	if (likely(!((uintptr_t)block & (align - 1))))
+		return block;
+	/* It was borrowed of a larger class. Powers of two have their own. */
+	heap_free_at(heap, block, site);
+	return take(heap, heap_coarse_class(number), bytes, true, site);
+}
+
 static void *alloc_slowly(struct heap *heap, size_t bytes, const void *site)
 {
-	unsigned number = heap_class_of(heap, bytes);
-	void *block = number < HEAP_CLASSES ? take(heap, number, bytes, site)
+	unsigned finest = heap_finest_class(heap, bytes);
+	void *block = finest < HEAP_CLASSES ? take_small(heap, finest, bytes, site)
 					    : heap_alloc_large(heap, bytes, PAGE_SIZE, site);
 	return likely(block != NULL) ? block : failed(heap);
 }
@@ -266,15 +295,10 @@ void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const
 	if (align <= 16 || (heap_is_exact(bytes) && align <= mem_min(bytes, (size_t)PAGE_SIZE)))
 		return heap_alloc_at(heap, bytes, site);
 	void *block;
-	if (align <= PAGE_SIZE && bytes <= HEAP_MAX_SMALL - 2) {
-		/* The next class whose size is a multiple; 16 KiB is one of all. */
-		unsigned number = heap_sealed_class(heap_with_seal(bytes));
-		while (heap_class_bytes(number) & (align - 1))
-			number++;
-		block = take(heap, number, bytes, site);
-	} else {
+	if (align <= PAGE_SIZE && bytes <= HEAP_MAX_SMALL - 2)
+		block = take_aligned(heap, bytes, align, site);
+	else
 		block = heap_alloc_large(heap, bytes, align, site);
-	}
 	return block ? block : failed(heap);
 }
 
@@ -345,6 +369,7 @@ uint64_t heap_reap(struct heap *heap, bool all)
 	mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	uint64_t npages = heap_reap_large(heap);
 	(void)slab_reap_caches(heap->classes, HEAP_PARTS);
+	heap_close_classes(heap);
 	npages += heap_reap_segments(heap, all);
 	heap_sample_reap(heap);
 	mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
@@ -371,9 +396,10 @@ bool heap_wants_reap(struct heap *heap)
 void heap_get_stats(struct heap *heap, struct heap_stats *stats)
 {
 	memset(stats, 0, sizeof(*stats));
+	uint64_t lent = 0;
 	for (unsigned i = 0; i < HEAP_CLASSES; i++) {
 		struct slab_stats s;
-		slab_get_stats(heap->classes[i], &s);
+		slab_get_stats_lent(heap->classes[i], &s, &lent);
 		stats->live_blocks += s.live;
 		stats->live_bytes += s.live * s.object_bytes;
 		stats->allocs += s.allocs;
@@ -402,9 +428,10 @@ void heap_get_stats(struct heap *heap, struct heap_stats *stats)
 void heap_for_each_class(struct heap *heap, void (*visit)(const struct slab_stats *, void *),
 			 void *arg)
 {
+	uint64_t lent = 0;
 	for (unsigned i = 0; i < HEAP_CLASSES; i++) {
 		struct slab_stats stats;
-		slab_get_stats(heap->classes[i], &stats);
+		slab_get_stats_lent(heap->classes[i], &stats, &lent);
 		visit(&stats, arg);
 	}
 }
@@ -437,10 +464,17 @@ static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
 
 bool heap_is_valid(struct heap *heap)
 {
-	for (unsigned i = 0; i < HEAP_PARTS; i++)
-		if (!slab_is_valid(heap->classes[i]) ||
+	struct slab_sums sums = {0};
+	uint64_t lent = 0;
+	for (unsigned i = 0; i < HEAP_PARTS; i++) {
+		if (!slab_is_valid_but(heap->classes[i], &sums, &lent) ||
 		    (heap->classes[i]->sealed && !seals_are_sound(heap, heap->classes[i])))
 			return false;
+		if (!heap->classes[i]->above && !slab_sums_are_valid(&sums))
+			return false;
+	}
+	if (!heap_classes_are_valid(heap))
+		return false;
 	if (!heap_segments_are_valid(heap) || !heap_large_is_valid(heap) ||
 	    !heap_samples_are_valid(heap))
 		return false;

@@ -42,6 +42,19 @@ static inline bool heap_is_exact(size_t bytes)
 size_t heap_class_bytes(unsigned number);
 const char *heap_class_name(unsigned number);
 
+struct heap;
+/* Few classes serve. Context: initialisation; the classes' caches are there. */
+void heap_init_classes(struct heap *heap);
+/* The class that serves these sizes (of a finest class) has no block at hand: the one that
+ * does from now on. Context: any. Locks: none of the engine's. */
+unsigned heap_open_classes(struct heap *heap, unsigned finest);
+/* The one that serves them if few do. */
+unsigned heap_coarse_class(unsigned finest);
+/* Few classes serve again, where few blocks are left. Context: as heap_reap. */
+void heap_close_classes(struct heap *heap);
+/* For tests: is every size served by one class, and by one that is good for it? */
+bool heap_classes_are_valid(const struct heap *heap);
+
 /* ---- segments (segment.c) --------------------------------------------------- */
 
 #define SEGMENT_NPAGES      ((unsigned)(HUGE_SIZE / PAGE_SIZE))
@@ -227,6 +240,9 @@ struct heap {
 	uintptr_t secret;
 	enum heap_profile profile;
 	struct slab_gate *gates[MEM_MAX_CPUS]; /* each with its CPU's parts behind */
+	/* By sealed class: the one that serves its sizes, itself or one above (classes.c).
+	 * Changed under the lock, as hand_at; read by anyone (relaxed). */
+	uint8_t serves[HEAP_SEALED];
 	/* By (bytes - 1) / 16: from a gate to the hand that serves them by the short way. */
 	uint16_t hand_at[HEAP_MAX_SMALL / 16];
 	/* Segments lately asked for, by segment_slot(); atomic, KNOWN_NONE: none. */
@@ -270,9 +286,9 @@ static inline bool heap_is_hardened(const struct heap *heap)
 	return heap->profile == HEAP_HARDENED;
 }
 
-/* The class that serves `bytes`; HEAP_CLASSES: none, it gets pages. Without seals the
+/* The finest class for `bytes`; HEAP_CLASSES: none, they get pages. Without seals the
  * sealed classes serve all. */
-static inline unsigned heap_class_of(const struct heap *heap, size_t bytes)
+static inline unsigned heap_finest_class(const struct heap *heap, size_t bytes)
 {
 	if (unlikely(bytes > HEAP_MAX_SMALL))
 		return HEAP_CLASSES;
@@ -282,6 +298,17 @@ static inline unsigned heap_class_of(const struct heap *heap, size_t bytes)
 		return HEAP_SEALED + bit_highest(bytes) - 4;
 	bytes = heap_with_seal(bytes);
 	return likely(bytes <= HEAP_MAX_SMALL) ? heap_sealed_class(bytes) : HEAP_CLASSES;
+}
+
+/* The one that serves the sizes of a finest class now. */
+static inline unsigned heap_serves(const struct heap *heap, unsigned finest)
+{
+	return finest < HEAP_SEALED ? atomic_read_relaxed(&heap->serves[finest]) : finest;
+}
+
+static inline unsigned heap_class_of(const struct heap *heap, size_t bytes)
+{
+	return heap_serves(heap, heap_finest_class(heap, bytes));
 }
 
 static inline unsigned segment_slot(uintptr_t base)

@@ -463,8 +463,7 @@ static void segment_release(struct slab_cache *cache, struct slab *slab)
 
 static struct slab *segment_find(struct slab_cache *cache, const void *block)
 {
-	struct slab *slab = heap_find_slab(cache->home_data, block);
-	return slab && slab->cache == cache ? slab : NULL;
+	return heap_find_slab(cache->home_data, block); /* of this or another class */
 }
 
 const struct slab_home heap_slab_home = {segment_make, segment_release, segment_find, segment_steer,

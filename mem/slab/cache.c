@@ -315,7 +315,7 @@ void slab_cache_destroy(struct slab_cache *cache)
 
 /* Only allocations are counted; what is in use the bitmaps know, and what was
  * freed is the difference. */
-void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
+void slab_get_stats_lent(struct slab_cache *cache, struct slab_stats *stats, uint64_t *lent)
 {
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	uint64_t allocs = cache->allocs, total = cache->nblocks, live = total;
@@ -334,7 +334,9 @@ void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	/* A magazine that is on its way to the slabs may be counted twice. */
-	live -= mem_min(live, loaded + slab_debug_quarantined(cache));
+	uint64_t kept = loaded + slab_debug_quarantined(cache) + *lent;
+	*lent = kept > live && cache->above ? kept - live : 0;
+	live -= mem_min(live, kept);
 	stats->name = cache->name;
 	stats->object_bytes = cache->object_bytes;
 	stats->live = live;
@@ -342,4 +344,10 @@ void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 	stats->npages = npages;
 	stats->allocs = allocs;
 	stats->frees = allocs > live ? allocs - live : 0;
+}
+
+void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
+{
+	uint64_t lent = 0;
+	slab_get_stats_lent(cache, stats, &lent);
 }

@@ -100,6 +100,9 @@ struct slab_lists {
 /* So often a magazine goes from full to empty before it grows. */
 #define SLAB_SWINGS 4
 
+/* So many blocks at least are lent at a time; half of what is idle at most. */
+#define SLAB_LENDS 4
+
 /* Kinds of room in a magazine. */
 #define SLAB_ROOMS 2
 
@@ -184,6 +187,10 @@ struct slab_cache {
 	 * for ever. */
 	struct slab_cache *store[SLAB_ROOMS];
 	uint8_t wants_room; /* 1 + kind: the store had none (relaxed) */
+	bool borrows;       /* heap: blocks of the caches above will do (slab_borrow) */
+	uint32_t freed;     /* when it last tried that: frees (relaxed; a hint) */
+	/* The cache of the next larger class, behind the same gates; NULL: nobody lends. */
+	struct slab_cache *above;
 	unsigned own_order; /* page source: order of the pages this structure lies in */
 	uintptr_t secret;
 	struct list registry; /* all caches; the reap lock */
@@ -344,6 +351,19 @@ void slab_cpu_leave(struct slab_cache *cache);
 /* Release the empty slabs that this CPU and the cache keep in reserve (homes
  * that are eager). Returns how many. Context: any. */
 uint64_t slab_shed(struct slab_cache *cache);
+
+/* As slab_get_stats. *lent: blocks of this cache that others have at hand, as far as it is
+ * known; set to what this one has of those above. Sums over a heap's classes are right. */
+void slab_get_stats_lent(struct slab_cache *cache, struct slab_stats *stats, uint64_t *lent);
+/* What slab_is_valid() has counted; caches that lend to each other must be seen together. */
+struct slab_sums {
+	uint64_t live;    /* by the statistics, with what is in quarantine */
+	uint64_t in_use;  /* by the states */
+	uint64_t missing; /* neither in use nor free */
+	uint64_t loaded;  /* in magazines */
+};
+bool slab_is_valid_but(struct slab_cache *cache, struct slab_sums *sums, uint64_t *lent);
+bool slab_sums_are_valid(const struct slab_sums *sums);
 
 /* Panic because of `block`; `what` says what is wrong with it. */
 MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, const char *what);

@@ -178,6 +178,8 @@ static inline bool slab_take_fast(struct slab_gate *gate, size_t hand, void **bl
 
 /* When slab_take_fast found nothing: the whole way, pages included. */
 void *slab_take_slowly(struct slab_cache *cache);
+/* The same without new slabs: NULL if there is nothing. */
+void *slab_take_ready(struct slab_cache *cache);
 
 /* ---- free ---------------------------------------------------------------- */
 

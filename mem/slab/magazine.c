@@ -34,6 +34,20 @@
  * times gets room of a larger kind (when it is empty: nothing is to be moved), until the
  * next reap. It holds no more than was in use at once before: loading makes no slabs.
  *
+ * Borrowing. The caches of a heap's classes have their peaks at different times; what each
+ * had more then lies idle, a fifth of a heap of 10,000 blocks. So a cache that has no free
+ * block left, and would make a slab, takes some that lie idle in one of the next larger
+ * classes, at most half as large again: a few entries go from magazine to magazine. When such
+ * a block is freed it goes to the magazine of its own class, by its page.
+ *
+ *   M4  A magazine holds blocks of its cache, or of those above if it borrows.
+ *
+ * Only who has had blocks back since it last ran out borrows. In a program that grows, each
+ * class is to grow by itself: what is idle above are the rest of a new slab, which will be
+ * needed there. (Blocks that were borrowed count as come back, so it goes on until those
+ * above have no more, or until it has made a slab.) Nothing is borrowed where blocks have to
+ * be aligned to their size, nor in hardened heaps, as a seal is at the end of a class.
+ *
  * Closed. The short ways compare `top` with the limits in the hand alone. A hand is closed by
  * limits between which nothing is; only long ways and the reaper write those, so that a short
  * way that is under way cannot put them back as it does with `top`.
@@ -222,6 +236,56 @@ bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 	return slab_loaded(c) && open_magazine(cache, c);
 }
 
+/* ---- borrowing ------------------------------------------------------------------ */
+
+/* Blocks that were handed out by this cache and came back since it was made: when none is
+ * free, all that ever were, less those there are. */
+static uint32_t count_frees(const struct slab_cache *cache)
+{
+	uint64_t n = atomic_read_relaxed(&cache->allocs);
+	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
+		n += atomic_read_relaxed(&slab_part(cache, cpu)->hand.allocs);
+	return (uint32_t)(n - atomic_read_relaxed(&cache->nblocks));
+}
+
+/* The newest of another magazine, up to n, into one that is empty. */
+static void move(struct slab_cpu *to, struct slab_cpu *from, size_t n)
+{
+	n = mem_min(n, slab_loaded(from));
+	for (size_t i = 0; i < n; i++)
+		to->hand.top[i + 1] = *(from->hand.top - i);
+	set_top(from, from->hand.top - n);
+	set_top(to, to->hand.top + n);
+}
+
+/* A quarter of what a cache above has idle, or the least. */
+static void borrow_of(struct slab_cache *lender, struct slab_cpu *c)
+{
+	struct slab_cpu *part = slab_part(lender, host_cpu());
+	size_t idle = part->room ? slab_idle(lender) : 0;
+	if (idle < 2 * SLAB_LENDS)
+		return;
+	size_t n = mem_max(idle / 4, (size_t)SLAB_LENDS);
+	n = mem_min(n, (size_t)c->entries / 2);
+	if (slab_loaded(part) >= n || slab_load(lender, part))
+		move(c, part, n);
+}
+
+bool slab_borrow(struct slab_cache *cache, struct slab_cpu *c)
+{
+	if (!cache->borrows || !c->room || slab_loaded(c))
+		return false;
+	uint32_t frees = count_frees(cache), then = atomic_read_relaxed(&cache->freed);
+	bool comes_and_goes = frees - then >= SLAB_LENDS;
+	atomic_write_relaxed(&cache->freed, frees);
+	size_t most = cache->stride + cache->stride / 2;
+	struct slab_cache *lender = cache->above;
+	for (; comes_and_goes && !slab_loaded(c) && lender && lender->stride <= most;
+	     lender = lender->above)
+		borrow_of(lender, c);
+	return slab_loaded(c) && open_magazine(cache, c);
+}
+
 /* ---- emptying ---------------------------------------------------------------- */
 
 /* What is done with blocks of one word of a slab. */
@@ -249,7 +313,11 @@ static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, struct sl
 				slab_bad_block(slab, entry->block, "double free");
 			bits |= (uint64_t)1 << at;
 		} while (++entry < end);
-		give(c, slab, (unsigned)(first / 64), bits); /* the slab may be gone now */
+		/* The slab may be gone then. */
+		if (likely(slab->cache == cache))
+			give(c, slab, (unsigned)(first / 64), bits);
+		else
+			slab_give_bits(slab, (unsigned)(first / 64), bits);
 	}
 	set_top(c, left);
 }

@@ -29,6 +29,9 @@ unsigned slab_count_free(const struct slab *slab);
 
 /* Take the slab out of the cache: nothing finds it any more. Locks: cache->lock. */
 void slab_forget(struct slab_cache *cache, struct slab *slab);
+/* About how many blocks this CPU could have of its own slabs, the cache's, and its magazine;
+ * preemption is off. */
+size_t slab_idle(const struct slab_cache *cache);
 /* Push an announced slab to the notify stack of its owner. */
 void slab_notify(struct slab *slab);
 
@@ -60,6 +63,8 @@ bool slab_is_warm(struct slab_cpu *c);
 
 /* Have blocks at hand. Inside the CPU's part. */
 bool slab_load(struct slab_cache *cache, struct slab_cpu *c);
+/* The same by blocks of a larger class; when the cache has none. Inside the CPU's part. */
+bool slab_borrow(struct slab_cache *cache, struct slab_cpu *c);
 /* Have room at hand. Inside the CPU's part. */
 bool slab_make_room(struct slab_cache *cache, struct slab_cpu *c);
 void slab_init_magazine(struct slab_cache *cache, struct slab_cpu *c);

@@ -45,7 +45,7 @@ void slab_lists_init(struct slab_lists *lists)
 void slab_list(struct slab_lists *lists, struct slab *slab, enum slab_place place)
 {
 	list_push_front(&lists->list[place], &slab->node);
-	lists->count[place]++;
+	count_add(&lists->count[place], 1);
 }
 
 void slab_unlist(struct slab_lists *lists, struct slab *slab)
@@ -53,7 +53,7 @@ void slab_unlist(struct slab_lists *lists, struct slab *slab)
 	if (slab->place >= SLAB_LISTS)
 		return;
 	list_remove(&slab->node);
-	lists->count[slab->place]--;
+	count_add(&lists->count[slab->place], -1);
 }
 
 static uint32_t full_until(const struct slab *slab)
@@ -187,6 +187,26 @@ unsigned slab_fold(struct slab *slab)
 	}
 	slab_set_nfree(slab, slab_nfree(slab) + n);
 	return n;
+}
+
+/* In eighths of a slab, by the middle of what each list is for. */
+static size_t count_eighths(const struct slab_lists *lists)
+{
+	size_t n = 8 * (size_t)atomic_read_relaxed(&lists->count[SLAB_EMPTY]);
+	for (unsigned i = 0; i <= SLAB_SPARSE; i++)
+		n += (2 * i + 1) * (size_t)atomic_read_relaxed(&lists->count[i]);
+	return n;
+}
+
+size_t slab_idle(const struct slab_cache *cache)
+{
+	const struct slab_cpu *c = slab_part(cache, host_cpu());
+	uint64_t nslabs = atomic_read_relaxed(&cache->nslabs);
+	if (!nslabs)
+		return 0;
+	size_t capacity = atomic_read_relaxed(&cache->nblocks) / nslabs;
+	size_t eighths = count_eighths(&c->lists) + count_eighths(&cache->shared);
+	return eighths * capacity / 8 + slab_loaded(c);
 }
 
 /* ---- handing over ---------------------------------------------------------- */
@@ -406,7 +426,7 @@ void *slab_take_shared(struct slab_cache *cache)
 			slab_set_place(slab, SLAB_FULLEST);
 			slab_list(&cache->shared, slab, SLAB_FULLEST);
 		}
-		cache->allocs++;
+		count_add(&cache->allocs, 1);
 		break;
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);

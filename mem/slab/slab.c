@@ -128,7 +128,8 @@ static void *take_block(struct slab_cache *cache)
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
 	if (likely(slab_enter(gate))) {
-		taken = slab_load(cache, c) && pop(cache, gate, c, &block);
+		taken = (slab_load(cache, c) || slab_borrow(cache, c)) &&
+			pop(cache, gate, c, &block);
 		slab_leave(gate);
 	}
 	if (unlikely(!taken))
@@ -159,15 +160,8 @@ static void *take_with_pages(struct slab_cache *cache)
 	return take_block(cache);
 }
 
-void *slab_take_slowly(struct slab_cache *cache)
-{
-	void *block = take_block(cache);
-	if (unlikely(atomic_read_relaxed(&cache->wants_room)))
-		slab_make_store(cache, !host_irq_enabled() || host_in_interrupt());
-	return block ? block : take_with_pages(cache);
-}
-
-void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
+/* What the short way takes. */
+static void *take_at_hand(struct slab_cache *cache)
 {
 	host_preempt_disable();
 	void *block;
@@ -179,7 +173,30 @@ void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
 		slab_leave(gate);
 	}
 	host_preempt_enable();
-	if (unlikely(!taken))
+	return taken ? block : NULL;
+}
+
+void *slab_take_ready(struct slab_cache *cache)
+{
+	/* In other builds the short way has been tried. */
+	void *block = SLAB_DEBUG ? take_at_hand(cache) : NULL;
+	if (!block)
+		block = take_block(cache);
+	if (unlikely(atomic_read_relaxed(&cache->wants_room)))
+		slab_make_store(cache, !host_irq_enabled() || host_in_interrupt());
+	return block;
+}
+
+void *slab_take_slowly(struct slab_cache *cache)
+{
+	void *block = slab_take_ready(cache);
+	return block ? block : take_with_pages(cache);
+}
+
+void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
+{
+	void *block = take_at_hand(cache);
+	if (unlikely(!block))
 		block = slab_take_slowly(cache);
 	if (SLAB_DEBUG && block)
 		slab_debug_alloc(slab_of(cache, block), block, bytes, site);

@@ -85,14 +85,14 @@ HEAP_TEST(heap_descriptor_pages_go_back)
 	heap_finish();
 	heap_start(1);
 	kept = kmalloc(64);
-	enum { N = 100 };
-	static void *got[N][60];
+	enum { N = 400, SIZES = 16 }; /* of a page each: most descriptors a segment can have */
+	static void *got[N][SIZES];
 	for (unsigned i = 0; i < N; i++)
-		for (unsigned c = 0; c < 60; c++)
+		for (unsigned c = 0; c < SIZES; c++)
 			CHECK((got[i][c] = kmalloc(16 * c + 5)));
 	CHECK(heap_is_valid(heap));
 	for (unsigned i = 0; i < N; i++)
-		for (unsigned c = 0; c < 60; c++)
+		for (unsigned c = 0; c < SIZES; c++)
 			kfree(got[i][c]);
 	heap_reap(heap, true);
 	CHECK(heap_is_valid(heap));

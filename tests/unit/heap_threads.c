@@ -208,6 +208,45 @@ HEAP_TEST(heap_threads_running_out)
 	finish();
 }
 
+/* Rounds: everybody allocates so that classes open, and frees all; a reaper closes them
+ * while the next round has begun. */
+enum { BURSTS = ROUNDS / 1000, BURST = 60 };
+static pthread_barrier_t round_end;
+
+static void *burster(void *arg)
+{
+	unsigned cpu = (unsigned)(uintptr_t)arg;
+	plain_set_cpu(cpu);
+	uint64_t random = seed + cpu;
+	struct block *got[BURST];
+	for (unsigned i = 0; i < BURSTS; i++) {
+		for (unsigned k = 0; k < BURST; k++)
+			got[k] = get(next_random(&random) | 1);
+		for (unsigned k = 0; k < BURST; k++)
+			if (got[k])
+				put(got[k]);
+			else
+				failures++;
+		pthread_barrier_wait(&round_end);
+		if (cpu == i % CPUS)
+			heap_reap(heap, i % 2);
+	}
+	return NULL;
+}
+
+HEAP_TEST(heap_threads_open_and_close_classes)
+{
+	start();
+	pthread_t threads[CPUS];
+	CHECK(!pthread_barrier_init(&round_end, NULL, CPUS));
+	for (unsigned i = 0; i < CPUS; i++)
+		CHECK(!pthread_create(&threads[i], NULL, burster, (void *)(uintptr_t)i));
+	for (unsigned i = 0; i < CPUS; i++)
+		pthread_join(threads[i], NULL);
+	CHECK_EQ(failures, 0);
+	finish();
+}
+
 /* One side allocates, the other frees. */
 static _Atomic(struct block *) ring[1024];
 
