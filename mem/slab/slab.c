@@ -128,8 +128,8 @@ static void *take_block(struct slab_cache *cache)
 	struct slab_gate *gate = slab_gate(cache, cpu);
 	struct slab_cpu *c = slab_part(cache, cpu);
 	if (likely(slab_enter(gate))) {
-		taken = (slab_load(cache, c) || slab_borrow(cache, c)) &&
-			pop(cache, gate, c, &block);
+		taken =
+		    (slab_load(cache, c) || slab_borrow(cache, c)) && pop(cache, gate, c, &block);
 		slab_leave(gate);
 	}
 	if (unlikely(!taken))
