@@ -100,8 +100,8 @@ struct slab_lists {
 /* So often a magazine goes from full to empty before it grows. */
 #define SLAB_SWINGS 4
 
-/* So many blocks at least are lent at a time; half of what is idle at most. */
-#define SLAB_LENDS 4
+/* With so many idle blocks a cache lends half of them. */
+#define SLAB_LENDS 16
 
 /* Kinds of room in a magazine. */
 #define SLAB_ROOMS 2
@@ -188,7 +188,7 @@ struct slab_cache {
 	struct slab_cache *store[SLAB_ROOMS];
 	uint8_t wants_room; /* 1 + kind: the store had none (relaxed) */
 	bool borrows;       /* heap: blocks of the caches above will do (slab_borrow) */
-	uint32_t freed;     /* when it last tried that: frees (relaxed; a hint) */
+	uint32_t freed;     /* when it last tried that: what had come back (relaxed; a hint) */
 	/* The cache of the next larger class, behind the same gates; NULL: nobody lends. */
 	struct slab_cache *above;
 	unsigned own_order; /* page source: order of the pages this structure lies in */

@@ -43,10 +43,9 @@
  *   M4  A magazine holds blocks of its cache, or of those above if it borrows.
  *
  * Only who has had blocks back since it last ran out borrows. In a program that grows, each
- * class is to grow by itself: what is idle above are the rest of a new slab, which will be
- * needed there. (Blocks that were borrowed count as come back, so it goes on until those
- * above have no more, or until it has made a slab.) Nothing is borrowed where blocks have to
- * be aligned to their size, nor in hardened heaps, as a seal is at the end of a class.
+ * class is to grow by itself: what is idle above is the rest of a new slab, which will be
+ * needed there. Nothing is borrowed where blocks have to be aligned to their size, nor in
+ * hardened heaps, as a seal is at the end of a class.
  *
  * Closed. The short ways compare `top` with the limits in the hand alone. A hand is closed by
  * limits between which nothing is; only long ways and the reaper write those, so that a short
@@ -240,7 +239,7 @@ bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 
 /* Blocks that were handed out by this cache and came back since it was made: when none is
  * free, all that ever were, less those there are. */
-static uint32_t count_frees(const struct slab_cache *cache)
+static uint32_t count_freed(const struct slab_cache *cache)
 {
 	uint64_t n = atomic_read_relaxed(&cache->allocs);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
@@ -258,15 +257,14 @@ static void move(struct slab_cpu *to, struct slab_cpu *from, size_t n)
 	set_top(to, to->hand.top + n);
 }
 
-/* A quarter of what a cache above has idle, or the least. */
+/* Half of what a cache above has idle. */
 static void borrow_of(struct slab_cache *lender, struct slab_cpu *c)
 {
 	struct slab_cpu *part = slab_part(lender, host_cpu());
 	size_t idle = part->room ? slab_idle(lender) : 0;
-	if (idle < 2 * SLAB_LENDS)
+	if (idle < SLAB_LENDS)
 		return;
-	size_t n = mem_max(idle / 4, (size_t)SLAB_LENDS);
-	n = mem_min(n, (size_t)c->entries / 2);
+	size_t n = mem_min(idle / 2, (size_t)c->entries / 2);
 	if (slab_loaded(part) >= n || slab_load(lender, part))
 		move(c, part, n);
 }
@@ -275,14 +273,13 @@ bool slab_borrow(struct slab_cache *cache, struct slab_cpu *c)
 {
 	if (!cache->borrows || !c->room || slab_loaded(c))
 		return false;
-	uint32_t frees = count_frees(cache), then = atomic_read_relaxed(&cache->freed);
-	bool comes_and_goes = frees - then >= SLAB_LENDS;
-	atomic_write_relaxed(&cache->freed, frees);
+	uint32_t freed = count_freed(cache), then = atomic_read_relaxed(&cache->freed);
 	size_t most = cache->stride + cache->stride / 2;
-	struct slab_cache *lender = cache->above;
-	for (; comes_and_goes && !slab_loaded(c) && lender && lender->stride <= most;
-	     lender = lender->above)
+	struct slab_cache *lender = (int32_t)(freed - then) > 0 ? cache->above : NULL;
+	for (; lender && lender->stride <= most && !slab_loaded(c); lender = lender->above)
 		borrow_of(lender, c);
+	/* What was borrowed comes back elsewhere. */
+	atomic_write_relaxed(&cache->freed, freed + (uint32_t)slab_loaded(c));
 	return slab_loaded(c) && open_magazine(cache, c);
 }
 
