@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Statistics, and the validator: every structure against every other. */
-#include "pmm/internal.h"
+#include "pmm/whole.h"
 
 static void sum_blocks(const struct pmm *pmm, struct pmm_stats *stats)
 {
@@ -181,7 +181,7 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 {
 	const struct pmm_slot *slot = &pmm->slots[index];
 	if (slot->busy || (slot->revoked & SLOT_REVOKED))
-		BAD("slot %u: busy %u revoked %u at rest", index, slot->busy, slot->revoked);
+		BAD("slot %u: busy %u revoked 0x%x at rest", index, slot->busy, slot->revoked);
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
 		const struct private_word *p = &slot->word[k];
 		uint64_t held = p->mask, rest = 0;

@@ -16,7 +16,7 @@
  * sees as used what they own.
  */
 #include "arch/x86_64/ops.h"
-#include "pmm/internal.h"
+#include "pmm/whole.h"
 
 /* ---- searching ------------------------------------------------------------------------ */
 

@@ -57,12 +57,12 @@
  * the bitmap, of cached units all but the first, of cached blocks none. S2 a private word lies in a
  * block that its slot owns. S3 no frame is in two of these places.
  */
-#include "pmm/internal.h"
+#include "pmm/whole.h"
 
 static void slot_start(struct pmm *pmm, struct pmm_slot *slot)
 {
 	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
-	(void)atomic_and(&slot->revoked, (uint8_t)~SLOT_NEW);
+	(void)atomic_and(&slot->revoked, ~SLOT_NEW);
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 }
 
@@ -451,7 +451,7 @@ bool pmm_hold(struct pmm *pmm, bool wait, unsigned long *irq)
 	if (others) {
 		if (!wait) { /* one started just now */
 			for (unsigned i = 0; i < pmm->ncpus; i++)
-				(void)atomic_and(&pmm->slots[i].revoked, (uint8_t)~SLOT_REVOKED);
+				(void)atomic_and(&pmm->slots[i].revoked, ~SLOT_REVOKED);
 			mem_unlock(&pmm->rare, MEM_RANK_PMM);
 			return false;
 		}
@@ -468,7 +468,7 @@ void pmm_release(struct pmm *pmm, unsigned long irq)
 {
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 	for (unsigned i = 0; i < pmm->ncpus; i++)
-		(void)atomic_and(&pmm->slots[i].revoked, (uint8_t)~SLOT_REVOKED);
+		(void)atomic_and(&pmm->slots[i].revoked, ~SLOT_REVOKED);
 	mem_unlock(&pmm->rare, MEM_RANK_PMM);
 }
 

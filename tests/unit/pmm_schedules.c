@@ -3,7 +3,7 @@
  * Blocks under every schedule of two CPUs (tests/machine/explore.c): what block.pml
  * says of the idea, this says of the code.
  */
-#include "pmm/internal.h"
+#include "pmm/whole.h"
 #include "tests/machine/boot.h"
 #include "tests/machine/machine.h"
 #include "tests/test.h"
