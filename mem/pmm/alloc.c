@@ -138,8 +138,8 @@ static __attribute__((noinline)) paddr_t alloc_out(struct pmm *pmm, struct pmm_s
 /* The caller is inside the slot, and out of it when this returns. `odd`: the order, unless
  * there is more that the short ways do not know. From this CPU's stacks: a 2 MiB block, a unit
  * of order 1 to 8; else the slow way. */
-static __attribute__((noinline)) paddr_t alloc_other(struct pmm *pmm, struct pmm_slot *slot,
-						     unsigned order, unsigned flags, unsigned odd)
+static inline __attribute__((always_inline)) paddr_t
+alloc_other(struct pmm *pmm, struct pmm_slot *slot, unsigned order, unsigned flags, unsigned odd)
 {
 	if (likely(odd == PMM_ORDER_HUGE) && likely(slot->nhuge)) {
 		unsigned n = slot->nhuge - 1u;
@@ -164,7 +164,7 @@ static inline __attribute__((always_inline)) paddr_t alloc_fast(struct pmm *pmm,
 								unsigned order, unsigned flags)
 {
 	mem_debug_assert(cpu < pmm->ncpus);
-	struct pmm_slot *slot = &pmm->slots[cpu];
+	struct pmm_slot *slot = slot_of(pmm, cpu);
 	if (unlikely(!slot_in(slot)))
 		return alloc_out(pmm, slot, order, flags);
 	unsigned odd = order | (flags & (PMM_FIRST | PMM_ZERO));

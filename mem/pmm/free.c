@@ -224,7 +224,7 @@ static inline bool free_block(struct pmm *pmm, struct pmm_slot *slot, uint64_t d
 	if (unlikely((fast_read(state) & ~STATE_HINT) != STATE_HUGE) ||
 	    unlikely(n >= pmm->huge_limit))
 		return false;
-	atomic_write_release(state, STATE_CACHED | slot_id(pmm, slot));
+	atomic_write_release(state, slot->cached);
 	slot->huge[n] = (uint32_t)block;
 	slot->nhuge = (uint8_t)(n + 1);
 	return true;
@@ -248,11 +248,7 @@ static inline bool free_unit(struct pmm *pmm, struct pmm_slot *slot, uint64_t d,
 static __attribute__((noinline)) void free_other(struct pmm *pmm, struct pmm_slot *slot, uint64_t d,
 						 unsigned order, unsigned odd)
 {
-	bool done = false;
-	if (likely(odd == PMM_ORDER_HUGE))
-		done = free_block(pmm, slot, d);
-	else if (odd - 1 < UNIT_ORDERS)
-		done = free_unit(pmm, slot, d, odd);
+	bool done = odd - 1 < UNIT_ORDERS && free_unit(pmm, slot, d, odd);
 	slot_out(slot);
 	if (unlikely(!done))
 		free_out(pmm, slot, d, order);
@@ -260,13 +256,38 @@ static __attribute__((noinline)) void free_other(struct pmm *pmm, struct pmm_slo
 
 /* ---- freeing: the fast path ------------------------------------------------------------------ */
 
-/* Puts a frame that may be freed where it waits: to the others of its word, else the word
- * before goes into the queue. Leaves the slot. */
-static inline __attribute__((always_inline)) void free_waits(struct pmm *pmm, struct pmm_slot *slot,
-							     uint64_t d)
+/* May the frame, of segment 0 and below the frontier, be freed alone? Not if it is to be looked
+ * at more closely, either. */
+static inline __attribute__((always_inline)) bool may_free(const struct pmm *pmm, uint64_t d)
 {
-	uint64_t mask = 0;
-	if (likely(slot->freed.w == d / 64)) {
+	const uint32_t *at = &pmm->states[d / BLOCK_PAGES];
+	if (likely(!(fast_read(at) & (STATE_KIND | STATE_MIXED | STATE_FORMAT))))
+		return true;
+	uint32_t state = atomic_read_relaxed(at);
+	return (state & (STATE_KIND | STATE_MIXED | STATE_REC)) == STATE_REC &&
+	       likely(!atomic_read_relaxed(near_record(pmm, d, state)));
+}
+
+/* One frame of segment 0. It joins the others of its word that wait, else the word before
+ * goes into the queue. All else, and all that looks wrong, goes the slow way. */
+static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, unsigned cpu,
+							    paddr_t pa, unsigned order)
+{
+	uint64_t d = near_dense(pmm, pa), mask = 0;
+	struct pmm_slot *slot = slot_of(pmm, cpu);
+	mem_debug_assert(cpu < pmm->ncpus);
+	if (unlikely(!slot_in(slot)))
+		return free_out(pmm, slot, d, order);
+	unsigned odd = order;
+	if (unlikely(slot_revoked(slot, &odd))) {
+		if (odd != PMM_ORDER_HUGE || unlikely(!free_block(pmm, slot, d)))
+			return free_other(pmm, slot, d, order, odd);
+		slot_out(slot);
+		return;
+	}
+	if (likely(slot->freed.key == d / 64)) { /* so it is of segment 0 */
+		if (unlikely(!may_free(pmm, d)))
+			return free_other(pmm, slot, d, 0, 0);
 		mask = slot->freed.mask;
 		if (unlikely(bit_test_set(&mask, d)))
 			return free_full(pmm, slot, d);
@@ -274,6 +295,8 @@ static inline __attribute__((always_inline)) void free_waits(struct pmm *pmm, st
 		slot_out(slot);
 		return;
 	}
+	if (unlikely(d >= fast_read(&pmm->low_ready)) || unlikely(!may_free(pmm, d)))
+		return free_other(pmm, slot, d, 0, 0);
 	unsigned n = slot->nqueue;
 	if (unlikely(n == QUEUE_WORDS))
 		return free_full(pmm, slot, d);
@@ -281,34 +304,12 @@ static inline __attribute__((always_inline)) void free_waits(struct pmm *pmm, st
 	slot->nqueue = n + 1;
 	uint32_t *queue_w = slot->queue_w + n;
 	uint64_t *queue_mask = slot->queue_mask + n;
-	atomic_write_relaxed(queue_w, (uint32_t)atomic_read_relaxed(&slot->freed.w));
+	atomic_write_relaxed(queue_w, (uint32_t)atomic_read_relaxed(&slot->freed.key));
 	atomic_write_relaxed(queue_mask, atomic_read_relaxed(&slot->freed.mask)); /* may be 0 */
 	(void)bit_test_set(&mask, d);
 	atomic_write_relaxed(&slot->freed.mask, mask);
-	atomic_write_relaxed(&slot->freed.w, d / 64);
+	atomic_write_relaxed(&slot->freed.key, d / 64);
 	slot_out(slot);
-}
-
-/* One frame of segment 0. All else, and all that looks wrong, goes the slow way. */
-static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, unsigned cpu,
-							    paddr_t pa, unsigned order)
-{
-	uint64_t d = near_dense(pmm, pa);
-	struct pmm_slot *slot = &pmm->slots[cpu];
-	mem_debug_assert(cpu < pmm->ncpus);
-	if (unlikely(!slot_in(slot)))
-		return free_out(pmm, slot, d, order);
-	unsigned odd = order;
-	if (unlikely(slot_revoked(slot, &odd)) || unlikely(d >= fast_read(&pmm->low_ready)))
-		return free_other(pmm, slot, d, order, odd);
-	uint32_t state = fast_read(&pmm->states[d / BLOCK_PAGES]);
-	if (unlikely(state & (STATE_KIND | STATE_MIXED | STATE_FORMAT))) {
-		if ((state & (STATE_KIND | STATE_MIXED)) || !(state & STATE_REC) ||
-		    unlikely(atomic_read_relaxed(near_record(pmm, d, state))))
-			return free_other(pmm, slot, d, 0, 0);
-		return free_waits(pmm, slot, d);
-	}
-	free_waits(pmm, slot, d);
 }
 
 __attribute__((aligned(64))) void pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa,

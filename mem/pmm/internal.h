@@ -107,10 +107,14 @@ struct private_word {
 	uint64_t rest[BLOCK_WORDS];
 } MEM_CACHE_ALIGNED;
 
+/* Frames of a word that wait. `key` is the word's number, with WORD_FAR if its frames are not
+ * of segment 0 and below the frontier: so what near_dense() makes of an address belongs to it
+ * only if that is one of its frames. */
 struct free_word {
-	uint64_t w;
+	uint64_t key;
 	uint64_t mask;
 };
+#define WORD_FAR ((uint64_t)1 << 63) /* above any number / 64 */
 
 #define QUEUE_WORDS 64u
 #define POOL_FRAMES 32u
@@ -131,6 +135,7 @@ struct pmm_slot {
 	uint8_t nunit[UNIT_ORDERS]; /* cached units of order i + 1, below */
 	struct free_word freed;     /* frees of the newest word */
 	uint32_t revoked;           /* SLOT_*: its CPU must use the shared slot */
+	uint32_t cached;            /* the state of a whole block that it holds */
 	struct private_word word[KIND_COUNT];
 	uint32_t unit_hint[UNIT_ORDERS];
 	uint32_t unit[UNIT_ORDERS][UNIT_CACHED]; /* dense number >> order */
@@ -299,6 +304,12 @@ static inline uint64_t *block_line(const struct pmm *pmm, uint32_t block)
 static inline uint32_t ready_blocks(const struct pmm *pmm)
 {
 	return (uint32_t)(atomic_read_acquire(&pmm->ready) / BLOCK_PAGES);
+}
+
+static inline struct pmm_slot *slot_of(const struct pmm *pmm, unsigned cpu)
+{
+	/* 32 bits are enough, and one instruction less. */
+	return (void *)((char *)pmm->slots + cpu * (unsigned)sizeof(struct pmm_slot));
 }
 
 static inline struct pmm_slot *shared_slot(const struct pmm *pmm)
@@ -507,10 +518,16 @@ static inline bool word_next(struct private_word *p)
 	return true;
 }
 
+/* The newest word of which something was freed, if anything was. */
+static inline uint64_t freed_word(const struct pmm_slot *slot)
+{
+	return (uint32_t)slot->freed.key;
+}
+
 /* Is what this CPU has freed last, if anything, of its own block? */
 static inline bool slot_may_reuse(const struct pmm_slot *slot, const struct private_word *p)
 {
-	return slot->freed.w / BLOCK_WORDS == p->block;
+	return freed_word(slot) / BLOCK_WORDS == p->block;
 }
 
 /* As slot_try for slow paths: starts a slot that was never used. NULL: go the

@@ -166,13 +166,18 @@ static void take_all(struct pmm *pmm, struct private_word *p)
 	block_emptied(pmm, p->block, plain);
 }
 
+static uint64_t word_key(const struct pmm *pmm, uint64_t w)
+{
+	return w * 64 < atomic_read_relaxed(&pmm->low_ready) ? w : w | WORD_FAR;
+}
+
 /* Frames of the own block that this CPU has freed last, with no atomic operation.
  * They are checked here as the flush would have: in use in the bitmap, and not
  * freed a second time in the queue. */
 static bool reuse_freed(struct pmm *pmm, struct pmm_slot *slot, struct private_word *p)
 {
 	struct free_word *f = &slot->freed;
-	uint64_t w = f->w, mask = f->mask;
+	uint64_t w = freed_word(slot), mask = f->mask;
 	if (!mask)
 		return false;
 	uint64_t wrong = ~atomic_read_relaxed(&pmm->lines[w]) & mask;
@@ -188,7 +193,7 @@ static bool reuse_freed(struct pmm *pmm, struct pmm_slot *slot, struct private_w
 		slot->clean[w % BLOCK_WORDS] &= ~mask;
 	mask = 0;
 	if (slot->nqueue) { /* the word before comes forth */
-		f->w = slot->queue_w[--slot->nqueue];
+		f->key = word_key(pmm, slot->queue_w[--slot->nqueue]);
 		mask = slot->queue_mask[slot->nqueue];
 	}
 	atomic_write_relaxed(&f->mask, mask);
@@ -282,7 +287,7 @@ static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 	}
 	bool ok = block_take_whole(pmm, block, STATE_HUGE);
 	while (n--) { /* the lowest is the first to go */
-		if (!block_take_whole(pmm, more[n], STATE_CACHED | id))
+		if (!block_take_whole(pmm, more[n], slot->cached))
 			continue;
 		taken |= (uint64_t)1 << more[n] % GROUP_BLOCKS;
 		slot->huge[slot->nhuge++] = more[n];
@@ -329,7 +334,7 @@ void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n)
 void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
 {
 	struct free_word *f = &slot->freed;
-	if (f->w == w) {
+	if (freed_word(slot) == w) {
 		if (unlikely(f->mask & mask))
 			free_panic(pmm, w * 64 + bit_lowest(f->mask & mask),
 				   "it is already free (cached)");
@@ -339,10 +344,10 @@ void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t ma
 	if (f->mask) {
 		if (slot->nqueue == QUEUE_WORDS)
 			slot_flush_queue(pmm, slot);
-		slot->queue_w[slot->nqueue] = (uint32_t)f->w;
+		slot->queue_w[slot->nqueue] = (uint32_t)f->key;
 		slot->queue_mask[slot->nqueue++] = f->mask;
 	}
-	f->w = w;
+	f->key = word_key(pmm, w);
 	atomic_write_relaxed(&f->mask, mask);
 }
 
@@ -352,7 +357,7 @@ void slot_flush_frees(struct pmm *pmm, struct pmm_slot *slot)
 	struct free_word f = slot->freed;
 	atomic_write_relaxed(&slot->freed.mask, 0);
 	if (f.mask)
-		block_free_bits(pmm, slot, f.w, f.mask);
+		block_free_bits(pmm, slot, (uint32_t)f.key, f.mask);
 }
 
 void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
