@@ -185,13 +185,13 @@ static inline __attribute__((always_inline)) paddr_t alloc_fast(struct pmm *pmm,
 	return pa;
 }
 
-__attribute__((aligned(64))) paddr_t pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order,
-						  unsigned flags)
+MEM_CACHE_ALIGNED paddr_t pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order,
+				       unsigned flags)
 {
 	return alloc_fast(pmm, cpu, order, flags);
 }
 
-paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
+MEM_CACHE_ALIGNED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();

@@ -449,6 +449,11 @@ void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot)
 
 /* ---- whole blocks ------------------------------------------------------------------ */
 
+bool block_take_free(struct pmm *pmm, uint32_t block, unsigned id, uint32_t to)
+{
+	return block_claim_free(pmm, block, id) && block_take_whole(pmm, block, to);
+}
+
 bool block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order)
 {
 	if (!block_claim_free(pmm, block, id) || !block_keep_free(pmm, block))

@@ -128,7 +128,7 @@ struct free_word {
 #define SLOT_NEW     (1u << 31) /* never used: nothing to take over */
 
 struct pmm_slot {
-	uint8_t busy; /* written by its CPU only: it is inside, if not 0 */
+	uint8_t busy; /* written by its CPU only: it is inside if this is not 0 */
 	uint8_t npool;
 	uint8_t nhuge;
 	uint32_t nqueue;            /* if not 0, something is in `freed` */
@@ -403,7 +403,8 @@ void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block);
 /* If `block` holds nothing but its record page, or nothing at all, it becomes wholly
  * free. The caller is inside a slot or holds `shared`. */
 void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id);
-/* Claim a wholly free block for an order 1..8. */
+/* Claim a wholly free block and make it `to`, or for an order 1..8. */
+bool block_take_free(struct pmm *pmm, uint32_t block, unsigned id, uint32_t to);
 bool block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order);
 /* Blocks of one summary word (bits) have just become wholly free / were taken whole. */
 void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole);

@@ -19,13 +19,15 @@
  *    freezes the allocator: it sets SLOT_REVOKED in every slot, makes every CPU
  *    pass a barrier, and waits for each `busy` to go. Entering is
  *
- *          busy = 1;  if (revoked) busy = 0, shared path;
+ *          if (busy-- != 0) busy++, shared path;
+ *          if (revoked) busy = 0, shared path;
  *
- *    with no barrier in between: host_barrier_all on the freezer's side makes up
- *    for it (Dekker's algorithm with one heavy side). After the barrier either
- *    the freezer sees busy, or the other will see revoked. While frozen, all
- *    others go the shared path and wait for its lock if they want frames;
- *    freeing needs no lock and goes on.
+ *    where `busy--` is one instruction that tells what was there: no handler comes
+ *    in between. There is no barrier after it: host_barrier_all on the freezer's
+ *    side makes up for it (Dekker's algorithm with one heavy side). After the
+ *    barrier either the freezer sees busy, or the other will see revoked. While
+ *    frozen, all others go the shared path and wait for its lock if they want
+ *    frames; freeing needs no lock and goes on.
  *  - A freer on another CPU only reads the private words, to find frees of
  *    frames that are free.
  *

@@ -2,7 +2,7 @@
 #ifndef MEM_PMM_WHOLE_H
 #define MEM_PMM_WHOLE_H
 /* One block as a whole: is it free, who claims it, takes it and gives it back. Inline, because
- * many are taken and given back at once; the rules are in block.c. */
+ * many are taken and given back in a row; the rules are in block.c. */
 #include "pmm/internal.h"
 
 /* Written out because compilers make a loop of a loop. The first word decides nearly always,

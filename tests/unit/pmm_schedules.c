@@ -96,7 +96,7 @@ TEST_TIMED(pmm_every_schedule_of_two_frees, 120)
 static void take_whole(void *arg)
 {
 	machine_explore(2, 2);
-	claimed_whole = block_claim_free(pmm, BLOCK, 1) && block_take_whole(pmm, BLOCK, STATE_HUGE);
+	claimed_whole = block_take_free(pmm, BLOCK, 1, STATE_HUGE);
 	if (claimed_whole)
 		block_update_group(pmm, 0, (uint64_t)1 << BLOCK, false);
 }
