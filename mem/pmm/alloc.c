@@ -126,51 +126,36 @@ static __attribute__((noinline)) paddr_t alloc_zero(struct pmm *pmm, unsigned cp
 	return cleared(alloc_slow(pmm, cpu, order, flags & ~(unsigned)PMM_ZERO), order);
 }
 
-/* From this CPU's stacks: a 2 MiB block, a unit of order 1 to 8; else the slow way. */
-static __attribute__((noinline)) paddr_t alloc_block(struct pmm *pmm, unsigned cpu, unsigned flags)
+/* Without the slot, or not on the short way. */
+static __attribute__((noinline)) paddr_t alloc_out(struct pmm *pmm, struct pmm_slot *slot,
+						   unsigned order, unsigned flags)
 {
-	struct pmm_slot *slot = &pmm->slots[cpu];
-	if (unlikely(!slot_try(slot)))
-		return alloc_slow(pmm, cpu, PMM_ORDER_HUGE, flags);
-	unsigned n = slot->nhuge;
-	if (unlikely(!n)) {
-		slot_out(slot);
-		return alloc_slow(pmm, cpu, PMM_ORDER_HUGE, flags);
-	}
-	uint64_t block = slot->huge[n - 1];
-	slot->nhuge = (uint8_t)(n - 1);
-	atomic_write_release(&pmm->states[block], STATE_HUGE);
-	slot_out(slot);
-	return near_paddr(pmm, block * BLOCK_PAGES);
+	unsigned cpu = (unsigned)(slot - pmm->slots);
+	return flags & PMM_ZERO ? alloc_zero(pmm, cpu, order, flags)
+				: alloc_slow(pmm, cpu, order, flags);
 }
 
-static __attribute__((noinline)) paddr_t alloc_unit(struct pmm *pmm, unsigned cpu, unsigned order,
-						    unsigned flags)
+/* The caller is inside the slot, and out of it when this returns. `odd`: the order, unless
+ * there is more that the short ways do not know. From this CPU's stacks: a 2 MiB block, a unit
+ * of order 1 to 8; else the slow way. */
+static inline __attribute__((always_inline)) paddr_t
+alloc_other(struct pmm *pmm, struct pmm_slot *slot, unsigned order, unsigned flags, unsigned odd)
 {
-	struct pmm_slot *slot = &pmm->slots[cpu];
-	if (unlikely(!slot_try(slot)))
-		return alloc_slow(pmm, cpu, order, flags);
-	if (unlikely(!slot->nunit[order - 1])) {
+	if (likely(odd == PMM_ORDER_HUGE) && likely(slot->nhuge)) {
+		unsigned n = slot->nhuge - 1u;
+		uint64_t block = slot->huge[n];
+		slot->nhuge = (uint8_t)n;
+		atomic_write_release(&pmm->states[block], STATE_HUGE);
 		slot_out(slot);
-		return alloc_slow(pmm, cpu, order, flags);
+		return near_paddr(pmm, block * BLOCK_PAGES);
 	}
-	paddr_t pa = unit_pop(pmm, slot, order);
+	if (odd - 1 < UNIT_ORDERS && likely(slot->nunit[odd - 1])) {
+		paddr_t pa = unit_pop(pmm, slot, odd);
+		slot_out(slot);
+		return pa;
+	}
 	slot_out(slot);
-	return pa;
-}
-
-static __attribute__((noinline)) paddr_t alloc_other(struct pmm *pmm, unsigned cpu, unsigned order,
-						     unsigned flags)
-{
-	if (unlikely(flags & PMM_ZERO))
-		return alloc_zero(pmm, cpu, order, flags);
-	if (unlikely(flags & PMM_FIRST))
-		return alloc_slow(pmm, cpu, order, flags);
-	if (order == PMM_ORDER_HUGE)
-		return alloc_block(pmm, cpu, flags);
-	if (order - 1 < UNIT_ORDERS)
-		return alloc_unit(pmm, cpu, order, flags);
-	return alloc_slow(pmm, cpu, order, flags);
+	return alloc_out(pmm, slot, order, flags);
 }
 
 /* ---- allocation: the fast path ------------------------------------------------------------ */
@@ -179,9 +164,12 @@ static inline __attribute__((always_inline)) paddr_t alloc_fast(struct pmm *pmm,
 								unsigned order, unsigned flags)
 {
 	mem_debug_assert(cpu < pmm->ncpus);
-	struct pmm_slot *slot = &pmm->slots[cpu];
-	if (unlikely(order | (flags & (PMM_FIRST | PMM_ZERO))) || unlikely(!slot_try(slot)))
-		return alloc_other(pmm, cpu, order, flags);
+	struct pmm_slot *slot = slot_of(pmm, cpu);
+	if (unlikely(!slot_in(slot)))
+		return alloc_out(pmm, slot, order, flags);
+	unsigned odd = order | (flags & (PMM_FIRST | PMM_ZERO));
+	if (unlikely(slot_revoked(slot, &odd)))
+		return alloc_other(pmm, slot, order, flags, odd);
 	/* The flag picks the word without a branch. */
 	_Static_assert(KIND_USER == 0 && KIND_KERNEL == 1, "word[] starts with these");
 	_Static_assert(sizeof(struct private_word) % PMM_KERNEL == 0, "a shift will do");
@@ -197,12 +185,13 @@ static inline __attribute__((always_inline)) paddr_t alloc_fast(struct pmm *pmm,
 	return pa;
 }
 
-paddr_t pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags)
+MEM_CACHE_ALIGNED paddr_t pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order,
+				       unsigned flags)
 {
 	return alloc_fast(pmm, cpu, order, flags);
 }
 
-paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
+MEM_CACHE_ALIGNED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();

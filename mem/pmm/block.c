@@ -53,7 +53,7 @@
  * every free a second locked operation, which is half of what a free costs.
  */
 #include "arch/x86_64/ops.h"
-#include "pmm/internal.h"
+#include "pmm/whole.h"
 
 /* ---- lines ------------------------------------------------------------------------- */
 
@@ -62,12 +62,6 @@ static inline uint64_t line_any(const uint64_t *line)
 {
 #define W(i) atomic_read_relaxed(&line[i])
 	return ((W(0) | W(1)) | (W(2) | W(3))) | ((W(4) | W(5)) | (W(6) | W(7)));
-}
-
-/* The first word decides nearly always, and the same way. */
-bool line_is_clear(const uint64_t *line)
-{
-	return !W(0) && !line_any(line);
 }
 
 bool line_is_full(const uint64_t *line)
@@ -355,8 +349,8 @@ static uint64_t held_bits(const struct pmm_slot *slot, uint64_t w)
 }
 
 /* Frees into a block that has an owner, or is not one of single frames any more. */
-static __attribute__((noinline)) void check_free(struct pmm *pmm, uint64_t w, uint64_t mask,
-						 uint32_t state)
+static __attribute__((noinline, cold)) void check_free(struct pmm *pmm, uint64_t w, uint64_t mask,
+						       uint32_t state)
 {
 	uint64_t held = mask;
 	if (!(state & STATE_KIND))
@@ -387,10 +381,10 @@ void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block)
 /* n frames of a block have come free by a locked operation that left `rest` in one of its
  * words: what is seen here is no older (B3). Nearly always others are in use in that very
  * word, so that the block cannot be free; two, because one may be the record page. */
-static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint32_t *states, uint64_t block,
+static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint32_t *state, uint64_t block,
 			 unsigned n, uint64_t rest)
 {
-	uint8_t *hint = (uint8_t *)&states[block] + STATE_HINT_SHIFT / 8;
+	uint8_t *hint = (uint8_t *)state + STATE_HINT_SHIFT / 8;
 	unsigned was = atomic_read_relaxed(hint);
 	if (was != HINT_MANY) {
 		unsigned now = mem_min(was + n, HINT_MANY);
@@ -410,13 +404,13 @@ void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask)
 {
 	uint32_t block = (uint32_t)(w / BLOCK_WORDS);
 	uint64_t rest = atomic_and(&pmm->lines[w], ~mask) & ~mask;
-	freed(pmm, NULL, pmm->states, block, bit_count(mask), rest);
+	freed(pmm, NULL, &pmm->states[block], block, bit_count(mask), rest);
 }
 
 static __attribute__((noinline)) void freed_many(struct pmm *pmm, struct pmm_slot *slot,
 						 uint64_t block, uint64_t mask, uint64_t rest)
 {
-	freed(pmm, slot, pmm->states, block, bit_count(mask), rest);
+	freed(pmm, slot, &pmm->states[block], block, bit_count(mask), rest);
 }
 
 /* Subtracting clears bits that are all set, and tells of those that were not; in one
@@ -425,15 +419,15 @@ static inline void free_bits(struct pmm *pmm, struct pmm_slot *slot, uint32_t *s
 			     uint64_t *lines, uint64_t w, uint64_t mask)
 {
 	uint64_t block = w / BLOCK_WORDS;
-	uint32_t state = fast_read(&states[block]);
-	if (unlikely(state & (STATE_OWNER | STATE_KIND)))
-		check_free(pmm, w, mask, state);
+	uint32_t *state = &states[block], is = fast_read(state);
+	if (unlikely(is & (STATE_OWNER | STATE_KIND)))
+		check_free(pmm, w, mask, is);
 	/* What is left, unless some were not set. */
 	uint64_t rest = (atomic_sub(&lines[w], mask) + mask) ^ mask;
 	if (unlikely(rest & mask))
 		free_panic(pmm, w * 64 + bit_lowest(rest & mask), "it is already free");
 	if (likely(!(mask & (mask - 1))))
-		freed(pmm, slot, states, block, 1, rest);
+		freed(pmm, slot, state, block, 1, rest);
 	else
 		freed_many(pmm, slot, block, mask, rest);
 }
@@ -455,49 +449,16 @@ void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot)
 
 /* ---- whole blocks ------------------------------------------------------------------ */
 
-bool block_claim_free(struct pmm *pmm, uint32_t block, unsigned id)
+bool block_take_free(struct pmm *pmm, uint32_t block, unsigned id, uint32_t to)
 {
-	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-	do {
-		if (state & ~STATE_HINT)
-			return false;
-	} while (!atomic_cas(&pmm->states[block], &state, state | id));
-	__builtin_prefetch(block_line(pmm, block));
-	return true;
-}
-
-/* B4: does it turn out to be wholly free? */
-static bool keep_free(struct pmm *pmm, uint32_t block)
-{
-	if (likely(line_is_clear(block_line(pmm, block))))
-		return true;
-	block_release(pmm, block);
-	return false;
+	return block_claim_free(pmm, block, id) && block_take_whole(pmm, block, to);
 }
 
 bool block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order)
 {
-	if (!block_claim_free(pmm, block, id) || !keep_free(pmm, block))
+	if (!block_claim_free(pmm, block, id) || !block_keep_free(pmm, block))
 		return false;
 	atomic_or(&pmm->states[block], STATE_ORDER(order));
-	return true;
-}
-
-bool block_take_whole(struct pmm *pmm, uint32_t block, uint32_t to)
-{
-	if (!keep_free(pmm, block))
-		return false;
-	atomic_write_release(&pmm->states[block], to);
-	return true;
-}
-
-bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind)
-{
-	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-	if ((state & STATE_KIND) != kind)
-		return false;
-	/* Nobody but its one user or owner may touch it: no compare-and-swap. */
-	atomic_write_release(&pmm->states[block], STATE_HINT);
 	return true;
 }
 

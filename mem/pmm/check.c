@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Statistics, and the validator: every structure against every other. */
-#include "pmm/internal.h"
+#include "pmm/whole.h"
 
 static void sum_blocks(const struct pmm *pmm, struct pmm_stats *stats)
 {
@@ -59,7 +59,7 @@ static unsigned held_by_slots(const struct pmm *pmm, uint64_t d)
 				n += (p->rest[d / 64 % BLOCK_WORDS] >> d % 64 & 1) +
 				     (p->w == d / 64 && (p->mask >> d % 64 & 1));
 		}
-		n += slot->freed.w == d / 64 && (slot->freed.mask >> d % 64 & 1);
+		n += freed_word(slot) == d / 64 && (slot->freed.mask >> d % 64 & 1);
 		for (unsigned q = 0; q < slot->nqueue; q++)
 			n += slot->queue_w[q] == d / 64 && (slot->queue_mask[q] >> d % 64 & 1);
 		for (unsigned p = 0; p < slot->npool; p++)
@@ -181,7 +181,7 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 {
 	const struct pmm_slot *slot = &pmm->slots[index];
 	if (slot->busy || (slot->revoked & SLOT_REVOKED))
-		BAD("slot %u: busy %u revoked %u at rest", index, slot->busy, slot->revoked);
+		BAD("slot %u: busy %u revoked 0x%x at rest", index, slot->busy, slot->revoked);
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
 		const struct private_word *p = &slot->word[k];
 		uint64_t held = p->mask, rest = 0;
@@ -213,7 +213,7 @@ static bool check_slot(const struct pmm *pmm, unsigned index)
 		BAD("slot %u: counts %u %u %u", index, slot->nqueue, slot->npool, slot->nhuge);
 	for (unsigned i = 0; i <= slot->nqueue; i++) {
 		bool last = i == slot->nqueue;
-		uint64_t w = last ? slot->freed.w : slot->queue_w[i];
+		uint64_t w = last ? freed_word(slot) : slot->queue_w[i];
 		uint64_t mask = last ? slot->freed.mask : slot->queue_mask[i];
 		if (mask && (mask & ~pmm->lines[w]))
 			BAD("slot %u: freed frames of word %llu are free already", index,

@@ -10,8 +10,14 @@
  * state, the frame's record (must be 0: not referenced, not the first frame of
  * a larger allocation, not in a zero pool), the bits of the newest word. At
  * the flush of the queue: bitmap and the owner's private words (block.c).
+ *
+ * The fast path is counted in branches that are taken, then in branches, then in
+ * instructions: that is what its time follows, most of all where another thread of the
+ * same core takes its half. So it asks for the newest word first, which answers what else
+ * would be asked about the number, and everything rare lies behind it.
  */
 #include "pmm/unit.h"
+#include "pmm/whole.h"
 
 /* ---- freeing: the checks -------------------------------------------------------------------- */
 
@@ -204,102 +210,119 @@ static __attribute__((noinline)) void free_full(struct pmm *pmm, struct pmm_slot
 	slot_out(slot);
 }
 
-/* The two for what the fast path sends on: onto this CPU's stacks, or the slow way. */
-static __attribute__((noinline)) void free_block(struct pmm *pmm, unsigned cpu, paddr_t pa)
+/* Without the slot, or not on the short way: with the address again. */
+static __attribute__((noinline)) void free_out(struct pmm *pmm, struct pmm_slot *slot, uint64_t d,
+					       unsigned order)
 {
-	uint64_t d = near_dense(pmm, pa), block = d / BLOCK_PAGES;
-	struct pmm_slot *slot = &pmm->slots[cpu];
-	if (unlikely(d >= fast_read(&pmm->low_ready)) || unlikely(d % BLOCK_PAGES) ||
-	    unlikely(!slot_try(slot)))
-		return free_slow(pmm, cpu, pa, PMM_ORDER_HUGE);
+	free_slow(pmm, (unsigned)(slot - pmm->slots), near_address(pmm, d), order);
+}
+
+/* The two that follow put onto this CPU's stacks what is in segment 0, if there is room and it
+ * is in order. */
+static inline bool free_block(struct pmm *pmm, struct pmm_slot *slot, uint64_t d)
+{
+	uint64_t block = d / BLOCK_PAGES;
+	if (unlikely(d >= fast_read(&pmm->low_ready)) || unlikely(d % BLOCK_PAGES))
+		return false;
 	uint32_t *state = &pmm->states[block];
 	unsigned n = slot->nhuge;
 	if (unlikely((fast_read(state) & ~STATE_HINT) != STATE_HUGE) ||
-	    unlikely(n >= pmm->huge_limit)) {
-		slot_out(slot);
-		return free_slow(pmm, cpu, pa, PMM_ORDER_HUGE);
-	}
-	atomic_write_release(state, STATE_CACHED | (cpu + 1));
+	    unlikely(n >= pmm->huge_limit))
+		return false;
+	atomic_write_release(state, slot->cached);
 	slot->huge[n] = (uint32_t)block;
 	slot->nhuge = (uint8_t)(n + 1);
-	slot_out(slot);
+	return true;
 }
 
-static __attribute__((noinline)) void free_unit(struct pmm *pmm, unsigned cpu, paddr_t pa,
-						unsigned order)
+static inline bool free_unit(struct pmm *pmm, struct pmm_slot *slot, uint64_t d, unsigned order)
 {
-	uint64_t d = near_dense(pmm, pa);
-	struct pmm_slot *slot = &pmm->slots[cpu];
-	if (unlikely(d >= fast_read(&pmm->low_ready)) || unlikely(d & ((1u << order) - 1)) ||
-	    unlikely(!slot_try(slot)))
-		return free_slow(pmm, cpu, pa, order);
+	if (unlikely(d >= fast_read(&pmm->low_ready)) || unlikely(d & ((1u << order) - 1)))
+		return false;
 	uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]) & ~STATE_HINT;
 	if (unlikely(state != STATE_ORDER(order)) ||
-	    unlikely(slot->nunit[order - 1] >= 2u * pmm->unit_batch[order - 1])) {
-		slot_out(slot);
-		return free_slow(pmm, cpu, pa, order);
-	}
+	    unlikely(slot->nunit[order - 1] >= 2u * pmm->unit_batch[order - 1]))
+		return false;
 	unit_mark(pmm, d, order);
 	unit_push(slot, d, order);
-	slot_out(slot);
+	return true;
 }
 
-static __attribute__((noinline)) void free_other(struct pmm *pmm, unsigned cpu, paddr_t pa,
-						 unsigned order)
+/* What the fast path sends on; the caller is inside the slot, and out of it when this
+ * returns. `odd`: the order, unless the slot is revoked. */
+static __attribute__((noinline)) void free_other(struct pmm *pmm, struct pmm_slot *slot, uint64_t d,
+						 unsigned order, unsigned odd)
 {
-	if (order == PMM_ORDER_HUGE)
-		return free_block(pmm, cpu, pa);
-	if (order - 1 < UNIT_ORDERS)
-		return free_unit(pmm, cpu, pa, order);
-	free_slow(pmm, cpu, pa, order);
+	bool done = odd - 1 < UNIT_ORDERS && free_unit(pmm, slot, d, odd);
+	slot_out(slot);
+	if (unlikely(!done))
+		free_out(pmm, slot, d, order);
 }
 
 /* ---- freeing: the fast path ------------------------------------------------------------------ */
 
-/* One frame of segment 0. All else, and all that looks wrong, goes the slow way. */
+/* May the frame, of segment 0 and below the frontier, be freed alone? Not if it is to be looked
+ * at more closely, either. */
+static inline __attribute__((always_inline)) bool may_free(const struct pmm *pmm, uint64_t d)
+{
+	const uint32_t *at = &pmm->states[d / BLOCK_PAGES];
+	if (likely(!(fast_read(at) & (STATE_KIND | STATE_MIXED | STATE_FORMAT))))
+		return true;
+	uint32_t state = atomic_read_relaxed(at);
+	return (state & (STATE_KIND | STATE_MIXED | STATE_REC)) == STATE_REC &&
+	       likely(!atomic_read_relaxed(near_record(pmm, d, state)));
+}
+
+/* One frame of segment 0. It joins the others of its word that wait, else the word before
+ * goes into the queue. All else, and all that looks wrong, goes the slow way. */
 static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, unsigned cpu,
 							    paddr_t pa, unsigned order)
 {
-	uint64_t d = near_dense(pmm, pa);
-	struct pmm_slot *slot = &pmm->slots[cpu];
+	uint64_t d = near_dense(pmm, pa), mask = 0;
+	struct pmm_slot *slot = slot_of(pmm, cpu);
 	mem_debug_assert(cpu < pmm->ncpus);
-	if (unlikely(order) || unlikely(d >= fast_read(&pmm->low_ready)))
-		return free_other(pmm, cpu, pa, order);
-	uint32_t state = fast_read(&pmm->states[d / BLOCK_PAGES]);
-	if (state & (STATE_KIND | STATE_MIXED | STATE_FORMAT))
-		if ((state & (STATE_KIND | STATE_MIXED)) || !(state & STATE_REC) ||
-		    unlikely(atomic_read_relaxed(frame_record(pa, state))))
-			return free_other(pmm, cpu, pa, 0);
-	if (unlikely(!slot_try(slot)))
-		return free_other(pmm, cpu, pa, 0);
-	struct free_word *f = &slot->freed;
-	uint64_t mask = f->mask;
-	if (likely(f->w == d / 64)) {
+	if (unlikely(!slot_in(slot)))
+		return free_out(pmm, slot, d, order);
+	unsigned odd = order;
+	if (unlikely(slot_revoked(slot, &odd))) {
+		if (odd != PMM_ORDER_HUGE || unlikely(!free_block(pmm, slot, d)))
+			return free_other(pmm, slot, d, order, odd);
+		slot_out(slot);
+		return;
+	}
+	if (likely(slot->freed.key == d / 64)) { /* so it is of segment 0 */
+		if (unlikely(!may_free(pmm, d)))
+			return free_other(pmm, slot, d, 0, 0);
+		mask = slot->freed.mask;
 		if (unlikely(bit_test_set(&mask, d)))
 			return free_full(pmm, slot, d);
-		atomic_write_relaxed(&f->mask, mask);
-	} else {
-		unsigned n = slot->nqueue;
-		if (unlikely(n == QUEUE_WORDS))
-			return free_full(pmm, slot, d);
-		atomic_write_relaxed(&slot->queue_w[n], (uint32_t)f->w);
-		atomic_write_relaxed(&slot->queue_mask[n], mask); /* the first may be empty */
-		__builtin_prefetch(&pmm->lines[d / 64], 1);       /* for the flush */
-		slot->nqueue = n + 1;
-		f->w = d / 64;
-		mask = 0;
-		(void)bit_test_set(&mask, d);
-		atomic_write_relaxed(&f->mask, mask);
+		atomic_write_relaxed(&slot->freed.mask, mask);
+		slot_out(slot);
+		return;
 	}
+	if (unlikely(d >= fast_read(&pmm->low_ready)) || unlikely(!may_free(pmm, d)))
+		return free_other(pmm, slot, d, 0, 0);
+	unsigned n = slot->nqueue;
+	if (unlikely(n == QUEUE_WORDS))
+		return free_full(pmm, slot, d);
+	__builtin_prefetch(&pmm->lines[d / 64], 1); /* for the flush */
+	slot->nqueue = n + 1;
+	uint32_t *queue_w = slot->queue_w + n;
+	uint64_t *queue_mask = slot->queue_mask + n;
+	atomic_write_relaxed(queue_w, (uint32_t)atomic_read_relaxed(&slot->freed.key));
+	atomic_write_relaxed(queue_mask, atomic_read_relaxed(&slot->freed.mask)); /* may be 0 */
+	(void)bit_test_set(&mask, d);
+	atomic_write_relaxed(&slot->freed.mask, mask);
+	atomic_write_relaxed(&slot->freed.key, d / 64);
 	slot_out(slot);
 }
 
-void pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+MEM_CACHE_ALIGNED void pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
 {
 	free_fast(pmm, cpu, pa, order);
 }
 
-void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
+MEM_CACHE_ALIGNED void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
 {
 	host_preempt_disable();
 	free_fast(pmm, host_cpu(), pa, order);

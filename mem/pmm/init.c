@@ -109,10 +109,12 @@ uint64_t pmm_metadata_bytes(const struct memmap *map, unsigned ncpus)
 	return l.bytes;
 }
 
-static void init_slot(struct pmm_slot *slot)
+static void init_slot(struct pmm_slot *slot, unsigned id)
 {
 	memset(slot, 0, sizeof(*slot));
 	slot->revoked = SLOT_NEW;
+	slot->cached = STATE_CACHED | id;
+	slot->freed.key = WORD_NONE;
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
 		slot->word[k].block = BLOCK_NONE;
 		slot->word[k].w = WORD_NONE;
@@ -192,7 +194,7 @@ mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
 	pmm->low_first = pmm->nsegments ? pmm->segments[0].first : 0;
 	mem_assert(pmm->nsegments <= l.nsegments + 1 && pmm->nblocks <= l.nblocks);
 	for (unsigned i = 0; i <= ncpus; i++)
-		init_slot(&pmm->slots[i]);
+		init_slot(&pmm->slots[i], slot_id(pmm, &pmm->slots[i]));
 	shared_slot(pmm)->revoked = 0;
 	count_usable(pmm);
 	size_stacks(pmm);

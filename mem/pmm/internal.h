@@ -107,10 +107,14 @@ struct private_word {
 	uint64_t rest[BLOCK_WORDS];
 } MEM_CACHE_ALIGNED;
 
+/* Frames of a word that wait. `key` is the word's number, with WORD_FAR if its frames are not
+ * of segment 0 and below the frontier: so what near_dense() makes of an address belongs to it
+ * only if that is one of its frames. */
 struct free_word {
-	uint64_t w;
+	uint64_t key;
 	uint64_t mask;
 };
+#define WORD_FAR ((uint64_t)1 << 63) /* above any number / 64 */
 
 #define QUEUE_WORDS 64u
 #define POOL_FRAMES 32u
@@ -119,17 +123,19 @@ struct free_word {
 #define HUGE_CACHED 48u
 #define HUGE_BATCH  24u /* given back, or taken, at once; less where there is little */
 
-#define SLOT_REVOKED 1u /* a rare operation has taken the slot over */
-#define SLOT_NEW     2u /* never used: nothing to take over */
+/* Above any order, as the flags that a short way does not know are (mem/pmm.h). */
+#define SLOT_REVOKED (1u << 30) /* a rare operation has taken the slot over */
+#define SLOT_NEW     (1u << 31) /* never used: nothing to take over */
 
 struct pmm_slot {
-	uint8_t busy;    /* written by its CPU only: it is inside */
-	uint8_t revoked; /* SLOT_*: its CPU must use the shared slot */
+	uint8_t busy; /* written by its CPU only: it is inside if this is not 0 */
 	uint8_t npool;
 	uint8_t nhuge;
 	uint32_t nqueue;            /* if not 0, something is in `freed` */
 	uint8_t nunit[UNIT_ORDERS]; /* cached units of order i + 1, below */
 	struct free_word freed;     /* frees of the newest word */
+	uint32_t revoked;           /* SLOT_*: its CPU must use the shared slot */
+	uint32_t cached;            /* the state of a whole block that it holds */
 	struct private_word word[KIND_COUNT];
 	uint32_t unit_hint[UNIT_ORDERS];
 	uint32_t unit[UNIT_ORDERS][UNIT_CACHED]; /* dense number >> order */
@@ -181,23 +187,36 @@ struct pmm {
 	void *reach_arg;
 };
 
-/* Compilers do not fold atomic loads into a compare, and the two fast paths are
- * counted in instructions: there, where nothing watches, a byte is compared in
- * memory (as ordered as any x86 load), and words that only ever grow or that the
- * caller keeps from changing are read plainly. */
+/* The fast paths are counted in instructions. There, where nothing watches, words that only
+ * ever grow or that the caller keeps from changing are read plainly, and two things are done
+ * that compilers do not do of themselves: byte_borrow() takes one off a byte and says whether
+ * it was 0, in one instruction; or_word() folds a load, as ordered as any of x86, into what it
+ * is combined with, and says whether that is not 0. */
 #ifdef MEM_WATCHED
 #define fast_read(p) atomic_read_relaxed(p)
-static inline bool byte_is_set(const uint8_t *byte)
+static inline bool byte_borrow(uint8_t *byte)
 {
-	return __atomic_load_n(byte, __ATOMIC_ACQUIRE) != 0;
+	uint8_t was = atomic_read_relaxed(byte);
+	atomic_write_relaxed(byte, (uint8_t)(was - 1));
+	return !was;
+}
+static inline bool or_word(unsigned *to, const uint32_t *word)
+{
+	return (*to |= __atomic_load_n(word, __ATOMIC_ACQUIRE)) != 0;
 }
 #else
 #define fast_read(p) (*(p))
-static inline bool byte_is_set(const uint8_t *byte)
+static inline bool byte_borrow(uint8_t *byte)
 {
-	bool set;
-	__asm__ volatile("cmpb $0, %1" : "=@ccnz"(set) : "m"(*byte) : "cc", "memory");
-	return set;
+	bool was_zero;
+	__asm__ volatile("subb $1, %0" : "+m"(*byte), "=@ccc"(was_zero)::"cc", "memory");
+	return was_zero;
+}
+static inline bool or_word(unsigned *to, const uint32_t *word)
+{
+	bool any;
+	__asm__ volatile("orl %2, %0" : "+r"(*to), "=@ccnz"(any) : "m"(*word) : "cc", "memory");
+	return any;
 }
 #endif
 
@@ -269,6 +288,13 @@ static inline uint64_t near_dense(const struct pmm *pmm, paddr_t pa)
 	return (pa >> PAGE_SHIFT | pa << (64 - PAGE_SHIFT)) - pmm->low_first;
 }
 
+/* The address that near_dense() has made this number of, whatever that was. */
+static inline paddr_t near_address(const struct pmm *pmm, uint64_t d)
+{
+	d += pmm->low_first;
+	return d << PAGE_SHIFT | d >> (64 - PAGE_SHIFT);
+}
+
 static inline uint64_t *block_line(const struct pmm *pmm, uint32_t block)
 {
 	return &pmm->lines[(uint64_t)block * BLOCK_WORDS];
@@ -278,6 +304,12 @@ static inline uint64_t *block_line(const struct pmm *pmm, uint32_t block)
 static inline uint32_t ready_blocks(const struct pmm *pmm)
 {
 	return (uint32_t)(atomic_read_acquire(&pmm->ready) / BLOCK_PAGES);
+}
+
+static inline struct pmm_slot *slot_of(const struct pmm *pmm, unsigned cpu)
+{
+	/* 32 bits are enough, and one instruction less. */
+	return (void *)((char *)pmm->slots + cpu * (unsigned)sizeof(struct pmm_slot));
 }
 
 static inline struct pmm_slot *shared_slot(const struct pmm *pmm)
@@ -320,6 +352,13 @@ static inline uint64_t *frame_record(paddr_t pa, uint32_t state)
 	return (uint64_t *)paddr_to_ptr(page) + (pa >> PAGE_SHIFT) % BLOCK_PAGES;
 }
 
+/* The same by the frame's number, below low_ready. */
+static inline uint64_t *near_record(const struct pmm *pmm, uint64_t d, uint32_t state)
+{
+	pfn_t page = d - d % BLOCK_PAGES + pmm->low_first + state_record(state);
+	return (uint64_t *)paddr_to_ptr(pfn_to_paddr(page)) + d % BLOCK_PAGES;
+}
+
 /* ---- block.c ------------------------------------------------------------------------ */
 
 /* What a block must be for whom it is claimed: NORMAL, unowned, not full, of no order,
@@ -341,8 +380,7 @@ void block_recount(struct pmm *pmm, uint32_t block);
 void block_emptied(struct pmm *pmm, uint32_t block, bool plain);
 /* Clear bits: how many frames of a block are free. */
 unsigned block_clear_bits(const struct pmm *pmm, uint32_t block);
-/* Is a line all free, all but full? */
-bool line_is_clear(const uint64_t *line);
+/* Is a line full? */
 bool line_is_full(const uint64_t *line);
 /* Set all bits, of a block that the caller has to himself. */
 void line_fill(uint64_t *line);
@@ -365,13 +403,8 @@ void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block);
 /* If `block` holds nothing but its record page, or nothing at all, it becomes wholly
  * free. The caller is inside a slot or holds `shared`. */
 void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id);
-/* A block that is allocated whole becomes free, or (false) was not. This and the
- * next leave the summaries to block_update_group. */
-bool block_free_whole(struct pmm *pmm, uint32_t block, uint32_t kind);
-/* Own what seems to be a wholly free block; then make it `to`, or let go if it is not. */
-bool block_claim_free(struct pmm *pmm, uint32_t block, unsigned id);
-bool block_take_whole(struct pmm *pmm, uint32_t block, uint32_t to);
-/* Claim a wholly free block for an order 1..8. */
+/* Claim a wholly free block and make it `to`, or for an order 1..8. */
+bool block_take_free(struct pmm *pmm, uint32_t block, unsigned id, uint32_t to);
 bool block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order);
 /* Blocks of one summary word (bits) have just become wholly free / were taken whole. */
 void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole);
@@ -385,7 +418,8 @@ uint64_t line_runs(const uint64_t *word, unsigned order);
 typedef bool block_take(struct pmm *pmm, uint32_t block, uint64_t arg);
 uint32_t block_search(struct pmm *pmm, enum block_class class, uint32_t from, unsigned patience,
 		      block_take *take, uint64_t arg);
-MEM_NORETURN void free_panic(struct pmm *pmm, uint64_t dense, const char *why);
+MEM_NORETURN __attribute__((cold)) void free_panic(struct pmm *pmm, uint64_t dense,
+						   const char *why);
 
 /* ---- unit.c ---------------------------------------------------------------------------- */
 
@@ -411,27 +445,43 @@ bool frame_is_usable(const struct pmm *pmm, pfn_t pfn);
 
 /* ---- slot.c ---------------------------------------------------------------------------- */
 
-/* Enter a CPU's slot; that CPU is the caller's, preemption is off. False: go the
- * shared way. */
-static inline bool slot_try(struct pmm_slot *slot)
-{
-	MEM_POINT();
-	if (unlikely(byte_is_set(&slot->busy)))
-		return false;
-	atomic_write_relaxed(&slot->busy, 1);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	MEM_POINT();
-	if (unlikely(byte_is_set(&slot->revoked))) {
-		__atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
-		return false;
-	}
-	return true;
-}
-
 static inline void slot_out(struct pmm_slot *slot)
 {
 	__atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
 	MEM_POINT();
+}
+
+/* Enter a CPU's slot; that CPU is the caller's, preemption is off. False: this has
+ * interrupted who is inside. Only slot_revoked() says whether the caller may stay. */
+static inline bool slot_in(struct pmm_slot *slot)
+{
+	MEM_POINT();
+	if (unlikely(!byte_borrow(&slot->busy))) {
+		atomic_write_relaxed(&slot->busy, (uint8_t)(slot->busy + 1));
+		return false;
+	}
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	MEM_POINT();
+	return true;
+}
+
+/* Is the slot revoked, or anything else set in `*odd`? They are put together there. */
+static inline bool slot_revoked(const struct pmm_slot *slot, unsigned *odd)
+{
+	return or_word(odd, &slot->revoked);
+}
+
+/* Both in one. False: go the shared way. */
+static inline bool slot_try(struct pmm_slot *slot)
+{
+	unsigned odd = 0;
+	if (unlikely(!slot_in(slot)))
+		return false;
+	if (unlikely(slot_revoked(slot, &odd))) {
+		slot_out(slot);
+		return false;
+	}
+	return true;
 }
 
 /* Others read word, mask and rest of a private word: whoever changes what they mean
@@ -469,10 +519,16 @@ static inline bool word_next(struct private_word *p)
 	return true;
 }
 
+/* The newest word of which something was freed, if anything was. */
+static inline uint64_t freed_word(const struct pmm_slot *slot)
+{
+	return (uint32_t)slot->freed.key;
+}
+
 /* Is what this CPU has freed last, if anything, of its own block? */
 static inline bool slot_may_reuse(const struct pmm_slot *slot, const struct private_word *p)
 {
-	return slot->freed.w / BLOCK_WORDS == p->block;
+	return freed_word(slot) / BLOCK_WORDS == p->block;
 }
 
 /* As slot_try for slow paths: starts a slot that was never used. NULL: go the

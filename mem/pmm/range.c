@@ -218,8 +218,7 @@ paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records)
 			return PADDR_NONE;
 		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 		if (order == PMM_ORDER_HUGE) {
-			if (!block_claim_free(pmm, block, id) ||
-			    !block_take_whole(pmm, block, STATE_HUGE))
+			if (!block_take_free(pmm, block, id, STATE_HUGE))
 				continue;
 			block_update_group(pmm, block / GROUP_BLOCKS,
 					   (uint64_t)1 << block % GROUP_BLOCKS, false);

@@ -19,13 +19,15 @@
  *    freezes the allocator: it sets SLOT_REVOKED in every slot, makes every CPU
  *    pass a barrier, and waits for each `busy` to go. Entering is
  *
- *          busy = 1;  if (revoked) busy = 0, shared path;
+ *          if (busy-- != 0) busy++, shared path;
+ *          if (revoked) busy = 0, shared path;
  *
- *    with no barrier in between: host_barrier_all on the freezer's side makes up
- *    for it (Dekker's algorithm with one heavy side). After the barrier either
- *    the freezer sees busy, or the other will see revoked. While frozen, all
- *    others go the shared path and wait for its lock if they want frames;
- *    freeing needs no lock and goes on.
+ *    where `busy--` is one instruction that tells what was there: no handler comes
+ *    in between. There is no barrier after it: host_barrier_all on the freezer's
+ *    side makes up for it (Dekker's algorithm with one heavy side). After the
+ *    barrier either the freezer sees busy, or the other will see revoked. While
+ *    frozen, all others go the shared path and wait for its lock if they want
+ *    frames; freeing needs no lock and goes on.
  *  - A freer on another CPU only reads the private words, to find frees of
  *    frames that are free.
  *
@@ -57,12 +59,12 @@
  * the bitmap, of cached units all but the first, of cached blocks none. S2 a private word lies in a
  * block that its slot owns. S3 no frame is in two of these places.
  */
-#include "pmm/internal.h"
+#include "pmm/whole.h"
 
 static void slot_start(struct pmm *pmm, struct pmm_slot *slot)
 {
 	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
-	(void)atomic_and(&slot->revoked, (uint8_t)~SLOT_NEW);
+	(void)atomic_and(&slot->revoked, ~SLOT_NEW);
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 }
 
@@ -166,13 +168,18 @@ static void take_all(struct pmm *pmm, struct private_word *p)
 	block_emptied(pmm, p->block, plain);
 }
 
+static uint64_t word_key(const struct pmm *pmm, uint64_t w)
+{
+	return w * 64 < atomic_read_relaxed(&pmm->low_ready) ? w : w | WORD_FAR;
+}
+
 /* Frames of the own block that this CPU has freed last, with no atomic operation.
  * They are checked here as the flush would have: in use in the bitmap, and not
  * freed a second time in the queue. */
 static bool reuse_freed(struct pmm *pmm, struct pmm_slot *slot, struct private_word *p)
 {
 	struct free_word *f = &slot->freed;
-	uint64_t w = f->w, mask = f->mask;
+	uint64_t w = freed_word(slot), mask = f->mask;
 	if (!mask)
 		return false;
 	uint64_t wrong = ~atomic_read_relaxed(&pmm->lines[w]) & mask;
@@ -188,7 +195,7 @@ static bool reuse_freed(struct pmm *pmm, struct pmm_slot *slot, struct private_w
 		slot->clean[w % BLOCK_WORDS] &= ~mask;
 	mask = 0;
 	if (slot->nqueue) { /* the word before comes forth */
-		f->w = slot->queue_w[--slot->nqueue];
+		f->key = word_key(pmm, slot->queue_w[--slot->nqueue]);
 		mask = slot->queue_mask[slot->nqueue];
 	}
 	atomic_write_relaxed(&f->mask, mask);
@@ -282,7 +289,7 @@ static bool take_whole(struct pmm *pmm, uint32_t block, uint64_t arg)
 	}
 	bool ok = block_take_whole(pmm, block, STATE_HUGE);
 	while (n--) { /* the lowest is the first to go */
-		if (!block_take_whole(pmm, more[n], STATE_CACHED | id))
+		if (!block_take_whole(pmm, more[n], slot->cached))
 			continue;
 		taken |= (uint64_t)1 << more[n] % GROUP_BLOCKS;
 		slot->huge[slot->nhuge++] = more[n];
@@ -329,7 +336,7 @@ void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n)
 void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
 {
 	struct free_word *f = &slot->freed;
-	if (f->w == w) {
+	if (freed_word(slot) == w) {
 		if (unlikely(f->mask & mask))
 			free_panic(pmm, w * 64 + bit_lowest(f->mask & mask),
 				   "it is already free (cached)");
@@ -339,10 +346,10 @@ void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t ma
 	if (f->mask) {
 		if (slot->nqueue == QUEUE_WORDS)
 			slot_flush_queue(pmm, slot);
-		slot->queue_w[slot->nqueue] = (uint32_t)f->w;
+		slot->queue_w[slot->nqueue] = (uint32_t)f->key;
 		slot->queue_mask[slot->nqueue++] = f->mask;
 	}
-	f->w = w;
+	f->key = word_key(pmm, w);
 	atomic_write_relaxed(&f->mask, mask);
 }
 
@@ -352,7 +359,7 @@ void slot_flush_frees(struct pmm *pmm, struct pmm_slot *slot)
 	struct free_word f = slot->freed;
 	atomic_write_relaxed(&slot->freed.mask, 0);
 	if (f.mask)
-		block_free_bits(pmm, slot, f.w, f.mask);
+		block_free_bits(pmm, slot, (uint32_t)f.key, f.mask);
 }
 
 void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot)
@@ -451,7 +458,7 @@ bool pmm_hold(struct pmm *pmm, bool wait, unsigned long *irq)
 	if (others) {
 		if (!wait) { /* one started just now */
 			for (unsigned i = 0; i < pmm->ncpus; i++)
-				(void)atomic_and(&pmm->slots[i].revoked, (uint8_t)~SLOT_REVOKED);
+				(void)atomic_and(&pmm->slots[i].revoked, ~SLOT_REVOKED);
 			mem_unlock(&pmm->rare, MEM_RANK_PMM);
 			return false;
 		}
@@ -468,7 +475,7 @@ void pmm_release(struct pmm *pmm, unsigned long irq)
 {
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
 	for (unsigned i = 0; i < pmm->ncpus; i++)
-		(void)atomic_and(&pmm->slots[i].revoked, (uint8_t)~SLOT_REVOKED);
+		(void)atomic_and(&pmm->slots[i].revoked, ~SLOT_REVOKED);
 	mem_unlock(&pmm->rare, MEM_RANK_PMM);
 }
 

@@ -4,19 +4,25 @@
  * handler on that CPU, and another CPU that freezes the allocator.
  *
  * The CPU's memory is x86's: a store waits in a buffer before others see it, and
- * loads may overtake it. One entry is enough, because only the two stores to
+ * loads may overtake it. One entry is enough, because only the stores to
  * `busy` matter and a second store pushes out the first. The interrupt that
  * host_barrier_all sends empties it.
  *
+ * `busy` is 0 while nobody is inside. One instruction, which no handler divides, takes
+ * one off and tells whether it was 0: then whoever did it is inside. Who is refused puts
+ * the one back. It is a byte; here it has two bits, so that it wraps soon.
+ *
  * Checked: never two of them inside at once.
- * Mutations: NO_BARRIER LATE_STORE RUDE_HANDLER
+ * Mutations: NO_BARRIER LATE_STORE RUDE_HANDLER NO_RETURN
  */
-bool busy;             /* in memory */
-bool buffered, stored; /* in the buffer of the CPU: a store of `stored` to busy */
+#define VALUES 4
+byte busy;     /* in memory */
+bool buffered; /* in the buffer of the CPU: ... */
+byte stored;   /* ... a store of this to busy */
 bool revoked;
 byte inside;
 
-#define SEEN_BUSY (buffered -> stored : busy) /* by its own CPU */
+#define SEEN_BUSY (buffered * stored + (1 - buffered) * busy) /* by its own CPU */
 
 inline store_busy(value)
 {
@@ -25,8 +31,8 @@ inline store_busy(value)
 		:: buffered -> busy = stored
 		:: else
 		fi;
-		buffered = true;
-		stored = value
+		stored = value; /* may ask for SEEN_BUSY */
+		buffered = true
 	}
 }
 
@@ -43,46 +49,42 @@ inline interrupt()
 	if
 	:: true
 	:: atomic { /* it runs to its end as far as its own CPU can see */
-#ifndef RUDE_HANDLER
+		free = SEEN_BUSY == 0;
+		store_busy((SEEN_BUSY + VALUES - 1) % VALUES);
 		if
-		:: SEEN_BUSY -> skip /* the shared slot */
-		:: else ->
+#ifndef RUDE_HANDLER
+		:: !free -> /* the shared slot */
+#ifndef NO_RETURN
+			store_busy((SEEN_BUSY + 1) % VALUES)
+#else
+			skip
 #endif
-			if
-			:: buffered -> busy = stored
-			:: else
-			fi;
-			buffered = true;
-			stored = true;
+#endif
+		:: else ->
 			if
 			:: revoked -> skip
 			:: else -> be_inside()
 			fi;
-			busy = true;
-			stored = false
-#ifndef RUDE_HANDLER
+			store_busy(0)
 		fi
-#endif
 	   }
 	fi
 }
 
 active proctype cpu()
 {
-	bool go;
+	bool go, free;
 	do
 	:: true ->
 		interrupt();
-		if
-		:: SEEN_BUSY -> assert(false) /* nobody else sets it */
-		:: else
-		fi;
-		interrupt();
 #ifdef LATE_STORE
 		go = !revoked;
-		store_busy(true);
-#else
-		store_busy(true);
+#endif
+		atomic {
+			assert(SEEN_BUSY == 0); /* handlers end before */
+			store_busy(VALUES - 1)
+		};
+#ifndef LATE_STORE
 		interrupt();
 		go = !revoked;
 #endif
@@ -90,11 +92,14 @@ active proctype cpu()
 		:: go ->
 			inside++;
 			assert(inside == 1);
+			interrupt(); /* one after another, VALUES of them */
+			interrupt();
+			interrupt();
 			interrupt();
 			inside--
 		:: else
 		fi;
-		store_busy(false)
+		store_busy(0)
 	od
 }
 
@@ -119,7 +124,7 @@ active proctype freezer()
 			fi
 		};
 #endif
-		!busy;
+		busy == 0;
 		be_inside();
 		revoked = false
 	od

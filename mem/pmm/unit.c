@@ -16,10 +16,10 @@
  *
  * So the state tells a free of the wrong order, and the bits tell a second free at
  * the call, whoever made the first: no record, and nothing of what is allocated is
- * touched. A CPU keeps a stack of cached units per order; taking and giving back is
- * one locked operation on the unit's first bit each. (Words of a unit that has whole
- * words are its holder's alone; B1 holds with the first bit of a cached unit belonging
- * to who has it in his stack.)
+ * touched. A CPU keeps a stack of cached units per order; giving back is one locked
+ * operation on the unit's first bit, and so is taking below order 3. (Words and bytes of
+ * a unit that has whole ones are its holder's alone, who may write them plainly; B1 holds
+ * with the first bit of a cached unit belonging to who has it in his stack.)
  *
  * An empty stack takes some units of a block of the order that has room, else of a
  * wholly free one; it owns the block only while it does. A third summary bitmap has

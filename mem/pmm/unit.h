@@ -12,7 +12,8 @@ static inline uint64_t unit_first_bit(uint64_t d)
 /* The bits of a unit in its first word. */
 static inline uint64_t unit_bits(uint64_t d, unsigned order)
 {
-	return order < 6 ? bit_run(d % 64, 1u << order) : ALL_ONES;
+	/* bit_run(), and the same shift, by 0, where the unit has whole words. */
+	return (ALL_ONES >> (-(1u << order) & 63)) << d % 64;
 }
 
 /* From cached to in use; the stack is not empty. */
@@ -21,10 +22,10 @@ static inline paddr_t unit_pop(struct pmm *pmm, struct pmm_slot *slot, unsigned 
 	unsigned n = slot->nunit[order - 1] - 1u;
 	uint64_t d = (uint64_t)slot->unit[order - 1][n] << order;
 	slot->nunit[order - 1] = (uint8_t)n;
-	if (order < 6)
+	if (order < 3)
 		atomic_or(&pmm->lines[d / 64], unit_first_bit(d));
-	else
-		atomic_write_relaxed(&pmm->lines[d / 64], ALL_ONES);
+	else /* whole bytes are its holder's alone, as whole words are */
+		atomic_write_relaxed((uint8_t *)pmm->lines + d / 8, (uint8_t)0xff);
 	return near_paddr(pmm, d);
 }
 

@@ -2,7 +2,7 @@
 MUTATION_BINARIES := test_model test_pitfalls test_vm test_heap_machine \
 	test_slab_unit test_heap_unit test_pmm_unit test_pmm_schedules test_pmm_machine test_slab_schedules
 # Of what is released: there the shortest ways are taken, which debug builds leave out.
-RELEASED_BINARIES := test_heap_released
+RELEASED_BINARIES := test_pmm_released test_heap_released
 .PHONY: mutation-info mutation-base mutations model
 mutation-info:
 	@echo 'build=$(BUILD)'

@@ -131,6 +131,30 @@ TEST(pmm_catches_foreign_and_reserved_frames)
 	expect_free_panics(16 * MIB + 0x5000, 0, "reserved");
 }
 
+/* The number of an address in a hole may be that of a frame of the next segment, of which
+ * others wait; and at first there is none at all. */
+TEST(pmm_catches_frames_of_a_hole)
+{
+	enum { LOW = 64, HOLE = 1024 };
+	struct memmap_entry e[] = {
+	    {0, LOW * MIB, MEMMAP_USABLE},
+	    {(LOW + HOLE) * MIB, 64 * MIB, MEMMAP_USABLE},
+	};
+	boot_map(e, 2, (LOW + HOLE + 64) * MIB, 1);
+	expect_free_panics(0, 0, "never allocated");
+	expect_free_panics(0x1000, 0, "never allocated");
+	paddr_t pa;
+	do {
+		pa = take(0, PMM_KERNEL);
+	} while (pa != (LOW + HOLE) * MIB);
+	take(0, PMM_KERNEL);
+	pmm_free(pmm, pa, 0);
+	expect_free_panics(pa - HOLE * MIB, 0, "not memory");
+	expect_free_panics(pa - HOLE * MIB + PAGE_SIZE, 0, "not memory");
+	expect_free_panics(pa, 0, "already free");
+	pmm_free(pmm, pa + PAGE_SIZE, 0);
+}
+
 TEST(pmm_catches_referenced_frames)
 {
 	boot(64 * MIB, 1);

@@ -3,7 +3,7 @@
  * Blocks under every schedule of two CPUs (tests/machine/explore.c): what block.pml
  * says of the idea, this says of the code.
  */
-#include "pmm/internal.h"
+#include "pmm/whole.h"
 #include "tests/machine/boot.h"
 #include "tests/machine/machine.h"
 #include "tests/test.h"
@@ -96,7 +96,7 @@ TEST_TIMED(pmm_every_schedule_of_two_frees, 120)
 static void take_whole(void *arg)
 {
 	machine_explore(2, 2);
-	claimed_whole = block_claim_free(pmm, BLOCK, 1) && block_take_whole(pmm, BLOCK, STATE_HUGE);
+	claimed_whole = block_take_free(pmm, BLOCK, 1, STATE_HUGE);
 	if (claimed_whole)
 		block_update_group(pmm, 0, (uint64_t)1 << BLOCK, false);
 }

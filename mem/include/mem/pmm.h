@@ -25,8 +25,8 @@ struct pmm;
 
 enum pmm_flags {
 	PMM_ANY = 0,
-	PMM_FIRST = 1 << 0,  /* the lowest free frame(s) of the whole bitmap */
-	PMM_ZERO = 1 << 1,   /* the memory is all zero */
+	PMM_FIRST = 1 << 5,  /* the lowest free frame(s) of the whole bitmap */
+	PMM_ZERO = 1 << 6,   /* the memory is all zero */
 	PMM_ATOMIC = 1 << 2, /* do not wait for other CPUs to give back what they hold */
 	PMM_KERNEL = 1 << 3, /* no frame record wanted: the frame is never counted */
 };
