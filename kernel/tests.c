@@ -39,10 +39,13 @@ uint64_t test_random(void)
 	return z ^ (z >> 31);
 }
 
-/* The first word stands: a failure in one thread may make others fail. */
+/* The running thread ends, and so does the test, if this is the first word of it: a failure
+ * in one thread may make others fail. The next test counts frames: it waits for this one's
+ * stack. */
 static void end_as(enum outcome how)
 {
 	uint32_t expected = RUNNING;
+	thread_exit_begins();
 	__atomic_compare_exchange_n(&outcome, &expected, how, false, __ATOMIC_SEQ_CST,
 				    __ATOMIC_SEQ_CST);
 	waitq_wake_all(&finished);
