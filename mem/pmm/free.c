@@ -329,8 +329,7 @@ MEM_CACHE_ALIGNED void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
 	host_preempt_enable();
 }
 
-/* ---- ranges ------------------------------------------------------------------------------------
- */
+/* ---- ranges -------------------------------------------------------------------------- */
 
 /* A block that was taken whole gets single bits, so that parts can go: one at a time,
  * or the second would set bits that the first has cleared since. */
