@@ -7,8 +7,6 @@
  * process may have some 65,000; with more than GUARDED ranges the last page of a
  * new one stays accessible, so that neighbours are one area to the kernel. The page
  * is still nobody's.
- *
- * Whole segments may have huge pages, as a kernel's area maps them.
  */
 #define _GNU_SOURCE
 #include "libkmalloc/host.h"
@@ -45,11 +43,6 @@ static void *area_map(struct heap_area *area, uint64_t npages, uint64_t align_pa
 		int before = errno;
 		if (mprotect(at + bytes, PAGE_SIZE, PROT_NONE))
 			errno = before; /* no room for one more area: then without */
-	}
-	if (align_pages * PAGE_SIZE >= HUGE_SIZE && bytes >= HUGE_SIZE) {
-		int before = errno;
-		if (madvise(at, align_down(bytes, HUGE_SIZE), MADV_HUGEPAGE))
-			errno = before;
 	}
 	return at;
 }
