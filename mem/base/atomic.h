@@ -87,4 +87,34 @@ MEM_END_DECLS
 #define atomic_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 /* Statistics: no order, no point. */
 #define atomic_count(p, v) ((void)__atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
+
+/*
+ * For short paths, which are counted in instructions. Where nothing watches, fast_read() reads
+ * plainly what only ever grows or what the caller keeps from changing; and byte_borrow(), of a
+ * byte that one CPU writes, takes one off and says whether it was 0, in one instruction, so
+ * that no handler comes in between. Who is told no gives it back: byte_return().
+ */
+#ifdef MEM_WATCHED
+#define fast_read(p) atomic_read_relaxed(p)
+#else
+#define fast_read(p) (*(p))
+#endif
+
+static inline bool byte_borrow(uint8_t *byte)
+{
+	bool was_zero;
+#ifdef MEM_WATCHED
+	uint8_t was = atomic_read_relaxed(byte);
+	atomic_write_relaxed(byte, (uint8_t)(was - 1));
+	was_zero = !was;
+#else
+	__asm__ volatile("subb $1, %0" : "+m"(*byte), "=@ccc"(was_zero)::"cc", "memory");
+#endif
+	return was_zero;
+}
+
+static inline void byte_return(uint8_t *byte)
+{
+	atomic_write_relaxed(byte, (uint8_t)(atomic_read_relaxed(byte) + 1));
+}
 #endif

@@ -187,38 +187,19 @@ struct pmm {
 	void *reach_arg;
 };
 
-/* The fast paths are counted in instructions. There, where nothing watches, words that only
- * ever grow or that the caller keeps from changing are read plainly, and two things are done
- * that compilers do not do of themselves: byte_borrow() takes one off a byte and says whether
- * it was 0, in one instruction; or_word() folds a load, as ordered as any of x86, into what it
- * is combined with, and says whether that is not 0. */
+/* What a fast path looks at together (fast_read() and byte_borrow(): base/atomic.h): folds a
+ * load, as ordered as any of x86, into what it is combined with, which compilers do not do of
+ * themselves, and says whether that is not 0. */
+static inline bool or_word(unsigned *to, const uint32_t *word)
+{
 #ifdef MEM_WATCHED
-#define fast_read(p) atomic_read_relaxed(p)
-static inline bool byte_borrow(uint8_t *byte)
-{
-	uint8_t was = atomic_read_relaxed(byte);
-	atomic_write_relaxed(byte, (uint8_t)(was - 1));
-	return !was;
-}
-static inline bool or_word(unsigned *to, const uint32_t *word)
-{
 	return (*to |= __atomic_load_n(word, __ATOMIC_ACQUIRE)) != 0;
-}
 #else
-#define fast_read(p) (*(p))
-static inline bool byte_borrow(uint8_t *byte)
-{
-	bool was_zero;
-	__asm__ volatile("subb $1, %0" : "+m"(*byte), "=@ccc"(was_zero)::"cc", "memory");
-	return was_zero;
-}
-static inline bool or_word(unsigned *to, const uint32_t *word)
-{
 	bool any;
 	__asm__ volatile("orl %2, %0" : "+r"(*to), "=@ccnz"(any) : "m"(*word) : "cc", "memory");
 	return any;
-}
 #endif
+}
 
 /* ---- numbers ----------------------------------------------------------------------- */
 
@@ -457,7 +438,7 @@ static inline bool slot_in(struct pmm_slot *slot)
 {
 	MEM_POINT();
 	if (unlikely(!byte_borrow(&slot->busy))) {
-		atomic_write_relaxed(&slot->busy, (uint8_t)(slot->busy + 1));
+		byte_return(&slot->busy);
 		return false;
 	}
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -8,36 +8,20 @@
 /*
  * These paths are counted in instructions, and compilers neither fold atomic accesses into
  * others nor change memory in one instruction if they have read it before. So where nothing
- * watches, what is read relaxed is read plainly (as ordered as any x86 load), and what only
- * this CPU changes is changed by one instruction without a lock.
+ * watches, what only this CPU changes is changed by one instruction without a lock.
  *
  *     fast_add     add a constant to 64 bits
  *     fast_move    go on by so many elements
  *     fast_or      set bits of a byte
- *     fast_take    one less of a byte; was it 0?
  */
 #ifdef MEM_WATCHED
-#define fast_read(p)    atomic_read_relaxed(p)
 #define fast_add(p, v)  count_add(p, v)
-#define fast_or(p, v)   __atomic_store_n((p), *(p) | (v), __ATOMIC_RELAXED)
 #define fast_move(p, n) count_add(p, n)
-#define fast_take(p)                                                                               \
-	({                                                                                         \
-		uint8_t was_ = atomic_read_relaxed(p);                                             \
-		atomic_write_relaxed(p, (uint8_t)(was_ - 1));                                      \
-		was_ == 0;                                                                         \
-	})
+#define fast_or(p, v)   __atomic_store_n((p), *(p) | (v), __ATOMIC_RELAXED)
 #else
-#define fast_read(p)    (*(p))
 #define fast_add(p, v)  __asm__ volatile("addq %1, %0" : "+m"(*(p)) : "i"((long)(v)) : "memory")
-#define fast_or(p, v)   (*(p) |= (v))
 #define fast_move(p, n) fast_add(p, (n) * (long)sizeof(**(p)))
-#define fast_take(p)                                                                               \
-	({                                                                                         \
-		bool was_0_;                                                                       \
-		__asm__ volatile("subb $1, %1" : "=@ccc"(was_0_), "+m"(*(p)) : : "memory");        \
-		was_0_;                                                                            \
-	})
+#define fast_or(p, v)   (*(p) |= (v))
 #endif
 
 /* ---- a CPU's part -------------------------------------------------------- */
@@ -55,8 +39,8 @@
  */
 static inline bool slab_try(struct slab_gate *gate)
 {
-	if (unlikely(!fast_take(&gate->busy))) {
-		count_add(&gate->busy, 1);
+	if (unlikely(!byte_borrow(&gate->busy))) {
+		byte_return(&gate->busy);
 		return false;
 	}
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -2,8 +2,8 @@
 /*
  * A model of a CPU's gate (fast.h) and of the reaper that closes it (reap.c).
  *
- * The CPU uses its parts in two ways. Long: busy = 1, look at `revoked`, use anything,
- * hand out `fast` again. Short: busy = 1, look at `fast` (the limits in the hand), use
+ * The CPU uses its parts in two ways. Long: take busy, look at `revoked`, use anything,
+ * hand out `fast` again. Short: take busy, look at `fast` (the limits in the hand), use
  * what they bound. Both end with busy = 0. A handler on the CPU may do either
  * between any two steps.
  *

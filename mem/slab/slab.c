@@ -72,9 +72,10 @@
  *       set). To its slab such a block is in use.
  *
  * Keeping others out. A CPU's parts (struct slab_cpu, one a cache; a heap's classes
- * have theirs side by side) stand behind a gate: a byte `busy`, set by plain stores
- * around every use. An interrupt handler that finds it set has interrupted a use: it
- * allocates from the cache's own slabs under the lock, and frees as another CPU would.
+ * have theirs side by side) stand behind a gate: a byte `busy`, changed by one instruction
+ * without a lock on the way in (slab_try) and set to 0 by a store on the way out. An interrupt
+ * handler that finds it set has interrupted a use: it allocates from the cache's own slabs under
+ * the lock, and frees as another CPU would.
  *
  * Short paths (fast.h) look at nothing but `busy` and the magazine that the CPU's hand
  * leads to. The long ones also look at `revoked`. The reaper closes a
