@@ -51,3 +51,7 @@ HOSTED_TEST_LIST += test_vm_threads:plain test_vm_races:threads
 test_vm_threads_SRC := tests/runner.c tests/unit/vm_host.c tests/unit/vm_threads.c \
 	tests/unit/vm_direct.c
 test_vm_races_SRC := $(test_vm_threads_SRC)
+# Checks of the kernel that need no kernel.
+HOSTED_TEST_LIST += test_uservalues:plain
+test_uservalues_SRC := tests/runner.c tests/machine/plain.c kernel/cpu/uservalues.c tests/unit/uservalues.c
+$(BUILD)/plain/kernel/cpu/uservalues.c.o $(BUILD)/plain/tests/unit/uservalues.c.o: HOSTED_CFLAGS += -Ikernel/include
