@@ -75,7 +75,8 @@ def bad_jobs(victims, report):
 
 JOBS = {"first": "ok", "raises": "on purpose", "second": "ok", "mistaken": "ZeroDivisionError",
         "forgotten": "without a verdict", "third": "ok", "never1": "never", "never2": "never",
-        "never3": "never", "last": "not run"}
+        "never3": "never",
+        "never4": "never", "last": "not run"}
 
 # test -> what runs its victims, how they are called, their verdicts
 TESTS = {

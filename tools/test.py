@@ -51,7 +51,7 @@ SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, 
 QUICK = ("plain/", "bench/", "hosted/(machine|pt|vm|pmm_unit|slab_unit|heap_unit)/",
          "kernel/2cpus/", "programs/(memory|hostile|threads|processes|signals)/", "run/bytes_exact",
          "boot/cpus_4", "model/", "runner/")
-QUICK_WORDS = "TODO"
+QUICK_WORDS = "the unit tests, one boot of the kernel's, some programs"
 
 # Where the time goes: NAME SECONDS of tests that take long. The newest whole run
 # here knows better than what was measured elsewhere.
