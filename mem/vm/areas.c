@@ -17,45 +17,60 @@
 
 #define VPN_NONE UINT64_MAX
 
-struct look {
-	struct areas *areas;
-	const struct rewrite *rewrite; /* as if it had been done; or NULL */
-	vpn_t first, end;
-	vpn_t at; /* where what was seen last ends, and its promise */
+/* What was seen last: where it ends, and its promise. */
+struct last {
+	vpn_t at;
 	promise_t promise;
 };
 
-static void see_piece(struct look *l, vpn_t first, vpn_t end, promise_t promise)
+struct look {
+	struct areas *areas;
+	const struct rewrite *rewrite; /* or NULL */
+	vpn_t first, end;
+	struct last is, would; /* as it is; as it would be after `rewrite` */
+};
+
+/* Does an area begin with this piece? */
+static inline bool begins(struct last *last, vpn_t first, vpn_t end, promise_t promise)
 {
-	struct areas *a = l->areas;
-	bool goes_on = first == l->at && promise == l->promise;
-	if (first < l->first) {
-		a->left = end >= l->first;
-		a->left_promise = promise;
-	} else if (!goes_on) {
-		a->begin++;
-	}
-	if (end > l->end) {
-		a->right = true;
-		a->right_promise = promise;
-	}
-	l->at = end;
-	l->promise = promise;
+	bool goes_on = first == last->at && promise == last->promise;
+	*last = (struct last){end, promise};
+	return !goes_on;
+}
+
+static void see_rewritten(struct look *l, const struct run *run)
+{
+	vpn_t first = mem_max(run->first, l->first), end = mem_min(run->end, l->end);
+	promise_t p = run->promise, now = first < end ? vm_rewritten(l->rewrite, p) : p;
+	uint64_t begin = 0;
+	if (run->first < l->first)
+		(void)begins(&l->would, run->first, mem_min(run->end, l->first), p);
+	if (first < end)
+		begin += begins(&l->would, first, end, now);
+	if (run->end > l->end)
+		begin += begins(&l->would, mem_max(run->first, l->end), run->end, p);
+	l->areas->would_begin += begin;
 }
 
 static void see(struct look *l, const struct run *run)
 {
-	vpn_t first = mem_max(run->first, l->first), end = mem_min(run->end, l->end);
-	promise_t p = run->promise;
-	if (!l->rewrite || first >= end) {
-		see_piece(l, run->first, run->end, p);
-		return;
+	struct areas *a = l->areas;
+	bool new = begins(&l->is, run->first, run->end, run->promise);
+	if (run->first < l->first) {
+		a->left = run->end >= l->first;
+		a->left_promise = run->promise;
+	} else {
+		a->begin += new;
 	}
-	if (run->first < first)
-		see_piece(l, run->first, first, p);
-	see_piece(l, first, end, vm_rewritten(l->rewrite, p));
-	if (end < run->end)
-		see_piece(l, end, run->end, p);
+	if (run->end > l->end) {
+		a->right = true;
+		a->right_promise = run->promise;
+	}
+	vpn_t first = mem_max(run->first, l->first), end = mem_min(run->end, l->end);
+	if (first < end)
+		a->npages += end - first;
+	if (l->rewrite)
+		see_rewritten(l, run);
 }
 
 /* Runs of t in address order, with those of its children between them. */
@@ -83,8 +98,12 @@ static void look_below(struct look *l, struct table *t)
 void vm_areas_look(struct table *top, vpn_t first, vpn_t end, const struct rewrite *rewrite,
 		   struct areas *out)
 {
-	struct look l = {
-	    .areas = out, .rewrite = rewrite, .first = first, .end = end, .at = VPN_NONE};
+	struct look l = {.areas = out,
+			 .rewrite = rewrite,
+			 .first = first,
+			 .end = end,
+			 {VPN_NONE, 0},
+			 {VPN_NONE, 0}};
 	*out = (struct areas){0};
 	look_below(&l, top);
 }

@@ -6,16 +6,18 @@
 
 /* What [first, end) and the pages beside it are. */
 struct areas {
-	uint64_t begin;   /* areas that begin in [first, end], `end` itself included */
-	bool left, right; /* page first - 1 and page end have a promise: */
+	uint64_t begin;       /* areas that begin in [first, end], `end` itself included */
+	uint64_t would_begin; /* the same after a rewrite */
+	uint64_t npages;      /* of [first, end) that have a promise */
+	bool left, right;     /* page first - 1 and page end have a promise: */
 	promise_t left_promise, right_promise;
 };
 
 struct rewrite;
 
-/* Look at [first, end), which may be empty of promises: as it is, or as it would be
- * after `rewrite`. Locks: `top`, which spans it and the pages beside it, and the edge
- * tables of all that: an edit's. */
+/* Look at [first, end), which may be empty of promises, and at what it would be after
+ * `rewrite` (NULL: would_begin is 0). Locks: `top`, which spans it and the pages beside it, and the
+ * edge tables of all that: an edit's. */
 void vm_areas_look(struct table *top, vpn_t first, vpn_t end, const struct rewrite *rewrite,
 		   struct areas *out);
 /* Only `begin` of it. */

@@ -50,14 +50,13 @@ mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bo
 		vm_edit_begin(&e, space, first, end, 1);
 		if (unlikely(vm_edit_split_crowd(&e, first, end)))
 			continue;
-		uint64_t there = vm_edit_pages(&e, first, end, !replace);
 		vm_areas_look(e.top, first, end, NULL, &was);
-		if (there && !replace)
+		if (was.npages && !replace)
 			status = MEM_EEXIST;
 		else if (atomic_read_relaxed(&space->areas) > space->limits.area_count ||
 			 !areas_allowed(space, was.begin, areas_if_empty(&was)))
 			status = MEM_EAGAIN;
-		else if (!vm_within_limits(space, p, end - first, there))
+		else if (!vm_within_limits(space, p, end - first, was.npages))
 			status = MEM_EAGAIN;
 		else if (!vm_edit_reserve(&e, first, end, 1))
 			status = MEM_ENOMEM;
@@ -69,7 +68,7 @@ mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bo
 				continue;
 			return status;
 		}
-		if (there) {
+		if (was.npages) {
 			vm_edit_remove(&e, first, end);
 			vm_edit_flush(&e);
 		}

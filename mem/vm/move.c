@@ -372,8 +372,7 @@ mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_
 		}
 		if (status == MEM_OK) {
 			mem_rwlock_read(&space->lock);
-			status =
-			    remap(space, &area, from, old_npages, new_npages, flags, to, &at);
+			status = remap(space, &area, from, old_npages, new_npages, flags, to, &at);
 			mem_rwlock_read_done(&space->lock);
 			*out = vpn_to_va(at);
 			/* Somebody changed the source meanwhile: it is not what it was. */

@@ -136,7 +136,7 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 	for (unsigned attempt = 0;;) {
 		struct edit e;
 		struct summary s = {0};
-		struct areas was, now;
+		struct areas areas;
 		vm_edit_begin(&e, space, first, end, 1);
 		if (unlikely(vm_edit_split_crowd(&e, first, end)))
 			continue;
@@ -144,9 +144,8 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 		look_at_all(r, e.top, first, end, &s);
 		r->found_hole = s.described != end - first;
 		mem_status status = check(r, space, &s, end - first);
-		vm_areas_look(e.top, first, end, NULL, &was);
-		vm_areas_look(e.top, first, end, r, &now);
-		if (status == MEM_OK && !areas_allowed(space, was.begin, now.begin))
+		vm_areas_look(e.top, first, end, r, &areas);
+		if (status == MEM_OK && !areas_allowed(space, areas.begin, areas.would_begin))
 			status = MEM_ENOMEM;
 		if (status == MEM_OK && s.charge && !vm_commit_charge(space->vmm, s.charge))
 			status = MEM_ENOMEM;
@@ -156,7 +155,7 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 		}
 		if (vm_edit_reserve(&e, first, end, 2)) {
 			rewrite_all(&e, r, e.top, first, end);
-			areas_changed(space, was.begin, now.begin);
+			areas_changed(space, areas.begin, areas.would_begin);
 			vm_edit_end(&e);
 			return MEM_OK;
 		}
