@@ -41,7 +41,7 @@ void machine_expect_schedules(uint64_t before)
 	uint64_t now = machine_schedules();
 	bool all = !getenv("QUIRE_RUN") && !getenv("QUIRE_SCHEDULE") && !getenv("QUIRE_MUTATED");
 	test_note("%llu schedules", (unsigned long long)now);
-	if (all && now < before - before / 16)
+	if (all && now < before - before / 4)
 		test_fail(__FILE__, __LINE__, "%llu schedules, once %llu: less is tried",
 			  (unsigned long long)now, (unsigned long long)before);
 }

@@ -266,7 +266,7 @@ TEST(pairs_with_a_history)
 	/* Went round while the other let go. */
 	add_pair(number_of(do_kernel_write), number_of(do_kernel_write));
 	machine_each(pair_count, run_pair);
-	machine_expect_schedules(728);
+	machine_expect_schedules(739);
 }
 
 TEST_TIMED(pairs_of_operations, 600)
@@ -277,5 +277,5 @@ TEST_TIMED(pairs_of_operations, 600)
 				add_pair(a, b);
 	machine_each(pair_count, run_pair);
 	test_note("%u pairs of %u operations", pair_count, (unsigned)OPERATIONS);
-	machine_expect_schedules(57044);
+	machine_expect_schedules(60151);
 }

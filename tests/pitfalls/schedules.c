@@ -253,7 +253,7 @@ EXPLORED_TEST(pitfall_06_every_schedule_of_freeing_a_table, 1, 553)
 TEST_TIMED(pitfall_06_every_schedule_of_razing_a_table, 120)
 {
 	machine_each(1, raze_once);
-	machine_expect_schedules(620);
+	machine_expect_schedules(574);
 	machine_each(1, raze_beside);
 	machine_expect_schedules(320);
 }
@@ -437,7 +437,7 @@ static void write_alone(void *arg)
 	put(PLACE, 12);
 }
 
-EXPLORED_TEST(pitfall_10_every_schedule_of_leaving_a_shared_page, 1, 190)
+EXPLORED_TEST(pitfall_10_every_schedule_of_leaving_a_shared_page, 1, 205)
 {
 	begin(3, 0);
 	map_at(space, PLACE, 2, RW, 0);
@@ -474,7 +474,7 @@ static void use_and_free(void *arg)
 	(void)try_put(PLACE, 3);
 }
 
-EXPLORED_TEST(pitfall_14_every_schedule_of_mremap, 1, 362)
+EXPLORED_TEST(pitfall_14_every_schedule_of_mremap, 1, 390)
 {
 	begin(2, 0);
 	map_at(space, PLACE, 2, RW, 0);

@@ -37,7 +37,7 @@ static void write_both(void *arg)
 		CHECK_EQ(get(PLACE + p * PAGE_SIZE), 2);
 }
 
-EXPLORED_TEST(pitfall_04_every_schedule_of_fork, 1, 618)
+EXPLORED_TEST(pitfall_04_every_schedule_of_fork, 1, 738)
 {
 	machine_boot_explored(2, 1, 0);
 	space = pitfall_space();
