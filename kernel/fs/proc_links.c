@@ -194,8 +194,7 @@ static struct dentry *exe_of(struct proc_view *v)
 }
 
 /* Where a link leads, for who may look into the process. */
-static int place_of(struct dentry *d, struct dentry *(*of)(struct proc_view *),
-		    struct dentry **out)
+static int place_of(struct dentry *d, struct dentry *(*of)(struct proc_view *), struct dentry **out)
 {
 	int error;
 	struct proc_view *v = proc_view_get(d->inode, NULL, &error);
@@ -292,7 +291,5 @@ static int task_iterate(struct dentry *dir, uint64_t from, dir_emit emit, void *
 	return 0;
 }
 
-const struct inode_ops proc_task_dir_ops = {.lookup = task_lookup,
-					    .iterate = task_iterate,
-					    .open = dir_open,
-					    .refresh = proc_refresh};
+const struct inode_ops proc_task_dir_ops = {
+    .lookup = task_lookup, .iterate = task_iterate, .open = dir_open, .refresh = proc_refresh};

@@ -60,13 +60,13 @@ static int show_stat(struct text *t, const struct proc_view *v)
 	struct tty *tty = p->tty;
 	uint64_t tty_dev = tty_number(tty);
 	int nice = info.nice;
-	text_print(
-	    t, "%d (%s) %c %d %d %d %lu %d 0 %lu %lu %lu %lu ", tid ? info.tid : p->pid,
-	    info.tid ? info.name : p->name, tid ? info.state : process_state(p), parent_of(p),
-	    p->pgid, p->sid, (unsigned long)tty_dev, tty_foreground(tty),
-	    (unsigned long)(p->faults_minor + s.faults_minor), (unsigned long)p->child_faults_minor,
-	    (unsigned long)(p->faults_major + s.faults_major),
-	    (unsigned long)p->child_faults_major);
+	text_print(t, "%d (%s) %c %d %d %d %lu %d 0 %lu %lu %lu %lu ", tid ? info.tid : p->pid,
+		   info.tid ? info.name : p->name, tid ? info.state : process_state(p),
+		   parent_of(p), p->pgid, p->sid, (unsigned long)tty_dev, tty_foreground(tty),
+		   (unsigned long)(p->faults_minor + s.faults_minor),
+		   (unsigned long)p->child_faults_minor,
+		   (unsigned long)(p->faults_major + s.faults_major),
+		   (unsigned long)p->child_faults_major);
 	text_print(t, "%lu %lu %lu %lu %d %d %u 0 %lu ", ticks(user), ticks(system),
 		   ticks(p->child_user_ns), ticks(p->child_system_ns), 20 + nice, nice,
 		   p->task_count, ticks(p->started_at));

@@ -161,9 +161,8 @@ static long access_at(uint64_t dirfd, uint64_t path, uint64_t mode, unsigned fla
 	const struct identity *id = &current_process()->id;
 	struct file_user real = {id->uid, id->gid, id->uid ? 0 : id->permitted};
 	if (mode)
-		r = (flags & AT_EACCESS)
-			? inode_permission(d->inode, (unsigned)mode)
-			: inode_permission_as(d->inode, (unsigned)mode, &real);
+		r = (flags & AT_EACCESS) ? inode_permission(d->inode, (unsigned)mode)
+					 : inode_permission_as(d->inode, (unsigned)mode, &real);
 	dentry_put(d);
 	return r;
 }

@@ -124,7 +124,7 @@ struct inode_ops {
 
 struct fs_context {
 	uint32_t refs;
-	uint32_t users; /* tasks (L) */
+	uint32_t users;       /* tasks (L) */
 	struct mem_lock lock; /* FS_RANK_CONTEXT */
 	struct dentry *cwd, *root;
 	uint32_t umask;

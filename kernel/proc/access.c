@@ -47,8 +47,8 @@ bool in_group(uint32_t gid)
 
 static bool same_numbers(const struct identity *other, uint32_t uid, uint32_t gid)
 {
-	return uid == other->uid && uid == other->euid && uid == other->suid &&
-	       gid == other->gid && gid == other->egid && gid == other->sgid;
+	return uid == other->uid && uid == other->euid && uid == other->suid && gid == other->gid &&
+	       gid == other->egid && gid == other->sgid;
 }
 
 int process_access_locked(const struct process *p, enum access_ids ids)
@@ -58,8 +58,7 @@ int process_access_locked(const struct process *p, enum access_ids ids)
 	bool by_file = ids == ACCESS_BY_FILE_IDS;
 	if (p == self || capable(CAP_SYS_PTRACE))
 		return 0;
-	if (!same_numbers(&p->id, by_file ? own->fsuid : own->uid,
-			  by_file ? own->fsgid : own->gid))
+	if (!same_numbers(&p->id, by_file ? own->fsuid : own->uid, by_file ? own->fsgid : own->gid))
 		return -EPERM;
 	if (p->mm && !p->mm->dumpable)
 		return -EPERM;

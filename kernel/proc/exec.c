@@ -290,8 +290,7 @@ static void swap_memory(struct task *t, struct exec *e)
 	}
 	unsigned long irq = proc_lock();
 	process_swap_memory_locked(p, &memory);
-	p->mm->dumpable =
-	    e->owner.readable && p->id.euid == p->id.uid && p->id.egid == p->id.gid;
+	p->mm->dumpable = e->owner.readable && p->id.euid == p->id.uid && p->id.egid == p->id.gid;
 	identity_set_locked(t, &image->id);
 	if (image->secure)
 		t->parent_death_signal = 0;

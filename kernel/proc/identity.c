@@ -37,7 +37,7 @@ void identity_fix_capabilities(const struct identity *old, struct identity *new)
 	else if (!old->fsuid && new->fsuid)
 		new->effective &= ~CAP_FILES;
 	else if (old->fsuid && !new->fsuid)
-		new->effective |= new->permitted & CAP_FILES;
+		new->effective |= new->permitted &CAP_FILES;
 }
 
 void identity_set_locked(struct task *t, const struct identity *new)
@@ -99,6 +99,6 @@ struct identity identity_exec(const struct identity *old, const struct program_o
 	new.sgid = new.fsgid = new.egid;
 	new.effective = root_now ? new.permitted : 0;
 	new.keep_caps = false;
-	*secure = other || (new.uid && new.permitted && root_now);
+	*secure = other || (new.uid &&new.permitted &&root_now);
 	return new;
 }

@@ -23,8 +23,7 @@ static struct vmm_space_limits memory_limits_locked(const struct process *p)
 	    .virt_npages = limit_npages(rlimit_soft(p, RLIMIT_AS)),
 	    .data_npages = limit_npages(rlimit_soft(p, RLIMIT_DATA)),
 	    .stack_npages = limit_npages(rlimit_soft(p, RLIMIT_STACK)),
-	    .locked_npages =
-		may_lock ? UINT64_MAX : limit_npages(rlimit_soft(p, RLIMIT_MEMLOCK)),
+	    .locked_npages = may_lock ? UINT64_MAX : limit_npages(rlimit_soft(p, RLIMIT_MEMLOCK)),
 	    .area_count = AREA_LIMIT,
 	};
 }

@@ -161,8 +161,7 @@ static long apply(struct identity *id, void *arg)
 static long change_ids(long (*rule)(const struct triple *t, const struct wish *w), bool user,
 		       uint64_t real, uint64_t effective, uint64_t saved)
 {
-	struct id_call call = {
-	    rule, {user, (uint32_t)real, (uint32_t)effective, (uint32_t)saved}};
+	struct id_call call = {rule, {user, (uint32_t)real, (uint32_t)effective, (uint32_t)saved}};
 	return identity_change(apply, &call);
 }
 

@@ -476,7 +476,8 @@ static long do_lock(uint64_t at, uint64_t bytes, enum vm_advice advice)
 	if (rounded == 0)
 		return 0;
 	struct process *p = current_process();
-	if (advice == VM_ADVICE_LOCK && !capable(CAP_IPC_LOCK) && rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
+	if (advice == VM_ADVICE_LOCK && !capable(CAP_IPC_LOCK) &&
+	    rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
 		return -EPERM;
 	mem_status status = vmm_advise(p->space, at, rounded, advice);
 	return status == MEM_EAGAIN ? -ENOMEM : status_result(status);

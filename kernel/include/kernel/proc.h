@@ -145,7 +145,7 @@ struct process {
 	uint64_t child_faults_minor, child_faults_major, peak_resident, child_peak_resident;
 	uint32_t refs;
 	int32_t oom_score_adj, oom_score_adj_min; /* the second: as low as without a right (L) */
-	struct ktimer alarm; /* ITIMER_REAL */
+	struct ktimer alarm;                      /* ITIMER_REAL */
 	nsec_t alarm_interval;
 	struct mutex alarm_lock;
 	struct cpu_timer cpu_timer[2]; /* virtual, prof (L) */
