@@ -53,14 +53,14 @@ KERNEL_CFLAGS := $(COMMON) -O2 -ffreestanding -fno-stack-protector -fno-pic -fno
 	-Imem/include -Imem -Ikernel/include -I. $(if $(DEBUG),-DMEM_DEBUG)
 KERNEL_DIR := $(BUILD)/kernel$(if $(DEBUG),-debug)
 KERNEL     := $(KERNEL_DIR)/quire
+KERNEL_LINK := $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none -T kernel/kernel.lds
 KERNEL_OBJ := $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC))
 
 .PHONY: kernel
 kernel: $(KERNEL)
 
 $(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds
-	$(call say,LD,$@) $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none \
-		-T kernel/kernel.lds -o $@ $(KERNEL_OBJ)
+	$(call say,LD,$@) $(KERNEL_LINK) -o $@ $(KERNEL_OBJ)
 
 # mem/ gets what it asks of every call inline; debug builds check that it asks rightly.
 KERNEL_MEM_CFLAGS := -fvisibility=hidden $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
@@ -91,8 +91,7 @@ KTESTS_OBJ := $(patsubst %,$(KTESTS_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC) kernel/tes
 kernel-tests: $(KTESTS)
 
 $(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds
-	$(call say,LD,$@) $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none \
-		-T kernel/kernel.lds -o $@ $(KTESTS_OBJ)
+	$(call say,LD,$@) $(KERNEL_LINK) -o $@ $(KTESTS_OBJ)
 
 $(KTESTS_DIR)/%.c.o: %.c
 	@mkdir -p $(@D)

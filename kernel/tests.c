@@ -10,7 +10,7 @@
  * `tests crash=NAME` makes one of the kernel's mistakes instead (crashes.c).
  *
  * One line each on the log: `ok NAME (secs s)`, `FAIL NAME: why`, `skip NAME:
- * why`, details before it, indented. A test that does not end within its time
+ * why`, `progress NUMBER`; details before it, indented. A test that does not end within its time
  * ends the machine, since it may hold anything. The machine's status is the
  * number of failures, at most 1.
  */
@@ -79,6 +79,16 @@ void test_note(const char *format, ...)
 	kvsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	klog(LOG_INFO, "    %s", text);
+}
+
+void test_progress(uint64_t number)
+{
+	static nsec_t last;
+	nsec_t now = time_monotonic(), was = __atomic_load_n(&last, __ATOMIC_RELAXED);
+	if (now - was >= NSEC_PER_SEC &&
+	    __atomic_compare_exchange_n(&last, &was, now, false, __ATOMIC_RELAXED,
+					__ATOMIC_RELAXED))
+		klog(LOG_INFO, "progress %lu", number);
 }
 
 void test_expect_panic(void (*body)(void), const char *text)

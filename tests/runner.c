@@ -6,7 +6,7 @@
  *     BINARY [--list] [FILTER...]      SEED=n repeats the random ones
  *
  * Prints `ok NAME`, `FAIL NAME: why` or `skip NAME: why` a line each; the front
- * door counts them.
+ * door counts them. `progress NUMBER` comes in between, as soon as a test says it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,6 +25,13 @@
 extern const struct test __start_quire_tests[], __stop_quire_tests[];
 
 static uint64_t seed_base, random_state;
+
+/* Shared with the processes of the test that runs. */
+static struct progress {
+	uint64_t number;  /* what it said last */
+	uint64_t seconds; /* when that was last printed */
+} * progress;
+static int verdicts; /* where they go, whatever a test's own output does */
 
 uint64_t test_random(void)
 {
@@ -63,6 +70,32 @@ void test_note(const char *format, ...)
 	fprintf(stdout, "\n");
 	va_end(args);
 	fflush(stdout);
+}
+
+void test_progress(uint64_t number)
+{
+	struct timespec now;
+	char line[40];
+	if (!progress)
+		return;
+	__atomic_store_n(&progress->number, number, __ATOMIC_RELAXED);
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	uint64_t last = __atomic_load_n(&progress->seconds, __ATOMIC_RELAXED);
+	uint64_t second = (uint64_t)now.tv_sec;
+	if (second == last || !__atomic_compare_exchange_n(&progress->seconds, &last, second, false,
+							   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return;
+	int n = snprintf(line, sizeof(line), "progress %llu\n", (unsigned long long)number);
+	(void)!write(verdicts, line, (size_t)n);
+}
+
+static void progress_init(void)
+{
+	verdicts = dup(STDOUT_FILENO);
+	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			-1, 0);
+	if (verdicts < 0 || progress == MAP_FAILED)
+		abort();
 }
 
 /* Fork, run, capture output; returns the wait status, *timed_out set on a hang. */
@@ -139,6 +172,7 @@ int main(int argc, char **argv)
 	} else {
 		printf("# SEED=%llu\n", (unsigned long long)seed_base);
 	}
+	progress_init();
 	int failed = 0;
 	static char output[1 << 20];
 	for (const struct test *t = __start_quire_tests; t < __stop_quire_tests; t++) {

@@ -16,7 +16,7 @@ import boot
 from common import BUILD, ROOT, make
 from debugger import Debugger
 from machine import Machine, Settings
-from suite_programs import Session
+from suite_programs import files
 
 SECONDS = 120
 RUN = os.path.join(ROOT, "run")
@@ -526,6 +526,24 @@ def chaos():
     return f"SEED={seed}"
 
 
+def values_checked(**options):
+    """Programs on the kernel that asks again, in front of each instruction that faults on
+    values of programs, whether they are right."""
+    make("kernel-tests")
+    s = Settings()
+    s.cpus, s.cpu = options["cpus"], options.get("cpu")
+    s.boot = boot.own(os.path.join(BUILD, "kernel-tests", "quire"), files()[0],
+                      "quire.run=channel", "")
+    with Machine(s) as machine:
+        if machine.greet(time.monotonic() + 60):
+            raise Failure("no boot")
+        result = machine.run(["/bin/sh", "-c", "cpuvalues && sigframes && signals"], seconds=100)
+        machine.power_off()
+        if result.how != "exit" or result.code or machine.panicked():
+            raise Failure(f"{result.how} {result.code}\n"
+                          + (result.stdout[-1000:] + machine.log_tail).decode(errors="replace"))
+
+
 def fast_timers():
     """Timers of a nanosecond, where every instruction is counted: the machine goes on."""
     out = expect(["--icount", "--timeout", "100", "--", "signals"], 0).decode()
@@ -549,6 +567,9 @@ def example():
 NUMBERS = {
     "exact_1_cpu": lambda: exact(1), "exact_4_cpus": lambda: exact(4), "chaos": chaos,
     "example": example, "fast_timers": fast_timers,
+    "values_checked_1_cpu": lambda: values_checked(cpus=1),
+    "values_checked_4_cpus": lambda: values_checked(cpus=4),
+    "values_checked_qemu64": lambda: values_checked(cpus=2, cpu="qemu64"),
     "boot_time": boot_time, "terabyte_free": terabyte_free,
     "cost": cost, "cost_linux": cost_linux,
     "exact_work_1_cpu": lambda: exact(1, "2", *WORK),

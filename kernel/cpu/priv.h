@@ -130,6 +130,8 @@ uintptr_t extable_find(uintptr_t ip);
 /* Run what is due before user mode: reschedule, signals. Interrupts off. True:
  * the frame may go back by SYSRET. */
 bool trap_user_exit(struct trapframe *frame);
+/* Debug builds, in front of IRETQ and SYSRETQ: panic if the frame cannot be loaded. */
+void trap_check_frame(struct trapframe *frame, uint64_t by_sysret);
 /* Switch threads if that is due: on the way back to interruptible kernel code,
  * or to user mode. Interrupts off before and after. (sched/) */
 void sched_preempt_kernel(void);

@@ -21,6 +21,7 @@
 #include <mem/heap.h>
 #include <mem/object.h>
 
+#include "kernel/cpu/uservalues.h"
 #include "kernel/syscall/syscalls.h"
 
 uint64_t proc_fork_count;
@@ -55,7 +56,7 @@ static void child_entry(void *arg)
 	thread_enter_user();
 }
 
-static long check_flags(const struct clone_request *r)
+static long check_request(const struct clone_request *r)
 {
 	uint64_t flags = r->flags;
 	if ((flags & CLONE_SIGHAND) && !(flags & CLONE_VM))
@@ -70,6 +71,8 @@ static long check_flags(const struct clone_request *r)
 		return -EINVAL; /* as a Linux built without them */
 	if ((flags & CLONE_PARENT) && current_process() == process_init)
 		return -EINVAL;
+	if ((flags & CLONE_SETTLS) && !user_base_ok(r->tls))
+		return -EPERM;
 	return 0;
 }
 
@@ -339,7 +342,7 @@ static void child_discard(struct task *child, const struct clone_request *r)
 static long do_clone(const struct clone_request *r)
 {
 	struct task *parent = current_task(), *child = NULL;
-	long error = check_flags(r);
+	long error = check_request(r);
 	if (!error)
 		error = child_create(&child, parent, r);
 	if (error)

@@ -3,7 +3,7 @@
 #include "kernel/proc/internal.h"
 #include <kernel/uaccess.h>
 
-#include "arch/x86_64/pte.h"
+#include "kernel/cpu/uservalues.h"
 #include "kernel/syscall/syscalls.h"
 
 #define ARCH_SET_GS    0x1001
@@ -20,7 +20,7 @@ long sys_arch_prctl(uint64_t code, uint64_t address)
 	switch ((int)code) {
 	case ARCH_SET_FS:
 	case ARCH_SET_GS:
-		if (address >= USER_TOP)
+		if (!user_base_ok(address))
 			return -EPERM;
 		if ((int)code == ARCH_SET_FS)
 			thread_set_fs(thread, address);
