@@ -85,6 +85,7 @@ $(KERNEL_DIR)/libmem.o: $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC))
 # The same kernel with the test bodies in it, and every check on.
 KTESTS_DIR := $(BUILD)/kernel-tests
 KTESTS     := $(KTESTS_DIR)/quire
+KTESTS_CFLAGS := $(KERNEL_CFLAGS) -DMEM_DEBUG -DKERNEL_LATENCY
 KTESTS_OBJ := $(patsubst %,$(KTESTS_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC) kernel/tests.c $(KERNEL_TEST_SRC))
 
 .PHONY: kernel-tests
@@ -95,11 +96,11 @@ $(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds
 
 $(KTESTS_DIR)/%.c.o: %.c
 	@mkdir -p $(@D)
-	$(call say,CC [tests],$<) $(CC) $(KERNEL_CFLAGS) -DMEM_DEBUG -c -o $@ $<
+	$(call say,CC [tests],$<) $(CC) $(KTESTS_CFLAGS) -c -o $@ $<
 
 $(KTESTS_DIR)/%.S.o: %.S
 	@mkdir -p $(@D)
-	$(call say,AS [tests],$<) $(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+	$(call say,AS [tests],$<) $(CC) $(KTESTS_CFLAGS) -c -o $@ $<
 
 # ---- mem/, hosted -------------------------------------------------------------
 # Three flavours of the same sources: `hosted` (coroutine machine, ASan+UBSan,
