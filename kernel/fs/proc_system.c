@@ -164,7 +164,7 @@ static int show_quire(struct text *t, struct process *p, struct inode *inode)
 	};
 	for (size_t i = 0; i < ARRAY_COUNT(lines); i++)
 		text_print(t, "%-20s %lu\n", lines[i].name, (unsigned long)lines[i].value);
-	if (!current_process()->euid) {
+	if (!current_process()->id.euid) {
 		show_latency(t, "irq_off", LATENCY_IRQ);
 		show_latency(t, "preempt_off", LATENCY_PREEMPT);
 	}
