@@ -47,8 +47,8 @@ include kernel/sources.mk
 
 # ---- the kernel -------------------------------------------------------------
 
-KERNEL_CFLAGS := $(COMMON) -O2 -ffreestanding -fno-stack-protector -fno-pic -fno-pie \
-	-mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-asynchronous-unwind-tables \
+KERNEL_CFLAGS := $(COMMON) -O2 -ffreestanding -fno-stack-protector -fpie \
+	-mno-red-zone -mgeneral-regs-only -fno-asynchronous-unwind-tables \
 	-fno-builtin-malloc -fcf-protection=none \
 	-Imem/include -Imem -Ikernel/include -I. $(if $(DEBUG),-DMEM_DEBUG)
 KERNEL_DIR := $(BUILD)/kernel$(if $(DEBUG),-debug)
@@ -57,10 +57,20 @@ KERNEL_OBJ := $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC))
 
 .PHONY: kernel
 kernel: $(KERNEL)
+$(KERNEL_OBJ): Makefile # the flags
+
+# A static PIE (kernel/kernel.lds) in which nothing but relative relocations is left. GNU ld
+# calls one that is not linked at 0 ET_EXEC; byte 16 makes it ET_DYN, or no loader would move it.
+define link_kernel
+	$(call say,LD,$@) $(LD) -nostdlib -static -pie --no-dynamic-linker --hash-style=sysv -z norelro \
+		-z notext -z max-page-size=4096 -z noexecstack --build-id=none -T kernel/kernel.lds -o $@ $(1)
+	$(Q)printf '\003' | dd of=$@ bs=1 seek=16 conv=notrunc status=none
+	$(Q)if readelf -rW $@ | grep R_X86_64_ | grep -v R_X86_64_RELATIVE; then \
+		echo '$@: relocations that are not relative'; rm -f $@; exit 1; fi
+endef
 
 $(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds
-	$(call say,LD,$@) $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none \
-		-T kernel/kernel.lds -o $@ $(KERNEL_OBJ)
+	$(call link_kernel,$(KERNEL_OBJ))
 
 # mem/ gets what it asks of every call inline; debug builds check that it asks rightly.
 KERNEL_MEM_CFLAGS := -fvisibility=hidden $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
@@ -89,10 +99,10 @@ KTESTS_OBJ := $(patsubst %,$(KTESTS_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC) kernel/tes
 
 .PHONY: kernel-tests
 kernel-tests: $(KTESTS)
+$(KTESTS_OBJ): Makefile
 
 $(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds
-	$(call say,LD,$@) $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none \
-		-T kernel/kernel.lds -o $@ $(KTESTS_OBJ)
+	$(call link_kernel,$(KTESTS_OBJ))
 
 $(KTESTS_DIR)/%.c.o: %.c
 	@mkdir -p $(@D)
