@@ -53,24 +53,15 @@ KERNEL_CFLAGS := $(COMMON) -O2 -ffreestanding -fno-stack-protector -fpie \
 	-Imem/include -Imem -Ikernel/include -I. $(if $(DEBUG),-DMEM_DEBUG)
 KERNEL_DIR := $(BUILD)/kernel$(if $(DEBUG),-debug)
 KERNEL     := $(KERNEL_DIR)/quire
+KERNEL_LINK := tools/link_kernel.sh $(LD)
 KERNEL_OBJ := $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC))
 
 .PHONY: kernel
 kernel: $(KERNEL)
 $(KERNEL_OBJ): Makefile # the flags
 
-# A static PIE (kernel/kernel.lds) in which nothing but relative relocations is left. GNU ld
-# calls one that is not linked at 0 ET_EXEC; byte 16 makes it ET_DYN, or no loader would move it.
-define link_kernel
-	$(call say,LD,$@) $(LD) -nostdlib -static -pie --no-dynamic-linker --hash-style=sysv -z norelro \
-		-z notext -z max-page-size=4096 -z noexecstack --build-id=none -T kernel/kernel.lds -o $@ $(1)
-	$(Q)printf '\003' | dd of=$@ bs=1 seek=16 conv=notrunc status=none
-	$(Q)if readelf -rW $@ | grep R_X86_64_ | grep -v R_X86_64_RELATIVE; then \
-		echo '$@: relocations that are not relative'; rm -f $@; exit 1; fi
-endef
-
-$(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds
-	$(call link_kernel,$(KERNEL_OBJ))
+$(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds tools/link_kernel.sh
+	$(call say,LD,$@) $(KERNEL_LINK) -o $@ $(KERNEL_OBJ)
 
 # mem/ gets what it asks of every call inline; debug builds check that it asks rightly.
 KERNEL_MEM_CFLAGS := -fvisibility=hidden $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
@@ -101,8 +92,8 @@ KTESTS_OBJ := $(patsubst %,$(KTESTS_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC) kernel/tes
 kernel-tests: $(KTESTS)
 $(KTESTS_OBJ): Makefile
 
-$(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds
-	$(call link_kernel,$(KTESTS_OBJ))
+$(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds tools/link_kernel.sh
+	$(call say,LD,$@) $(KERNEL_LINK) -o $@ $(KTESTS_OBJ)
 
 $(KTESTS_DIR)/%.c.o: %.c
 	@mkdir -p $(@D)

@@ -134,8 +134,8 @@ def files():
     return path, files.hash
 
 
-def settings_for(kernel, options):
-    """A machine for tests; options as in `machine` lines."""
+def settings_for(kernel, options, image=None):
+    """A machine for tests; options as in `machine` lines. `image`: Quire, but not as built."""
     options = dict(options)
     s = Settings()
     s.cpus = int(options.pop("cpus", 2))
@@ -146,15 +146,15 @@ def settings_for(kernel, options):
         s.boot = boot.linux(packages.linux(), files()[0], line)
     else:
         path = files()[0]
-        s.boot = boot.own(files.kernel, path, line, options.pop("loader", ""))
+        s.boot = boot.own(image or files.kernel, path, line, options.pop("loader", ""))
     return s
 
 
 class Session:
     """A machine that is started when it is needed and replaced when it dies."""
 
-    def __init__(self, kernel, options, log):
-        self.kernel, self.options, self.log = kernel, options, log
+    def __init__(self, kernel, options, log, image=None):
+        self.kernel, self.options, self.log, self.image = kernel, options, log, image
         self.machine, self.last_words = None, ""
 
     def __enter__(self):
@@ -165,7 +165,7 @@ class Session:
 
     def run(self, script, seconds):
         if not self.machine:
-            self.machine = Machine(settings_for(self.kernel, self.options), self.log)
+            self.machine = Machine(settings_for(self.kernel, self.options, self.image), self.log)
             self.machine.__enter__()
             failed = self.machine.greet(time.monotonic() + BOOT_SECONDS)
             if failed:

@@ -341,7 +341,8 @@ static int store_sysrq(struct process *p, struct inode *inode, const char *text,
 {
 	if (!bytes || text[0] != 'c')
 		return -EINVAL;
-	panic("asked to, through /proc/sysrq-trigger, by %s (pid %d)", p->name, p->pid);
+	panic("asked to, through /proc/sysrq-trigger, by %s (pid %d)", current_process()->name,
+	      current_process()->pid);
 }
 
 /* ---- links

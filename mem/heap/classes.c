@@ -3,8 +3,8 @@
  * Size classes: every 16 bytes up to 512, every 32 up to 1024, then eight from
  * each power of two to the next, up to 16 KiB. What rounding up costs is 2 % of
  * random sizes up to 1 KiB, 6 % beyond. Blocks need not be powers of two, as a
- * slab's index comes from a multiplication. These classes have room for a seal
- * behind what is asked for (seal.h); powers of two from 16 on have classes of
+ * slab's index comes from a multiplication. These classes have room for a canary
+ * behind what is asked for (canary.h); powers of two from 16 on have classes of
  * their own, which they fill exactly.
  *
  * Which of them serve. A class that serves few blocks costs more than it saves: it has a
@@ -17,7 +17,7 @@
  *
  * When a class needs a second slab, all sizes that it serves get classes of their own (they
  * open); when a reap finds that they have no slabs any more, they close. That is a change of
- * two tables: serves[], and hand_at[], which the short way reads in any case. Blocks do not
+ * two tables: serves[], and magazine_at[], which the fast path reads in any case. Blocks do not
  * know of it, as a free goes by the page. Who reads an entry just before it changes takes a
  * block of the class that served, which is as good.
  *
@@ -47,8 +47,8 @@ const uint8_t heap_class_table[65] = {0, ROW16(0), ROW16(16), PAIRS8(32), PAIRS8
 
 size_t heap_class_bytes(unsigned number)
 {
-	if (number >= HEAP_SEALED)
-		return (size_t)16 << (number - HEAP_SEALED);
+	if (number >= HEAP_WITH_CANARY)
+		return (size_t)16 << (number - HEAP_WITH_CANARY);
 	if (number < 32)
 		return 16 * ((size_t)number + 1);
 	if (number < 48)
@@ -102,17 +102,17 @@ unsigned heap_coarse_class(unsigned finest)
 /* `to` serves the sizes of these classes from now on. Locks: heap->lock. */
 static void serve(struct heap *heap, unsigned low, unsigned high, unsigned to)
 {
-	size_t at = heap_is_hardened(heap) ? HEAP_NO_HAND : heap_hand_at(to);
+	size_t at = heap_is_hardened(heap) ? HEAP_NO_MAGAZINE : heap_magazine_at(to);
 	for (unsigned i = low; i <= high; i++)
 		atomic_write_relaxed(&heap->serves[i], (uint8_t)to);
 	for (size_t i = least_bytes(low) / 16; i < heap_class_bytes(high) / 16; i++)
-		atomic_write_relaxed(&heap->hand_at[i], (uint16_t)at);
+		atomic_write_relaxed(&heap->magazine_at[i], (uint16_t)at);
 }
 
 void heap_init_classes(struct heap *heap)
 {
-	mem_assert(heap_hand_at(HEAP_CLASSES) <= UINT16_MAX);
-	for (unsigned low = 0, i = 0; i < HEAP_SEALED; i++)
+	mem_assert(heap_magazine_at(HEAP_CLASSES) <= UINT16_MAX);
+	for (unsigned low = 0, i = 0; i < HEAP_WITH_CANARY; i++)
 		if (is_coarse(i)) {
 			serve(heap, low, i, i);
 			low = i + 1;
@@ -135,7 +135,7 @@ void heap_close_classes(struct heap *heap)
 {
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	uint64_t nslabs = 0;
-	for (unsigned low = 0, i = 0; i < HEAP_SEALED; i++) {
+	for (unsigned low = 0, i = 0; i < HEAP_WITH_CANARY; i++) {
 		if (!is_coarse(i)) {
 			nslabs += atomic_read_relaxed(&heap->classes[i]->nslabs);
 			continue;
@@ -151,11 +151,11 @@ void heap_close_classes(struct heap *heap)
 bool heap_classes_are_valid(const struct heap *heap)
 {
 	for (size_t bytes = 1; bytes <= HEAP_MAX_SMALL; bytes++) {
-		unsigned finest = heap_sealed_class(bytes), number = heap->serves[finest];
-		size_t at = heap_is_hardened(heap) ? HEAP_NO_HAND : heap_hand_at(number);
+		unsigned finest = heap_class_for(bytes), number = heap->serves[finest];
+		size_t at = heap_is_hardened(heap) ? HEAP_NO_MAGAZINE : heap_magazine_at(number);
 		bool is_served = number == finest || (number > finest && is_coarse(number) &&
 						      heap_class_bytes(number) < 2 * bytes + 16);
-		if (is_served && heap->hand_at[(bytes - 1) / 16] == at)
+		if (is_served && heap->magazine_at[(bytes - 1) / 16] == at)
 			continue;
 		host_log(HOST_LOG_ERROR, "heap: %lu bytes are served by class %u",
 			 (unsigned long)bytes, number);

@@ -26,7 +26,7 @@ static size_t served_by(size_t bytes)
 
 static uint64_t blocks_of(size_t class_bytes)
 {
-	return heap->classes[heap_sealed_class(class_bytes)]->nblocks;
+	return heap->classes[heap_class_for(class_bytes)]->nblocks;
 }
 
 HEAP_TEST(heap_few_blocks_share_a_class)
@@ -93,15 +93,15 @@ HEAP_TEST(heap_every_size_open_or_not)
 	for (size_t bytes = 1; bytes <= HEAP_MAX_SMALL; bytes++)
 		check_size(bytes);
 	static void *got[HEAP_CLASSES][70];
-	for (unsigned c = 0; c < HEAP_SEALED; c++)
+	for (unsigned c = 0; c < HEAP_WITH_CANARY; c++)
 		for (unsigned i = 0; i < 70; i++)
 			CHECK((got[c][i] = kmalloc(heap_class_bytes(c) - 3)));
-	for (unsigned c = 3; c < HEAP_SEALED; c++) /* the first slab of 16 bytes has 256 */
+	for (unsigned c = 3; c < HEAP_WITH_CANARY; c++) /* the first slab of 16 bytes has 256 */
 		CHECK_EQ(served_by(heap_class_bytes(c) - 3), heap_class_bytes(c));
 	CHECK(heap_is_valid(heap));
 	for (size_t bytes = 1; bytes <= HEAP_MAX_SMALL; bytes++)
 		check_size(bytes);
-	for (unsigned c = 0; c < HEAP_SEALED; c++)
+	for (unsigned c = 0; c < HEAP_WITH_CANARY; c++)
 		for (unsigned i = 0; i < 70; i++)
 			kfree(got[c][i]);
 	heap_finish();
@@ -180,12 +180,12 @@ static void free_all(unsigned nsmall)
 }
 
 /* What lies idle in a class serves the sizes below it, so no pages are needed. */
-TEST_TIMED(heap_idle_blocks_are_lent, 120)
+TEST_TIMED(heap_idle_blocks_are_borrowed, 120)
 {
 	heap_profile = HEAP_FAST;
 	heap_start(1);
 	lay_idle(832, 800);
-	uint64_t blocks = blocks_of(800), lent = 0;
+	uint64_t blocks = blocks_of(800), borrowed = 0;
 	for (unsigned i = MANY; i < MANY + 300; i++) {
 		kfree(small[i - MANY]); /* some come and go, but they become more */
 		CHECK((small[i - MANY] = kmalloc(800)));
@@ -194,11 +194,11 @@ TEST_TIMED(heap_idle_blocks_are_lent, 120)
 		memset(small[i], (int)i, 800);
 	}
 	for (unsigned i = 0; i < MANY + 300; i++)
-		lent += class_of(small[i]) == 832;
+		borrowed += class_of(small[i]) == 832;
 	check_statistics(MANY + MANY / 2 + 300);
-	test_note("%lu blocks of 800 bytes, then %lu; %lu of 832 lent", (unsigned long)blocks,
-		  (unsigned long)blocks_of(800), (unsigned long)lent);
-	CHECK(lent > 200);
+	test_note("%lu blocks of 800 bytes, then %lu; %lu of 832 borrowed", (unsigned long)blocks,
+		  (unsigned long)blocks_of(800), (unsigned long)borrowed);
+	CHECK(borrowed > 200);
 	CHECK(blocks_of(800) <= blocks + 64);
 	for (unsigned i = MANY; i < MANY + 300; i++)
 		CHECK_EQ(((unsigned char *)small[i])[799], (unsigned char)i);
@@ -241,7 +241,7 @@ TEST_TIMED(heap_aligned_blocks_are_not_borrowed, 120)
 	free_all(2 * MANY);
 }
 
-/* The reaper and a CPU that leaves find what was borrowed and is still at hand. */
+/* The reaper and a CPU that leaves find what was borrowed and is still in a magazine. */
 TEST_TIMED(heap_borrowed_blocks_go_home, 120)
 {
 	for (unsigned way = 0; way < 3; way++) {
@@ -249,7 +249,7 @@ TEST_TIMED(heap_borrowed_blocks_go_home, 120)
 		heap_start(2);
 		lay_idle(832, 800);
 		unsigned n = MANY;
-		do /* until the first is borrowed; more of them are at hand then */
+		do /* until the first is borrowed; more of them are in the magazine then */
 			CHECK(n < MANY + 300 && (small[n] = kmalloc(800)));
 		while (class_of(small[n++]) == 800);
 		CHECK(heap_is_valid(heap));
@@ -258,7 +258,7 @@ TEST_TIMED(heap_borrowed_blocks_go_home, 120)
 		else if (way == 1)
 			heap_cpu_leave(heap);
 		else
-			slab_reap(heap->classes[heap_sealed_class(800)]);
+			slab_reap(heap->classes[heap_class_for(800)]);
 		check_statistics(MANY / 2 + n);
 		free_all(n);
 	}

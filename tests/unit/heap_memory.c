@@ -110,7 +110,7 @@ static void find_grown(struct slab_cache *cache, void *arg)
 		grown = stats;
 }
 
-/* A magazine through which ever so many blocks go gets more room, of its own or a CPU's
+/* A magazine through which ever so many blocks go gets more capacity, of its own or a CPU's
  * that has it, if there are pages for that; and loses it when the reaper comes. */
 TEST_TIMED(heap_magazines_grow_and_shrink, 120)
 {
@@ -163,9 +163,9 @@ static void visit_208(const struct slab_stats *stats, void *arg)
 		held_of_208 = stats->total;
 }
 
-/* Blocks at hand keep their slabs; when pages run out, these serve other sizes all the
+/* Blocks in magazines keep their slabs; when pages run out, these serve other sizes all the
  * same. (What is in a debug build's quarantine keeps a few.) */
-HEAP_TEST(heap_pages_at_hand_serve_other_sizes)
+HEAP_TEST(heap_cached_pages_serve_other_sizes)
 {
 	heap_start(1);
 	enum { N = 8192 };
@@ -192,9 +192,9 @@ HEAP_TEST(heap_pages_at_hand_serve_other_sizes)
 	heap_finish();
 }
 
-/* What a CPU that leaves had at hand serves the others. (A debug build's quarantine keeps
+/* What a CPU that leaves had in its magazine serves the others. (A debug build's quarantine keeps
  * 64 blocks.) */
-HEAP_TEST(heap_cpu_leaves_what_it_has_at_hand)
+HEAP_TEST(heap_cpu_leaves_what_it_has_cached)
 {
 	heap_start(2);
 	enum { N = 600 };
@@ -290,7 +290,7 @@ HEAP_TEST(heap_gives_back_parts_of_segments)
 			  (unsigned long)heap_pages.held_npages,
 			  (unsigned long)(bytes / PAGE_SIZE));
 		if (!heap_pages.refuse_drop) {
-			CHECK(heap_pages.dropped_npages > 0);
+			CHECK(heap_pages.decommitted_npages > 0);
 			CHECK(heap_pages.held_npages < peak / 2);
 		}
 		/* Dropped pages are used again; from half way on they may be refused. */
@@ -339,7 +339,7 @@ HEAP_TEST(heap_in_interrupts_takes_prepared_pages)
 	heap_start(1);
 	heap_pages.refuse_atomic = true;
 	plain_set_interrupt(true);
-	CHECK(!kmalloc(64)); /* nothing is prepared yet */
+	CHECK(!kmalloc(64)); /* there are no reserve pages yet */
 	plain_set_interrupt(false);
 	void *first = kmalloc(64);
 	CHECK(first);

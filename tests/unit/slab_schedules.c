@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The short ways beside a reaper, in every schedule with one preemption of either
- * (tests/machine/explore.c): what gate.pml says of the idea, this says of the code.
+ * (tests/machine/explore.c): what guard.pml says of the idea, this says of the code.
  */
 #include <mem/slab.h>
 

@@ -10,7 +10,7 @@ test_heap_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/u
 	tests/unit/heap_sizes.c tests/unit/heap_classes.c tests/unit/heap_memory.c tests/unit/heap_random.c tests/unit/heap_misuse.c tests/unit/heap_sample.c
 HOSTED_TEST_LIST += test_pmm:plain
 test_pmm_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm_help.c tests/unit/pmm.c \
-	tests/unit/pmm_range.c tests/unit/pmm_misuse.c tests/unit/pmm_gate.c
+	tests/unit/pmm_range.c tests/unit/pmm_misuse.c tests/unit/pmm_guard.c
 HOSTED_TEST_LIST += test_heap_threads:plain test_heap_races:threads
 test_heap_threads_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/unit/heap_threads.c
 test_heap_races_SRC := $(test_heap_threads_SRC)

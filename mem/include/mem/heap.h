@@ -7,7 +7,7 @@
  * A `struct heap` is an object; the short names (kmalloc ...) work on the one
  * that heap_set_default() named. Context of all allocation and free calls: any,
  * interrupt handlers included; with interrupts off or in a handler they take
- * prepared pages or return NULL. They never sleep and never fault.
+ * reserve pages or return NULL. They never sleep and never fault.
  */
 #include <mem/slab.h>
 #include <mem/types.h>
@@ -31,18 +31,18 @@ struct heap_area {
 
 	/* Both or neither; NULL: the heap gives back whole ranges only.
 	 * Give back the memory behind part of what map returned and keep its addresses,
-	 * which nobody touches until restore. False: it cannot be done there; nothing
+	 * which nobody touches until recommit. False: it cannot be done there; nothing
 	 * has changed. Context: as unmap. */
-	bool (*drop)(struct heap_area *area, void *pages, uint64_t npages);
-	/* Put memory of any contents behind dropped pages again. False: there is none;
-	 * the pages count as dropped still (some may be back; the next restore of them
+	bool (*decommit)(struct heap_area *area, void *pages, uint64_t npages);
+	/* Put memory of any contents behind decommitted pages again. False: there is none;
+	 * the pages count as decommitted still (some may be back; the next recommit of them
 	 * finds that). `atomic`: as map. */
-	bool (*restore)(struct heap_area *area, void *pages, uint64_t npages, bool atomic);
+	bool (*recommit)(struct heap_area *area, void *pages, uint64_t npages, bool atomic);
 };
 
 /*
  * Both profiles find double and invalid frees, at the free, in every build. The
- * hardened one also ends blocks in a seal that a write behind the block's end breaks,
+ * hardened one also ends blocks in a canary that a write behind the block's end breaks,
  * hands blocks out in an order that cannot be foreseen, and clears them when they are
  * freed; small blocks cost several times as much (docs/BENCHMARKS.md).
  */
@@ -72,7 +72,7 @@ void *heap_realloc(struct heap *heap, void *block, size_t bytes);
  * heap. Panics if `block` is no live block, or was written beyond its end. */
 size_t heap_usable(struct heap *heap, const void *block);
 
-/* Give empty memory back to the area, prepared pages included if `all`.
+/* Give empty memory back to the area, reserve pages included if `all`.
  * Returns pages given back. Context: thread, no lock. */
 uint64_t heap_reap(struct heap *heap, bool all);
 
@@ -87,10 +87,10 @@ bool heap_wants_reap(struct heap *heap);
 
 /*
  * Guard-page sampling: from now on each CPU gives every `interval`th block (of at most a
- * page, and of those allocations that are not served by the shortest way: in a hardened
+ * page, and of those allocations that are not served by the fast path: in a hardened
  * heap all) one of `slots` pages between unmapped ones: accesses beyond the block fault,
  * or are found when it is freed; after the next heap_reap() accesses to a freed one fault.
- * Holds slots / 2 pages and little more, if the area can drop pages. Called again it only
+ * Holds slots / 2 pages and little more, if the area can decommit pages. Called again it only
  * changes the interval.
  * Errors: MEM_ENOMEM, nothing has changed. Context: thread.
  */
