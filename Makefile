@@ -47,19 +47,20 @@ include kernel/sources.mk
 
 # ---- the kernel -------------------------------------------------------------
 
-KERNEL_CFLAGS := $(COMMON) -O2 -ffreestanding -fno-stack-protector -fno-pic -fno-pie \
-	-mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-asynchronous-unwind-tables \
+KERNEL_CFLAGS := $(COMMON) -O2 -ffreestanding -fno-stack-protector -fpie \
+	-mno-red-zone -mgeneral-regs-only -fno-asynchronous-unwind-tables \
 	-fno-builtin-malloc -fcf-protection=none \
 	-Imem/include -Imem -Ikernel/include -I. $(if $(DEBUG),-DMEM_DEBUG)
 KERNEL_DIR := $(BUILD)/kernel$(if $(DEBUG),-debug)
 KERNEL     := $(KERNEL_DIR)/quire
-KERNEL_LINK := $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none -T kernel/kernel.lds
+KERNEL_LINK := tools/link_kernel.sh $(LD)
 KERNEL_OBJ := $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC))
 
 .PHONY: kernel
 kernel: $(KERNEL)
+$(KERNEL_OBJ): Makefile # the flags
 
-$(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds
+$(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds tools/link_kernel.sh
 	$(call say,LD,$@) $(KERNEL_LINK) -o $@ $(KERNEL_OBJ)
 
 # mem/ gets what it asks of every call inline; debug builds check that it asks rightly.
@@ -90,8 +91,9 @@ KTESTS_OBJ := $(patsubst %,$(KTESTS_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC) kernel/tes
 
 .PHONY: kernel-tests
 kernel-tests: $(KTESTS)
+$(KTESTS_OBJ): Makefile
 
-$(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds
+$(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds tools/link_kernel.sh
 	$(call say,LD,$@) $(KERNEL_LINK) -o $@ $(KTESTS_OBJ)
 
 $(KTESTS_DIR)/%.c.o: %.c

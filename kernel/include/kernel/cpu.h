@@ -122,6 +122,7 @@ static inline bool in_interrupt(void)
 /* What this machine can do, decided at boot from CPUID. */
 struct cpu_features {
 	bool nx, giga_pages, smep, smap, umip, xsave, fsgsbase, pku, erms, tsc_invariant;
+	bool random; /* RDSEED or RDRAND */
 	unsigned phys_bits;
 	uint64_t xsave_mask;
 	uint32_t xsave_bytes;
