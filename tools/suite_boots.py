@@ -83,7 +83,56 @@ def all_memory(*options):
     return f"{missing} KiB missing"
 
 
+def places(*options):
+    """(slide, direct map) of one boot, as its crash report has them."""
+    status, _, errors = run(*options, "--timeout", "90", "--log", "--", "sh", "-c",
+                            "echo c >/proc/sysrq-trigger; sleep 5")
+    found = re.search(rb"kernel moved by 0x(\w+), direct map at 0x(\w+)", errors)
+    if status != 125 or not found or not re.search(rb"rip \w+ store_sysrq\+0x", errors):
+        raise Failure(f"status {status}\n" + errors.decode(errors="replace")[-3000:])
+    return int(found[1], 16), int(found[2], 16), errors
+
+
+DIRECT_MAP = 0xffff800000000000
+
+
+def moved(*options):
+    """Kernel and direct map lie somewhere else at each boot; with nokaslr where they always
+    were. The functions' names are right either way."""
+    seen = [places(*options) for _ in range(3)]
+    slides, maps = {s[0] for s in seen}, {s[1] for s in seen}
+    if len(slides) < 2 or len(maps) < 3 or any(s % 4096 for s in slides):
+        raise Failure(f"slides {slides}, direct maps {maps}")
+    if any(b"at random places, by RDRAND" not in s[2] for s in seen):
+        raise Failure("the log does not say so")
+    fixed = places(*options, "--append", "nokaslr")
+    if fixed[:2] != (0, DIRECT_MAP) or b"lie where they always are" not in fixed[2]:
+        raise Failure(f"with nokaslr: {fixed[:2]}")
+    return " ".join(f"{s:#x} {m:#x}" for s, m, _ in seen)
+
+
+def moved_by_limine(*options):
+    folder = os.environ.get("LIMINE_DIR")
+    if not folder:
+        raise Skip("LIMINE_DIR is not set: a folder with Limine's released files")
+    return moved("--limine", folder, *options)
+
+
+def moved_without_rdrand():
+    """Then the log says what the places are worth."""
+    slide, direct_map, errors = places("--cpu", "max,la57=off,-rdrand,-rdseed")
+    if b"no RDRAND, they may be guessed" not in errors:
+        raise Failure(errors.decode(errors="replace")[-3000:])
+    return f"{slide:#x} {direct_map:#x}"
+
+
 BOOTS = {
+    "moved": moved,
+    "moved_grub": lambda: moved("--loader", "grub"),
+    "moved_grub_uefi": lambda: moved("--loader", "grub", "--uefi"),
+    "moved_limine": moved_by_limine,
+    "moved_limine_uefi": lambda: moved_by_limine("--uefi"),
+    "moved_without_rdrand": moved_without_rdrand,
     "all_memory": all_memory,
     "all_memory_grub": lambda: all_memory("--loader", "grub"),
     "cpus_1": lambda: comes_up("--cpus", "1", cpus=1),

@@ -28,7 +28,7 @@ def settings(configuration, words):
     s = Settings()
     for name, value in CONFIGURATIONS[configuration].items():
         setattr(s, name, value)
-    s.boot = boot.own(_kept[0], files()[0], words, "")
+    s.boot = boot.own(_kept[0], files()[0], words + " nokaslr", "")
     return s
 
 

@@ -113,6 +113,7 @@ static void show_state(void)
 	const struct cpu *c = this_cpu();
 	say("CPU %u, thread %s, preempt count %u, irq depth %u", c->id, t ? t->name : "(none)",
 	    c->preempt_count, c->irq_depth);
+	say("kernel moved by 0x%lx, direct map at 0x%lx", boot_slide(), mem_direct_map_base);
 }
 
 void panic_show_frame(const struct trapframe *f)

@@ -6,6 +6,8 @@
 #include <kernel/sched.h>
 #include <kernel/trap.h>
 
+#include "kernel/cpu/latency.h"
+
 /* ---- per CPU ------------------------------------------------------------ */
 
 struct tss {
@@ -51,6 +53,9 @@ struct cpu_private {
 	nsec_t tick_at;               /* next scheduler tick, NSEC_NEVER: none wanted */
 
 	uint64_t interrupts;
+#ifdef KERNEL_LATENCY
+	struct latency latency;
+#endif
 };
 
 static inline struct cpu_private *this_private(void)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names for kernel addresses, from the symbol table of the kernel's own file.
+ * Names for kernel addresses, from the symbol table of the kernel's own file, which
+ * has the addresses that it was linked at.
  *
  * The loader keeps the file in memory that is given back, so the functions'
  * names are copied into one block: entries, then text. A look-up walks all of
@@ -73,8 +74,9 @@ static const struct elf_section *find_symbols(const uint8_t *file, size_t bytes,
 
 static bool wanted(const struct elf_symbol *s, uint64_t string_bytes)
 {
+	uint64_t at = s->value + boot_slide();
 	return (s->info & 15) == SYMBOL_FUNCTION && s->name < string_bytes &&
-	       s->value >= (uint64_t)text_start && s->value < (uint64_t)text_end;
+	       at >= (uint64_t)text_start && at < (uint64_t)text_end;
 }
 
 void symbols_init(const void *elf, size_t bytes)
@@ -102,7 +104,7 @@ void symbols_init(const void *elf, size_t bytes)
 	for (size_t i = 0; i < total; i++) {
 		if (!wanted(&s[i], strings->bytes))
 			continue;
-		f[n++] = (struct function){(uint32_t)(s[i].value - (uint64_t)kernel_start),
+		f[n++] = (struct function){(uint32_t)(s[i].value - KERNEL_LINK_BASE),
 					   (uint32_t)s[i].bytes, (uint32_t)used};
 		used += kstrlcpy(to + used, text + s[i].name, name_bytes - used) + 1;
 	}

@@ -173,7 +173,7 @@ class Base:
 
 def run_one(binary, test, seed):
     """Why this test fails, or None."""
-    env = dict(os.environ, SEED=seed, QUIRE_MODEL_OPERATIONS="60000")
+    env = dict(os.environ, SEED=seed, QUIRE_MODEL_OPERATIONS="60000", QUIRE_MUTATED="1")
     try:
         done = subprocess.run([str(binary), test.partition(" ")[2]], env=env, timeout=7200,
                               capture_output=True, text=True, errors="replace")
