@@ -54,17 +54,31 @@ extern struct list process_all; /* (L), by pid */
 extern struct process *process_init;
 extern uint32_t task_total, process_total; /* (L) */
 struct process *process_alloc(void);       /* refs 1, lists empty */
-void process_get(struct process *p);
 struct mm_layout *mm_layout_create(const struct mm_layout *copy_of);
-void mm_layout_put(struct mm_layout *mm);
+/* What a process runs in, with the references. */
+struct memory {
+	struct space *space;
+	struct mm_layout *mm;
+	struct vm_object *exe;
+};
+/* Under proc_lock: exchange what p runs in for *m. */
+void process_swap_memory_locked(struct process *p, struct memory *m);
+/* Drop the references; NULLs are fine. Context: thread, no lock. */
+void memory_put(struct memory *m);
 /* Put a process into / take it out of the list of all; under proc_lock. */
 void process_list_insert(struct process *p);
 struct task *task_find_locked(pid_t tid);
+/* The process that this number names, or whose thread it names; NULL: none. */
+struct process *process_of_number_locked(pid_t number);
 struct task *process_first_task(struct process *p); /* under proc_lock; NULL: none */
 #define process_of_link(link) container_of(link, struct process, all_link)
 #define child_of_link(link)   container_of(link, struct process, sibling_link)
 #define task_of_link(link)    container_of(link, struct task, process_link)
 void process_apply_limits(struct process *p);
+
+/* ---- kernel/syscall/capability.c: prctl's part of it; -EPERM, -EINVAL ---- */
+long capability_bound_read(uint64_t cap);
+long capability_bound_drop(uint64_t cap);
 
 /* ---- fork.c ---- */
 #define CLONE_VM             0x00000100ull

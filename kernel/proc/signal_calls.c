@@ -147,14 +147,15 @@ static void user_info(struct siginfo *info, int sig, int code)
 	info->signo = sig;
 	info->code = code;
 	info->rt.pid = p->pid;
-	info->rt.uid = p->uid;
+	info->rt.uid = p->id.uid;
 }
 
 static bool may_signal(const struct process *to, int sig)
 {
 	const struct process *p = current_process();
-	if (p->euid == 0 || p->euid == to->suid || p->euid == to->uid || p->uid == to->suid ||
-	    p->uid == to->uid)
+	const struct identity *own = &p->id, *other = &to->id;
+	if (p == to || own->euid == other->suid || own->euid == other->uid ||
+	    own->uid == other->suid || own->uid == other->uid || capable(CAP_KILL))
 		return true;
 	return sig == SIGCONT && p->sid == to->sid;
 }

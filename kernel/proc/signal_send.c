@@ -370,7 +370,7 @@ void signal_notify_parent_locked(struct process *p, int code, int status)
 	int sig = ended ? p->exit_signal : SIGCHLD;
 	struct siginfo info = {.signo = sig, .code = code};
 	info.child.pid = p->pid;
-	info.child.uid = p->uid;
+	info.child.uid = p->id.uid;
 	info.child.status = status;
 	info.child.utime = (int64_t)(p->dead_user_ns / 10000000);
 	info.child.stime = (int64_t)(p->dead_system_ns / 10000000);
