@@ -294,7 +294,7 @@ def run_command(machine, o, deadline):
         note(f"run: no end within {o.timeout:g} s")
         return 124
     if how == GONE:
-        machine.wait(5)
+        machine.wait(30)
         return explain(machine, "the kernel panicked" if machine.panicked()
                        else "the machine ended without a status")
     ended = machine.power_off()
@@ -389,12 +389,12 @@ def run_shell(machine, o, deadline):
         note(f"run: no end within {o.timeout:g} s")
         return 124
     if how == GONE:
-        machine.wait(5)
+        machine.wait(30)
         return explain(machine, "the kernel panicked" if machine.panicked()
                        else "the machine ended before its shell did")
     if terminal.left:
         return 0
-    machine.wait(10)
+    machine.wait(30)
     return code if how == "exit" else 128 + code
 
 

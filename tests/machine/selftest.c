@@ -6,8 +6,6 @@
  */
 #include <mem/host.h>
 #include <mem/vmm.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "arch/x86_64/ops.h"
 #include "base/atomic.h"
@@ -466,53 +464,4 @@ TEST(machine_reports_deadlocks)
 	test_expect_panic(deadlock, "nobody gets anywhere");
 	test_expect_panic(deadlock, "spinning with interrupts off");
 	test_expect_panic(sleep_with_a_lock, "host_wait with preemption off");
-}
-
-/*
- * Two threads that each read a number and write one more: with no preemption they
- * make 2 of it, with one some schedule makes 1. Every schedule is run, the same ones
- * each time.
- */
-static uint32_t number;
-static unsigned preemptions;
-
-static void add_one(void *arg)
-{
-	machine_explore(2, preemptions);
-	uint32_t was = atomic_read_acquire(&number);
-	atomic_write_release(&number, was + 1);
-}
-
-static void sum(uint64_t i)
-{
-	begin(&quiet, FRAME | LINK);
-	number = 0;
-	machine_spawn(add_one, NULL, NULL);
-	machine_spawn(add_one, NULL, NULL);
-	machine_join();
-	machine_explore_end();
-	machine_totals[number]++;
-	machine_end();
-}
-
-static uint64_t explore_sums(void)
-{
-	machine_each(1, sum);
-	CHECK_EQ(machine_totals[1] + machine_totals[2], machine_schedules() + 1);
-	return machine_schedules();
-}
-
-TEST(machine_explores_every_schedule)
-{
-	preemptions = 0;
-	uint64_t few = explore_sums();
-	CHECK_EQ(machine_totals[1], 0);
-	preemptions = 1;
-	uint64_t schedules = explore_sums();
-	CHECK(schedules > few);
-	CHECK(machine_totals[1] > 0);
-	CHECK(machine_totals[2] > 0);
-	CHECK_EQ(explore_sums(), schedules);
-	test_note("%llu and %llu schedules", (unsigned long long)few,
-		  (unsigned long long)schedules);
 }

@@ -1,5 +1,7 @@
-HOSTED_TEST_LIST += test_harness:plain
+HOSTED_TEST_LIST += test_harness:plain test_victims:plain
 test_harness_SRC := tests/runner.c tests/machine/plain.c tests/unit/selftest.c
+# Tests of the runner: they hang and die, and are run by tools/suite_runner.py alone.
+test_victims_SRC := tests/runner.c tests/machine/plain.c tests/unit/victims.c
 HOSTED_TEST_LIST += test_memmap:plain
 test_memmap_SRC := tests/runner.c tests/machine/plain.c tests/unit/memmap.c
 HOSTED_TEST_LIST += test_slab:plain
