@@ -65,17 +65,17 @@ static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
 	madvise(pages, npages * PAGE_SIZE, MADV_DONTNEED);
 }
 
-static bool area_drop(struct heap_area *heap_area, void *pages, uint64_t npages)
+static bool area_decommit(struct heap_area *heap_area, void *pages, uint64_t npages)
 {
 	return !madvise(pages, npages * PAGE_SIZE, MADV_DONTNEED);
 }
 
-static bool area_restore(struct heap_area *heap_area, void *pages, uint64_t npages, bool atomic)
+static bool area_recommit(struct heap_area *heap_area, void *pages, uint64_t npages, bool atomic)
 {
 	return true; /* they come back as they are touched */
 }
 
-static struct heap_area area = {area_map, area_unmap, area_drop, area_restore};
+static struct heap_area area = {area_map, area_unmap, area_decommit, area_recommit};
 
 /* Addresses of memory that is there, so that touching blocks costs the same. */
 static char null_memory[1 << 20];

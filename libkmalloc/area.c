@@ -57,7 +57,7 @@ static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
 	errno = before;
 }
 
-static bool area_drop(struct heap_area *area, void *pages, uint64_t npages)
+static bool area_decommit(struct heap_area *area, void *pages, uint64_t npages)
 {
 	int before = errno;
 	bool done = !madvise(pages, npages * PAGE_SIZE, MADV_DONTNEED);
@@ -65,19 +65,19 @@ static bool area_drop(struct heap_area *area, void *pages, uint64_t npages)
 	return done;
 }
 
-static bool area_restore(struct heap_area *area, void *pages, uint64_t npages, bool atomic)
+static bool area_recommit(struct heap_area *area, void *pages, uint64_t npages, bool atomic)
 {
 	return true; /* they come back as they are touched */
 }
 
-struct heap_area process_area = {area_map, area_unmap, area_drop, area_restore};
+struct heap_area process_area = {area_map, area_unmap, area_decommit, area_recommit};
 
 void area_zero(void *block, size_t bytes)
 {
 	uintptr_t start = (uintptr_t)block, end = start + bytes;
 	uintptr_t first = align_up(start, PAGE_SIZE), last = align_down(end, PAGE_SIZE);
 	if (bytes < ZERO_FROM ||
-	    !area_drop(&process_area, (void *)first, (last - first) >> PAGE_SHIFT)) {
+	    !area_decommit(&process_area, (void *)first, (last - first) >> PAGE_SHIFT)) {
 		memset(block, 0, bytes);
 		return;
 	}

@@ -31,6 +31,10 @@ void test_fail(const char *file, int line, const char *format, ...)
     __attribute__((noreturn, format(printf, 3, 4)));
 /* One line of detail: counts, numbers. */
 void test_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The running test is not stuck: it has got this far, a number of its own that grows
+ * (schedules, operations, rows). Any thread or process of the test may say it, as often as
+ * it likes: at most one line a second comes of it. */
+void test_progress(uint64_t number);
 /* End the running test as skipped, with the reason. */
 void test_skip(const char *reason) __attribute__((noreturn));
 uint64_t test_random(void);

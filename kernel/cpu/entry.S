@@ -13,7 +13,8 @@
  * top of their own stack, load it into GS and put back what was there.
  *
  * Nothing here may fault: frames that go back to user mode have been made sane
- * by trap_user_exit (canonical address, user selectors, user flags).
+ * by trap_user_exit (canonical address, user selectors, user flags). Debug builds
+ * look again (check_frame).
  */
 #define FRAME_VECTOR 120
 #define FRAME_CS     144
@@ -70,6 +71,15 @@
 	popq %rdi
 .endm
 
+/* In front of pop_registers, IRETQ (0) and SYSRETQ (1): can it be loaded? */
+.macro check_frame by_sysret
+#ifdef MEM_DEBUG
+	movq %rsp, %rdi
+	movl $\by_sysret, %esi
+	call trap_check_frame
+#endif
+.endm
+
 	.text
 
 /* 256 stubs of 16 bytes: make every frame have an error code, push the vector. */
@@ -106,6 +116,7 @@ trap_entry:
 	call trap_dispatch
 	testb $3, FRAME_CS(%rsp)
 	jnz user_exit
+	check_frame 0
 	pop_registers
 	addq $16, %rsp
 	iretq
@@ -115,6 +126,7 @@ trap_entry:
 user_exit:
 	movq %rsp, %rdi
 	call trap_user_exit
+	check_frame 0
 	pop_registers
 	addq $16, %rsp
 	swapgs
@@ -150,6 +162,7 @@ trap_ist_entry:
 	movl %ebx, %eax
 	movl %r12d, %edx
 	wrmsr
+	check_frame 0
 	pop_registers
 	addq $16, %rsp
 	iretq
@@ -180,11 +193,13 @@ syscall_entry:
 	call trap_user_exit
 	testb %al, %al
 	jz 1f
+	check_frame 1
 	pop_registers /* RCX and R11 are RIP and RFLAGS: trap_user_exit looked */
 	movq 40(%rsp), %rsp
 	swapgs
 	sysretq
-1:	pop_registers
+1:	check_frame 0
+	pop_registers
 	addq $16, %rsp
 	swapgs
 	iretq

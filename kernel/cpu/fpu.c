@@ -11,12 +11,13 @@
  *
  * Areas are in the standard XSAVE format (FXSAVE's without XSAVE), which is also
  * what signal frames hold. What a program hands back is checked before it is
- * loaded: the loading instruction faults on reserved bits.
+ * loaded: the loading instruction faults on reserved bits (uservalues.c).
  */
 #include <kernel/log.h>
 #include <mem/heap.h>
 
 #include "kernel/cpu/priv.h"
+#include "kernel/cpu/uservalues.h"
 #include "kernel/cpu/x86.h"
 
 #define FPU_CPU_NONE UINT32_MAX
@@ -29,12 +30,8 @@ struct fxsave {
 	uint32_t mxcsr, mxcsr_mask;
 	uint8_t registers[480];
 };
-struct xsave_header {
-	uint64_t present, compact;
-	uint64_t reserved[6];
-};
 
-static uint32_t mxcsr_mask;
+static struct fpu_limits limits;
 
 static void fpu_store(void *area)
 {
@@ -48,6 +45,9 @@ static void fpu_store(void *area)
 
 static void fpu_load(const void *area)
 {
+#ifdef MEM_DEBUG
+	kassert(user_fpu_ok(area, &limits));
+#endif
 	if (cpu_features.xsave)
 		__asm__ volatile("xrstor64 (%0)" ::"r"(area),
 				 "a"((uint32_t)cpu_features.xsave_mask),
@@ -69,7 +69,11 @@ void fpu_init(void)
 {
 	static struct fxsave probe __attribute__((aligned(16)));
 	__asm__ volatile("fninit; fxsave64 %0" : "=m"(probe));
-	mxcsr_mask = probe.mxcsr_mask ? probe.mxcsr_mask : 0xffbf;
+	limits = (struct fpu_limits){
+	    .xsave = cpu_features.xsave,
+	    .components = cpu_features.xsave_mask,
+	    .mxcsr_mask = probe.mxcsr_mask ? probe.mxcsr_mask : 0xffbf,
+	};
 }
 
 void *fpu_alloc(void)
@@ -110,27 +114,13 @@ void fpu_save_current(void *area)
 	preempt_enable();
 }
 
-static bool hostile(const void *area)
-{
-	const struct fxsave *fx = area;
-	if (fx->mxcsr & ~mxcsr_mask)
-		return true;
-	if (!cpu_features.xsave)
-		return false;
-	const struct xsave_header *h = (const void *)((const char *)area + 512);
-	uint64_t reserved = 0;
-	for (unsigned i = 0; i < ARRAY_COUNT(h->reserved); i++)
-		reserved |= h->reserved[i];
-	return h->compact || reserved || (h->present & ~cpu_features.xsave_mask);
-}
-
 int fpu_load_current(const void *area)
 {
 	struct thread *t = current_thread();
 	int r = 0;
 	preempt_disable();
 	memcpy(t->fpu, area, cpu_features.xsave_bytes);
-	if (hostile(t->fpu)) {
+	if (!user_fpu_ok(t->fpu, &limits)) {
 		fpu_fresh(t->fpu);
 		r = -EINVAL;
 	}

@@ -10,9 +10,9 @@
  * happens on the way out of an interrupt, into kernel code whose preempt_count
  * is zero and interrupts on, or to user mode.
  *
- * On the way to user mode the frame is made sane whoever wrote it (sigreturn,
- * ptrace-like calls): user selectors, interrupts on, harmless flags, a canonical
- * RIP. IRETQ and SYSRETQ can then not fault in the kernel.
+ * On the way to user mode the frame is made sane whoever wrote it: user selectors,
+ * interrupts on, harmless flags, a canonical RIP. IRETQ and SYSRETQ can then not
+ * fault in the kernel (uservalues.c); debug builds look again in front of them.
  */
 #include <kernel/irq.h>
 #include <kernel/log.h>
@@ -20,6 +20,7 @@
 #include <kernel/trap.h>
 
 #include "kernel/cpu/priv.h"
+#include "kernel/cpu/uservalues.h"
 #include "kernel/cpu/x86.h"
 #include "kernel/host/fault.h"
 
@@ -184,6 +185,8 @@ static void interrupt(struct trapframe *f)
 
 void trap_dispatch(struct trapframe *f)
 {
+	if (f->rflags & RFLAGS_IF)
+		latency_irq_off();
 	if (f->vector == 14)
 		page_fault(f);
 	else if (f->vector >= 32)
@@ -191,8 +194,10 @@ void trap_dispatch(struct trapframe *f)
 	else
 		exception(f);
 	/* To kernel code that was interruptible: perhaps to another thread first. */
-	if (!trap_from_user(f) && (f->rflags & RFLAGS_IF))
+	if (!trap_from_user(f) && (f->rflags & RFLAGS_IF)) {
 		sched_preempt_kernel();
+		latency_irq_on();
+	}
 }
 
 /* NMI, double fault, machine check: on their own stacks, nothing may be assumed. */
@@ -206,18 +211,9 @@ void trap_ist(struct trapframe *f)
 	trap_fatal(f, f->vector == 8 ? "double fault" : "machine check");
 }
 
-#define USER_FLAGS                                                                                 \
-	(0xd5u /* CF PF AF ZF SF */ | RFLAGS_TF | RFLAGS_DF | 0x800u /* OF */ | RFLAGS_NT |        \
-	 RFLAGS_RF | RFLAGS_AC | 0x200000u /* ID */)
-
-/* RIP below the top of the lower half: SYSRET and IRET take it without a fault. */
-static inline bool user_rip_ok(uint64_t rip)
-{
-	return rip < (uint64_t)1 << 47;
-}
-
 bool trap_user_exit(struct trapframe *f)
 {
+	latency_irq_off();
 	for (;;) {
 		if (unlikely(this_cpu()->need_resched))
 			sched_preempt_user();
@@ -231,9 +227,24 @@ bool trap_user_exit(struct trapframe *f)
 		if (likely(!this_cpu()->need_resched))
 			break;
 	}
-	f->cs = USER_CS;
-	f->ss = USER_SS;
-	f->rflags = (f->rflags & USER_FLAGS) | RFLAGS_IF | 2;
-	/* SYSRET loads RIP from RCX and RFLAGS from R11; TF and RF need IRET. */
-	return f->rcx == f->rip && f->r11 == f->rflags && !(f->rflags & (RFLAGS_TF | RFLAGS_RF));
+	bool by_sysret = user_frame_settle(f);
+	latency_irq_on();
+	return by_sysret;
 }
+
+#ifdef MEM_DEBUG
+void wrmsr_check(uint32_t msr, uint64_t value)
+{
+	if (!msr_value_ok(msr, value))
+		panic("MSR 0x%x would be loaded with 0x%lx", msr, value);
+}
+
+/* Called by entry.S in front of each IRETQ (0) and SYSRETQ (1). */
+void trap_check_frame(struct trapframe *f, uint64_t by_sysret)
+{
+	const char *complaint =
+	    trap_from_user(f) ? user_frame_complaint(f, by_sysret != 0) : kernel_frame_complaint(f);
+	if (complaint)
+		trap_fatal(f, complaint);
+}
+#endif

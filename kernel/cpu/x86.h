@@ -90,8 +90,14 @@ static inline uint64_t rdmsr(uint32_t msr)
 	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr) : "memory");
 	return (uint64_t)high << 32 | low;
 }
+#ifdef MEM_DEBUG
+void wrmsr_check(uint32_t msr, uint64_t value); /* panics (trap.c) */
+#endif
 static inline void wrmsr(uint32_t msr, uint64_t value)
 {
+#ifdef MEM_DEBUG
+	wrmsr_check(msr, value);
+#endif
 	__asm__ volatile("wrmsr" ::"c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
 			 : "memory");
 }

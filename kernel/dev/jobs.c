@@ -106,11 +106,11 @@ static long set_controlling(struct tty *t, struct file *f, uint64_t steal)
 	if (p->pid != p->sid || p->tty)
 		return -EPERM;
 	if (t->sid) {
-		if (steal != 1 || p->euid)
+		if (steal != 1 || !capable(CAP_SYS_ADMIN))
 			return -EPERM;
 		session_forgets(t, t->sid);
 	}
-	if (!(f->mode & FILE_READ) && p->euid)
+	if (!(f->mode & FILE_READ) && !capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	tty_become_controlling(t, p);
 	return 0;

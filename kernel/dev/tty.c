@@ -275,7 +275,7 @@ const struct file_ops tty_ops = {
 int tty_open(struct file *f, struct tty *t)
 {
 	struct process *p = current_process();
-	if (t->exclusive && p->euid)
+	if (t->exclusive && !capable(CAP_SYS_ADMIN))
 		return -EBUSY;
 	f->data = t;
 	f->ops = &tty_ops;
@@ -374,7 +374,7 @@ int tty_init(void)
 long sys_vhangup(void)
 {
 	struct process *p = current_process();
-	if (p->euid)
+	if (!capable(CAP_SYS_TTY_CONFIG))
 		return -EPERM;
 	if (p->tty)
 		tty_hang_up(p->tty);

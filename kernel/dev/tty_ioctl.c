@@ -284,12 +284,12 @@ long tty_device_ioctl(struct tty *t, struct file *f, unsigned command, uint64_t 
 	case TIOCSTI:
 		if (copy_from_user(&byte, arg, 1))
 			return -EFAULT;
-		if (current_process()->tty != t && current_process()->euid)
+		if (current_process()->tty != t && !capable(CAP_SYS_ADMIN))
 			return -EPERM;
 		(void)tty_input(t, byte);
 		return 0;
 	case TIOCVHANGUP:
-		if (current_process()->euid)
+		if (!capable(CAP_SYS_ADMIN))
 			return -EPERM;
 		tty_hang_up(t);
 		return 0;

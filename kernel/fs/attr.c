@@ -33,11 +33,15 @@ static int change_mode(struct inode *inode, uint32_t mode)
 	int r = writable_mount(inode);
 	if (r)
 		return r;
-	if (!inode_owner_ok(inode))
-		return -EPERM;
 	if (inode_is(inode, S_IFLNK))
 		return -EOPNOTSUPP;
 	mutex_lock(&inode->lock);
+	if (inode->process || !inode_owner_ok(inode)) { /* /proc/PID: follows the process */
+		mutex_unlock(&inode->lock);
+		return -EPERM;
+	}
+	if (!in_group(inode->gid) && !capable(CAP_FSETID))
+		mode &= ~(uint32_t)S_ISGID;
 	inode->mode = (inode->mode & S_IFMT) | (mode & 07777);
 	inode_touch(inode, false);
 	mutex_unlock(&inode->lock);
@@ -72,25 +76,35 @@ long sys_fchmod(uint64_t fd, uint64_t mode)
 
 /* ---- owner ------------------------------------------------------------------------------ */
 
-static int change_owner(struct inode *inode, uint32_t uid, uint32_t gid)
+/* The owner gives his files to his own groups only. */
+static bool may_change_owner(const struct inode *inode, uint32_t uid, uint32_t gid)
 {
 	uint32_t own_uid, own_gid;
-	int r = writable_mount(inode);
 	current_owner(&own_uid, &own_gid);
+	if (capable(CAP_CHOWN))
+		return true;
+	if (own_uid != inode->uid || (uid != UINT32_MAX && uid != inode->uid))
+		return false;
+	return gid == UINT32_MAX || gid == inode->gid || in_group(gid);
+}
+
+static int change_owner(struct inode *inode, uint32_t uid, uint32_t gid)
+{
+	int r = writable_mount(inode);
 	if (r)
 		return r;
-	bool uid_changes = uid != UINT32_MAX && uid != inode->uid;
-	bool gid_changes = gid != UINT32_MAX && gid != inode->gid;
-	if (own_uid && (uid_changes || own_uid != inode->uid || (gid_changes && gid != own_gid)))
-		return -EPERM;
 	mutex_lock(&inode->lock);
+	if (!may_change_owner(inode, uid, gid)) {
+		mutex_unlock(&inode->lock);
+		return -EPERM;
+	}
 	if (uid != UINT32_MAX)
 		inode->uid = uid;
 	if (gid != UINT32_MAX)
 		inode->gid = gid;
 	if (!inode_is(inode, S_IFDIR)) {
 		inode->mode &= ~(uint32_t)S_ISUID;
-		if (inode->mode & 0010)
+		if ((inode->mode & 0010) || (!in_group(inode->gid) && !capable(CAP_FSETID)))
 			inode->mode &= ~(uint32_t)S_ISGID;
 	}
 	inode_touch(inode, false);
@@ -438,12 +452,10 @@ long sys_fchdir(uint64_t fd)
 long sys_chroot(uint64_t path)
 {
 	struct dentry *d;
-	uint32_t uid, gid;
 	int r = lookup_user((uint64_t)AT_FDCWD, path, WALK_FOLLOW | WALK_DIRECTORY, &d);
 	if (r)
 		return r;
-	current_owner(&uid, &gid);
-	if (uid) {
+	if (!capable(CAP_SYS_CHROOT)) {
 		dentry_put(d);
 		return -EPERM;
 	}

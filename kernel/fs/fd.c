@@ -24,6 +24,7 @@
 
 struct fd_table {
 	uint32_t refs;
+	uint32_t users; /* tasks (L) */
 	struct mem_lock lock;
 	uint32_t capacity;
 	uint32_t lowest; /* no free slot below */
@@ -362,19 +363,39 @@ void fd_table_put(struct fd_table *t)
 	kfree(t);
 }
 
+/* The task's use of both becomes that of t and fs (NULL: none). */
 static void set_files(struct task *task, struct fd_table *t, struct fs_context *fs)
 {
 	unsigned long irq = proc_lock();
+	if (t)
+		t->users++;
+	if (fs)
+		fs->users++;
+	if (task->files)
+		task->files->users--;
+	if (task->fs)
+		task->fs->users--;
 	task->files = t;
 	task->fs = fs;
 	proc_unlock(irq);
+}
+
+bool fs_is_shared_locked(const struct task *task)
+{
+	uint32_t own = 0;
+	list_for_each (link, &task->process->tasks)
+		own += list_entry(link, struct task, process_link)->fs == task->fs;
+	return task->fs->users > own;
 }
 
 /* This task alone uses its table from now on. 0, -ENOMEM. */
 static int unshare_files(struct task *task)
 {
 	struct fd_table *old = task->files;
-	if (atomic_read_acquire(&old->refs) == 1)
+	unsigned long irq = proc_lock();
+	bool alone = old->users == 1;
+	proc_unlock(irq);
+	if (alone)
 		return 0;
 	struct fd_table *t = table_copy(old);
 	if (!t)
@@ -459,8 +480,7 @@ int fs_fork(struct task *child, struct task *parent, bool share_files, bool shar
 		fd_table_put(files);
 		return -ENOMEM;
 	}
-	child->files = files;
-	child->fs = fs;
+	set_files(child, files, fs);
 	return 0;
 }
 
@@ -471,7 +491,7 @@ int fs_unshare(struct task *task, bool files, bool fs)
 		if (r)
 			return r;
 	}
-	if (fs && atomic_read_acquire(&task->fs->refs) > 1) {
+	if (fs) {
 		struct fs_context *old = task->fs, *c = context_copy(old);
 		if (!c)
 			return -ENOMEM;
@@ -481,13 +501,15 @@ int fs_unshare(struct task *task, bool files, bool fs)
 	return 0;
 }
 
+int fs_exec_unshare(struct task *task)
+{
+	return unshare_files(task);
+}
+
 void fs_exec(struct task *task)
 {
-	/* Without memory for a table of its own the task keeps the shared one: only
-	 * CLONE_FILES without CLONE_THREAD can come to this. */
-	bool alone = unshare_files(task) == 0;
 	struct fd_table *t = task->files;
-	for (uint32_t fd = 0; alone && fd < t->capacity; fd++)
+	for (uint32_t fd = 0; fd < t->capacity; fd++)
 		if (get_cloexec(t, fd) && slot_used(t, fd))
 			(void)fd_close(fd);
 }
@@ -522,36 +544,29 @@ int fs_init_task(struct task *task)
 		return r;
 	}
 	t->lowest = 3;
-	task->files = t;
-	task->fs = c;
+	set_files(task, t, c);
 	return 0;
 }
 
 /* ---- for /proc ---------------------------------------------------------------------------- */
 
-struct fd_table *fd_table_of(struct process *p)
+struct fd_table *fd_table_get_locked(struct process *p)
 {
-	struct fd_table *t = NULL;
-	unsigned long irq = proc_lock();
-	if (!list_empty(&p->tasks)) {
-		t = list_entry(p->tasks.next, struct task, process_link)->files;
-		if (t)
-			atomic_add(&t->refs, 1);
-	}
-	proc_unlock(irq);
+	if (list_empty(&p->tasks))
+		return NULL;
+	struct fd_table *t = list_entry(p->tasks.next, struct task, process_link)->files;
+	if (t)
+		atomic_add(&t->refs, 1);
 	return t;
 }
 
-struct fs_context *context_of(struct process *p)
+struct fs_context *context_get_locked(struct process *p)
 {
-	struct fs_context *c = NULL;
-	unsigned long irq = proc_lock();
-	if (!list_empty(&p->tasks)) {
-		c = list_entry(p->tasks.next, struct task, process_link)->fs;
-		if (c)
-			atomic_add(&c->refs, 1);
-	}
-	proc_unlock(irq);
+	if (list_empty(&p->tasks))
+		return NULL;
+	struct fs_context *c = list_entry(p->tasks.next, struct task, process_link)->fs;
+	if (c)
+		atomic_add(&c->refs, 1);
 	return c;
 }
 

@@ -270,11 +270,12 @@ struct vm_object *file_object(struct file *f)
 	return f->ops->object ? f->ops->object(f) : NULL;
 }
 
-void file_owner(struct file *f, uint32_t *mode, uint32_t *uid, uint32_t *gid)
+void file_owner(struct file *f, struct program_owner *out)
 {
-	*mode = f->inode->mode;
-	*uid = f->inode->uid;
-	*gid = f->inode->gid;
+	struct inode *i = f->inode;
+	mutex_lock(&i->lock); /* a change of owner takes the bits away in the same step */
+	*out = (struct program_owner){i->mode, i->uid, i->gid, !inode_permission(i, R_OK)};
+	mutex_unlock(&i->lock);
 }
 
 ssize_t file_path(struct file *f, char *to, size_t bytes)

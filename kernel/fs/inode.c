@@ -39,6 +39,7 @@ void inode_free(struct inode *i)
 {
 	kassert(!i->locks && !i->pipe);
 	mount_put(i->mount);
+	process_put(i->process);
 	kfree(i->link);
 	kfree(i->dead_path);
 	kfree(i);
@@ -73,22 +74,24 @@ static bool running_user(void)
 
 void current_owner(uint32_t *uid, uint32_t *gid)
 {
-	*uid = running_user() ? current_process()->fsuid : 0;
-	*gid = running_user() ? current_process()->fsgid : 0;
+	*uid = running_user() ? current_process()->id.fsuid : 0;
+	*gid = running_user() ? current_process()->id.fsgid : 0;
 }
 
-static bool in_group(uint32_t gid)
+/* May this capability stand in for what the mode does not grant? */
+static bool overrides(const struct inode *inode, unsigned want, uint64_t capabilities)
 {
-	if (!running_user())
+	bool directory = inode_is(inode, S_IFDIR), reads = want == R_OK;
+	if (directory)
+		reads = !(want & W_OK);
+	if (reads && (capabilities & CAP_BIT(CAP_DAC_READ_SEARCH)))
+		return true;
+	if ((want & X_OK) && !directory && !(inode->mode & 0111))
 		return false;
-	struct process *p = current_process();
-	for (uint32_t i = 0; i < p->group_count; i++)
-		if (p->groups[i] == gid)
-			return true;
-	return false;
+	return capabilities & CAP_BIT(CAP_DAC_OVERRIDE);
 }
 
-int inode_permission_as(struct inode *inode, unsigned want, uint32_t uid, uint32_t gid)
+int inode_permission_as(struct inode *inode, unsigned want, const struct file_user *user)
 {
 	if (inode->ops && inode->ops->refresh)
 		inode->ops->refresh(inode);
@@ -96,30 +99,31 @@ int inode_permission_as(struct inode *inode, unsigned want, uint32_t uid, uint32
 	if ((want & W_OK) && (inode->mount->flags & 1 /* MS_RDONLY */) &&
 	    (inode_is(inode, S_IFREG) || inode_is(inode, S_IFDIR) || inode_is(inode, S_IFLNK)))
 		return -EROFS;
-	if (uid == 0) {
-		if ((want & X_OK) && !inode_is(inode, S_IFDIR) && !(mode & 0111))
-			return -EACCES;
-		return 0;
-	}
-	if (uid == inode->uid)
+	if (user->uid == inode->uid)
 		mode >>= 6;
-	else if (gid == inode->gid || in_group(inode->gid))
+	else if (user->gid == inode->gid || in_supplementary_group(inode->gid))
 		mode >>= 3;
-	return (want & ~mode & 7) ? -EACCES : 0;
+	if (!(want & ~mode & 7) || overrides(inode, want, user->capabilities))
+		return 0;
+	bool own = inode->ops && inode->ops->is_own && inode->ops->is_own(inode);
+	return own ? 0 : -EACCES;
 }
 
 int inode_permission(struct inode *inode, unsigned want)
 {
-	uint32_t uid, gid;
-	current_owner(&uid, &gid);
-	return inode_permission_as(inode, want, uid, gid);
+	struct file_user user = {.capabilities = CAP_ALL};
+	if (running_user()) {
+		const struct identity *id = &current_process()->id;
+		user = (struct file_user){id->fsuid, id->fsgid, id->effective};
+	}
+	return inode_permission_as(inode, want, &user);
 }
 
 bool inode_owner_ok(const struct inode *inode)
 {
 	uint32_t uid, gid;
 	current_owner(&uid, &gid);
-	return uid == 0 || uid == inode->uid;
+	return uid == inode->uid || capable(CAP_FOWNER);
 }
 
 void inode_touch(struct inode *inode, bool modified)

@@ -94,9 +94,8 @@ long sys_mkdir(uint64_t path, uint64_t mode)
 
 long sys_mknodat(uint64_t dirfd, uint64_t path, uint64_t mode, uint64_t dev)
 {
-	uint32_t kind = (uint32_t)mode & S_IFMT, uid, gid;
+	uint32_t kind = (uint32_t)mode & S_IFMT;
 	uint32_t bits = (uint32_t)mode & 07777 & ~context_current()->umask;
-	current_owner(&uid, &gid);
 	switch (kind) {
 	case 0:
 		kind = S_IFREG;
@@ -107,7 +106,7 @@ long sys_mknodat(uint64_t dirfd, uint64_t path, uint64_t mode, uint64_t dev)
 		break;
 	case S_IFCHR:
 	case S_IFBLK:
-		if (uid)
+		if (!capable(CAP_MKNOD))
 			return -EPERM;
 		break;
 	case S_IFDIR:

@@ -26,6 +26,7 @@ struct walk {
 	char *owned;      /* the string that rest points into, if it is ours */
 	unsigned flags, links;
 	bool parent; /* stop before the last component */
+	bool place;  /* a link of /proc led here, not a name */
 };
 
 static struct fs_context boot_context;
@@ -152,6 +153,7 @@ static int follow_link(struct walk *w, struct dentry *d, const char *rest)
 		dentry_put(w->at);
 		w->at = to;
 		w->rest = rest;
+		w->place = true;
 		return 0;
 	}
 	if (!ops || !ops->readlink)
@@ -277,19 +279,23 @@ static void walk_end(struct walk *w)
 
 static int walk_run(struct walk *w, struct path_last *last)
 {
+	bool slash;
 	for (;;) {
+		slash = *w->rest == '/';
 		while (*w->rest == '/')
 			w->rest++;
 		if (!*w->rest)
 			break;
+		w->place = false;
 		int r = walk_component(w, last);
 		if (r)
 			return r < 0 ? r : 0;
 	}
 	if (!last)
 		return 0;
-	last->dots = true; /* "/": a place without a name */
-	record_last(last, w, "", 0, true, NULL);
+	/* "/": a directory without a name; or a file that a link of /proc led to. */
+	last->dots = slash || !w->place;
+	record_last(last, w, "", 0, last->dots, NULL);
 	last->found = dentry_get(last->parent);
 	return 0;
 }

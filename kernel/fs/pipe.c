@@ -20,7 +20,8 @@
  *
  * Both ends count openings: no writer left means end of file, no reader left
  * means EPIPE and SIGPIPE. A FIFO's pipe hangs off its inode while it is open;
- * opening one end waits for the other.
+ * opening one end waits for the other. A nameless pipe can be opened again through
+ * /proc; that waits for nobody.
  */
 #include <kernel/iobuf.h>
 #include <kernel/log.h>
@@ -423,6 +424,8 @@ int fifo_open(struct file *f)
 	f->number = had_writers || write ? UINT64_MAX : seen_writers;
 	mutex_unlock(&p->lock);
 	waitq_wake_all(&p->opened);
+	if (f->inode->mount == anonymous_mount())
+		return 0; /* a pipe has had both ends; through /proc nobody waits for them */
 	if (read && !write && !had_writers && !(f->flags & O_NONBLOCK))
 		r = fifo_wait(f, p, &p->opened_writers, seen_writers);
 	else if (write && !read && !had_readers)

@@ -8,34 +8,26 @@
 
 #include "kernel/fs/proc_pid.h"
 
-static struct fd_table *table_of(const struct inode *inode)
-{
-	struct process *p = proc_of(inode);
-	if (!p)
-		return NULL;
-	struct fd_table *t = fd_table_of(p);
-	process_put(p);
-	return t;
-}
+/* ---- fd/N -------------------------------------------------------------------------------- */
 
-static struct file *file_of(const struct inode *inode, bool *cloexec)
+/* The file behind a descriptor of the process, with a reference, for who may look into it. */
+static struct file *file_of(const struct inode *inode, int *error)
 {
-	struct fd_table *t = table_of(inode);
-	if (!t)
+	struct proc_view *v = proc_view_get(inode, NULL, error);
+	if (!v)
 		return NULL;
-	struct file *f = fd_table_file(t, (unsigned)inode->number2, cloexec);
-	fd_table_put(t);
+	struct file *f = v->files ? fd_table_file(v->files, (unsigned)inode->number2, NULL) : NULL;
+	*error = f ? 0 : -ENOENT;
+	proc_view_put(v);
 	return f;
 }
 
-/* ---- fd/N ---------------------------------------------------------------------------------------
- */
-
 static ssize_t fd_readlink(struct dentry *d, char *to, size_t bytes)
 {
-	struct file *f = file_of(d->inode, NULL);
+	int error;
+	struct file *f = file_of(d->inode, &error);
 	if (!f)
-		return -ENOENT;
+		return error;
 	ssize_t r = file_path(f, to, bytes);
 	file_put(f);
 	return r;
@@ -43,9 +35,10 @@ static ssize_t fd_readlink(struct dentry *d, char *to, size_t bytes)
 
 static int fd_follow(struct dentry *d, struct dentry **out)
 {
-	struct file *f = file_of(d->inode, NULL);
+	int error;
+	struct file *f = file_of(d->inode, &error);
 	if (!f)
-		return -ENOENT;
+		return error;
 	*out = dentry_get(f->dentry);
 	file_put(f);
 	return 0;
@@ -53,7 +46,9 @@ static int fd_follow(struct dentry *d, struct dentry **out)
 
 static void fd_refresh(struct inode *inode)
 {
-	struct file *f = file_of(inode, NULL);
+	int error;
+	struct file *f = file_of(inode, &error);
+	proc_refresh(inode);
 	if (!f)
 		return;
 	inode->mode = S_IFLNK | (file_can_read(f) ? 0500 : 0) | (file_can_write(f) ? 0300 : 0);
@@ -62,12 +57,14 @@ static void fd_refresh(struct inode *inode)
 
 static const struct inode_ops fd_ops = {
     .readlink = fd_readlink, .follow = fd_follow, .refresh = fd_refresh};
-static const struct proc_node fd_node = {.name = "fd", .mode = S_IFLNK | 0700, .ops = &fd_ops};
+static const struct proc_node fd_node = {
+    .name = "fd", .mode = S_IFLNK | 0700, .right = RIGHT_LOOK, .ops = &fd_ops};
 
-static int show_fdinfo(struct text *t, struct process *p, struct inode *inode)
+static int show_fdinfo(struct text *t, const struct proc_view *v)
 {
 	bool cloexec = false;
-	struct file *f = file_of(inode, &cloexec);
+	struct file *f =
+	    v->files ? fd_table_file(v->files, (unsigned)v->inode->number2, &cloexec) : NULL;
 	if (!f)
 		return -ENOENT;
 	text_print(t, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t%u\nino:\t%lu\n",
@@ -77,33 +74,40 @@ static int show_fdinfo(struct text *t, struct process *p, struct inode *inode)
 	return 0;
 }
 
-static const struct proc_node fdinfo_node = PROC_FILE("fdinfo", 0444, show_fdinfo);
+static const struct proc_node fdinfo_node = {
+    .name = "fdinfo", .mode = S_IFREG | 0444, .right = RIGHT_LOOK, .show_view = show_fdinfo};
 
 static int lookup_fd(struct dentry *dir, const char *name, unsigned length,
 		     const struct proc_node *node, struct dentry **out)
 {
 	uint64_t fd;
-	struct fd_table *t = table_of(dir->inode);
+	int error;
+	struct proc_view *v = proc_view_get(dir->inode, NULL, &error);
 	struct file *f = NULL;
-	if (t && proc_parse_number(name, length, &fd))
-		f = fd_table_file(t, (unsigned)fd, NULL);
-	fd_table_put(t);
+	if (!v)
+		return error == -ESRCH ? -ENOENT : error;
+	if (v->files && proc_parse_number(name, length, &fd))
+		f = fd_table_file(v->files, (unsigned)fd, NULL);
+	proc_view_put(v);
 	if (!f)
 		return -ENOENT;
 	file_put(f);
-	return proc_make(dir, name, length, node, dir->inode->number, fd, out);
+	return proc_make(dir, name, length, node, dir->inode->process, fd, out);
 }
 
 static int iterate_fds(struct dentry *dir, const struct proc_node *node, uint64_t from,
 		       dir_emit emit, void *arg)
 {
-	if (dir_emit_dots(dir, &from, emit, arg))
+	int error;
+	struct proc_view *v = proc_view_get(dir->inode, NULL, &error);
+	if (!v)
+		return error == -ESRCH ? -ENOENT : error;
+	if (dir_emit_dots(dir, &from, emit, arg) || !v->files) {
+		proc_view_put(v);
 		return 0;
-	struct fd_table *t = table_of(dir->inode);
-	if (!t)
-		return 0;
+	}
 	int fd = (int)from - 2;
-	while ((fd = fd_table_next(t, (unsigned)fd)) >= 0) {
+	while ((fd = fd_table_next(v->files, (unsigned)fd)) >= 0) {
 		char name[16];
 		int n = ksnprintf(name, sizeof(name), "%d", fd);
 		if (!emit(arg, name, (unsigned)n, proc_ino(node, dir->inode->number, (uint64_t)fd),
@@ -111,7 +115,7 @@ static int iterate_fds(struct dentry *dir, const struct proc_node *node, uint64_
 			break;
 		fd++;
 	}
-	fd_table_put(t);
+	proc_view_put(v);
 	return 0;
 }
 
@@ -142,34 +146,70 @@ static int dir_open(struct file *f)
 	return 0;
 }
 
-const struct inode_ops proc_fd_dir_ops = {
-    .lookup = fd_dir_lookup, .iterate = fd_dir_iterate, .open = dir_open};
-const struct inode_ops proc_fdinfo_dir_ops = {
-    .lookup = fdinfo_dir_lookup, .iterate = fdinfo_dir_iterate, .open = dir_open};
-
-/* ---- cwd, root, exe
- * ---------------------------------------------------------------------------------- */
-
-static int place_of(struct dentry *d, bool root, struct dentry **out)
+/* Who may not list the descriptors may not open the list. */
+static int fds_open(struct file *f)
 {
-	struct process *p = proc_of(d->inode);
-	struct fs_context *c = p ? context_of(p) : NULL;
-	struct dentry *cwd, *top;
-	if (p)
-		process_put(p);
-	if (!c)
-		return -ENOENT;
-	context_places(c, &cwd, &top);
-	context_put(c);
-	*out = root ? top : cwd;
-	dentry_put(root ? cwd : top);
-	return 0;
+	int error;
+	struct proc_view *v = proc_view_get(f->inode, NULL, &error);
+	if (!v)
+		return error;
+	proc_view_put(v);
+	return dir_open(f);
 }
 
-static ssize_t place_text(struct dentry *d, bool root, char *to, size_t bytes)
+const struct inode_ops proc_fd_dir_ops = {.lookup = fd_dir_lookup,
+					  .iterate = fd_dir_iterate,
+					  .open = fds_open,
+					  .refresh = proc_refresh,
+					  .is_own = proc_is_own};
+const struct inode_ops proc_fdinfo_dir_ops = {.lookup = fdinfo_dir_lookup,
+					      .iterate = fdinfo_dir_iterate,
+					      .open = fds_open,
+					      .refresh = proc_refresh,
+					      .is_own = proc_is_own};
+
+/* ---- cwd, root, exe ---------------------------------------------------------------------- */
+
+static struct dentry *cwd_of(struct proc_view *v)
 {
-	struct dentry *place;
-	int r = place_of(d, root, &place);
+	struct dentry *cwd = NULL, *root = NULL;
+	if (v->fs)
+		context_places(v->fs, &cwd, &root);
+	dentry_put(root);
+	return cwd;
+}
+
+static struct dentry *root_of(struct proc_view *v)
+{
+	struct dentry *cwd = NULL, *root = NULL;
+	if (v->fs)
+		context_places(v->fs, &cwd, &root);
+	dentry_put(cwd);
+	return root;
+}
+
+static struct dentry *exe_of(struct proc_view *v)
+{
+	return v->exe ? object_dentry(v->exe) : NULL;
+}
+
+/* Where a link leads, for who may look into the process. */
+static int place_of(struct dentry *d, struct dentry *(*of)(struct proc_view *), struct dentry **out)
+{
+	int error;
+	struct proc_view *v = proc_view_get(d->inode, NULL, &error);
+	if (!v)
+		return error;
+	*out = of(v);
+	proc_view_put(v);
+	return *out ? 0 : -ENOENT;
+}
+
+static ssize_t place_text(struct dentry *d, struct dentry *(*of)(struct proc_view *), char *to,
+			  size_t bytes)
+{
+	struct dentry *place = NULL;
+	int r = place_of(d, of, &place);
 	if (r)
 		return r;
 	ssize_t n = dentry_path_text(place, to, bytes);
@@ -179,54 +219,42 @@ static ssize_t place_text(struct dentry *d, bool root, char *to, size_t bytes)
 
 static int cwd_follow(struct dentry *d, struct dentry **out)
 {
-	return place_of(d, false, out);
+	return place_of(d, cwd_of, out);
 }
 static ssize_t cwd_readlink(struct dentry *d, char *to, size_t bytes)
 {
-	return place_text(d, false, to, bytes);
+	return place_text(d, cwd_of, to, bytes);
 }
 static int root_follow(struct dentry *d, struct dentry **out)
 {
-	return place_of(d, true, out);
+	return place_of(d, root_of, out);
 }
 static ssize_t root_readlink(struct dentry *d, char *to, size_t bytes)
 {
-	return place_text(d, true, to, bytes);
+	return place_text(d, root_of, to, bytes);
 }
-
-static struct vm_object *exe_of(struct dentry *d)
-{
-	struct process *p = proc_of(d->inode);
-	if (!p)
-		return NULL;
-	struct vm_object *exe = process_exe_get(p);
-	process_put(p);
-	return exe;
-}
-
 static int exe_follow(struct dentry *d, struct dentry **out)
 {
-	struct vm_object *exe = exe_of(d);
-	if (!exe)
-		return -ENOENT;
-	*out = object_dentry(exe);
-	vm_object_put(exe);
-	return *out ? 0 : -ENOENT;
+	return place_of(d, exe_of, out);
 }
 
 static ssize_t exe_readlink(struct dentry *d, char *to, size_t bytes)
 {
-	struct vm_object *exe = exe_of(d);
-	if (!exe)
-		return -ENOENT;
-	bool known = object_path(exe, to, bytes);
-	vm_object_put(exe);
+	int error;
+	struct proc_view *v = proc_view_get(d->inode, NULL, &error);
+	if (!v)
+		return error;
+	bool known = v->exe && object_path(v->exe, to, bytes);
+	proc_view_put(v);
 	return known ? (ssize_t)kstrlen(to) : -ENOENT;
 }
 
-const struct inode_ops proc_cwd_ops = {.readlink = cwd_readlink, .follow = cwd_follow};
-const struct inode_ops proc_root_ops = {.readlink = root_readlink, .follow = root_follow};
-const struct inode_ops proc_exe_ops = {.readlink = exe_readlink, .follow = exe_follow};
+const struct inode_ops proc_cwd_ops = {
+    .readlink = cwd_readlink, .follow = cwd_follow, .refresh = proc_refresh};
+const struct inode_ops proc_root_ops = {
+    .readlink = root_readlink, .follow = root_follow, .refresh = proc_refresh};
+const struct inode_ops proc_exe_ops = {
+    .readlink = exe_readlink, .follow = exe_follow, .refresh = proc_refresh};
 
 /* ---- task/
  * ---------------------------------------------------------------------------------------------- */
@@ -238,25 +266,20 @@ static int task_lookup(struct dentry *dir, const char *name, unsigned length, st
 {
 	uint64_t tid;
 	struct task_info info;
-	struct process *p = proc_of(dir->inode);
-	if (!p)
-		return -ENOENT;
+	struct process *p = dir->inode->process;
 	bool found = proc_parse_number(name, length, &tid) &&
 		     process_task_info(p, (pid_t)tid, &info) && info.tid == (pid_t)tid;
-	process_put(p);
 	if (!found)
 		return -ENOENT;
-	return proc_make(dir, name, length, &task_node, dir->inode->number, tid, out);
+	return proc_make(dir, name, length, &task_node, p, tid, out);
 }
 
 static int task_iterate(struct dentry *dir, uint64_t from, dir_emit emit, void *arg)
 {
 	if (dir_emit_dots(dir, &from, emit, arg))
 		return 0;
-	struct process *p = proc_of(dir->inode);
+	struct process *p = dir->inode->process;
 	struct task_info info;
-	if (!p)
-		return 0;
 	for (pid_t tid = (pid_t)from - 2; process_task_info(p, tid, &info); tid = info.tid + 1) {
 		char name[16];
 		int n = ksnprintf(name, sizeof(name), "%d", info.tid);
@@ -265,9 +288,8 @@ static int task_iterate(struct dentry *dir, uint64_t from, dir_emit emit, void *
 			  (uint64_t)info.tid + 3))
 			break;
 	}
-	process_put(p);
 	return 0;
 }
 
 const struct inode_ops proc_task_dir_ops = {
-    .lookup = task_lookup, .iterate = task_iterate, .open = dir_open};
+    .lookup = task_lookup, .iterate = task_iterate, .open = dir_open, .refresh = proc_refresh};

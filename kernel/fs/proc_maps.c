@@ -94,58 +94,48 @@ static void print_smaps(struct text *t, struct space *space, const struct vm_are
 		   (a->flags & VM_LOCKED) ? " lo" : "", (a->flags & VM_NORESERVE) ? " nr" : "");
 }
 
-static int show_areas(struct text *t, struct process *p, bool detailed)
+static int show_areas(struct text *t, const struct proc_view *v, bool detailed)
 {
-	struct space *space = process_space_get(p);
-	if (!space)
+	if (!v->space)
 		return 0; /* it has ended: no memory */
-	struct mm_layout *mm = kmalloc(sizeof(*mm));
 	char *path = kmalloc(PATH_MAX);
-	int r = mm && path ? 0 : -ENOMEM;
-	if (!r)
-		process_layout(p, mm);
+	int r = path ? 0 : -ENOMEM;
 	struct vm_area a;
-	for (vaddr_t va = 0; !r && !t->failed && vmm_next_area(space, va, &a);) {
-		print_area(t, &a, mm, path);
+	for (vaddr_t va = 0; !r && !t->failed && vmm_next_area(v->space, va, &a);) {
+		print_area(t, &a, &v->mm, path);
 		if (detailed)
-			print_smaps(t, space, &a);
+			print_smaps(t, v->space, &a);
 		va = a.end;
 		vm_area_done(&a);
 		if (thread_interrupted())
 			r = -EINTR;
 	}
 	kfree(path);
-	kfree(mm);
-	vmm_space_put(space);
 	return r;
 }
 
-int proc_show_maps(struct text *t, struct process *p, struct inode *inode)
+int proc_show_maps(struct text *t, const struct proc_view *v)
 {
-	return show_areas(t, p, false);
+	return show_areas(t, v, false);
 }
 
-int proc_show_smaps(struct text *t, struct process *p, struct inode *inode)
+int proc_show_smaps(struct text *t, const struct proc_view *v)
 {
-	return show_areas(t, p, true);
+	return show_areas(t, v, true);
+}
+
+/* The space that an open file was bound to, with a reference; NULL: nobody runs in it. */
+static struct space *space_of(struct file *f)
+{
+	struct proc_file *pf = f->data;
+	return pf->mm ? mm_space_get(pf->mm) : NULL;
 }
 
 /* ---- mem: the bytes themselves --------------------------------------------------------------- */
 
-static bool may_look(struct process *p)
-{
-	uint32_t uid, gid;
-	current_owner(&uid, &gid);
-	return !uid || (uid == p->euid && uid == p->uid);
-}
-
 static ssize_t mem_copy(struct file *f, uint64_t buffer, size_t bytes, off_t *at, bool write)
 {
-	struct process *p = proc_of(f->inode);
-	if (!p)
-		return -ESRCH;
-	struct space *space = may_look(p) ? process_space_get(p) : NULL;
-	process_put(p);
+	struct space *space = space_of(f);
 	if (!space)
 		return 0;
 	char *page = kmalloc(PAGE_SIZE);
@@ -184,22 +174,18 @@ static ssize_t mem_write(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 	return mem_copy(f, buffer, bytes, at, true);
 }
 
-const struct file_ops proc_mem_ops = {.read = mem_read, .write = mem_write};
+const struct file_ops proc_mem_ops = {
+    .read = mem_read, .write = mem_write, .release = proc_release};
 
 /* ---- pagemap: 8 bytes per page ------------------------------------------------------------------
  */
 
 static ssize_t pagemap_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
+	const struct proc_file *pf = f->data;
 	if ((*at | bytes) & 7)
 		return -EINVAL;
-	struct process *p = proc_of(f->inode);
-	if (!p)
-		return -ESRCH;
-	uint32_t uid, gid;
-	current_owner(&uid, &gid);
-	struct space *space = may_look(p) ? process_space_get(p) : NULL;
-	process_put(p);
+	struct space *space = space_of(f);
 	if (!space)
 		return 0;
 	size_t done = 0;
@@ -209,7 +195,7 @@ static ssize_t pagemap_read(struct file *f, uint64_t buffer, size_t bytes, off_t
 		paddr_t pa = 0;
 		uint64_t entry = 0;
 		if (vmm_page_info(space, va, &pa, NULL, NULL))
-			entry = (uint64_t)1 << 63 | (uid ? 0 : paddr_to_pfn(pa));
+			entry = (uint64_t)1 << 63 | (pf->sees_frames ? paddr_to_pfn(pa) : 0);
 		if (buffer_out(buffer + done, &entry, 8)) {
 			error = -EFAULT;
 			break;
@@ -223,4 +209,4 @@ static ssize_t pagemap_read(struct file *f, uint64_t buffer, size_t bytes, off_t
 	return done ? (ssize_t)done : error;
 }
 
-const struct file_ops proc_pagemap_ops = {.read = pagemap_read};
+const struct file_ops proc_pagemap_ops = {.read = pagemap_read, .release = proc_release};

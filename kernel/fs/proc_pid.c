@@ -8,20 +8,18 @@
 #include <mem/heap.h>
 #include <mem/vmm.h>
 
-bool proc_task_of(struct process *p, const struct inode *inode, struct task_info *out)
+/* The task that the file is about: its own, or the process's first. */
+static bool task_of(const struct proc_view *v, struct task_info *out)
 {
 	memset(out, 0, sizeof(*out));
-	return process_task_info(p, (pid_t)inode->number2, out);
+	return process_task_info(v->process, (pid_t)v->inode->number2, out);
 }
 
-static void stats_of(struct process *p, struct vmm_space_stats *s)
+static void stats_of(const struct proc_view *v, struct vmm_space_stats *s)
 {
-	struct space *space = process_space_get(p);
 	memset(s, 0, sizeof(*s));
-	if (!space)
-		return;
-	vmm_space_stats(space, s);
-	vmm_space_put(space);
+	if (v->space)
+		vmm_space_stats(v->space, s);
 }
 
 static unsigned long ticks(nsec_t t)
@@ -40,42 +38,45 @@ static pid_t parent_of(struct process *p)
 /* ---- stat
  * ---------------------------------------------------------------------------------------- */
 
-static int show_stat(struct text *t, struct process *p, struct inode *inode)
+static int show_stat(struct text *t, const struct proc_view *v)
 {
+	/* Addresses are for those who may look into the process. */
+	static const struct mm_layout none;
+	const struct mm_layout *mm = v->may_look ? &v->mm : &none;
+	struct process *p = v->process;
 	struct task_info info;
 	struct vmm_space_stats s;
-	struct mm_layout *mm = kmalloc(sizeof(*mm));
 	sigset_t pending, ignored, caught;
 	nsec_t user, system;
-	if (!mm)
-		return -ENOMEM;
-	proc_task_of(p, inode, &info);
-	stats_of(p, &s);
-	process_layout(p, mm);
+	pid_t tid = (pid_t)v->inode->number2;
+	task_of(v, &info);
+	stats_of(v, &s);
 	process_signals(p, &pending, &ignored, &caught);
 	process_times(p, &user, &system);
-	if (inode->number2) {
+	if (tid) {
 		user = info.user_ns;
 		system = info.system_ns;
 	}
 	struct tty *tty = p->tty;
 	uint64_t tty_dev = tty_number(tty);
 	int nice = info.nice;
-	text_print(
-	    t, "%d (%s) %c %d %d %d %lu %d 0 %lu %lu %lu %lu ", inode->number2 ? info.tid : p->pid,
-	    info.tid ? info.name : p->name, inode->number2 ? info.state : process_state(p),
-	    parent_of(p), p->pgid, p->sid, (unsigned long)tty_dev, tty_foreground(tty),
-	    (unsigned long)(p->faults_minor + s.faults_minor), (unsigned long)p->child_faults_minor,
-	    (unsigned long)(p->faults_major + s.faults_major),
-	    (unsigned long)p->child_faults_major);
+	text_print(t, "%d (%s) %c %d %d %d %lu %d 0 %lu %lu %lu %lu ", tid ? info.tid : p->pid,
+		   info.tid ? info.name : p->name, tid ? info.state : process_state(p),
+		   parent_of(p), p->pgid, p->sid, (unsigned long)tty_dev, tty_foreground(tty),
+		   (unsigned long)(p->faults_minor + s.faults_minor),
+		   (unsigned long)p->child_faults_minor,
+		   (unsigned long)(p->faults_major + s.faults_major),
+		   (unsigned long)p->child_faults_major);
 	text_print(t, "%lu %lu %lu %lu %d %d %u 0 %lu ", ticks(user), ticks(system),
 		   ticks(p->child_user_ns), ticks(p->child_system_ns), 20 + nice, nice,
 		   p->task_count, ticks(p->started_at));
-	text_print(t, "%lu %lu %lu %lu %lu %lu %lu %lu ", (unsigned long)s.virt_npages * 4096,
+	/* Where the program is and where its stack is, nobody is told, as on Linux. To who
+	 * may not look, 1 says that there is a program. */
+	unsigned long hidden = v->space && !v->may_look;
+	text_print(t, "%lu %lu %lu %lu %lu %lu 0 0 ", (unsigned long)s.virt_npages * 4096,
 		   (unsigned long)s.resident_npages, (unsigned long)rlimit_soft(p, RLIMIT_RSS),
-		   (unsigned long)mm->code_start, (unsigned long)mm->code_end,
-		   (unsigned long)mm->stack_top, (unsigned long)info.user_sp,
-		   (unsigned long)info.user_ip);
+		   hidden | (unsigned long)mm->code_start, hidden | (unsigned long)mm->code_end,
+		   (unsigned long)mm->stack_top);
 	text_print(
 	    t, "%lu %lu %lu %lu 0 0 0 %d %u 0 %d 0 0 0 ", (unsigned long)(pending & 0x7fffffff),
 	    (unsigned long)(info.blocked & 0x7fffffff), (unsigned long)(ignored & 0x7fffffff),
@@ -83,15 +84,15 @@ static int show_stat(struct text *t, struct process *p, struct inode *inode)
 	text_print(t, "%lu %lu %lu %lu %lu %lu %lu %d\n", (unsigned long)mm->data_start,
 		   (unsigned long)mm->data_end, (unsigned long)mm->brk_start,
 		   (unsigned long)mm->arg_start, (unsigned long)mm->arg_end,
-		   (unsigned long)mm->env_start, (unsigned long)mm->env_end, p->exit_code);
-	kfree(mm);
+		   (unsigned long)mm->env_start, (unsigned long)mm->env_end,
+		   v->may_look ? p->exit_code : 0);
 	return 0;
 }
 
-static int show_statm(struct text *t, struct process *p, struct inode *inode)
+static int show_statm(struct text *t, const struct proc_view *v)
 {
 	struct vmm_space_stats s;
-	stats_of(p, &s);
+	stats_of(v, &s);
 	text_print(t, "%lu %lu %lu %lu 0 %lu 0\n", (unsigned long)s.virt_npages,
 		   (unsigned long)s.resident_npages, (unsigned long)s.resident_file,
 		   (unsigned long)s.exec_npages, (unsigned long)(s.data_npages + s.stack_npages));
@@ -119,14 +120,12 @@ static const char *state_name(char state)
 	}
 }
 
-static void print_memory(struct text *t, struct process *p)
+static void print_memory(struct text *t, const struct proc_view *v)
 {
 	struct vmm_space_stats s;
-	struct space *space = process_space_get(p);
-	if (!space)
+	if (!v->space)
 		return;
-	vmm_space_stats(space, &s);
-	vmm_space_put(space);
+	vmm_space_stats(v->space, &s);
 	const struct {
 		const char *name;
 		uint64_t npages;
@@ -151,27 +150,28 @@ static void print_memory(struct text *t, struct process *p)
 		text_print(t, "%s\t%8lu kB\n", lines[i].name, (unsigned long)lines[i].npages * 4);
 }
 
-static int show_status(struct text *t, struct process *p, struct inode *inode)
+static int show_status(struct text *t, const struct proc_view *v)
 {
+	struct process *p = v->process;
 	struct task_info info;
 	sigset_t pending, ignored, caught;
-	proc_task_of(p, inode, &info);
+	pid_t tid = (pid_t)v->inode->number2;
+	task_of(v, &info);
 	process_signals(p, &pending, &ignored, &caught);
-	struct fs_context *c = context_of(p);
-	struct fd_table *files = fd_table_of(p);
+	struct identity id = identity_now(p);
 	text_print(t, "Name:\t%s\n", info.tid ? info.name : p->name);
-	if (c)
-		text_print(t, "Umask:\t%04o\n", c->umask);
-	text_print(t, "State:\t%s\n", state_name(inode->number2 ? info.state : process_state(p)));
+	if (v->fs)
+		text_print(t, "Umask:\t%04o\n", v->fs->umask);
+	text_print(t, "State:\t%s\n", state_name(tid ? info.state : process_state(p)));
 	text_print(t, "Tgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", p->pid,
-		   inode->number2 ? info.tid : p->pid, parent_of(p));
-	text_print(t, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", p->uid, p->euid, p->suid,
-		   p->fsuid, p->gid, p->egid, p->sgid, p->fsgid);
-	text_print(t, "FDSize:\t%u\nGroups:\t", files ? fd_table_slots(files) : 0);
-	for (uint32_t i = 0; i < p->group_count; i++)
-		text_print(t, "%u ", p->groups[i]);
+		   tid ? info.tid : p->pid, parent_of(p));
+	text_print(t, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", id.uid, id.euid, id.suid,
+		   id.fsuid, id.gid, id.egid, id.sgid, id.fsgid);
+	text_print(t, "FDSize:\t%u\nGroups:\t", v->files ? fd_table_slots(v->files) : 0);
+	for (uint32_t i = 0; i < id.group_count; i++)
+		text_print(t, "%u ", id.groups[i]);
 	text_print(t, "\n");
-	print_memory(t, p);
+	print_memory(t, v);
 	text_print(t, "Threads:\t%u\nSigQ:\t0/%lu\n", p->task_count,
 		   (unsigned long)rlimit_soft(p, RLIMIT_SIGPENDING));
 	text_print(t,
@@ -179,32 +179,24 @@ static int show_status(struct text *t, struct process *p, struct inode *inode)
 		   "SigCgt:\t%016lx\n",
 		   (unsigned long)info.pending, (unsigned long)pending, (unsigned long)info.blocked,
 		   (unsigned long)ignored, (unsigned long)caught);
-	uint64_t caps = p->euid ? 0 : 0x1ffffffffffull;
 	text_print(t,
-		   "CapInh:\t%016x\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\n"
+		   "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\n"
 		   "CapAmb:\t%016x\nNoNewPrivs:\t%d\nSeccomp:\t0\n",
-		   0, (unsigned long)caps, (unsigned long)caps, 0x1fffffffffful, 0,
-		   p->no_new_privs);
+		   (unsigned long)id.inheritable, (unsigned long)id.permitted,
+		   (unsigned long)id.effective, (unsigned long)id.bounding, 0, id.no_new_privs);
 	text_print(t, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n",
 		   (unsigned long)info.switches_voluntary, (unsigned long)info.switches_forced);
-	context_put(c);
-	fd_table_put(files);
 	return 0;
 }
 
 /* ---- strings of the process's own memory
  * ------------------------------------------------------------- */
 
-static int show_user_bytes(struct text *t, struct process *p, vaddr_t start, vaddr_t end)
+static int show_user_bytes(struct text *t, struct space *space, vaddr_t start, vaddr_t end)
 {
-	struct space *space = process_space_get(p);
-	if (!space)
-		return 0;
-	char *chunk = kmalloc(1024);
-	if (!chunk) {
-		vmm_space_put(space);
-		return -ENOMEM;
-	}
+	char *chunk = space ? kmalloc(1024) : NULL;
+	if (!chunk)
+		return space ? -ENOMEM : 0;
 	end = mem_min(end, start + (1u << 20));
 	while (start < end && !t->failed) {
 		uint64_t done = 0;
@@ -216,48 +208,30 @@ static int show_user_bytes(struct text *t, struct process *p, vaddr_t start, vad
 			break;
 	}
 	kfree(chunk);
-	vmm_space_put(space);
 	return 0;
 }
 
-static int show_cmdline(struct text *t, struct process *p, struct inode *inode)
+static int show_cmdline(struct text *t, const struct proc_view *v)
 {
-	struct mm_layout *mm = kmalloc(sizeof(*mm));
-	if (!mm)
-		return -ENOMEM;
-	process_layout(p, mm);
-	int r = show_user_bytes(t, p, mm->arg_start, mm->arg_end);
-	kfree(mm);
-	return r;
+	return show_user_bytes(t, v->space, v->mm.arg_start, v->mm.arg_end);
 }
 
-static int show_environ(struct text *t, struct process *p, struct inode *inode)
+static int show_environ(struct text *t, const struct proc_view *v)
 {
-	struct mm_layout *mm = kmalloc(sizeof(*mm));
-	if (!mm)
-		return -ENOMEM;
-	process_layout(p, mm);
-	int r = show_user_bytes(t, p, mm->env_start, mm->env_end);
-	kfree(mm);
-	return r;
+	return show_user_bytes(t, v->space, v->mm.env_start, v->mm.env_end);
 }
 
-static int show_auxv(struct text *t, struct process *p, struct inode *inode)
+static int show_auxv(struct text *t, const struct proc_view *v)
 {
-	struct mm_layout *mm = kmalloc(sizeof(*mm));
-	if (!mm)
-		return -ENOMEM;
-	process_layout(p, mm);
-	text_add(t, (const char *)mm->auxv, mm->auxv_words * sizeof(mm->auxv[0]));
-	kfree(mm);
+	text_add(t, (const char *)v->mm.auxv, v->mm.auxv_words * sizeof(v->mm.auxv[0]));
 	return 0;
 }
 
-static int show_comm(struct text *t, struct process *p, struct inode *inode)
+static int show_comm(struct text *t, const struct proc_view *v)
 {
 	struct task_info info;
-	proc_task_of(p, inode, &info);
-	text_print(t, "%s\n", info.tid ? info.name : p->name);
+	task_of(v, &info);
+	text_print(t, "%s\n", info.tid ? info.name : v->process->name);
 	return 0;
 }
 
@@ -272,8 +246,9 @@ static void print_limit(char *to, size_t bytes, uint64_t value)
 		ksnprintf(to, bytes, "%lu", (unsigned long)value);
 }
 
-static int show_limits(struct text *t, struct process *p, struct inode *inode)
+static int show_limits(struct text *t, const struct proc_view *v)
 {
+	const struct process *p = v->process;
 	static const struct {
 		const char *name, *unit;
 	} limits[RLIMIT_COUNT] = {
@@ -305,22 +280,40 @@ static int show_limits(struct text *t, struct process *p, struct inode *inode)
 	return 0;
 }
 
-static int show_mounts(struct text *t, struct process *p, struct inode *inode)
+static int show_mounts(struct text *t, const struct proc_view *v)
 {
 	proc_show_mounts(t);
 	return 0;
 }
 
-static int show_mountinfo(struct text *t, struct process *p, struct inode *inode)
+static int show_mountinfo(struct text *t, const struct proc_view *v)
 {
 	proc_show_mountinfo(t);
 	return 0;
 }
 
-static int show_oom_score_adj(struct text *t, struct process *p, struct inode *inode)
+static int show_oom_score_adj(struct text *t, const struct proc_view *v)
 {
-	text_print(t, "%d\n", p->oom_score_adj);
+	text_print(t, "%d\n", v->process->oom_score_adj);
 	return 0;
+}
+
+/* Anybody may offer himself; to be spared takes a right, but for what it once spared. */
+static int set_oom_score_adj(struct process *p, int value)
+{
+	bool may = capable(CAP_SYS_RESOURCE);
+	int r = 0;
+	unsigned long irq = proc_lock();
+	if (process_is_gone_locked(p))
+		r = -ESRCH;
+	else if (value < p->oom_score_adj_min && !may)
+		r = -EACCES;
+	if (!r)
+		p->oom_score_adj = value;
+	if (!r && may)
+		p->oom_score_adj_min = value;
+	proc_unlock(irq);
+	return r;
 }
 
 static int store_oom_score_adj(struct process *p, struct inode *inode, const char *text,
@@ -334,45 +327,68 @@ static int store_oom_score_adj(struct process *p, struct inode *inode, const cha
 		text++;
 	if (!any || *text || value > 1000)
 		return -EINVAL;
-	p->oom_score_adj = negative ? -value : value;
-	return 0;
+	return set_oom_score_adj(p, negative ? -value : value);
 }
 
-const struct proc_node proc_task_nodes[] = {
-    PROC_FILE("cmdline", 0444, show_cmdline),
-    PROC_FILE("comm", 0444, show_comm),
-    PROC_FILE("maps", 0444, proc_show_maps),
-    PROC_FILE("stat", 0444, show_stat),
-    PROC_FILE("statm", 0444, show_statm),
-    PROC_FILE("status", 0444, show_status),
+/* What each file is bound to, and what right it takes: the one table (proc_pid.h). */
+#define TEXT(n, m, b, r, s)                                                                        \
+	{                                                                                          \
+		.name = (n), .mode = S_IFREG | (m), .bind = BIND_##b, .right = RIGHT_##r,          \
+		.show_view = (s)                                                                   \
+	}
+#define BYTES(n, m, b, r, o)                                                                       \
+	{                                                                                          \
+		.name = (n), .mode = S_IFREG | (m), .bind = BIND_##b, .right = RIGHT_##r,          \
+		.fops = (o)                                                                        \
+	}
+#define LINK(n, b, r, o)                                                                           \
+	{                                                                                          \
+		.name = (n), .mode = S_IFLNK | 0777, .bind = BIND_##b, .right = RIGHT_##r,         \
+		.ops = (o)                                                                         \
+	}
+#define DIRECTORY(n, m, b, r, o)                                                                   \
+	{                                                                                          \
+		.name = (n), .mode = S_IFDIR | (m), .bind = BIND_##b, .right = RIGHT_##r,          \
+		.ops = (o)                                                                         \
+	}
+
+static const struct proc_node pid_nodes[] = {
+    TEXT("auxv", 0400, SPACE, LOOK, show_auxv),
+    TEXT("cmdline", 0444, PROCESS, ALL, show_cmdline),
+    TEXT("comm", 0444, PROCESS, ALL, show_comm),
+    LINK("cwd", PROCESS, LOOK, &proc_cwd_ops),
+    TEXT("environ", 0400, SPACE, LOOK, show_environ),
+    LINK("exe", PROCESS, LOOK, &proc_exe_ops),
+    DIRECTORY("fd", 0500, PROCESS, LOOK, &proc_fd_dir_ops),
+    DIRECTORY("fdinfo", 0555, PROCESS, LOOK, &proc_fdinfo_dir_ops),
+    TEXT("limits", 0444, PROCESS, ALL, show_limits),
+    TEXT("maps", 0444, SPACE, LOOK, proc_show_maps),
+    BYTES("mem", 0600, SPACE, LOOK, &proc_mem_ops),
+    TEXT("mountinfo", 0444, PROCESS, ALL, show_mountinfo),
+    TEXT("mounts", 0444, PROCESS, ALL, show_mounts),
+    {.name = "oom_score_adj",
+     .mode = S_IFREG | 0644,
+     .bind = BIND_PROCESS,
+     .right = RIGHT_ALL,
+     .show_view = show_oom_score_adj,
+     .store = store_oom_score_adj},
+    BYTES("pagemap", 0400, SPACE, LOOK, &proc_pagemap_ops),
+    LINK("root", PROCESS, LOOK, &proc_root_ops),
+    TEXT("smaps", 0444, SPACE, LOOK, proc_show_smaps),
+    TEXT("stat", 0444, PROCESS, PART, show_stat),
+    TEXT("statm", 0444, PROCESS, ALL, show_statm),
+    TEXT("status", 0444, PROCESS, ALL, show_status),
+    DIRECTORY("task", 0555, PROCESS, ALL, &proc_task_dir_ops),
     {.name = NULL},
 };
 
-static const struct proc_node pid_nodes[] = {
-    PROC_FILE("auxv", 0400, show_auxv),
-    PROC_FILE("cmdline", 0444, show_cmdline),
-    PROC_FILE("comm", 0444, show_comm),
-    {.name = "cwd", .mode = S_IFLNK | 0777, .ops = &proc_cwd_ops},
-    PROC_FILE("environ", 0400, show_environ),
-    {.name = "exe", .mode = S_IFLNK | 0777, .ops = &proc_exe_ops},
-    {.name = "fd", .mode = S_IFDIR | 0500, .ops = &proc_fd_dir_ops},
-    {.name = "fdinfo", .mode = S_IFDIR | 0555, .ops = &proc_fdinfo_dir_ops},
-    PROC_FILE("limits", 0444, show_limits),
-    PROC_FILE("maps", 0444, proc_show_maps),
-    {.name = "mem", .mode = S_IFREG | 0600, .fops = &proc_mem_ops},
-    PROC_FILE("mountinfo", 0444, show_mountinfo),
-    PROC_FILE("mounts", 0444, show_mounts),
-    {.name = "oom_score_adj",
-     .mode = S_IFREG | 0644,
-     .show = show_oom_score_adj,
-     .store = store_oom_score_adj},
-    {.name = "pagemap", .mode = S_IFREG | 0400, .fops = &proc_pagemap_ops},
-    {.name = "root", .mode = S_IFLNK | 0777, .ops = &proc_root_ops},
-    PROC_FILE("smaps", 0444, proc_show_smaps),
-    PROC_FILE("stat", 0444, show_stat),
-    PROC_FILE("statm", 0444, show_statm),
-    PROC_FILE("status", 0444, show_status),
-    {.name = "task", .mode = S_IFDIR | 0555, .ops = &proc_task_dir_ops},
+const struct proc_node proc_task_nodes[] = {
+    TEXT("cmdline", 0444, PROCESS, ALL, show_cmdline),
+    TEXT("comm", 0444, PROCESS, ALL, show_comm),
+    TEXT("maps", 0444, SPACE, LOOK, proc_show_maps),
+    TEXT("stat", 0444, PROCESS, PART, show_stat),
+    TEXT("statm", 0444, PROCESS, ALL, show_statm),
+    TEXT("status", 0444, PROCESS, ALL, show_status),
     {.name = NULL},
 };
 

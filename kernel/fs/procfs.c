@@ -4,14 +4,14 @@
  * proc_pid.c and proc_maps.c.
  *
  * Nothing is stored: a look-up makes a dentry and an inode that live as long as
- * somebody holds them, and a process is found by number each time it is asked
- * about, so that a file of a process that is gone says ESRCH.
+ * somebody holds them. Those below /proc/PID hold the process (proc_pid.h).
  *
  * A file's text is made when it is read at position 0 and kept until the next
  * such read or the close: a reader that takes it in pieces gets one consistent
  * text.
  */
-#include "kernel/fs/procfs.h"
+#include "kernel/fs/proc_pid.h"
+#include "kernel/fs/secrets.h"
 
 #include <kernel/boot.h>
 #include <kernel/iobuf.h>
@@ -31,6 +31,7 @@ static void text_free(struct text *t)
 		pmm_free(kernel_pmm, ptr_to_paddr(t->buffer), 0);
 	else
 		kfree(t->buffer);
+	*t = (struct text){0};
 }
 
 static bool text_reserve(struct text *t, size_t bytes)
@@ -52,9 +53,10 @@ static bool text_reserve(struct text *t, size_t bytes)
 		t->failed = true;
 		return false;
 	}
-	if (t->buffer) {
-		memcpy(bigger, t->buffer, t->used);
-		text_free(t);
+	struct text old = *t;
+	if (old.buffer) {
+		memcpy(bigger, old.buffer, old.used);
+		text_free(&old);
 	}
 	t->buffer = bigger;
 	t->room = room;
@@ -94,51 +96,39 @@ static const struct proc_node *node_of(const struct inode *inode)
 	return inode->data;
 }
 
-struct process *proc_of(const struct inode *inode)
-{
-	return inode->number ? process_find((pid_t)inode->number) : NULL;
-}
-
-static void free_text(struct file *f)
-{
-	struct text *t = f->data;
-	if (!t)
-		return;
-	text_free(t);
-	kfree(t);
-	f->data = NULL;
-}
-
 /* What the file says now, written over what it said before. */
 static int make_text(struct file *f)
 {
 	const struct proc_node *node = node_of(f->inode);
-	struct process *p = NULL;
-	if (f->inode->number && !(p = proc_of(f->inode)))
-		return -ESRCH;
-	struct text *t = f->data ? f->data : kzalloc(sizeof(*t));
-	int r = -ENOMEM;
-	if (t) {
-		f->data = t;
-		t->used = 0;
-		r = node->show(t, p, f->inode);
-		if (!r && t->failed)
-			r = -ENOMEM;
+	struct proc_file *pf = f->data;
+	struct text *t = &pf->text;
+	int r;
+	t->used = 0;
+	t->addresses = pf->sees_addresses;
+	if (node->show_view) {
+		struct proc_view *v = proc_view_get(f->inode, pf->mm, &r);
+		if (v) {
+			r = node->show_view(t, v);
+			proc_view_put(v);
+		}
+	} else {
+		r = node->show(t, NULL, f->inode);
 	}
-	if (p)
-		process_put(p);
+	if (!r && t->failed)
+		r = -ENOMEM;
 	if (r)
-		free_text(f);
+		text_free(t);
 	return r;
 }
 
 static ssize_t proc_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
-	if (!node_of(f->inode)->show)
+	const struct proc_node *node = node_of(f->inode);
+	struct text *t = &((struct proc_file *)f->data)->text;
+	if (!node->show && !node->show_view)
 		return -EINVAL;
 	mutex_lock(&f->inode->lock);
-	ssize_t r = *at == 0 || !f->data ? make_text(f) : 0;
-	struct text *t = f->data;
+	ssize_t r = *at == 0 || !t->buffer ? make_text(f) : 0;
 	if (!r && (uint64_t)*at < t->used) {
 		bytes = mem_min(bytes, t->used - (size_t)*at);
 		size_t left = buffer_out(buffer, t->buffer + *at, bytes);
@@ -156,35 +146,33 @@ static ssize_t proc_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 static ssize_t proc_write(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
 	const struct proc_node *node = node_of(f->inode);
-	struct process *p = NULL;
 	if (!node->store)
 		return -EINVAL;
 	if (!bytes)
 		return 0;
 	if (bytes >= STORE_MAX)
 		return -EINVAL;
-	if (f->inode->number && !(p = proc_of(f->inode)))
-		return -ESRCH;
 	char small[STORE_SMALL];
 	char *text = bytes < sizeof(small) ? small : kmalloc(bytes + 1);
 	int r = !text ? -ENOMEM : buffer_in(text, buffer, bytes) ? -EFAULT : 0;
 	if (!r) {
 		text[bytes] = 0;
-		r = node->store(p, f->inode, text, bytes);
+		r = node->store(f->inode->process, f->inode, text, bytes);
 	}
 	if (text != small)
 		kfree(text);
-	if (p)
-		process_put(p);
 	if (r)
 		return r;
 	*at += (off_t)bytes;
 	return (ssize_t)bytes;
 }
 
-static void proc_release(struct file *f)
+void proc_release(struct file *f)
 {
-	free_text(f);
+	struct proc_file *pf = f->data;
+	text_free(&pf->text);
+	mm_layout_put(pf->mm);
+	kfree(pf);
 }
 
 static const struct file_ops proc_file_ops = {
@@ -193,27 +181,34 @@ static const struct file_ops proc_file_ops = {
     .release = proc_release,
 };
 
-static int proc_open(struct file *f)
+static int open_file(struct file *f)
 {
 	const struct proc_node *node = node_of(f->inode);
-	if (inode_is(f->inode, S_IFDIR))
-		f->ops = &dir_file_ops;
-	else if (inode_is(f->inode, S_IFLNK))
-		return -ELOOP;
-	else
-		f->ops = node->fops ? node->fops : &proc_file_ops;
+	struct mm_layout *mm;
+	int r = proc_bind(f->inode, &mm);
+	if (r)
+		return r;
+	struct proc_file *pf = kzalloc(sizeof(*pf));
+	if (!pf) {
+		mm_layout_put(mm);
+		return -ENOMEM;
+	}
+	pf->mm = mm;
+	pf->sees_frames = capable(CAP_SYS_ADMIN);
+	pf->sees_addresses = secrets_addresses_shown();
+	f->data = pf;
+	f->ops = node->fops ? node->fops : &proc_file_ops;
 	return 0;
 }
 
-/* A process's files belong to whom it runs as. */
-static void proc_refresh(struct inode *inode)
+static int proc_open(struct file *f)
 {
-	struct process *p = proc_of(inode);
-	if (!p)
-		return;
-	inode->uid = p->euid;
-	inode->gid = p->egid;
-	process_put(p);
+	if (inode_is(f->inode, S_IFLNK))
+		return -ELOOP;
+	if (!inode_is(f->inode, S_IFDIR))
+		return open_file(f);
+	f->ops = &dir_file_ops;
+	return 0;
 }
 
 const struct inode_ops proc_file_inode_ops = {.open = proc_open, .refresh = proc_refresh};
@@ -223,7 +218,8 @@ const struct inode_ops proc_file_inode_ops = {.open = proc_open, .refresh = proc
 
 uint64_t proc_ino(const struct proc_node *node, uint64_t number, uint64_t number2)
 {
-	uint64_t low = ((uintptr_t)node >> 3) & 0xfffff;
+	/* Counted from the kernel's beginning, or it would tell where that is. */
+	uint64_t low = ((uintptr_t)node - KERNEL_LINK_BASE - boot_slide()) >> 3 & 0xfffff;
 	return (number2 << 52 ^ number << 20 ^ low) | (uint64_t)1 << 51;
 }
 
@@ -242,21 +238,24 @@ bool proc_parse_number(const char *name, unsigned length, uint64_t *out)
 }
 
 int proc_make(struct dentry *dir, const char *name, unsigned length, const struct proc_node *node,
-	      uint64_t number, uint64_t number2, struct dentry **out)
+	      struct process *p, uint64_t number2, struct dentry **out)
 {
 	struct inode *inode = inode_new(dir->inode->mount, node->mode, 0, 0);
 	if (!inode)
 		return -ENOMEM;
-	inode->ino = proc_ino(node, number, number2);
+	if (p)
+		process_get(p);
 	inode->data = node;
-	inode->number = number;
+	inode->process = p;
+	inode->number = p ? (uint64_t)p->pid : 0;
+	inode->ino = proc_ino(node, inode->number, number2);
 	inode->number2 = number2;
 	inode->fops = &dir_file_ops;
 	inode->ops = node->ops                  ? node->ops
 		     : inode_is(inode, S_IFDIR) ? &proc_dir_ops
 						: &proc_file_inode_ops;
-	if (number)
-		proc_refresh(inode);
+	if (inode->ops->refresh)
+		inode->ops->refresh(inode);
 	*out = dentry_new(dir, name, length, inode);
 	if (*out)
 		return 0;
@@ -269,12 +268,25 @@ static bool same_name(const char *a, const char *b, unsigned length)
 	return !kstrncmp(a, b, length) && !a[length];
 }
 
+/* Is this below the directory of a process that has been reaped? */
+static bool proc_is_gone(const struct inode *inode)
+{
+	if (!inode->process)
+		return false;
+	unsigned long irq = proc_lock();
+	bool gone = process_is_gone_locked(inode->process);
+	proc_unlock(irq);
+	return gone;
+}
+
 int proc_lookup(struct dentry *dir, const char *name, unsigned length, struct dentry **out)
 {
 	const struct inode *i = dir->inode;
+	if (proc_is_gone(i))
+		return -ENOENT;
 	for (const struct proc_node *n = node_of(i)->children; n && n->name; n++)
 		if (same_name(n->name, name, length))
-			return proc_make(dir, name, length, n, i->number, i->number2, out);
+			return proc_make(dir, name, length, n, i->process, i->number2, out);
 	return -ENOENT;
 }
 
@@ -282,6 +294,8 @@ int proc_iterate(struct dentry *dir, uint64_t from, dir_emit emit, void *arg)
 {
 	const struct inode *i = dir->inode;
 	uint64_t position = 2;
+	if (proc_is_gone(i))
+		return -ENOENT;
 	if (dir_emit_dots(dir, &from, emit, arg))
 		return 0;
 	for (const struct proc_node *n = node_of(i)->children; n && n->name; n++, position++) {
@@ -312,8 +326,9 @@ static int root_lookup(struct dentry *dir, const char *name, unsigned length, st
 	struct process *p = pid ? process_find((pid_t)pid) : NULL;
 	if (!p)
 		return -ENOENT;
+	int r = proc_make(dir, name, length, &proc_pid_node, p, 0, out);
 	process_put(p);
-	return proc_make(dir, name, length, &proc_pid_node, pid, 0, out);
+	return r;
 }
 
 #define PROCESS_POSITION 256 /* of pid 0; names come before */

@@ -11,17 +11,29 @@
 struct text { /* grows as it is printed to */
 	char *buffer;
 	size_t used, room;
-	bool failed; /* no memory */
+	bool failed;    /* no memory */
+	bool addresses; /* who opened the file may see those of the kernel */
 };
 void text_add(struct text *t, const char *bytes, size_t count);
 void text_print(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+struct proc_view; /* proc_pid.h */
+
 struct proc_node {
 	const char *name;
 	uint32_t mode; /* with type */
-	/* Files: write it out. `p` is the process (a reference is held), NULL elsewhere. */
+	/* Below /proc/PID: what an open file is bound to, and the right that it takes. */
+	enum { BIND_PROCESS, BIND_SPACE } bind;
+	enum {
+		RIGHT_ALL,  /* anybody's */
+		RIGHT_PART, /* anybody's, but for what only who may look into it sees */
+		RIGHT_LOOK  /* who may look into the process (process_access_locked) */
+	} right;
+	/* Files: write it out. The second is for those below /proc/PID; `p` is NULL. */
 	int (*show)(struct text *t, struct process *p, struct inode *inode);
-	/* Files that can be written: the whole text, with a NUL behind. */
+	int (*show_view)(struct text *t, const struct proc_view *v);
+	/* Files that can be written: the whole text, with a NUL behind. `p` is the process
+	 * that the file is about, which may have been reaped, or NULL. */
 	int (*store)(struct process *p, struct inode *inode, const char *text, size_t bytes);
 	/* Links and directories of their own kind; files with their own reading. */
 	const struct inode_ops *ops;
@@ -39,15 +51,22 @@ struct proc_node {
 		.name = (n), .mode = S_IFDIR | 0555, .children = (c)                               \
 	}
 
-/* A dentry for `node` in dir; number and number2 as in struct inode. */
+/* What an open file of /proc has in f->data. */
+struct proc_file {
+	struct text text;
+	struct mm_layout *mm; /* BIND_SPACE: with a reference; NULL: it had ended */
+	bool sees_frames;     /* who opened it may see physical addresses */
+	bool sees_addresses;  /* and those of the kernel */
+};
+
+/* A dentry for `node` in dir; p (NULL: none) and number2 as in struct inode. */
 int proc_make(struct dentry *dir, const char *name, unsigned length, const struct proc_node *node,
-	      uint64_t number, uint64_t number2, struct dentry **out);
+	      struct process *p, uint64_t number2, struct dentry **out);
+void proc_release(struct file *f);
 uint64_t proc_ino(const struct proc_node *node, uint64_t number, uint64_t number2);
 bool proc_parse_number(const char *name, unsigned length, uint64_t *out);
 int proc_lookup(struct dentry *dir, const char *name, unsigned length, struct dentry **out);
 int proc_iterate(struct dentry *dir, uint64_t from, dir_emit emit, void *arg);
-/* The process of an inode with a reference; NULL: gone. */
-struct process *proc_of(const struct inode *inode);
 extern const struct inode_ops proc_dir_ops, proc_file_inode_ops;
 
 extern const struct proc_node proc_root_nodes[]; /* proc_system.c */

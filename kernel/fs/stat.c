@@ -150,7 +150,6 @@ long sys_statx(uint64_t dirfd, uint64_t path, uint64_t flags, uint64_t mask, uin
 static long access_at(uint64_t dirfd, uint64_t path, uint64_t mode, unsigned flags)
 {
 	struct dentry *d;
-	struct process *p = current_process();
 	if (mode & ~7ull)
 		return -EINVAL;
 	if (flags & ~(unsigned)(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
@@ -158,10 +157,12 @@ static long access_at(uint64_t dirfd, uint64_t path, uint64_t mode, unsigned fla
 	int r = lookup_at(dirfd, path, flags, &d);
 	if (r)
 		return r;
+	/* As if the real numbers were the effective ones: root's may all that it could have. */
+	const struct identity *id = &current_process()->id;
+	struct file_user real = {id->uid, id->gid, id->uid ? 0 : id->permitted};
 	if (mode)
-		r = (flags & AT_EACCESS)
-			? inode_permission(d->inode, (unsigned)mode)
-			: inode_permission_as(d->inode, (unsigned)mode, p->uid, p->gid);
+		r = (flags & AT_EACCESS) ? inode_permission(d->inode, (unsigned)mode)
+					 : inode_permission_as(d->inode, (unsigned)mode, &real);
 	dentry_put(d);
 	return r;
 }

@@ -70,12 +70,15 @@ int tmpfs_create(struct dentry *dir, const char *name, unsigned length, uint32_t
 		 uint64_t rdev, const char *link, struct dentry **out)
 {
 	struct inode *inode;
-	if (dir->inode->mode & S_ISGID && (mode & S_IFMT) == S_IFDIR)
+	bool inherits = dir->inode->mode & S_ISGID;
+	if (inherits && (mode & S_IFMT) == S_IFDIR)
 		mode |= S_ISGID;
+	else if (inherits && (mode & 0010) && !in_group(dir->inode->gid) && !capable(CAP_FSETID))
+		mode &= ~(uint32_t)S_ISGID; /* no program of a group that he is not in */
 	int r = tmpfs_inode(dir->inode->mount, mode, rdev, link, &inode);
 	if (r)
 		return r;
-	if (dir->inode->mode & S_ISGID)
+	if (inherits)
 		inode->gid = dir->inode->gid;
 	struct dentry *d = dentry_new(dir, name, length, inode);
 	if (!d) {
@@ -279,9 +282,8 @@ static ssize_t limit_write(uint64_t position, size_t bytes)
 /* A write by somebody else takes set-ID bits away. */
 void inode_drop_set_id(struct inode *inode)
 {
-	uint32_t uid, gid, drop = inode->mode & (S_ISUID | S_ISGID);
-	current_owner(&uid, &gid);
-	if (!drop || uid == 0)
+	uint32_t drop = inode->mode & (S_ISUID | S_ISGID);
+	if (!drop || capable(CAP_FSETID))
 		return;
 	if ((drop & S_ISGID) && !(inode->mode & 0010))
 		drop &= ~(uint32_t)S_ISGID;

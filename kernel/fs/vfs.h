@@ -78,9 +78,10 @@ struct inode {
 	char *dead_path;             /* its last name, once it has none */
 	struct file_lock *locks;     /* under `lock` */
 	struct waitq lock_wait;
-	const void *data; /* /proc: the node */
-	uint64_t number;  /* /proc: the process */
-	uint64_t number2; /* /proc: descriptor or task */
+	const void *data;        /* /proc: the node */
+	struct process *process; /* /proc: what it is about, with a reference, or NULL */
+	uint64_t number;         /* /proc: its number, for inode numbers alone */
+	uint64_t number2;        /* /proc: descriptor or task */
 };
 
 struct dentry {
@@ -116,11 +117,14 @@ struct inode_ops {
 	int (*open)(struct file *f);
 	/* Just before stat and permission checks: bring mode, owner up to date. */
 	void (*refresh)(struct inode *inode);
+	/* Directories of /proc that a program may enter because they are its own. */
+	bool (*is_own)(const struct inode *inode);
 	void (*release)(struct inode *inode);
 };
 
 struct fs_context {
 	uint32_t refs;
+	uint32_t users;       /* tasks (L) */
 	struct mem_lock lock; /* FS_RANK_CONTEXT */
 	struct dentry *cwd, *root;
 	uint32_t umask;
@@ -195,8 +199,12 @@ static inline bool inode_is(const struct inode *i, uint32_t type)
 }
 /* May the running task do this (R_OK | W_OK | X_OK)? 0, -EACCES, -EROFS. */
 int inode_permission(struct inode *inode, unsigned want);
-int inode_permission_as(struct inode *inode, unsigned want, uint32_t uid, uint32_t gid);
-bool inode_owner_ok(const struct inode *inode);       /* owner or root */
+struct file_user { /* who asks, with the running task's groups */
+	uint32_t uid, gid;
+	uint64_t capabilities;
+};
+int inode_permission_as(struct inode *inode, unsigned want, const struct file_user *user);
+bool inode_owner_ok(const struct inode *inode);       /* owner, or CAP_FOWNER */
 void inode_touch(struct inode *inode, bool modified); /* ctime, and mtime */
 void inode_accessed(struct file *f);
 
@@ -321,14 +329,15 @@ long pipe_get_size(struct file *f);
 
 /* ---- fd.c ---------------------------------------------------------------- */
 struct fd_table;
-/* The table of another process with a reference, or NULL; and one file of it. */
-struct fd_table *fd_table_of(struct process *p);
+/* Under proc_lock: another process's table and places with a reference, or NULL. */
+struct fd_table *fd_table_get_locked(struct process *p);
+struct fs_context *context_get_locked(struct process *p);
+/* One file of a table. */
 void fd_table_put(struct fd_table *t);
 struct file *fd_table_file(struct fd_table *t, unsigned fd, bool *cloexec); /* with a reference */
 /* The first used descriptor >= from, or -1. */
 int fd_table_next(struct fd_table *t, unsigned from);
 uint32_t fd_table_slots(struct fd_table *t);
-struct fs_context *context_of(struct process *p); /* with a reference, or NULL */
 void context_put(struct fs_context *c);
 void context_places(struct fs_context *c, struct dentry **cwd, struct dentry **root);
 

@@ -4,16 +4,20 @@
  *
  *     1. strings into kernel memory (arguments.c)
  *     2. the file: opened, `#!` followed at most four times, headers checked
- *     3. a new space, with program, interpreter and first stack in it
+ *     3. a new space, with program, interpreter and first stack in it, for the
+ *        identity that the program would have now
  *     4. the other threads of the process are ended: the point of no return
- *     5. the new space replaces the old one; signals, files, timers, names and
- *        registers become a new program's
+ *     5. the identity is decided, now that nobody else can change it, and with the
+ *        new space it replaces the old one in one step; signals, files, timers, names
+ *        and registers become a new program's
  *
  * Steps 1 to 3 change nothing of the running program, so every error that a
  * file, its arguments or want of memory can cause is an errno to the caller.
  * (Linux finds some of them after it has given the old program up, and kills
- * it.) Step 4 can only fail because the process is being killed itself; 5
- * cannot fail.
+ * it.) Step 4 can only fail because the process is being killed itself. In 5 two
+ * things need memory, and are rare: descriptors that are shared with another process
+ * are copied, and an identity that has changed since 3 is written to the stack again.
+ * Without that memory the process is killed, as on Linux.
  */
 #include "kernel/proc/exec.h"
 #include <kernel/boot.h>
@@ -28,7 +32,8 @@
 #define SCRIPT_DEPTH 4
 #define PATH_BYTES   4096
 
-#define ADDR_NO_RANDOMIZE 0x0040000u
+/* Not for set-user-id programs: READ_IMPLIES_EXEC, ADDR_COMPAT_LAYOUT, MMAP_PAGE_ZERO too. */
+#define PERSONALITY_UNSAFE (ADDR_NO_RANDOMIZE | 0x0400000u | 0x0200000u | 0x0100000u)
 
 struct exec {
 	struct arguments *args;
@@ -36,6 +41,9 @@ struct exec {
 	char *name;   /* AT_EXECFN: the path as given; PATH_BYTES */
 	char *script; /* the path of the file that is open now; PATH_BYTES */
 	struct elf_file *elf;
+	struct program_owner owner; /* of the program, as it was read once */
+	bool set_id;
+	uint32_t personality;
 	struct image image;
 };
 
@@ -153,35 +161,32 @@ static int exec_read_file(struct exec *e)
 
 /* ---- step 3: the new space ---- */
 
-#define S_ISUID 04000u
-#define S_ISGID 02000u
-#define S_IXGRP 00010u
+/* Who the program runs as, if it started now. Set-user-id and set-group-id bits count for
+ * programs, not for scripts: e->owner is the program's. */
+static struct identity identity_locked(struct exec *e, bool *secure)
+{
+	struct task *t = current_task();
+	return identity_exec(&t->process->id, &e->owner, fs_is_shared_locked(t), &e->set_id,
+			     secure);
+}
 
-/* Set-user-id and set-group-id bits count for programs, not for scripts: e->file is
- * the program by now. */
 static void choose_identity(struct exec *e)
 {
-	struct process *p = current_process();
-	struct image *image = &e->image;
-	uint32_t mode, uid, gid;
-	image->euid = p->euid;
-	image->egid = p->egid;
-	file_owner(e->file, &mode, &uid, &gid);
-	if (p->no_new_privs)
-		return;
-	if (mode & S_ISUID)
-		image->euid = uid;
-	if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
-		image->egid = gid;
-	image->secure = image->euid != p->uid || image->egid != p->gid;
+	file_owner(e->file, &e->owner);
+	unsigned long irq = proc_lock();
+	e->image.id = identity_locked(e, &e->image.secure);
+	proc_unlock(irq);
+	e->personality = current_process()->personality;
+	if (e->set_id)
+		e->personality &= ~PERSONALITY_UNSAFE;
 }
 
 static int exec_build(struct exec *e)
 {
 	struct process *p = current_process();
 	struct image *image = &e->image;
-	image->random = !(p->personality & ADDR_NO_RANDOMIZE);
 	choose_identity(e);
+	image->random = !(e->personality & ADDR_NO_RANDOMIZE);
 	image->mm = mm_layout_create(NULL);
 	if (!image->mm)
 		return -ENOMEM;
@@ -254,33 +259,52 @@ static void set_names(struct task *t, struct exec *e)
 	memcpy(p->name, t->thread.name, sizeof(p->name));
 }
 
-static void swap_memory(struct process *p, struct image *image)
+/* Nobody else changes the identity now, but it may have changed since the stack was made. */
+static int settle_identity(struct exec *e)
 {
-	struct space *old_space = p->space;
-	struct mm_layout *old_mm = p->mm;
-	struct vm_object *old_exe = p->exe;
-	if (old_space) {
+	struct image *image = &e->image;
+	bool secure;
+	unsigned long irq = proc_lock();
+	struct identity id = identity_locked(e, &secure);
+	proc_unlock(irq);
+	bool same = secure == image->secure && id.uid == image->id.uid &&
+		    id.euid == image->id.euid && id.gid == image->id.gid &&
+		    id.egid == image->id.egid;
+	image->id = id;
+	image->secure = secure;
+	return same ? 0 : image_rewrite_identity(image);
+}
+
+/* The new program's memory and who it is, for all to see at once. */
+static void swap_memory(struct task *t, struct exec *e)
+{
+	struct process *p = t->process;
+	struct image *image = &e->image;
+	struct memory memory = {image->space, image->mm, image->exe};
+	if (p->space) {
 		struct vmm_space_stats stats;
-		vmm_space_stats(old_space, &stats);
+		vmm_space_stats(p->space, &stats);
 		p->faults_minor += stats.faults_minor;
 		p->faults_major += stats.faults_major;
 		p->peak_resident = mem_max(p->peak_resident, stats.peak_resident);
 	}
 	unsigned long irq = proc_lock();
-	p->space = image->space;
-	p->mm = image->mm;
-	p->exe = image->exe;
+	process_swap_memory_locked(p, &memory);
+	p->mm->dumpable = e->owner.readable && p->id.euid == p->id.uid && p->id.egid == p->id.gid;
+	identity_set_locked(t, &image->id);
+	if (image->secure)
+		t->parent_death_signal = 0;
+	p->personality = e->personality;
+	/* What its children were to send to the program that it was. */
+	list_for_each (link, &p->children)
+		child_of_link(link)->exit_signal = SIGCHLD;
 	proc_unlock(irq);
 	image->space = NULL;
 	image->mm = NULL;
 	image->exe = NULL;
 	thread_set_space(p->space);
 	process_apply_limits(p);
-	if (old_space)
-		vmm_space_put(old_space);
-	mm_layout_put(old_mm);
-	if (old_exe)
-		vm_object_put(old_exe);
+	memory_put(&memory);
 }
 
 static void set_registers(struct trapframe *frame, const struct image *image)
@@ -294,15 +318,29 @@ static void set_registers(struct trapframe *frame, const struct image *image)
 	frame->vector = TRAP_SIGRETURN; /* all registers are to be loaded */
 }
 
+/* What of step 5 needs memory. Without it there is no program to go back to. */
+static int exec_settle(struct exec *e)
+{
+	struct task *t = current_task();
+	/* Nobody else's descriptors may become those of a program that is more than he. */
+	int error = fs_exec_unshare(t);
+	if (!error)
+		error = settle_identity(e);
+	if (error) {
+		unsigned long irq = proc_lock();
+		group_exit_locked(t->process, SIGKILL, NULL);
+		proc_unlock(irq);
+	}
+	return error;
+}
+
 static void exec_commit(struct exec *e, struct signal_handlers *fresh)
 {
 	struct task *t = current_task();
 	struct process *p = t->process;
 	task_release_memory(t); /* clear_child_tid, robust list; lets a vfork parent go on */
 	posix_timers_exec(p);
-	p->euid = p->suid = p->fsuid = e->image.euid;
-	p->egid = p->sgid = p->fsgid = e->image.egid;
-	swap_memory(p, &e->image);
+	swap_memory(t, e);
 	fs_exec(t);
 	reset_handlers(p, fresh);
 	set_names(t, e);
@@ -310,7 +348,6 @@ static void exec_commit(struct exec *e, struct signal_handlers *fresh)
 	memset(&t->restart, 0, sizeof(t->restart));
 	t->robust_list = t->robust_len = 0;
 	t->set_child_tid = 0;
-	t->parent_death_signal = 0;
 	p->execed = true;
 	p->exit_signal = SIGCHLD;
 	thread_reset_user_state(&t->thread);
@@ -329,6 +366,8 @@ static int exec_run(struct exec *e)
 	if (!fresh)
 		return -ENOMEM;
 	error = end_other_threads(current_task());
+	if (!error)
+		error = exec_settle(e);
 	if (error) {
 		signal_handlers_put(fresh);
 		return error;

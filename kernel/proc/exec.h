@@ -39,6 +39,8 @@ int arguments_prepend_script(struct arguments *a, const char *interpreter, const
 
 /* ---- elf.c ---- */
 
+#define ADDR_NO_RANDOMIZE 0x0040000u
+
 struct image { /* a program being built in a space that nobody runs yet */
 	struct space *space;
 	struct mm_layout *mm;
@@ -49,9 +51,9 @@ struct image { /* a program being built in a space that nobody runs yet */
 	uint64_t program_entry; /* AT_ENTRY */
 	uint64_t header_address, header_count; /* AT_PHDR, AT_PHNUM */
 	uint64_t base;                         /* AT_BASE: the interpreter's */
-	uint64_t stack_pointer;
-	uint32_t euid, egid; /* what the program will run as */
-	bool secure;         /* that differs from who started it: AT_SECURE */
+	uint64_t stack_pointer, auxv_at;
+	struct identity id; /* what the program will run as */
+	bool secure;        /* that differs from who started it: AT_SECURE */
 };
 
 /* Read and check everything in the file that does not need a space: -ENOEXEC etc. */
@@ -68,6 +70,9 @@ void image_place(struct image *image, struct process *p);
 /* Map and fill the first stack; after elf_load. */
 int image_make_stack(struct image *image, struct process *p, struct arguments *a,
 		     const char *exec_name);
+/* The identity that was written to the stack is not image->id any more: write it again.
+ * -EFAULT, -ENOMEM. */
+int image_rewrite_identity(struct image *image);
 /* A random multiple of a page below `bytes` (a power of two). */
 uint64_t random_pages(uint64_t bytes);
 

@@ -61,22 +61,15 @@ void task_release_memory(struct task *t)
 static void release_process_memory(struct process *p)
 {
 	struct vmm_space_stats stats;
+	struct memory memory = {0};
 	vmm_space_stats(p->space, &stats);
 	unsigned long irq = proc_lock();
-	struct space *space = p->space;
-	struct mm_layout *mm = p->mm;
-	struct vm_object *exe = p->exe;
-	p->space = NULL;
-	p->mm = NULL;
-	p->exe = NULL;
+	process_swap_memory_locked(p, &memory);
 	p->faults_minor += stats.faults_minor;
 	p->faults_major += stats.faults_major;
 	p->peak_resident = mem_max(p->peak_resident, stats.peak_resident);
 	proc_unlock(irq);
-	vmm_space_put(space);
-	mm_layout_put(mm);
-	if (exe)
-		vm_object_put(exe);
+	memory_put(&memory);
 }
 
 /* Who takes over the children: the nearest living ancestor that asked for it, or init. */
@@ -164,6 +157,7 @@ static void process_end(struct process *p)
 	p->handlers = NULL;
 	become_zombie_locked(p);
 	proc_unlock(irq);
+	signal_nodes_settle();
 	signal_handlers_put(handlers);
 }
 
@@ -200,6 +194,7 @@ static bool leave_tasks(struct task *t)
 		}
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return last;
 }
 

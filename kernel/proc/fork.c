@@ -21,6 +21,7 @@
 #include <mem/heap.h>
 #include <mem/object.h>
 
+#include "kernel/cpu/uservalues.h"
 #include "kernel/syscall/syscalls.h"
 
 uint64_t proc_fork_count;
@@ -55,7 +56,7 @@ static void child_entry(void *arg)
 	thread_enter_user();
 }
 
-static long check_flags(const struct clone_request *r)
+static long check_request(const struct clone_request *r)
 {
 	uint64_t flags = r->flags;
 	if ((flags & CLONE_SIGHAND) && !(flags & CLONE_VM))
@@ -70,51 +71,51 @@ static long check_flags(const struct clone_request *r)
 		return -EINVAL; /* as a Linux built without them */
 	if ((flags & CLONE_PARENT) && current_process() == process_init)
 		return -EINVAL;
+	if ((flags & CLONE_SETTLS) && !user_base_ok(r->tls))
+		return -EPERM;
 	return 0;
 }
 
-/* Limits and identity that a new process has from its parent. */
-static void inherit(struct process *child, const struct process *parent)
+/* Limits and identity that a new process has from its parent. Taken in the step that makes
+ * it seen: what another thread of the parent gives up before, the child has not either. */
+static void inherit_locked(struct process *child, const struct process *parent)
 {
 	memcpy(child->exe_path, parent->exe_path, sizeof(child->exe_path));
 	memcpy(child->name, current_thread()->name, sizeof(child->name));
 	memcpy(child->rlimit, parent->rlimit, sizeof(child->rlimit));
-	child->uid = parent->uid, child->euid = parent->euid;
-	child->suid = parent->suid, child->fsuid = parent->fsuid;
-	child->gid = parent->gid, child->egid = parent->egid;
-	child->sgid = parent->sgid, child->fsgid = parent->fsgid;
-	memcpy(child->groups, parent->groups, sizeof(child->groups));
-	child->group_count = parent->group_count;
 	child->personality = parent->personality;
-	child->no_new_privs = parent->no_new_privs;
+	child->id = parent->id;
+	child->mm->dumpable &= parent->mm->dumpable;
 	child->oom_score_adj = parent->oom_score_adj;
+	child->oom_score_adj_min = parent->oom_score_adj_min;
 	child->cpu_limit_next = 0;
 	child->cpu_timers_armed = rlimit_soft(parent, RLIMIT_CPU) != RLIM_INFINITY;
 }
 
 static int copy_memory(struct process *child, struct process *parent, uint64_t flags)
 {
+	struct memory memory = {.exe = parent->exe};
 	if (flags & CLONE_VM) {
 		vmm_space_get(parent->space);
-		child->space = parent->space;
+		memory.space = parent->space;
 		__atomic_add_fetch(&parent->mm->refs, 1, __ATOMIC_SEQ_CST);
-		child->mm = parent->mm;
+		memory.mm = parent->mm;
 	} else {
-		child->mm = mm_layout_create(parent->mm);
-		if (!child->mm)
+		memory.mm = mm_layout_create(parent->mm);
+		if (!memory.mm)
 			return -ENOMEM;
-		mem_status status = vmm_space_fork(parent->space, &child->space);
+		mem_status status = vmm_space_fork(parent->space, &memory.space);
 		if (status != MEM_OK) {
-			child->space = NULL;
+			mm_layout_put(memory.mm);
 			return (int)errno_from(status);
 		}
 	}
-	child->exe = parent->exe;
-	if (child->exe)
-		vm_object_get(child->exe);
-	if (!(flags & CLONE_VM))
-		process_apply_limits(child);
-	return 0;
+	if (memory.exe)
+		vm_object_get(memory.exe);
+	unsigned long irq = proc_lock();
+	process_swap_memory_locked(child, &memory);
+	proc_unlock(irq);
+	return 0; /* a copied space has its parent's limits */
 }
 
 static int copy_handlers(struct process *child, struct process *parent, uint64_t flags)
@@ -138,13 +139,11 @@ static int copy_handlers(struct process *child, struct process *parent, uint64_t
 /* Free what a process that never was in the tree owns. */
 static void process_discard(struct process *p)
 {
-	if (p->space)
-		vmm_space_put(p->space);
-	p->space = NULL;
-	mm_layout_put(p->mm);
-	if (p->exe)
-		vm_object_put(p->exe);
-	p->exe = NULL;
+	struct memory memory = {0};
+	unsigned long irq = proc_lock();
+	process_swap_memory_locked(p, &memory);
+	proc_unlock(irq);
+	memory_put(&memory);
 	signal_handlers_put(p->handlers);
 	process_put(p);
 }
@@ -154,7 +153,6 @@ static int make_process(struct task *child, struct process *parent, uint64_t fla
 	struct process *p = process_alloc();
 	if (!p)
 		return -ENOMEM;
-	inherit(p, parent);
 	int error = copy_memory(p, parent, flags);
 	if (!error)
 		error = copy_handlers(p, parent, flags);
@@ -199,6 +197,7 @@ static void copy_task(struct task *child, const struct task *parent, const struc
 static void link_process(struct task *child, struct task *parent, const struct clone_request *r)
 {
 	struct process *p = child->process, *from = parent->process;
+	inherit_locked(p, from);
 	p->pid = child->tid;
 	p->pid_entry = child->tid_entry;
 	pid_use(p->pid_entry);
@@ -272,12 +271,13 @@ static int check_process_limit(const struct process *parent)
 {
 	if (task_total >= proc_thread_max)
 		return -EAGAIN;
-	if (parent->uid == 0)
+	uint32_t uid = parent->id.uid;
+	if (uid == 0 || capable(CAP_SYS_RESOURCE) || capable(CAP_SYS_ADMIN))
 		return 0;
 	uint64_t count = 0;
 	unsigned long irq = proc_lock();
 	list_for_each (link, &process_all)
-		if (process_of_link(link)->uid == parent->uid)
+		if (process_of_link(link)->id.uid == uid)
 			count += process_of_link(link)->task_count;
 	proc_unlock(irq);
 	return count >= rlimit_soft(parent, RLIMIT_NPROC) ? -EAGAIN : 0;
@@ -342,7 +342,7 @@ static void child_discard(struct task *child, const struct clone_request *r)
 static long do_clone(const struct clone_request *r)
 {
 	struct task *parent = current_task(), *child = NULL;
-	long error = check_flags(r);
+	long error = check_request(r);
 	if (!error)
 		error = child_create(&child, parent, r);
 	if (error)

@@ -106,6 +106,14 @@ struct task *task_find_locked(pid_t tid)
 	return entry ? entry->task : NULL;
 }
 
+struct process *process_of_number_locked(pid_t number)
+{
+	struct pid_entry *entry = pid_lookup(number);
+	if (entry && !entry->process && entry->task)
+		return entry->task->process;
+	return entry ? entry->process : NULL;
+}
+
 struct space *process_space_get(struct process *p)
 {
 	unsigned long irq = proc_lock();
@@ -126,16 +134,22 @@ struct vm_object *process_exe_get(struct process *p)
 	return exe;
 }
 
-void process_layout(struct process *p, struct mm_layout *out)
+void mm_layout_copy_locked(const struct mm_layout *mm, struct mm_layout *out)
 {
-	memset(out, 0, sizeof(*out));
+	*out = *mm;
+	memset(&out->lock, 0, sizeof(out->lock));
+	out->refs = out->users = 0;
+	out->space = NULL;
+}
+
+struct space *mm_space_get(struct mm_layout *mm)
+{
 	unsigned long irq = proc_lock();
-	if (p->mm) {
-		*out = *p->mm;
-		memset(&out->lock, 0, sizeof(out->lock));
-		out->refs = 0;
-	}
+	struct space *space = mm->space;
+	if (space)
+		vmm_space_get(space);
 	proc_unlock(irq);
+	return space;
 }
 
 struct mm_layout *mm_layout_create(const struct mm_layout *copy_of)
@@ -144,8 +158,9 @@ struct mm_layout *mm_layout_create(const struct mm_layout *copy_of)
 	if (!mm)
 		return NULL;
 	if (copy_of) {
-		*mm = *copy_of;
-		memset(&mm->lock, 0, sizeof(mm->lock));
+		unsigned long irq = proc_lock();
+		mm_layout_copy_locked(copy_of, mm);
+		proc_unlock(irq);
 		mm->lock_future = false; /* mlockall is not inherited */
 	}
 	mm->refs = 1;
@@ -156,6 +171,32 @@ void mm_layout_put(struct mm_layout *mm)
 {
 	if (mm && !__atomic_sub_fetch(&mm->refs, 1, __ATOMIC_SEQ_CST))
 		kfree(mm);
+}
+
+void process_swap_memory_locked(struct process *p, struct memory *m)
+{
+	struct memory old = {p->space, p->mm, p->exe};
+	if (m->mm) {
+		kassert(!m->mm->space || m->mm->space == m->space);
+		m->mm->space = m->space;
+		m->mm->users++;
+	}
+	p->space = m->space;
+	p->mm = m->mm;
+	p->exe = m->exe;
+	if (old.mm && !--old.mm->users)
+		old.mm->space = NULL;
+	*m = old;
+}
+
+void memory_put(struct memory *m)
+{
+	if (m->space)
+		vmm_space_put(m->space);
+	mm_layout_put(m->mm);
+	if (m->exe)
+		vm_object_put(m->exe);
+	*m = (struct memory){0};
 }
 
 struct task *process_first_task(struct process *p)
@@ -214,20 +255,15 @@ bool process_task_info(struct process *p, pid_t from, struct task_info *out)
 	return best != NULL;
 }
 
+/* The state of its first thread, as on Linux: a process whose first thread has ended is
+ * a zombie to look at, whatever the others do. */
 char process_state(struct process *p)
 {
 	char state = 'Z';
 	unsigned long irq = proc_lock();
-	if (!p->zombie && p->stopped)
-		state = 'T';
-	else if (!p->zombie && !list_empty(&p->tasks)) {
-		state = 0;
-		list_for_each (link, &p->tasks) {
-			char s = task_state(task_of_link(link));
-			if (!state || s == 'R' || (s == 'D' && state != 'R'))
-				state = s;
-		}
-	}
+	list_for_each (link, &p->tasks)
+		if (task_of_link(link)->tid == p->pid)
+			state = task_state(task_of_link(link));
 	proc_unlock(irq);
 	return state;
 }

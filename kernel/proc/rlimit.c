@@ -16,21 +16,47 @@ static uint64_t limit_npages(uint64_t bytes)
 	return bytes == RLIM_INFINITY ? UINT64_MAX : bytes / PAGE_SIZE;
 }
 
-void process_apply_limits(struct process *p)
+static struct vmm_space_limits memory_limits_locked(const struct process *p)
 {
-	struct vmm_space_limits limits = {
+	bool may_lock = p->id.effective & CAP_BIT(CAP_IPC_LOCK);
+	return (struct vmm_space_limits){
 	    .virt_npages = limit_npages(rlimit_soft(p, RLIMIT_AS)),
 	    .data_npages = limit_npages(rlimit_soft(p, RLIMIT_DATA)),
 	    .stack_npages = limit_npages(rlimit_soft(p, RLIMIT_STACK)),
-	    /* CAP_IPC_LOCK: root may lock all it has. */
-	    .locked_npages =
-		p->euid == 0 ? UINT64_MAX : limit_npages(rlimit_soft(p, RLIMIT_MEMLOCK)),
+	    .locked_npages = may_lock ? UINT64_MAX : limit_npages(rlimit_soft(p, RLIMIT_MEMLOCK)),
 	    .area_count = AREA_LIMIT,
 	};
-	struct space *space = process_space_get(p);
+}
+
+/* What p runs in, with references; NULL: it has ended. */
+static struct space *hold_space(struct process *p, struct mm_layout **mm)
+{
+	unsigned long irq = proc_lock();
+	struct space *space = p->space;
+	if (space) {
+		vmm_space_get(space);
+		__atomic_add_fetch(&p->mm->refs, 1, __ATOMIC_SEQ_CST);
+		*mm = p->mm;
+	}
+	proc_unlock(irq);
+	return space;
+}
+
+/* Who changes limits or identity comes here afterwards, and the last to come reads the
+ * last of them: so the lock around reading and telling. */
+void process_apply_limits(struct process *p)
+{
+	struct mm_layout *mm;
+	struct space *space = hold_space(p, &mm);
 	if (!space)
 		return;
+	mutex_lock(&mm->lock);
+	unsigned long irq = proc_lock();
+	struct vmm_space_limits limits = memory_limits_locked(p);
+	proc_unlock(irq);
 	vmm_space_set_limits(space, &limits);
+	mutex_unlock(&mm->lock);
+	mm_layout_put(mm);
 	vmm_space_put(space);
 }
 
@@ -38,25 +64,46 @@ struct rlimit_user {
 	uint64_t soft, hard;
 };
 
-static long set_limit(struct process *p, unsigned which, const struct rlimit_user *new)
+/* Unlike looking into a process: it need not be dumpable, and CAP_SYS_RESOURCE will do. */
+static bool may_limit_locked(const struct process *p)
 {
-	struct process *self = current_process();
-	if (new->soft > new->hard)
-		return -EINVAL;
-	if (which == RLIMIT_NOFILE && new->hard > NR_OPEN_MAX)
+	const struct process *self = current_process();
+	const struct identity *own = &self->id, *other = &p->id;
+	return p == self || capable(CAP_SYS_RESOURCE) ||
+	       (own->uid == other->uid && own->uid == other->euid && own->uid == other->suid &&
+		own->gid == other->gid && own->gid == other->egid && own->gid == other->sgid);
+}
+
+static long change_limit_locked(struct process *p, unsigned which, const struct rlimit_user *new)
+{
+	if (new->hard > p->rlimit[which][1] && !capable(CAP_SYS_RESOURCE))
 		return -EPERM;
-	if (new->hard > p->rlimit[which][1] && self->euid != 0)
-		return -EPERM;
-	unsigned long irq = proc_lock();
 	p->rlimit[which][0] = new->soft;
 	p->rlimit[which][1] = new->hard;
 	if (which == RLIMIT_CPU) {
 		p->cpu_limit_next = 0;
 		p->cpu_timers_armed = true; /* the check finds out whether it is needed */
 	}
-	proc_unlock(irq);
-	process_apply_limits(p);
 	return 0;
+}
+
+/* Read the old limit, and set the new one if there is one: with the right to, in one step. */
+static long exchange_limit(struct process *p, unsigned which, const struct rlimit_user *new,
+			   struct rlimit_user *old)
+{
+	if (new &&new->soft > new->hard)
+		return -EINVAL;
+	if (new &&which == RLIMIT_NOFILE &&new->hard > NR_OPEN_MAX)
+		return -EPERM;
+	unsigned long irq = proc_lock();
+	long result = may_limit_locked(p) ? 0 : -EPERM;
+	*old = (struct rlimit_user){p->rlimit[which][0], p->rlimit[which][1]};
+	if (!result && new)
+		result = change_limit_locked(p, which, new);
+	proc_unlock(irq);
+	if (!result && new)
+		process_apply_limits(p);
+	return result;
 }
 
 long sys_prlimit64(uint64_t pid, uint64_t which_arg, uint64_t new_at, uint64_t old_at)
@@ -71,12 +118,7 @@ long sys_prlimit64(uint64_t pid, uint64_t which_arg, uint64_t new_at, uint64_t o
 	struct process *p = process_find((pid_t)pid ? (pid_t)pid : self->pid);
 	if (!p)
 		return -ESRCH;
-	long result = 0;
-	if (p != self && self->euid != 0 && (self->uid != p->uid || self->uid != p->suid))
-		result = -EPERM;
-	old = (struct rlimit_user){p->rlimit[which][0], p->rlimit[which][1]};
-	if (!result && new_at)
-		result = set_limit(p, which, &new);
+	long result = exchange_limit(p, which, new_at ? &new : NULL, &old);
 	process_put(p);
 	if (!result && old_at)
 		result = copy_to_user(old_at, &old, sizeof(old));
@@ -94,10 +136,10 @@ long sys_getrlimit(uint64_t which, uint64_t at)
 
 long sys_setrlimit(uint64_t which, uint64_t at)
 {
-	struct rlimit_user new;
+	struct rlimit_user new, old;
 	if (copy_from_user(&new, at, sizeof(new)))
 		return -EFAULT;
 	if ((unsigned)which >= RLIMIT_COUNT)
 		return -EINVAL;
-	return set_limit(current_process(), (unsigned)which, &new);
+	return exchange_limit(current_process(), (unsigned)which, &new, &old);
 }

@@ -41,6 +41,7 @@ long sys_rt_sigaction(uint64_t sig_arg, uint64_t new_at, uint64_t old_at, uint64
 		}
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return old_at ? copy_to_user(old_at, &old, sizeof(old)) : 0;
 }
 
@@ -147,14 +148,15 @@ static void user_info(struct siginfo *info, int sig, int code)
 	info->signo = sig;
 	info->code = code;
 	info->rt.pid = p->pid;
-	info->rt.uid = p->uid;
+	info->rt.uid = p->id.uid;
 }
 
 static bool may_signal(const struct process *to, int sig)
 {
 	const struct process *p = current_process();
-	if (p->euid == 0 || p->euid == to->suid || p->euid == to->uid || p->uid == to->suid ||
-	    p->uid == to->uid)
+	const struct identity *own = &p->id, *other = &to->id;
+	if (p == to || own->euid == other->suid || own->euid == other->uid ||
+	    own->uid == other->suid || own->uid == other->uid || capable(CAP_KILL))
 		return true;
 	return sig == SIGCONT && p->sid == to->sid;
 }
@@ -180,12 +182,14 @@ static long kill_many(pid_t pgid, int sig, const struct siginfo *info)
 			signal_send_locked(p, NULL, sig, info);
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return done ? 0 : found ? error : -ESRCH;
 }
 
 static long kill_one(pid_t pid, int sig, const struct siginfo *info)
 {
 	long result = -ESRCH;
+	signal_nodes_settle();
 	unsigned long irq = proc_lock();
 	struct pid_entry *entry = pid_lookup(pid);
 	struct process *p = entry ? entry->process : NULL;
@@ -222,6 +226,7 @@ static long signal_thread(pid_t tgid, pid_t tid, int sig, const struct siginfo *
 	if (tid <= 0 || (sig != 0 && !signal_number_ok(sig)))
 		return -EINVAL;
 	long result = -ESRCH;
+	signal_nodes_settle();
 	unsigned long irq = proc_lock();
 	struct task *t = task_find_locked(tid);
 	if (t && (tgid == 0 || t->process->pid == tgid)) {

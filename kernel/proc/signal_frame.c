@@ -11,9 +11,8 @@
  *     RSP on entry to the handler: address = 8 mod 16, as after a call
  *
  * rt_sigreturn takes everything from user memory, so nothing in it is believed:
- * segments are ours, only user flags are taken, the FPU area is checked by
- * fpu_load_current. A frame that cannot be written or read costs the program a
- * SIGSEGV.
+ * what the CPU checks is checked by kernel/cpu/uservalues.c. A frame that cannot be
+ * written, read, or returned to costs the program a SIGSEGV.
  */
 #include "kernel/proc/internal.h"
 #include <kernel/cpu.h>
@@ -21,6 +20,7 @@
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
 
+#include "kernel/cpu/uservalues.h"
 #include "kernel/syscall/syscalls.h"
 
 #define FP_MAGIC1       0x46505853u
@@ -39,8 +39,6 @@
 #define FLAG_DF 0x400u
 #define FLAG_RF 0x10000u
 #define FLAG_TF 0x100u
-/* Flags that a program may set: AC OF DF TF SF ZF AF PF CF RF. */
-#define USER_FLAGS 0x50dd5ull
 
 struct fx_software {
 	uint32_t magic1, extended_bytes;
@@ -158,9 +156,10 @@ static int pop_fpu(uint64_t from)
 			error = copy_from_user(area, from, software.xstate_bytes);
 			uint64_t features;
 			memcpy(&features, area + FXSAVE_BYTES, sizeof(features));
-			features &= cpu_features.xsave_mask & software.features;
+			/* Those that the frame does not name start afresh. Bits that
+			 * there are no features for stay, and are found. */
+			features &= software.features | ~cpu_features.xsave_mask;
 			memcpy(area + FXSAVE_BYTES, &features, sizeof(features));
-			memset(area + FXSAVE_BYTES + 8, 0, XSAVE_HEADER - 8);
 		} else if (cpu_features.xsave) {
 			uint64_t features = 3; /* x87 and SSE, from the FXSAVE part */
 			memcpy(area + FXSAVE_BYTES, &features, sizeof(features));
@@ -184,16 +183,18 @@ static void save_registers(struct sigcontext *to, const struct trapframe *f, con
 	to->err = t->trap_error, to->trapno = t->trap_vector, to->cr2 = t->trap_cr2;
 }
 
-static void load_registers(struct trapframe *f, const struct sigcontext *from)
+/* False: the selectors are not those of user mode. Without UC_STRICT_RESTORE_SS the stack's
+ * is not looked at, as on Linux. RIP is looked at on the way out. */
+static bool load_registers(struct trapframe *f, const struct sigcontext *from, uint64_t uc_flags)
 {
 	f->r8 = from->r8, f->r9 = from->r9, f->r10 = from->r10, f->r11 = from->r11;
 	f->r12 = from->r12, f->r13 = from->r13, f->r14 = from->r14, f->r15 = from->r15;
 	f->rdi = from->rdi, f->rsi = from->rsi, f->rbp = from->rbp, f->rbx = from->rbx;
 	f->rdx = from->rdx, f->rax = from->rax, f->rcx = from->rcx;
 	f->rsp = from->rsp, f->rip = from->rip;
-	f->rflags = (from->rflags & USER_FLAGS) | USER_FLAGS_INITIAL;
-	f->cs = USER_CS, f->ss = USER_SS;
+	f->rflags = user_flags_from_frame(from->rflags, f->rflags);
 	f->vector = TRAP_SIGRETURN;
+	return user_selectors_ok(from->cs, uc_flags & UC_STRICT_RESTORE_SS ? from->ss : USER_SS);
 }
 
 bool signal_frame_push(struct task *t, struct trapframe *frame, int sig,
@@ -293,9 +294,9 @@ long sys_rt_sigreturn(void)
 		signal_force(SIGSEGV, NULL);
 		return 0;
 	}
-	load_registers(frame, &f.uc.mcontext);
+	bool good = load_registers(frame, &f.uc.mcontext, f.uc.flags);
 	signal_set_blocked(f.uc.mask);
-	if (pop_fpu(f.uc.mcontext.fpstate))
+	if (pop_fpu(f.uc.mcontext.fpstate) || !good)
 		signal_force(SIGSEGV, NULL);
 	/* As on Linux a bad stack description in the frame is not an error. */
 	(void)set_altstack(t, &f.uc.stack, frame->rsp);

@@ -134,10 +134,10 @@ static void make_auxv(const struct image *image, const struct process *p, uint64
 	add_aux(mm, AT_BASE, image->base);
 	add_aux(mm, AT_FLAGS, 0);
 	add_aux(mm, AT_ENTRY, image->program_entry);
-	add_aux(mm, AT_UID, p->uid);
-	add_aux(mm, AT_EUID, image->euid);
-	add_aux(mm, AT_GID, p->gid);
-	add_aux(mm, AT_EGID, image->egid);
+	add_aux(mm, AT_UID, image->id.uid);
+	add_aux(mm, AT_EUID, image->id.euid);
+	add_aux(mm, AT_GID, image->id.gid);
+	add_aux(mm, AT_EGID, image->id.egid);
 	add_aux(mm, AT_SECURE, image->secure);
 	add_aux(mm, AT_RANDOM, random);
 	add_aux(mm, AT_HWCAP2, cpu_features.fsgsbase ? HWCAP2_FSGSBASE : 0);
@@ -145,6 +145,27 @@ static void make_auxv(const struct image *image, const struct process *p, uint64
 	add_aux(mm, AT_PLATFORM, platform);
 	add_aux(mm, AT_MINSIGSTKSZ, signal_frame_bytes());
 	add_aux(mm, AT_NULL, 0);
+}
+
+static void set_aux(struct mm_layout *mm, uint64_t type, uint64_t value)
+{
+	for (uint32_t i = 0; i < mm->auxv_words; i += 2)
+		if (mm->auxv[i] == type)
+			mm->auxv[i + 1] = value;
+}
+
+int image_rewrite_identity(struct image *image)
+{
+	struct mm_layout *mm = image->mm;
+	set_aux(mm, AT_UID, image->id.uid);
+	set_aux(mm, AT_EUID, image->id.euid);
+	set_aux(mm, AT_GID, image->id.gid);
+	set_aux(mm, AT_EGID, image->id.egid);
+	set_aux(mm, AT_SECURE, image->secure);
+	uint64_t done;
+	mem_status status = vmm_access(image->space, image->auxv_at, mm->auxv,
+				       mm->auxv_words * sizeof(uint64_t), true, true, &done);
+	return (int)errno_from(status);
 }
 
 static int map_stack(struct image *image, uint64_t used, struct process *p)
@@ -195,6 +216,7 @@ static uint64_t fill(struct top *top, struct image *image, struct process *p, st
 	put_word(top, &at, a->argv.count);
 	put_pointers(top, &at, mm->arg_start, &a->argv);
 	put_pointers(top, &at, mm->env_start, &a->envp);
+	image->auxv_at = at;
 	put(top, at, mm->auxv, mm->auxv_words * sizeof(uint64_t));
 	return sp;
 }

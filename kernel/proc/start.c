@@ -108,6 +108,7 @@ int proc_start_init(const char *path, const char *const argv[], const char *cons
 	waitq_init(&t->wait);
 	waitq_init(&first.wait);
 	default_limits(p);
+	p->id.effective = p->id.permitted = p->id.bounding = CAP_ALL;
 	p->unkillable = true;
 	kstrlcpy(p->name, "init", sizeof(p->name));
 	link_first(t, p, entry);

@@ -96,7 +96,7 @@ static bool matches(const struct process *p, const struct wait_request *r)
 static void describe(struct process *p, int code, int status, struct wait_result *out)
 {
 	out->pid = p->pid;
-	out->uid = p->uid;
+	out->uid = p->id.uid;
 	out->code = code;
 	out->status = status;
 	usage_of_child(p, &out->usage);
@@ -143,7 +143,9 @@ static int scan(const struct wait_request *r, struct wait_result *out)
 		struct process *p = child_of_link(link);
 		if (!matches(p, r))
 			continue;
-		result = 0;
+		/* A zombie has nothing more to say to who does not ask for its end. */
+		if (!p->zombie || (r->options & WEXITED))
+			result = 0;
 		if (take_event(self, p, r->options, out, &reaped)) {
 			result = 1;
 			break;

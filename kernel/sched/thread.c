@@ -12,6 +12,7 @@
 #include <kernel/rank.h>
 #include <mem/heap.h>
 
+#include "kernel/cpu/uservalues.h"
 #include "kernel/sched/sched.h"
 
 #define STACK_BYTES  (THREAD_STACK_PAGES * PAGE_SIZE)
@@ -196,13 +197,21 @@ static uint64_t read_fs(void)
 {
 	uint64_t base;
 	if (!cpu_features.fsgsbase)
-		return rdmsr(MSR_FS_BASE);
+		return user_base_from_cpu(rdmsr(MSR_FS_BASE));
 	__asm__ volatile("rdfsbase %0" : "=r"(base));
-	return base;
+	return user_base_from_cpu(base);
+}
+
+static uint64_t read_gs(void)
+{
+	return user_base_from_cpu(rdmsr(MSR_KERNEL_GS_BASE));
 }
 
 static void write_fs(uint64_t base)
 {
+#ifdef MEM_DEBUG
+	kassert(msr_value_ok(MSR_FS_BASE, base));
+#endif
 	if (!cpu_features.fsgsbase)
 		wrmsr(MSR_FS_BASE, base);
 	else
@@ -228,7 +237,7 @@ void thread_switch_segments(struct thread *previous, struct thread *next)
 {
 	if (previous->user) {
 		previous->fs_base = read_fs();
-		previous->gs_base = rdmsr(MSR_KERNEL_GS_BASE);
+		previous->gs_base = read_gs();
 		drop_selectors();
 	}
 	if (next->user) {
@@ -266,7 +275,7 @@ uint64_t thread_get_fs(struct thread *t)
 uint64_t thread_get_gs(struct thread *t)
 {
 	preempt_disable();
-	uint64_t base = t == current_thread() ? rdmsr(MSR_KERNEL_GS_BASE) : t->gs_base;
+	uint64_t base = t == current_thread() ? read_gs() : t->gs_base;
 	preempt_enable();
 	return base;
 }

@@ -114,7 +114,6 @@ static long vm_copy(pid_t pid, uint64_t local, uint64_t local_count, uint64_t re
 {
 	struct cursor from = {.at = local, .left = local_count};
 	struct cursor to = {.at = remote, .left = remote_count};
-	const struct process *self = current_process();
 	if (flags || local_count > IOV_MAX || remote_count > IOV_MAX)
 		return -EINVAL;
 	long some = vector_check(local, local_count);
@@ -122,14 +121,10 @@ static long vm_copy(pid_t pid, uint64_t local, uint64_t local_count, uint64_t re
 		some = vector_check(remote, remote_count);
 	if (some <= 0)
 		return some;
-	struct process *p = process_find(pid);
-	if (!p)
-		return -ESRCH;
-	bool may = self->euid == 0 || (self->uid == p->uid && self->uid == p->suid);
-	struct space *space = may ? process_space_get(p) : NULL;
-	process_put(p);
+	int error;
+	struct space *space = process_space_access(pid, ACCESS_BY_REAL_IDS, &error);
 	if (!space)
-		return may ? -ESRCH : -EPERM;
+		return error;
 	long result = copy_all(space, &from, &to, write);
 	vmm_space_put(space);
 	return result;

@@ -441,9 +441,9 @@ long sys_get_robust_list(uint64_t pid, uint64_t head_at, uint64_t bytes_at)
 	struct task *t = (pid_t)pid ? task_find_locked((pid_t)pid) : current_task();
 	if (!t)
 		error = -ESRCH;
-	else if (t->process != current_process() && current_process()->euid != 0)
-		error = -EPERM;
 	else
+		error = process_access_locked(t->process, ACCESS_BY_REAL_IDS);
+	if (!error)
 		head = t->robust_list;
 	proc_unlock(irq);
 	if (error)

@@ -39,7 +39,7 @@ long sys_uname(uint64_t at)
 static long set_name(char *to, uint64_t at, uint64_t bytes)
 {
 	char name[UTS_FIELD] = {0};
-	if (current_process()->euid != 0)
+	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if ((int64_t)bytes < 0 || bytes >= UTS_FIELD)
 		return -EINVAL;
@@ -100,7 +100,7 @@ long sys_reboot(uint64_t magic1, uint64_t magic2, uint64_t command, uint64_t arg
 {
 	(void)arg;
 	uint32_t second = (uint32_t)magic2;
-	if (current_process()->euid != 0)
+	if (!capable(CAP_SYS_BOOT))
 		return -EPERM;
 	if ((uint32_t)magic1 != REBOOT_MAGIC1 || (second != 672274793 && second != 85072278 &&
 						  second != 369367448 && second != 537993216))

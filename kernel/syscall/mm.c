@@ -476,7 +476,8 @@ static long do_lock(uint64_t at, uint64_t bytes, enum vm_advice advice)
 	if (rounded == 0)
 		return 0;
 	struct process *p = current_process();
-	if (advice == VM_ADVICE_LOCK && p->euid != 0 && rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
+	if (advice == VM_ADVICE_LOCK && !capable(CAP_IPC_LOCK) &&
+	    rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
 		return -EPERM;
 	mem_status status = vmm_advise(p->space, at, rounded, advice);
 	return status == MEM_EAGAIN ? -ENOMEM : status_result(status);
@@ -518,7 +519,7 @@ long sys_mlockall(uint64_t flags)
 	if (!flags || (flags & ~(uint64_t)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) ||
 	    flags == MCL_ONFAULT)
 		return -EINVAL;
-	if (p->euid != 0 && rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
+	if (!capable(CAP_IPC_LOCK) && rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
 		return -EPERM;
 	p->mm->lock_future = flags & MCL_FUTURE;
 	/* Pages that cannot be had are not an error here (PROT_NONE reservations). */

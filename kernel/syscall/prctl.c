@@ -3,7 +3,7 @@
 #include "kernel/proc/internal.h"
 #include <kernel/uaccess.h>
 
-#include "arch/x86_64/pte.h"
+#include "kernel/cpu/uservalues.h"
 #include "kernel/syscall/syscalls.h"
 
 #define ARCH_SET_GS    0x1001
@@ -20,7 +20,7 @@ long sys_arch_prctl(uint64_t code, uint64_t address)
 	switch ((int)code) {
 	case ARCH_SET_FS:
 	case ARCH_SET_GS:
-		if (address >= USER_TOP)
+		if (!user_base_ok(address))
 			return -EPERM;
 		if ((int)code == ARCH_SET_FS)
 			thread_set_fs(thread, address);
@@ -74,7 +74,6 @@ long sys_personality(uint64_t new)
 #define PR_SET_THP_DISABLE     41
 #define PR_GET_THP_DISABLE     42
 #define TIMER_SLACK_NS         50000
-#define CAP_LAST               40
 
 static long set_name(struct task *t, uint64_t at)
 {
@@ -88,6 +87,27 @@ static long set_name(struct task *t, uint64_t at)
 	if (t->tid == t->process->pid)
 		memcpy(t->process->name, name, sizeof(name));
 	proc_unlock(irq);
+	return 0;
+}
+
+static long set_dumpable(struct process *p, bool dumpable)
+{
+	unsigned long irq = proc_lock();
+	p->mm->dumpable = dumpable;
+	proc_unlock(irq);
+	return 0;
+}
+
+static long set_keep_caps(struct identity *id, void *arg)
+{
+	id->keep_caps = *(const uint64_t *)arg;
+	return 0;
+}
+
+static long set_no_new_privs(struct identity *id, void *arg)
+{
+	(void)arg;
+	id->no_new_privs = true;
 	return 0;
 }
 
@@ -109,19 +129,13 @@ long sys_prctl(uint64_t option, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	case PR_GET_PDEATHSIG:
 		return put_int(a, t->parent_death_signal);
 	case PR_GET_DUMPABLE:
-		return !p->undumpable;
+		return p->mm->dumpable;
 	case PR_SET_DUMPABLE:
-		if (a > 1)
-			return -EINVAL;
-		p->undumpable = !a;
-		return 0;
+		return a > 1 ? -EINVAL : set_dumpable(p, a);
 	case PR_GET_KEEPCAPS:
-		return p->keep_caps;
+		return p->id.keep_caps;
 	case PR_SET_KEEPCAPS:
-		if (a > 1)
-			return -EINVAL;
-		p->keep_caps = a;
-		return 0;
+		return a > 1 ? -EINVAL : identity_change(set_keep_caps, &a);
 	case PR_SET_NAME:
 		return set_name(t, a);
 	case PR_GET_NAME:
@@ -131,7 +145,9 @@ long sys_prctl(uint64_t option, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	case PR_GET_THP_DISABLE:
 		return 0;
 	case PR_CAPBSET_READ:
-		return a > CAP_LAST ? -EINVAL : 1;
+		return capability_bound_read(a);
+	case PR_CAPBSET_DROP:
+		return capability_bound_drop(a);
 	case PR_GET_TSC:
 		return put_int(a, 1);
 	case PR_SET_TIMERSLACK:
@@ -147,10 +163,9 @@ long sys_prctl(uint64_t option, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	case PR_SET_NO_NEW_PRIVS:
 		if (a != 1 || b || c || d)
 			return -EINVAL;
-		p->no_new_privs = true;
-		return 0;
+		return identity_change(set_no_new_privs, NULL);
 	case PR_GET_NO_NEW_PRIVS:
-		return a || b || c || d ? -EINVAL : p->no_new_privs;
+		return a || b || c || d ? -EINVAL : p->id.no_new_privs;
 	case PR_GET_TID_ADDRESS:
 		return copy_to_user(a, &t->clear_child_tid, sizeof(t->clear_child_tid));
 	case PR_SET_THP_DISABLE: /* users have 4 KiB pages only */

@@ -36,8 +36,8 @@ static long with_task(uint64_t tid, long (*act)(struct task *, void *), void *ar
 
 static bool may_change(const struct task *t)
 {
-	const struct process *self = current_process();
-	return self->euid == 0 || self->euid == t->process->uid || self->euid == t->process->euid;
+	const struct identity *own = &current_process()->id, *other = &t->process->id;
+	return own->euid == other->uid || own->euid == other->euid || capable(CAP_SYS_NICE);
 }
 
 /* ---- where ---- */
@@ -122,7 +122,7 @@ static long set_policy(struct task *t, void *arg)
 	if (is_realtime(policy) ? change->priority < 1 || change->priority > 99
 				: change->priority != 0)
 		return -EINVAL;
-	if (!may_change(t) || (is_realtime(policy) && current_process()->euid != 0))
+	if (!may_change(t) || (is_realtime(policy) && !capable(CAP_SYS_NICE)))
 		return -EPERM;
 	t->thread.policy = (uint8_t)policy;
 	t->priority = (uint8_t)change->priority;
@@ -256,7 +256,7 @@ static bool selected(const struct process *p, int which, uint32_t who)
 	case PRIO_PGRP:
 		return p->pgid == (pid_t)(who ? who : (uint32_t)self->pgid);
 	default:
-		return p->uid == (who ? who : self->uid);
+		return p->id.uid == (who ? who : self->id.uid);
 	}
 }
 
@@ -278,12 +278,12 @@ long sys_getpriority(uint64_t which, uint64_t who)
 
 static long set_nice(struct process *p, int nice)
 {
-	const struct process *self = current_process();
-	if (self->euid != 0 && self->euid != p->uid && self->euid != p->euid)
-		return -EPERM;
 	struct task *first = process_first_task(p);
-	if (first && nice < first->thread.nice && self->euid != 0)
-		return -EACCES;
+	if (first && !may_change(first))
+		return -EPERM;
+	list_for_each (link, &p->tasks)
+		if (nice < task_of_link(link)->thread.nice && !capable(CAP_SYS_NICE))
+			return -EACCES;
 	list_for_each (link, &p->tasks)
 		task_of_link(link)->thread.nice = (int8_t)nice;
 	return 0;

@@ -176,7 +176,7 @@ long sys_times(uint64_t at)
 
 static long set_clock(nsec_t now)
 {
-	if (current_process()->euid != 0)
+	if (!capable(CAP_SYS_TIME))
 		return -EPERM;
 	time_set_realtime(now);
 	return 0;
@@ -197,7 +197,7 @@ long sys_settimeofday(uint64_t at, uint64_t zone)
 	nsec_t now;
 	(void)zone; /* the kernel keeps UTC */
 	if (!at)
-		return current_process()->euid ? -EPERM : 0;
+		return capable(CAP_SYS_TIME) ? 0 : -EPERM;
 	if (copy_from_user(&tv, at, sizeof(tv)))
 		return -EFAULT;
 	int error = nsec_from_timeval(&tv, &now);
@@ -226,7 +226,7 @@ static long do_adjtimex(uint64_t at)
 	if (copy_from_user(&t, at, sizeof(t)))
 		return -EFAULT;
 	if (t.modes)
-		return current_process()->euid ? -EPERM : -EINVAL;
+		return capable(CAP_SYS_TIME) ? -EINVAL : -EPERM;
 	memset(&t, 0, sizeof(t));
 	t.maxerror = t.esterror = 16000000;
 	t.status = STA_UNSYNC;

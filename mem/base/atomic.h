@@ -89,7 +89,7 @@ MEM_END_DECLS
 #define atomic_count(p, v) ((void)__atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
 
 /*
- * For short paths, which are counted in instructions. Where nothing watches, fast_read() reads
+ * For fast paths, which are counted in instructions. Where nothing watches, fast_read() reads
  * plainly what only ever grows or what the caller keeps from changing; and byte_borrow(), of a
  * byte that one CPU writes, takes one off and says whether it was 0, in one instruction, so
  * that no handler comes in between. Who is told no gives it back: byte_return().

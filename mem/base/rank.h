@@ -22,13 +22,13 @@ enum mem_rank {
 	MEM_RANK_KERNEL_SETTLE,          /* one flush of a kernel area at a time; held across it */
 	MEM_RANK_KERNEL_AREA,            /* kernel virtual address ranges */
 	MEM_RANK_COMMIT,                 /* memory accounting */
-	MEM_RANK_REAP,     /* one slab reaper at a time; held across host_barrier_all */
-	MEM_RANK_HEAP,     /* large blocks, segments */
-	MEM_RANK_SLAB,     /* a cache's slab lists */
-	MEM_RANK_EPOCH,    /* limbo lists */
-	MEM_RANK_PMM,      /* the frame allocator's rare operations, one at a time */
-	MEM_RANK_PMM_SLOT, /* the frame allocator's shared slot; interrupts off */
-	MEM_RANK_FLUSH,    /* shootdown requests */
+	MEM_RANK_REAP,      /* one slab reaper at a time; held across host_barrier_all */
+	MEM_RANK_HEAP,      /* large blocks, segments */
+	MEM_RANK_SLAB,      /* a cache's slab lists */
+	MEM_RANK_EPOCH,     /* limbo lists */
+	MEM_RANK_PMM,       /* the frame allocator's rare operations, one at a time */
+	MEM_RANK_PMM_CACHE, /* the frame allocator's shared slot; interrupts off */
+	MEM_RANK_FLUSH,     /* shootdown requests */
 	MEM_RANK_LAST = 199,
 	MEM_RANK_HOST_LAST = 255, /* no rank is above this */
 };

@@ -14,17 +14,17 @@
 		}                                                                                  \
 	} while (0)
 
-/* Of the slab's page number `i`: where the states lie, and the right hand. */
+/* Of the slab's page number `i`: where the states lie, and the right magazine. */
 static bool entry_is_sound(struct slab *slab, const struct segment_page *entry, unsigned i)
 {
 	const struct slab_cache *cache = slab->cache;
 	uintptr_t base = (uintptr_t)slab & ~(uintptr_t)(HUGE_SIZE - 1);
 	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
 	const void *at = slab->base + i * PAGE_SIZE;
-	size_t hand = slab->drains ? HEAP_NO_HAND : heap_hand_at(cache->number);
+	size_t magazine = slab->drains ? HEAP_NO_MAGAZINE : heap_magazine_at(cache->number);
 	return base + entry->unit * UNIT_BYTES == (uintptr_t)slab &&
 	       segment_state(segment, entry->states, entry->how, at) == slab_state(slab, at) &&
-	       entry->how == hand + cache->shift;
+	       entry->how == magazine + cache->shift;
 }
 
 static bool segment_is_valid(struct heap *heap, struct segment *segment)
@@ -40,7 +40,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 		free += !used;
 		EXPECT(!entry->unit || used);
 		EXPECT(entry->unit || (!entry->states && entry->how == HOW_NONE));
-		EXPECT(!used || !((segment->dropped[page / 64] >> (page % 64)) & 1));
+		EXPECT(!used || !((segment->decommitted[page / 64] >> (page % 64)) & 1));
 		if (!entry->unit || (page && segment->map[page - 1].unit == entry->unit))
 			continue;
 		struct slab *slab = heap_find_slab(heap, (char *)segment + page * PAGE_SIZE);
@@ -55,7 +55,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 	EXPECT(free == segment->nfree);
 	EXPECT(slabs == segment->nslabs);
 	for (unsigned i = 0; i < segment->unit_pages; i++)
-		units += bits_set(segment->unit_used[i]);
+		units += bit_count(segment->unit_used[i]);
 	units -= (unsigned)align_up(sizeof(*segment) % PAGE_SIZE, UNIT_BYTES) / UNIT_BYTES;
 	EXPECT(units == slab_units);
 	return true;
@@ -64,7 +64,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 bool heap_segments_are_valid(struct heap *heap)
 {
 	struct list *lists[] = {&heap->segments, &heap->full_segments};
-	uint64_t npages = 0, free = 0, dropped = 0, empty = 0;
+	uint64_t npages = 0, free = 0, decommitted = 0, empty = 0;
 	struct segment *segment = NULL;
 	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
 		list_for_each (node, lists[i]) {
@@ -75,12 +75,12 @@ bool heap_segments_are_valid(struct heap *heap)
 			npages += segment->npages;
 			free += segment->nfree;
 			empty += segment->nslabs ? 0 : segment->npages;
-			dropped += heap_count_dropped(segment);
+			decommitted += heap_count_decommitted(segment);
 		}
 	EXPECT(npages == heap->segment_npages);
 	EXPECT(free == heap->free_npages);
 	EXPECT(empty == heap->empty_npages);
-	EXPECT(dropped == heap->dropped_npages);
+	EXPECT(decommitted == heap->decommitted_npages);
 	return true;
 }
 

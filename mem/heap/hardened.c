@@ -4,50 +4,50 @@
  *
  * What it does more than the fast one, and where:
  *
- *     alloc   any free block of the slab at hand, not the next one: what lies behind a
+ *     alloc   any free block in the magazine, not the next one: what lies behind a
  *             block cannot be arranged for
- *             a seal behind what was asked for (seal.h)
- *     free    the block is in use, is the start of one, and its seal is whole: before
+ *             a canary behind what was asked for (canary.h)
+ *     free    the block is in use, is the start of one, and its canary is whole: before
  *             anything of it is touched
  *             cleared, so that what it held is gone when it is handed out again
  *
- * The structures and the rules are the fast profile's, its short way of a free included;
- * but the segments of a hardened heap are marked, so that the shortest way does not know
- * them, and its hand_at leads to the hand that is always closed: that brings every call
- * here. Magazines are small and do not grow: the more blocks there are to choose from, the
+ * The structures and the rules are the fast profile's, its fast path of a free included;
+ * but the segments of a hardened heap are marked, so that the fast path does not know
+ * them, and its magazine_at leads to the magazine header that is always closed: that brings every
+ * call here. Magazines are small and do not grow: the more blocks there are to choose from, the
  * more of them drop out of the processor's caches.
  * Rejected: deferring reuse by a quarantine (the debug profile has one: it costs a cache
  * miss a block), encoding the bitmaps (they lie out of reach of overflows as it is).
  */
+#include "heap/canary.h"
 #include "heap/fast.h"
-#include "heap/seal.h"
 
 void *heap_alloc_hardened(struct heap *heap, size_t bytes)
 {
-	unsigned number = heap_class_of(heap, bytes);
-	if (unlikely(number >= HEAP_CLASSES))
+	if (unlikely(bytes > HEAP_MAX_SMALL))
 		return NULL;
+	unsigned number = heap_class_of(heap, bytes);
 	void *block = NULL;
 	host_preempt_disable();
-	struct slab_gate *gate = heap->gates[host_cpu()];
-	if (likely(slab_try(gate))) {
-		struct slab_cpu *c = (void *)((char *)gate + heap_part_at(number));
+	struct slab_guard *guard = heap->guards[host_cpu()];
+	if (likely(slab_try(guard))) {
+		struct slab_cpu *c = (void *)((char *)guard + heap_cpu_at(number));
 		if (unlikely(!slab_pop_random(c, &block)))
 			block = NULL;
-		slab_leave(gate);
+		slab_leave(guard);
 	}
 	host_preempt_enable();
-	if (likely(block != NULL) && number < HEAP_SEALED)
-		heap_seal(heap, block, heap->classes[number]->object_bytes, bytes);
+	if (likely(block != NULL))
+		heap_canary_set(heap, block, heap->classes[number]->object_bytes, bytes);
 	return block;
 }
 
-/* A block in use, whose seal has to be whole. */
+/* A block in use, whose canary has to be whole. */
 static void clear(struct heap *heap, const struct slab_cache *cache, void *block)
 {
 	size_t bytes = cache->stride;
-	if (cache->sealed)
-		bytes = heap_check_seal(heap, block, bytes);
+	if (cache->has_canary)
+		bytes = heap_canary_check(heap, block, bytes);
 	memset(block, 0, bytes);
 }
 
@@ -60,10 +60,10 @@ bool heap_free_hardened(struct heap *heap, void *block)
 	base &= ~(uintptr_t)(HUGE_SIZE - 1);
 	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
 	uint8_t *state = heap_state(segment, block, &how);
-	size_t hand_at = how & ~(size_t)HOW_SHIFT;
-	if (!slab_is_out(block, state) || hand_at == HEAP_NO_HAND)
+	size_t magazine_at = how & ~(size_t)HOW_SHIFT;
+	if (!slab_is_allocated(block, state) || magazine_at == HEAP_NO_MAGAZINE)
 		return false;
-	clear(heap, heap->classes[heap_number_of_hand(hand_at)], block);
+	clear(heap, heap->classes[heap_class_of_magazine(magazine_at)], block);
 	if (unlikely(!heap_push(heap, block, state, how)))
 		slab_give_slowly(heap_find_slab(heap, block), block);
 	return true;

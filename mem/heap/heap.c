@@ -7,7 +7,7 @@
  * of ours; give memory back without ever unmapping in kfree, which may run in
  * an interrupt handler with locks held, where no flush can be waited for.
  *
- *     bytes  <= 16 KiB: a cache of the slab engine per size class (91 of them;
+ *     bytes  <= 16 KiB: a cache of the slab engine per size class (81 of them;
  *               classes.c); slabs lie in 2 MiB-aligned segments (segment.c)
  *     larger, or aligned to more than a page: pages of their own (large.c)
  *
@@ -20,16 +20,16 @@
  * and its state must say in use (the last three are one comparison, fast.h).
  *
  * Two profiles, one structure (heap.h). In the fast one a block that stays on its CPU
- * goes the short way (fast.h). In the hardened one every block goes by hardened.c: in
- * random order, cleared when freed, with a seal behind its end that is checked on free
- * (seal.h). Behind a large block stand a canary and an unmapped page in both (large.c).
+ * takes the fast path (fast.h). In the hardened one every block goes by hardened.c: in
+ * random order, cleared when freed, with a canary behind its end that is checked on free
+ * (canary.h). Behind a large block stand a canary and an unmapped page in both (large.c).
  * A few blocks, by lot, get a page of their own between unmapped ones (sample.c).
  *
  * Memory goes back in three steps, each possible in fewer contexts than the
  * one before: an empty slab's pages go back to its segment (any context; other
- * classes use them), the reaper folds the CPUs' parts so that every empty slab
+ * classes use them), the reaper folds the CPUs' cpus so that every empty slab
  * is found, and gives empty segments and queued large blocks back to the area
- * (thread context only). In atomic context the heap takes what is prepared in
+ * (thread context only). In atomic context the heap takes the reserve pages of
  * segments, or what the area can map without waiting, or returns NULL.
  *
  * Locks: heap->lock (MEM_RANK_HEAP, interrupts off) for segments and large
@@ -40,8 +40,8 @@
  * unmapping from kfree through deferred work (the work may be never run, then
  * memory is lost without anybody being told).
  */
+#include "heap/canary.h"
 #include "heap/fast.h"
-#include "heap/seal.h"
 #include "slab/paths.h"
 
 /* ---- making and ending ----------------------------------------------------------- */
@@ -78,20 +78,21 @@ static void nothing_to_construct(void *object)
 static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned number)
 {
 	static const char *const others[] = {"heap-large", "heap-magazines", "heap-grown"};
-	bool store = number >= HEAP_STORE_PART, small = number < HEAP_CLASSES;
-	size_t bytes = store ? heap_room_bytes(number - HEAP_STORE_PART) : sizeof(struct large);
+	bool store = number >= HEAP_STORE_CACHE, small = number < HEAP_CLASSES;
+	size_t bytes =
+	    store ? heap_magazine_bytes(number - HEAP_STORE_CACHE) : sizeof(struct large);
 	if (small)
 		bytes = heap_class_bytes(number);
-	/* Aligned to 16, or to its own size if that is a power of two to a page. */
+	/* What the size is a multiple of, for who asks for alignment. */
 	size_t align = mem_min(bytes & -bytes, (size_t)PAGE_SIZE);
 	align = mem_max(align, (size_t)16);
 	memset(cache, 0, sizeof(*cache));
 	cache->name = small ? heap_class_name(number) : others[number - HEAP_CLASSES];
-	cache->home = &heap_slab_home;
-	cache->home_data = heap;
+	cache->backend = &heap_slab_backend;
+	cache->backend_data = heap;
 	cache->number = (uint8_t)number;
 	cache->careful = heap_is_hardened(heap) && small;
-	cache->sealed = cache->careful && number < HEAP_SEALED && !SLAB_DEBUG;
+	cache->has_canary = cache->careful && !SLAB_DEBUG;
 	cache->object_bytes = bytes;
 	cache->align = align;
 	cache->stride = (uint32_t)slab_stride(bytes, align);
@@ -101,18 +102,18 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	cache->shape[0] = shape_for(cache->stride, two ? 2 : few ? 8 : 16, most, 64);
 	cache->shape[1] = shape_for(cache->stride, 32, most, 64);
 	cache->shape[2] = shape_for(cache->stride, 64, most, 128);
-	cache->gates = (char *)heap->gates[0];
-	cache->parts = cache->gates + heap_part_at(number);
-	cache->part_stride = HEAP_CPU_BYTES;
-	if (store) /* is not filled by debug builds: the room is used as it is */
+	cache->guards = (char *)heap->guards[0];
+	cache->cpus = cache->guards + heap_cpu_at(number);
+	cache->cpu_stride = HEAP_CPU_BYTES;
+	if (store) /* is not filled by debug builds: the storage is used as it is */
 		cache->construct = nothing_to_construct;
-	for (unsigned kind = 0; kind < SLAB_ROOMS && !store; kind++) {
+	for (unsigned kind = 0; kind < SLAB_CAPACITIES && !store; kind++) {
 		cache->entries[kind] = heap_magazine_entries(bytes, kind, heap_is_hardened(heap));
-		cache->store[kind] = heap->classes[HEAP_STORE_PART + kind];
+		cache->store[kind] = heap->classes[HEAP_STORE_CACHE + kind];
 	}
-	/* The fast profile's sizes may be served by larger blocks, but for those that are to be
-	 * aligned to themselves. */
-	if (number + 1 < HEAP_SEALED && !cache->careful) {
+	/* The fast profile's sizes may be served by larger blocks, but for powers of two, whose
+	 * blocks are to be as aligned as their class says (take_aligned). */
+	if (number + 1 < HEAP_CLASSES && !cache->careful) {
 		cache->above = heap->classes[number + 1];
 		cache->borrows = !is_pow2(bytes);
 	}
@@ -141,7 +142,7 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 	size_t heap_bytes = align_up(sizeof(struct heap), 64);
 	size_t cache_bytes = align_up(sizeof(struct slab_cache), 64);
 	size_t cpus_bytes = host_cpu_count() * HEAP_CPU_BYTES;
-	size_t bytes = heap_bytes + HEAP_PARTS * cache_bytes + cpus_bytes;
+	size_t bytes = heap_bytes + HEAP_CACHES * cache_bytes + cpus_bytes;
 	uint64_t npages = align_up(bytes, PAGE_SIZE) / PAGE_SIZE;
 	char *at = area->map(area, npages, 1, false);
 	if (!at)
@@ -150,17 +151,17 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 	memset(heap, 0, sizeof(*heap));
 	init_heap(heap, area, npages, profile);
 	for (unsigned cpu = 0; cpu < host_cpu_count(); cpu++) {
-		struct slab_gate *gate = (void *)(at + heap_bytes + cpu * HEAP_CPU_BYTES);
-		heap->gates[cpu] = gate;
-		slab_gate_init(gate);
+		struct slab_guard *guard = (void *)(at + heap_bytes + cpu * HEAP_CPU_BYTES);
+		heap->guards[cpu] = guard;
+		slab_guard_init(guard);
 	}
 	at += heap_bytes + cpus_bytes;
-	for (unsigned i = 0; i < HEAP_PARTS; i++, at += cache_bytes)
+	for (unsigned i = 0; i < HEAP_CACHES; i++, at += cache_bytes)
 		heap->classes[i] = (struct slab_cache *)(void *)at;
-	for (unsigned i = 0; i < HEAP_PARTS; i++)
+	for (unsigned i = 0; i < HEAP_CACHES; i++)
 		init_cache(heap, heap->classes[i], i);
 	heap_init_classes(heap);
-	heap->secret = heap->classes[HEAP_LARGE_PART]->secret;
+	heap->secret = heap->classes[HEAP_LARGE_CACHE]->secret;
 	*out = heap;
 	return MEM_OK;
 }
@@ -181,7 +182,7 @@ void heap_destroy(struct heap *heap)
 	}
 	heap_sample_end(heap);
 	mem_assert(!heap->segment_npages);
-	for (unsigned i = 0; i < HEAP_PARTS; i++)
+	for (unsigned i = 0; i < HEAP_CACHES; i++)
 		slab_cache_done(heap->classes[i]);
 	struct heap_area *area = heap->area;
 	area->unmap(area, heap, heap->own_npages);
@@ -195,7 +196,7 @@ static void *failed(struct heap *heap)
 	return NULL;
 }
 
-MEM_NORETURN void heap_bad_seal(const void *block, size_t class_bytes)
+MEM_NORETURN void heap_canary_bad(const void *block, size_t class_bytes)
 {
 	host_panic("heap: overflow: the end of %p (up to %lu bytes) is overwritten", block,
 		   (unsigned long)class_bytes);
@@ -208,36 +209,37 @@ static void *take(struct heap *heap, unsigned number, size_t bytes, bool grow, c
 	void *block = grow ? slab_take_slowly(cache) : slab_take_ready(cache);
 	if (SLAB_DEBUG && block)
 		slab_debug_alloc(slab_of(cache, block), block, bytes, site);
-	if (block && cache->sealed)
-		heap_seal(heap, block, cache->object_bytes, bytes);
+	if (block && cache->has_canary)
+		heap_canary_set(heap, block, cache->object_bytes, bytes);
 	return block;
 }
 
 /* The same for sizes of a finest class, by the one that serves them. */
 static void *take_small(struct heap *heap, unsigned finest, size_t bytes, const void *site)
 {
-	if (finest >= HEAP_SEALED)
-		return take(heap, finest, bytes, true, site);
 	void *block = take(heap, heap_serves(heap, finest), bytes, false, site);
 	if (!block)
 		block = take(heap, heap_open_classes(heap, finest), bytes, true, site);
 	/* No pages for a class that has just been opened: it has served so far. */
-	return block ? block : take(heap, heap_coarse_class(finest), bytes, false, site);
+	return block ? block : take(heap, heap_coarse_class(heap, finest), bytes, false, site);
 }
 
-/* Aligned to no more than a page. */
+/* Aligned to no more than a page, by a class whose size is a multiple; 16 KiB is one of all. */
 static void *take_aligned(struct heap *heap, size_t bytes, size_t align, const void *site)
 {
-	/* The next class whose size is a multiple; 16 KiB is one of all. */
-	unsigned number = heap_sealed_class(heap_with_seal(bytes));
+	unsigned number = heap_finest_class(heap, bytes);
 	while (heap_class_bytes(number) & (align - 1))
 		number++;
-	void *block = take_small(heap, number, bytes, site);
+	/* Without space for canaries coarse classes are powers of two, and as good. */
+	void *block = heap_leaves_space(heap) ? take(heap, number, bytes, true, site)
+					      : take_small(heap, number, bytes, site);
 	if (likely(!((uintptr_t)block & (align - 1))))
 		return block;
-	/* It was borrowed of a larger class. Powers of two have their own. */
-	heap_free_at(heap, block, site);
-	return take(heap, heap_coarse_class(number), bytes, true, site);
+	/* It was borrowed of a larger class, which powers of two do not do. */
+	heap_free_slowly(heap, block, site);
+	while (!is_pow2(heap_class_bytes(number)))
+		number++;
+	return take(heap, number, bytes, true, site);
 }
 
 static void *alloc_slowly(struct heap *heap, size_t bytes, const void *site)
@@ -289,13 +291,13 @@ void heap_free_elsewhere(void *block, struct heap *heap)
 	heap_free_slowly(heap, block, __builtin_return_address(0));
 }
 
-void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site)
+/* Aligned to more than 16. Where there is space for a canary a whole page is not had by
+ * classes: pages of its own cost less, and have a guard behind them. */
+void *heap_alloc_aligned_slowly(struct heap *heap, size_t bytes, size_t align, const void *site)
 {
-	mem_assert(is_pow2(align));
-	if (align <= 16 || (heap_is_exact(bytes) && align <= mem_min(bytes, (size_t)PAGE_SIZE)))
-		return heap_alloc_at(heap, bytes, site);
+	size_t most = heap_leaves_space(heap) ? PAGE_SIZE / 2 : PAGE_SIZE;
 	void *block;
-	if (align <= PAGE_SIZE && bytes <= HEAP_MAX_SMALL - 2)
+	if (align <= most && bytes <= HEAP_MAX_SMALL - 2)
 		block = take_aligned(heap, bytes, align, site);
 	else
 		block = heap_alloc_large(heap, bytes, align, site);
@@ -311,54 +313,28 @@ size_t heap_usable(struct heap *heap, const void *block)
 		return heap_is_sample(heap, block) ? heap_sample_bytes(heap, block)
 						   : heap_large_bytes(heap, block);
 	slab_assert_in_use(slab, slab_index(slab, block), "use after free");
-	if (slab->cache->sealed)
-		return heap_check_seal(heap, block, slab->cache->stride);
+	if (slab->cache->has_canary)
+		return heap_canary_check(heap, block, slab->cache->stride);
 	return slab_debug_bytes(slab, block);
 }
 
-/* The block can hold `bytes` where it is, without much waste, and as aligned as a
- * new one would be. */
-static bool resize_in_place(struct heap *heap, void *block, size_t bytes, const void *site)
+/* The block can hold `bytes` where it is, without much waste. */
+bool heap_resize_in_place(struct heap *heap, void *block, size_t bytes, const void *site)
 {
 	struct slab *slab = heap_find_slab(heap, block);
 	if (!slab)
-		return heap_class_of(heap, bytes) == HEAP_CLASSES && !heap_is_sample(heap, block) &&
+		return bytes > HEAP_MAX_SMALL && !heap_is_sample(heap, block) &&
 		       heap_resize_large(heap, block, bytes);
-	size_t room = slab->cache->object_bytes;
-	if (!heap_is_hardened(heap)) {
-		if (bytes > room || bytes < room / 2)
-			return false;
-	} else if (slab->cache->number >= HEAP_SEALED) {
-		return bytes == room;
-	} else if (bytes > room || heap_with_seal(bytes) > room || bytes < room / 2) {
+	size_t most = slab->cache->object_bytes, least = most / 2;
+	if (bytes > most || bytes < least)
 		return false;
-	}
-	if (heap_is_exact(bytes) && ((uintptr_t)block & (mem_min(bytes, (size_t)PAGE_SIZE) - 1)))
+	if (heap_leaves_space(heap) && heap_with_canary(bytes) > most)
 		return false;
 	if (SLAB_DEBUG)
 		slab_debug_resize(slab, block, bytes, site);
-	else if (slab->cache->sealed)
-		heap_seal(heap, block, room, bytes);
+	else if (slab->cache->has_canary)
+		heap_canary_set(heap, block, most, bytes);
 	return true;
-}
-
-void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site)
-{
-	if (!block)
-		return heap_alloc_at(heap, bytes, site);
-	if (!bytes) {
-		heap_free_at(heap, block, site);
-		return NULL;
-	}
-	size_t old = heap_usable(heap, block);
-	if (resize_in_place(heap, block, bytes, site))
-		return block;
-	void *new = heap_alloc_at(heap, bytes, site);
-	if (!new)
-		return NULL;
-	memcpy(new, block, mem_min(old, bytes));
-	heap_free_at(heap, block, site);
-	return new;
 }
 
 /* ---- giving back ------------------------------------------------------------------------- */
@@ -368,7 +344,7 @@ uint64_t heap_reap(struct heap *heap, bool all)
 	/* What another CPU is giving back is given back when this returns. */
 	mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	uint64_t npages = heap_reap_large(heap);
-	(void)slab_reap_caches(heap->classes, HEAP_PARTS);
+	(void)slab_reap_caches(heap->classes, HEAP_CACHES);
 	heap_close_classes(heap);
 	npages += heap_reap_segments(heap, all);
 	heap_sample_reap(heap);
@@ -378,7 +354,7 @@ uint64_t heap_reap(struct heap *heap, bool all)
 
 void heap_cpu_leave(struct heap *heap)
 {
-	for (unsigned i = 0; i < HEAP_PARTS; i++)
+	for (unsigned i = 0; i < HEAP_CACHES; i++)
 		slab_cpu_leave(heap->classes[i]);
 }
 
@@ -396,10 +372,10 @@ bool heap_wants_reap(struct heap *heap)
 void heap_get_stats(struct heap *heap, struct heap_stats *stats)
 {
 	memset(stats, 0, sizeof(*stats));
-	uint64_t lent = 0;
+	uint64_t borrowed = 0;
 	for (unsigned i = 0; i < HEAP_CLASSES; i++) {
 		struct slab_stats s;
-		slab_get_stats_lent(heap->classes[i], &s, &lent);
+		slab_get_stats_borrowed(heap->classes[i], &s, &borrowed);
 		stats->live_blocks += s.live;
 		stats->live_bytes += s.live * s.object_bytes;
 		stats->allocs += s.allocs;
@@ -411,7 +387,7 @@ void heap_get_stats(struct heap *heap, struct heap_stats *stats)
 	stats->allocs += heap->large_allocs;
 	stats->frees += heap->large_frees;
 	stats->large_npages = heap->large_npages;
-	stats->held_npages = heap->own_npages + heap->segment_npages - heap->dropped_npages +
+	stats->held_npages = heap->own_npages + heap->segment_npages - heap->decommitted_npages +
 			     heap->large_npages + heap->queued_npages;
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
@@ -428,10 +404,10 @@ void heap_get_stats(struct heap *heap, struct heap_stats *stats)
 void heap_for_each_class(struct heap *heap, void (*visit)(const struct slab_stats *, void *),
 			 void *arg)
 {
-	uint64_t lent = 0;
+	uint64_t borrowed = 0;
 	for (unsigned i = 0; i < HEAP_CLASSES; i++) {
 		struct slab_stats stats;
-		slab_get_stats_lent(heap->classes[i], &stats, &lent);
+		slab_get_stats_borrowed(heap->classes[i], &stats, &borrowed);
 		visit(&stats, arg);
 	}
 }
@@ -444,18 +420,18 @@ void heap_report_live(struct heap *heap, unsigned limit)
 	heap_report_samples(heap, limit);
 }
 
-/* Every seal of a block in use. */
-static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
+/* Every canary of a block in use. */
+static bool canaries_are_intact(struct heap *heap, struct slab_cache *cache)
 {
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
 		for (unsigned i = 0; i < slab->capacity; i++) {
 			size_t bytes;
 			const void *block = slab_block(slab, i);
-			if (!slab_is_out(block, slab_state(slab, block)) ||
-			    heap_read_seal(heap, block, cache->stride, &bytes))
+			if (!slab_is_allocated(block, slab_state(slab, block)) ||
+			    heap_canary_read(heap, block, cache->stride, &bytes))
 				continue;
-			host_log(HOST_LOG_ERROR, "heap: the seal of %p is broken", block);
+			host_log(HOST_LOG_ERROR, "heap: the canary of %p is broken", block);
 			return false;
 		}
 	}
@@ -465,10 +441,10 @@ static bool seals_are_sound(struct heap *heap, struct slab_cache *cache)
 bool heap_is_valid(struct heap *heap)
 {
 	struct slab_sums sums = {0};
-	uint64_t lent = 0;
-	for (unsigned i = 0; i < HEAP_PARTS; i++) {
-		if (!slab_is_valid_but(heap->classes[i], &sums, &lent) ||
-		    (heap->classes[i]->sealed && !seals_are_sound(heap, heap->classes[i])))
+	uint64_t borrowed = 0;
+	for (unsigned i = 0; i < HEAP_CACHES; i++) {
+		if (!slab_is_valid_but(heap->classes[i], &sums, &borrowed) ||
+		    (heap->classes[i]->has_canary && !canaries_are_intact(heap, heap->classes[i])))
 			return false;
 		if (!heap->classes[i]->above && !slab_sums_are_valid(&sums))
 			return false;
@@ -481,7 +457,7 @@ bool heap_is_valid(struct heap *heap)
 	/* The caches' pages are what the segments have given. */
 	uint64_t npages = 0, in_caches = 0;
 	struct slab_stats stats;
-	for (unsigned i = 0; i < HEAP_PARTS; i++) {
+	for (unsigned i = 0; i < HEAP_CACHES; i++) {
 		slab_get_stats(heap->classes[i], &stats);
 		in_caches += stats.npages;
 	}

@@ -12,14 +12,13 @@ MEM_BEGIN_DECLS
 
 /* ---- size classes (classes.c) --------------------------------------------- */
 
-#define HEAP_SEALED    80u /* classes whose blocks end in a seal (seal.h); first */
-#define HEAP_EXACT     11u /* classes of 16 .. 16384 bytes, asked for exactly */
-#define HEAP_CLASSES   (HEAP_SEALED + HEAP_EXACT)
-#define HEAP_MAX_SMALL ((size_t)16384) /* the largest class; what is larger gets pages */
+#define HEAP_CLASSES   81u
+#define HEAP_MAX_SMALL ((size_t)16384) /* asked for; what is larger gets pages */
+#define HEAP_MAX_CLASS ((size_t)18432) /* that with its canary, rounded up to a class */
 
-/* The sealed class of `bytes`, seal included (1 .. HEAP_MAX_SMALL). */
+/* The finest class for `bytes`, canary included (1 .. HEAP_MAX_CLASS). */
 extern const uint8_t heap_class_table[65];
-static inline unsigned heap_sealed_class(size_t bytes)
+static inline unsigned heap_class_for(size_t bytes)
 {
 	if (likely(bytes <= 1024))
 		return heap_class_table[(bytes + 15) / 16];
@@ -28,15 +27,10 @@ static inline unsigned heap_sealed_class(size_t bytes)
 	return 40 + 8 * (k - 10) + (unsigned)((bytes - 1) >> (k - 3));
 }
 
-/* Bytes with their seal. */
-static inline size_t heap_with_seal(size_t bytes)
+/* Bytes with their canary. */
+static inline size_t heap_with_canary(size_t bytes)
 {
 	return bytes + (bytes > 238 ? 2 : 1);
-}
-
-static inline bool heap_is_exact(size_t bytes)
-{
-	return !(bytes & (bytes - 1)) && bytes >= 16;
 }
 
 size_t heap_class_bytes(unsigned number);
@@ -45,11 +39,11 @@ const char *heap_class_name(unsigned number);
 struct heap;
 /* Few classes serve. Context: initialisation; the classes' caches are there. */
 void heap_init_classes(struct heap *heap);
-/* The class that serves these sizes (of a finest class) has no block at hand: the one that
- * does from now on. Context: any. Locks: none of the engine's. */
+/* The class that serves these sizes (of a finest class) has no block cached on this CPU: the one
+ * that does from now on. Context: any. Locks: none of the engine's. */
 unsigned heap_open_classes(struct heap *heap, unsigned finest);
 /* The one that serves them if few do. */
-unsigned heap_coarse_class(unsigned finest);
+unsigned heap_coarse_class(const struct heap *heap, unsigned finest);
 /* Few classes serve again, where few blocks are left. Context: as heap_reap. */
 void heap_close_classes(struct heap *heap);
 /* For tests: is every size served by one class, and by one that is good for it? */
@@ -57,17 +51,17 @@ bool heap_classes_are_valid(const struct heap *heap);
 
 /* ---- segments (segment.c) --------------------------------------------------- */
 
-#define SEGMENT_NPAGES      ((unsigned)(HUGE_SIZE / PAGE_SIZE))
-#define SEGMENT_WORDS       (SEGMENT_NPAGES / 64)
-#define UNIT_BYTES          64u /* slab descriptors are made of these */
-#define UNIT_PAGES          56  /* pages of them in one segment, the head's last included */
-#define SEGMENT_HASH        256
-#define KNOWN_SEGMENTS      2048 /* the bits of 32 that are above a segment */
-#define HEAP_ALIGN          16u  /* of blocks: beyond it the bits below are for what `known` says */
-#define KNOWN_NONE          ((uintptr_t)2 * HEAP_ALIGN)
-#define KNOWN_HARDENED      ((uintptr_t)1 * HEAP_ALIGN) /* with the address, in a hardened heap */
-#define SEGMENT_MIN_NPAGES  64u
-#define HEAP_PREPARED_PAGES 16u /* free pages in segments that thread context tops up to */
+#define SEGMENT_NPAGES     ((unsigned)(HUGE_SIZE / PAGE_SIZE))
+#define SEGMENT_WORDS      (SEGMENT_NPAGES / 64)
+#define UNIT_BYTES         64u /* slab descriptors are made of these */
+#define UNIT_PAGES         56  /* pages of them in one segment, the head's last included */
+#define SEGMENT_HASH       256
+#define KNOWN_SEGMENTS     2048 /* the bits of 32 that are above a segment */
+#define HEAP_ALIGN         16u  /* of blocks: beyond it the bits below are for what `known` says */
+#define KNOWN_NONE         ((uintptr_t)2 * HEAP_ALIGN)
+#define KNOWN_HARDENED     ((uintptr_t)1 * HEAP_ALIGN) /* with the address, in a hardened heap */
+#define SEGMENT_MIN_NPAGES 64u
+#define HEAP_RESERVE_PAGES 16u /* free pages in segments that thread context tops up to */
 
 /*
  * What a free must know of a page, in eight bytes: read without the lock by who holds a
@@ -75,11 +69,11 @@ bool heap_classes_are_valid(const struct heap *heap);
  */
 struct segment_page {
 	uint32_t states; /* see segment_state() */
-	uint16_t how;    /* bytes from a CPU's gate to the hand that the short way of a free
-			  * uses, and log2 of the bytes that a state is for */
+	uint16_t how;    /* bytes from a CPU's guard to the magazine header that the fast path of a
+			  * free uses, and log2 of the bytes that a state is for */
 	uint16_t unit;   /* the slab's descriptor, in units from the segment; 0: no slab */
 };
-#define HOW_SHIFT 31u /* hands lie at multiples of 64 */
+#define HOW_SHIFT 31u /* magazine headers lie at multiples of 64 */
 #define HOW_NONE  15u /* where no slab is: states are `none` then, by segment_state() */
 
 /* The first bytes of each 2 MiB-aligned segment. heap->lock, but for `map`. */
@@ -93,10 +87,10 @@ struct segment {
 	uint16_t nfree;   /* of these, free */
 	uint16_t nslabs;
 	uint16_t unit_pages;
-	uint64_t used[SEGMENT_WORDS];    /* bit 1: the page is used, or not mapped */
-	uint64_t dropped[SEGMENT_WORDS]; /* bit 1: a free page whose memory was given back */
-	uint64_t unit_used[UNIT_PAGES];  /* bit 1: the unit is used, or not ours to use */
-	uint16_t unit_page[UNIT_PAGES];  /* which page of the segment holds them */
+	uint64_t used[SEGMENT_WORDS];        /* bit 1: the page is used, or not mapped */
+	uint64_t decommitted[SEGMENT_WORDS]; /* bit 1: a free page whose memory was given back */
+	uint64_t unit_used[UNIT_PAGES];      /* bit 1: the unit is used, or not ours to use */
+	uint16_t unit_page[UNIT_PAGES];      /* which page of the segment holds them */
 };
 
 /*
@@ -123,17 +117,17 @@ static inline unsigned heap_descriptor_units(const struct slab_cache *cache,
 	return (unsigned)(align_up(bytes, UNIT_BYTES) / UNIT_BYTES);
 }
 
-static inline unsigned heap_count_dropped(const struct segment *segment)
+static inline unsigned heap_count_decommitted(const struct segment *segment)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < SEGMENT_WORDS; i++)
-		n += bits_set(segment->dropped[i]);
+		n += bit_count(segment->decommitted[i]);
 	return n;
 }
 
 /* The segment that `block` may lie in, NULL: none of this heap. */
 struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base);
-extern const struct slab_home heap_slab_home;
+extern const struct slab_backend heap_slab_backend;
 /* Give wholly empty segments back to the area (all but one); if `all`, that one too
  * and the memory behind every free page of the others. Returns pages. */
 uint64_t heap_reap_segments(struct heap *heap, bool all);
@@ -187,45 +181,45 @@ uint64_t heap_sample_npages(struct heap *heap); /* held for it */
 void heap_report_samples(struct heap *heap, unsigned limit);
 bool heap_samples_are_valid(struct heap *heap);
 
-/* ---- parts of a CPU ------------------------------------------------------------ */
+/* ---- cpus of a CPU ------------------------------------------------------------ */
 
-/* What a CPU has: a gate, a part for each class, one for struct large and one for each kind
- * of room of magazines. */
-#define HEAP_LARGE_PART HEAP_CLASSES
-#define HEAP_STORE_PART (HEAP_CLASSES + 1)
-#define HEAP_PARTS      (HEAP_STORE_PART + SLAB_ROOMS)
-#define HEAP_NO_HAND    offsetof(struct slab_gate, closed)
-#define HEAP_CPU_BYTES  (sizeof(struct slab_gate) + HEAP_PARTS * sizeof(struct slab_cpu))
+/* What a CPU has: a guard, a per-CPU cache for each class, one for struct large and one for each
+ * capacity of magazines. */
+#define HEAP_LARGE_CACHE HEAP_CLASSES
+#define HEAP_STORE_CACHE (HEAP_CLASSES + 1)
+#define HEAP_CACHES      (HEAP_STORE_CACHE + SLAB_CAPACITIES)
+#define HEAP_NO_MAGAZINE offsetof(struct slab_guard, closed)
+#define HEAP_CPU_BYTES   (sizeof(struct slab_guard) + HEAP_CACHES * sizeof(struct slab_cpu))
 
-static inline size_t heap_part_at(unsigned number)
+static inline size_t heap_cpu_at(unsigned number)
 {
-	return sizeof(struct slab_gate) + number * sizeof(struct slab_cpu);
+	return sizeof(struct slab_guard) + number * sizeof(struct slab_cpu);
 }
 
-/* Bytes from a CPU's gate to its hand for a class, and back. */
-static inline size_t heap_hand_at(unsigned number)
+/* Bytes from a CPU's guard to its magazine header for a class, and back. */
+static inline size_t heap_magazine_at(unsigned number)
 {
-	return heap_part_at(number) + offsetof(struct slab_cpu, hand);
+	return heap_cpu_at(number) + offsetof(struct slab_cpu, magazine);
 }
 
-static inline unsigned heap_number_of_hand(size_t hand_at)
+static inline unsigned heap_class_of_magazine(size_t magazine_at)
 {
-	return (unsigned)((hand_at - heap_hand_at(0)) / sizeof(struct slab_cpu));
+	return (unsigned)((magazine_at - heap_magazine_at(0)) / sizeof(struct slab_cpu));
 }
 
-/* What the room of a magazine takes, before and after it has grown: odd in lines, so that
+/* What the storage of a magazine takes, before and after it has grown: odd in lines, so that
  * tops do not share sets of the cache. */
-static inline size_t heap_room_bytes(unsigned kind)
+static inline size_t heap_magazine_bytes(unsigned kind)
 {
 	return kind ? 255 * 64 : 33 * 64;
 }
 
 /* Entries in it for blocks of so many bytes: as many as it has, unless that would keep too
- * much memory at hand; 0: it would be no larger than the kind before. The magazines of a
+ * much memory on one CPU; 0: it would be no larger than the kind before. The magazines of a
  * hardened heap do not grow (hardened.c). */
 static inline unsigned heap_magazine_entries(size_t bytes, unsigned kind, bool hardened)
 {
-	size_t most = heap_room_bytes(kind) / sizeof(struct slab_entry);
+	size_t most = heap_magazine_bytes(kind) / sizeof(struct slab_entry);
 	size_t n = (kind ? 1024 : 256) * (size_t)1024 / bytes;
 	if (hardened)
 		most = kind ? 0 : 64;
@@ -239,25 +233,27 @@ struct heap {
 	uint64_t own_npages; /* that this structure and its caches lie in */
 	uintptr_t secret;
 	enum heap_profile profile;
-	struct slab_gate *gates[MEM_MAX_CPUS]; /* each with its CPU's parts behind */
-	/* By sealed class: the one that serves its sizes, itself or one above (classes.c).
-	 * Changed under the lock, as hand_at; read by anyone (relaxed). */
-	uint8_t serves[HEAP_SEALED];
-	/* By (bytes - 1) / 16: from a gate to the hand that serves them by the short way. */
-	uint16_t hand_at[HEAP_MAX_SMALL / 16];
+	struct slab_guard *guards[MEM_MAX_CPUS]; /* each with its CPU's cpus behind */
+	/* By class: the one that serves its sizes, itself or one above (classes.c).
+	 * Changed under the lock, as magazine_at; read by anyone (relaxed). */
+	uint8_t serves[HEAP_CLASSES];
+	bool coarse[HEAP_CLASSES]; /* classes that powers of two have; these always serve */
+	/* By (bytes - 1) / 16: from a guard to the magazine header that serves them by the fast
+	 * path. */
+	uint16_t magazine_at[HEAP_MAX_SMALL / 16];
 	/* Segments lately asked for, by segment_slot(); atomic, KNOWN_NONE: none. */
 	uintptr_t known[KNOWN_SEGMENTS];
-	struct slab_cache *classes[HEAP_PARTS];
+	struct slab_cache *classes[HEAP_CACHES];
 
 	struct mem_lock reap_lock; /* MEM_RANK_HEAP_REAP: held across flushes, interrupts on */
 	struct mem_lock lock MEM_CACHE_ALIGNED; /* MEM_RANK_HEAP, interrupts off; all below */
 	struct list segments;                   /* with free pages */
 	struct list full_segments;
 	struct list segment_hash[SEGMENT_HASH];
-	uint64_t segment_npages; /* mapped for segments */
-	uint64_t free_npages;    /* of these, free */
-	uint64_t dropped_npages; /* of these, without memory behind them */
-	uint64_t empty_npages;   /* of segments without slabs */
+	uint64_t segment_npages;     /* mapped for segments */
+	uint64_t free_npages;        /* of these, free */
+	uint64_t decommitted_npages; /* of these, without memory behind them */
+	uint64_t empty_npages;       /* of segments without slabs */
 	struct list large_hash[LARGE_HASH];
 	struct list large_queue; /* freed, waiting for the reaper or a new use */
 	uint64_t large_npages;   /* live */
@@ -276,9 +272,10 @@ struct heap {
 };
 
 /* Free pages with memory behind them. */
-static inline uint64_t heap_prepared(struct heap *heap)
+static inline uint64_t heap_reserve_npages(struct heap *heap)
 {
-	return atomic_read_relaxed(&heap->free_npages) - atomic_read_relaxed(&heap->dropped_npages);
+	return atomic_read_relaxed(&heap->free_npages) -
+	       atomic_read_relaxed(&heap->decommitted_npages);
 }
 
 static inline bool heap_is_hardened(const struct heap *heap)
@@ -286,26 +283,29 @@ static inline bool heap_is_hardened(const struct heap *heap)
 	return heap->profile == HEAP_HARDENED;
 }
 
-/* The finest class for `bytes`; HEAP_CLASSES: none, they get pages. Without seals the
- * sealed classes serve all. */
+/* Does every block leave space in its class, for a canary? In debug builds always: there a
+ * block whose size is a power of two is seldom aligned to more than was asked for, and who
+ * relies on that finds out. */
+static inline bool heap_leaves_space(const struct heap *heap)
+{
+	return SLAB_DEBUG || heap_is_hardened(heap);
+}
+
+/* The finest class for `bytes`; HEAP_CLASSES: none, they get pages. */
 static inline unsigned heap_finest_class(const struct heap *heap, size_t bytes)
 {
 	if (unlikely(bytes > HEAP_MAX_SMALL))
 		return HEAP_CLASSES;
-	if (!heap_is_hardened(heap))
-		return heap_sealed_class(bytes);
-	if (heap_is_exact(bytes))
-		return HEAP_SEALED + bit_highest(bytes) - 4;
-	bytes = heap_with_seal(bytes);
-	return likely(bytes <= HEAP_MAX_SMALL) ? heap_sealed_class(bytes) : HEAP_CLASSES;
+	return heap_class_for(heap_leaves_space(heap) ? heap_with_canary(bytes) : bytes);
 }
 
 /* The one that serves the sizes of a finest class now. */
 static inline unsigned heap_serves(const struct heap *heap, unsigned finest)
 {
-	return finest < HEAP_SEALED ? atomic_read_relaxed(&heap->serves[finest]) : finest;
+	return atomic_read_relaxed(&heap->serves[finest]);
 }
 
+/* The class that serves `bytes`, at most HEAP_MAX_SMALL, now. */
 static inline unsigned heap_class_of(const struct heap *heap, size_t bytes)
 {
 	return heap_serves(heap, heap_finest_class(heap, bytes));
@@ -345,21 +345,20 @@ static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
 	return (struct slab *)(void *)((char *)segment + unit * UNIT_BYTES);
 }
 
-/* The public calls with the call site given (alloc and free: fast.h). */
-void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site);
-void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site);
 /* When the inline paths of fast.h cannot serve. */
+void *heap_alloc_aligned_slowly(struct heap *heap, size_t bytes, size_t align, const void *site);
+bool heap_resize_in_place(struct heap *heap, void *block, size_t bytes, const void *site);
 void *heap_alloc_beyond(struct heap *heap, size_t bytes, const void *site);
 void heap_free_slowly(struct heap *heap, void *block, const void *site);
-/* hardened.c: a small block, or NULL: by the long way, if at all. And its end; false: by the
- * long way, which also says what is wrong. */
+/* hardened.c: a small block, or NULL: by the slow path, if at all. And its end; false: by the
+ * slow path, which also says what is wrong. */
 void *heap_alloc_hardened(struct heap *heap, size_t bytes);
 bool heap_free_hardened(struct heap *heap, void *block);
 void heap_free_hardened_slowly(struct heap *heap, struct slab *slab, void *block);
 /* The same, as a public call's last act: its call site is theirs. */
 void *heap_alloc_elsewhere(size_t bytes, struct heap *heap);
 void heap_free_elsewhere(void *block, struct heap *heap);
-MEM_NORETURN void heap_bad_seal(const void *block, size_t class_bytes);
+MEM_NORETURN void heap_canary_bad(const void *block, size_t class_bytes);
 
 MEM_END_DECLS
 #endif

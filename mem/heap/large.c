@@ -143,7 +143,7 @@ static void *take_new(struct heap *heap, uint64_t npages, size_t bytes, size_t a
 		      const void *site)
 {
 	bool atomic = !host_irq_enabled() || host_in_interrupt();
-	struct large *large = slab_take(heap->classes[HEAP_LARGE_PART], sizeof(*large), site);
+	struct large *large = slab_take(heap->classes[HEAP_LARGE_CACHE], sizeof(*large), site);
 	if (!large)
 		return NULL;
 	uint64_t align_pages = align > PAGE_SIZE ? align / PAGE_SIZE : 1;

@@ -19,11 +19,11 @@
  *
  * Half of the slots are traps (GONE), so that a freed block stays one for as long as it
  * takes to free as many others; pages held are constant after each reap. An area that
- * cannot drop pages has no traps: FREED becomes READY, found out by pattern only.
+ * cannot decommit pages has no traps: FREED becomes READY, found out by pattern only.
  *
- * Which blocks: each CPU counts the allocations that leave the shortest way (a refill in
+ * Which blocks: each CPU counts the allocations that leave the fast path (a refill in
  * the fast profile, every one in the hardened) and takes every `interval`th. So the
- * shortest way costs nothing, and all slots are made beforehand: any context may be
+ * fast path costs nothing, and all slots are made beforehand: any context may be
  * sampled.
  *
  * Lock: heap->sample_lock (MEM_RANK_HEAP, interrupts off), for states. A slot in
@@ -71,7 +71,7 @@ static void set_interval(struct heap *heap, unsigned interval)
 {
 	atomic_write_release(&heap->sample_interval, interval);
 	for (unsigned cpu = 0; cpu < host_cpu_count(); cpu++)
-		atomic_write_relaxed(&heap->gates[cpu]->until_sample, 0);
+		atomic_write_relaxed(&heap->guards[cpu]->until_sample, 0);
 }
 
 mem_status heap_sample_start(struct heap *heap, unsigned slots, unsigned interval)
@@ -98,9 +98,9 @@ mem_status heap_sample_start(struct heap *heap, unsigned slots, unsigned interva
 		high = mem_max(high, (uintptr_t)page + PAGE_SIZE);
 	}
 	heap->sample_pages = slots;
-	if (area->drop)
+	if (area->decommit)
 		for (unsigned i = slots / 2; i < slots; i++)
-			if (area->drop(area, samples[i].page, 1)) {
+			if (area->decommit(area, samples[i].page, 1)) {
 				samples[i].state = SAMPLE_GONE;
 				heap->sample_pages--;
 			}
@@ -177,9 +177,9 @@ static void check_slot(const struct sample *s)
 /* Is it this CPU's turn? A hint: a handler in between may lose a count. */
 static bool is_due(struct heap *heap)
 {
-	struct slab_gate *gate = heap->gates[host_cpu()];
-	uint32_t n = atomic_read_relaxed(&gate->until_sample);
-	atomic_write_relaxed(&gate->until_sample, n ? n - 1 : heap->sample_interval - 1);
+	struct slab_guard *guard = heap->guards[host_cpu()];
+	uint32_t n = atomic_read_relaxed(&guard->until_sample);
+	atomic_write_relaxed(&guard->until_sample, n ? n - 1 : heap->sample_interval - 1);
 	return !n;
 }
 
@@ -283,7 +283,7 @@ void heap_sample_reap(struct heap *heap)
 	struct heap_area *area = heap->area;
 	struct sample *s;
 	while ((s = claim(heap, SAMPLE_FREED))) {
-		if (area->drop && area->drop(area, s->page, 1)) {
+		if (area->decommit && area->decommit(area, s->page, 1)) {
 			settle(heap, s, SAMPLE_GONE, -1);
 		} else {
 			memset(s->page, READY_BYTE, PAGE_SIZE);
@@ -291,9 +291,9 @@ void heap_sample_reap(struct heap *heap)
 		}
 	}
 	/* Always as many pages, of live blocks or for the next. */
-	while (area->drop && heap->sample_pages < heap->sample_count / 2 &&
+	while (area->decommit && heap->sample_pages < heap->sample_count / 2 &&
 	       (s = claim(heap, SAMPLE_GONE))) {
-		if (!area->restore(area, s->page, 1, false)) {
+		if (!area->recommit(area, s->page, 1, false)) {
 			settle(heap, s, SAMPLE_GONE, 0);
 			break;
 		}

@@ -17,17 +17,17 @@
  *                      them are taken as they are needed
  *
  * map[page] leads from a page to its slab's descriptor, and past it to what a free needs of
- * that: the states of the blocks in the page, and the hand that they go into. It is read
+ * that: the states of the blocks in the page, and the magazine that they go into. It is read
  * without the lock: who frees a block of a slab reads the entries of that slab only, which
- * do not change while the block is in use, but for the hand: it is another one while the
+ * do not change while the block is in use, but for the magazine: it is another one while the
  * slab drains, and who still uses the one before does no harm.
  *
  * New slabs go into the segment with the fewest free pages that has room, so
  * that others become empty. A wholly empty segment stays mapped until the
  * reaper comes: giving it back means a flush, which needs thread context. When
  * everything is to be given back, the memory behind free pages of other segments
- * goes too, if the area can do that; such pages are *dropped*: their addresses
- * stay, and a slab that is put there later has their memory restored first.
+ * goes too, if the area can do that; such pages are *decommitted*: their addresses
+ * stay, and a slab that is put there later has their memory recommitted first.
  */
 #include "heap/internal.h"
 
@@ -65,7 +65,7 @@ static unsigned find_run(const struct segment *segment, unsigned n, bool present
 	for (unsigned page = SEGMENT_HEAD_NPAGES; page < segment->npages;) {
 		uint64_t word = segment->used[page / 64];
 		if (present)
-			word |= segment->dropped[page / 64];
+			word |= segment->decommitted[page / 64];
 		word >>= page % 64;
 		if (page % 64 == 0 && word == ~(uint64_t)0) {
 			length = 0;
@@ -183,22 +183,22 @@ struct cut {
 	struct segment *segment;
 	struct slab *slab; /* its descriptor; NULL: none was found */
 	unsigned page, npages;
-	uint64_t dropped; /* bit i: page + i has no memory yet (a slab has 64 pages at most) */
+	uint64_t decommitted; /* bit i: page + i has no memory yet (a slab has 64 pages at most) */
 };
 
-/* Take (or put back) the dropped state of the cut's pages. Locks: heap->lock. */
-static void move_dropped(struct cut *cut, bool take)
+/* Take (or put back) the decommitted state of the cut's pages. Locks: heap->lock. */
+static void move_decommitted(struct cut *cut, bool take)
 {
 	struct segment *segment = cut->segment;
 	for (unsigned i = 0; i < cut->npages; i++) {
 		uint64_t bit = (uint64_t)1 << ((cut->page + i) % 64);
-		uint64_t *word = &segment->dropped[(cut->page + i) / 64];
-		if (!(take ? *word & bit : (cut->dropped >> i) & 1))
+		uint64_t *word = &segment->decommitted[(cut->page + i) / 64];
+		if (!(take ? *word & bit : (cut->decommitted >> i) & 1))
 			continue;
 		*word ^= bit;
 		if (take)
-			cut->dropped |= (uint64_t)1 << i;
-		count_add(&segment->heap->dropped_npages, take ? -(uint64_t)1 : 1);
+			cut->decommitted |= (uint64_t)1 << i;
+		count_add(&segment->heap->decommitted_npages, take ? -(uint64_t)1 : 1);
 	}
 }
 
@@ -218,7 +218,7 @@ static bool carve(struct segment *segment, const struct slab_cache *cache,
 	count_slab(segment, true);
 	*cut = (struct cut){.segment = segment, .page = page, .npages = npages};
 	cut->slab = (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
-	move_dropped(cut, true);
+	move_decommitted(cut, true);
 	return true;
 }
 
@@ -245,18 +245,18 @@ static unsigned page_of(const void *address)
 	return (unsigned)(((uintptr_t)address & (HUGE_SIZE - 1)) >> PAGE_SHIFT);
 }
 
-/* What the short ways of a free need to know of the slab's blocks. The blocks of one that
+/* What the fast paths of a free need to know of the slab's blocks. The blocks of one that
  * drains go by no magazine. */
 static void segment_steer(struct slab_cache *cache, struct slab *slab)
 {
 	struct segment *segment = segment_of(slab);
-	size_t hand = slab->drains ? HEAP_NO_HAND : heap_hand_at(cache->number);
+	size_t magazine = slab->drains ? HEAP_NO_MAGAZINE : heap_magazine_at(cache->number);
 	for (unsigned i = 0; i < slab->npages; i++) {
 		char *at = slab->base + i * PAGE_SIZE;
 		uint8_t *from = segment_state(segment, 0, cache->shift, at);
 		set_entry(&segment->map[page_of(at)],
-			  (uintptr_t)slab_state(slab, at) - (uintptr_t)from, hand + cache->shift,
-			  unit_of(slab));
+			  (uintptr_t)slab_state(slab, at) - (uintptr_t)from,
+			  magazine + cache->shift, unit_of(slab));
 	}
 }
 
@@ -270,7 +270,7 @@ static void uncarve(struct cut *cut, unsigned units)
 	set_used(segment, cut->page, cut->npages, false);
 	give_units(segment, unit, units);
 	count_slab(segment, false);
-	move_dropped(cut, false);
+	move_decommitted(cut, false);
 	relist(segment->heap, segment);
 }
 
@@ -292,18 +292,18 @@ static struct segment *best_segment(struct heap *heap, unsigned npages, bool pre
 	return best;
 }
 
-/* Have memory put behind the cut's dropped pages; those that got it are no longer
- * in cut->dropped. */
-static bool restore(struct heap *heap, struct cut *cut, bool atomic)
+/* Have memory put behind the cut's decommitted pages; those that got it are no longer
+ * in cut->decommitted. */
+static bool recommit(struct heap *heap, struct cut *cut, bool atomic)
 {
-	while (cut->dropped) {
-		unsigned first = bit_lowest(cut->dropped), n = 1;
-		while (first + n < 64 && (cut->dropped >> (first + n)) & 1)
+	while (cut->decommitted) {
+		unsigned first = bit_lowest(cut->decommitted), n = 1;
+		while (first + n < 64 && (cut->decommitted >> (first + n)) & 1)
 			n++;
 		char *at = (char *)cut->segment + (cut->page + first) * PAGE_SIZE;
-		if (!heap->area->restore(heap->area, at, n, atomic))
+		if (!heap->area->recommit(heap->area, at, n, atomic))
 			return false;
-		cut->dropped &= ~((~(uint64_t)0 >> (64 - n)) << first);
+		cut->decommitted &= ~((~(uint64_t)0 >> (64 - n)) << first);
 	}
 	return true;
 }
@@ -313,7 +313,7 @@ static bool restore(struct heap *heap, struct cut *cut, bool atomic)
 static struct slab *take_slab(struct slab_cache *cache, const struct slab_shape *shape,
 			      bool present, bool atomic, void **base)
 {
-	struct heap *heap = cache->home_data;
+	struct heap *heap = cache->backend_data;
 	struct cut cut = {0};
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	struct segment *best = best_segment(heap, shape->npages, present);
@@ -333,7 +333,7 @@ static struct slab *take_slab(struct slab_cache *cache, const struct slab_shape 
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	if (!cut.slab)
 		return NULL;
-	if (!restore(heap, &cut, atomic)) {
+	if (!recommit(heap, &cut, atomic)) {
 		irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 		uncarve(&cut, heap_descriptor_units(cache, shape));
 		mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
@@ -349,7 +349,7 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	memset(segment, 0, sizeof(*segment));
 	segment->heap = heap;
 	segment->npages = (uint16_t)npages;
-	memset(segment->none, SLAB_NOT_OUT, sizeof(segment->none));
+	memset(segment->none, SLAB_NOT_ALLOCATED, sizeof(segment->none));
 	for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
 		set_entry(&segment->map[page], 0, HOW_NONE, 0);
 	segment->nfree = (uint16_t)(npages - SEGMENT_HEAD_NPAGES);
@@ -398,7 +398,7 @@ static bool grow(struct heap *heap, unsigned slab_npages, bool atomic)
 static bool shed(struct heap *heap)
 {
 	uint64_t n = 0;
-	for (unsigned i = 0; i < HEAP_PARTS; i++)
+	for (unsigned i = 0; i < HEAP_CACHES; i++)
 		n += slab_shed(heap->classes[i]);
 	return n > 0;
 }
@@ -406,7 +406,7 @@ static bool shed(struct heap *heap)
 static struct slab *make_shaped(struct slab_cache *cache, const struct slab_shape *shape,
 				bool atomic)
 {
-	struct heap *heap = cache->home_data;
+	struct heap *heap = cache->backend_data;
 	void *base;
 	struct slab *slab = take_slab(cache, shape, true, atomic, &base);
 	if (!slab && shed(heap))
@@ -425,7 +425,7 @@ static struct slab *make_shaped(struct slab_cache *cache, const struct slab_shap
 
 static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 {
-	struct heap *heap = cache->home_data;
+	struct heap *heap = cache->backend_data;
 	struct slab *slab = NULL;
 	/* At most an eighth of what there is, so that not too much lies idle in the newest. */
 	uint64_t nblocks = atomic_read_relaxed(&cache->nblocks);
@@ -437,15 +437,15 @@ static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 	while (!slab && i--);
 	if (!slab)
 		return NULL;
-	/* Pages prepared for those who cannot map; never mind if there are none. */
-	if (!atomic && heap_prepared(heap) < HEAP_PREPARED_PAGES)
+	/* Reserve pages for those who cannot map; never mind if there are none. */
+	if (!atomic && heap_reserve_npages(heap) < HEAP_RESERVE_PAGES)
 		(void)grow(heap, cache->shape[0].npages, false);
 	return slab;
 }
 
 static void segment_release(struct slab_cache *cache, struct slab *slab)
 {
-	struct heap *heap = cache->home_data;
+	struct heap *heap = cache->backend_data;
 	struct segment *segment = heap_find_segment(heap, slab);
 	mem_assert(segment);
 	struct cut cut = {
@@ -463,11 +463,11 @@ static void segment_release(struct slab_cache *cache, struct slab *slab)
 
 static struct slab *segment_find(struct slab_cache *cache, const void *block)
 {
-	return heap_find_slab(cache->home_data, block); /* of this or another class */
+	return heap_find_slab(cache->backend_data, block); /* of this or another class */
 }
 
-const struct slab_home heap_slab_home = {segment_make, segment_release, segment_find, segment_steer,
-					 true};
+const struct slab_backend heap_slab_backend = {segment_make, segment_release, segment_find,
+					       segment_steer, true};
 
 /* ---- giving back -------------------------------------------------------------------------- */
 
@@ -478,16 +478,16 @@ static unsigned free_run(const struct segment *segment, unsigned *n)
 	*n = 1;
 	while (page + *n < segment->npages) {
 		unsigned i = page + *n;
-		if (((segment->used[i / 64] | segment->dropped[i / 64]) >> (i % 64)) & 1)
+		if (((segment->used[i / 64] | segment->decommitted[i / 64]) >> (i % 64)) & 1)
 			break;
 		++*n;
 	}
 	return page;
 }
 
-/* The next run to be dropped: it counts as used meanwhile, and its segment as having
+/* The next run to be decommitted: it counts as used meanwhile, and its segment as having
  * one more slab, so that both stay. NULL: there is none. */
-static struct segment *begin_drop(struct heap *heap, unsigned *page, unsigned *n)
+static struct segment *begin_decommit(struct heap *heap, unsigned *page, unsigned *n)
 {
 	struct segment *found = NULL;
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
@@ -506,30 +506,30 @@ static struct segment *begin_drop(struct heap *heap, unsigned *page, unsigned *n
 	return found;
 }
 
-static void end_drop(struct heap *heap, struct segment *segment, unsigned page, unsigned n,
-		     bool dropped)
+static void end_decommit(struct heap *heap, struct segment *segment, unsigned page, unsigned n,
+			 bool decommitted)
 {
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	set_used(segment, page, n, false);
 	count_slab(segment, false);
-	for (unsigned i = page; dropped && i < page + n; i++)
-		segment->dropped[i / 64] |= (uint64_t)1 << (i % 64);
-	count_add(&heap->dropped_npages, dropped ? n : 0);
+	for (unsigned i = page; decommitted && i < page + n; i++)
+		segment->decommitted[i / 64] |= (uint64_t)1 << (i % 64);
+	count_add(&heap->decommitted_npages, decommitted ? n : 0);
 	relist(heap, segment);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
 /* Give the memory behind the free pages of segments in use back, run by run. */
-static uint64_t drop_free_pages(struct heap *heap)
+static uint64_t decommit_free_pages(struct heap *heap)
 {
 	uint64_t npages = 0;
 	unsigned page, n;
 	struct segment *segment;
-	while (heap->area->drop && (segment = begin_drop(heap, &page, &n))) {
+	while (heap->area->decommit && (segment = begin_decommit(heap, &page, &n))) {
 		char *at = (char *)segment + page * PAGE_SIZE;
-		bool dropped = heap->area->drop(heap->area, at, n);
-		end_drop(heap, segment, page, n, dropped);
-		if (!dropped)
+		bool decommitted = heap->area->decommit(heap->area, at, n);
+		end_decommit(heap, segment, page, n, decommitted);
+		if (!decommitted)
 			break;
 		npages += n;
 	}
@@ -560,14 +560,14 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 		count_add(&heap->segment_npages, -(uint64_t)segment->npages);
 		count_add(&heap->empty_npages, -(uint64_t)segment->npages);
 		count_add(&heap->free_npages, -(uint64_t)segment->nfree);
-		unsigned dropped = heap_count_dropped(segment);
-		count_add(&heap->dropped_npages, -(uint64_t)dropped);
-		npages += segment->npages - dropped;
+		unsigned decommitted = heap_count_decommitted(segment);
+		count_add(&heap->decommitted_npages, -(uint64_t)decommitted);
+		npages += segment->npages - decommitted;
 	}
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	list_for_each_safe (node, &out) {
 		struct segment *segment = list_entry(node, struct segment, node);
 		heap->area->unmap(heap->area, segment, segment->npages);
 	}
-	return all ? npages + drop_free_pages(heap) : npages;
+	return all ? npages + decommit_free_pages(heap) : npages;
 }

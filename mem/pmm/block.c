@@ -5,7 +5,7 @@
  *      line    w0       w1       w2   ...   w7         bit 1: in use
  *      state   hint | record page or order | flags | kind | owner
  *      class   two summary bits: full, half, sparse, free
- *      units   one summary bit: a block of an order 1..8 that has room
+ *      order   one summary bit: in a block of an order 1..8 something is free
  *
  * Rules. Each is checked by pmm_is_valid or by an assertion.
  *
@@ -32,9 +32,9 @@
  *  B5  A block with records has the bit of its record page set; the record of
  *      every free frame is 0, that of the record page itself RECORD_PAGE.
  *  B6  A block of an order (1..8) holds nothing else: runs of 2^order frames, no
- *      record page, no unusable frame (unit.c).
+ *      record page, no unusable frame (order.c).
  *
- * A block with fewer than ROOM_MIN free frames counts as full until more come
+ * A block with fewer than FREE_MIN free frames counts as full until more come
  * back: looking for single holes would cost more than they are worth. They are
  * found when nothing else is left.
  *
@@ -64,21 +64,21 @@ static inline uint64_t line_any(const uint64_t *line)
 	return ((W(0) | W(1)) | (W(2) | W(3))) | ((W(4) | W(5)) | (W(6) | W(7)));
 }
 
-bool line_is_full(const uint64_t *line)
+bool pmm_line_is_full(const uint64_t *line)
 {
 	return (((W(0) & W(1)) & (W(2) & W(3))) & ((W(4) & W(5)) & (W(6) & W(7)))) == ALL_ONES;
 #undef W
 }
 
-void line_fill(uint64_t *line)
+void pmm_line_fill(uint64_t *line)
 {
 	for (unsigned i = 0; i < BLOCK_WORDS; i++)
 		atomic_write_relaxed(&line[i], ALL_ONES);
 }
 
-unsigned block_clear_bits(const struct pmm *pmm, uint32_t block)
+unsigned pmm_block_clear_bits(const struct pmm *pmm, uint32_t block)
 {
-	const uint64_t *line = block_line(pmm, block);
+	const uint64_t *line = pmm_block_line(pmm, block);
 	unsigned n = 0;
 	for (unsigned i = 0; i < BLOCK_WORDS; i++)
 		n += bit_count(~atomic_read_relaxed(&line[i]));
@@ -87,42 +87,43 @@ unsigned block_clear_bits(const struct pmm *pmm, uint32_t block)
 
 /* ---- classes ----------------------------------------------------------------------- */
 
-static inline enum block_class class_of_hint(unsigned hint)
+static inline enum pmm_block_class class_of_hint(unsigned hint)
 {
-	if (hint < ROOM_MIN)
+	if (hint < FREE_MIN)
 		return CLASS_FULL;
 	return hint < HINT_MANY ? CLASS_HALF : CLASS_SPARSE;
 }
 
-static inline enum block_class class_now(const struct pmm *pmm, uint32_t block)
+static inline enum pmm_block_class class_now(const struct pmm *pmm, uint32_t block)
 {
 	uint32_t state = atomic_read_seq(&pmm->states[block]);
 	if (state & STATE_KIND)
 		return CLASS_FULL;
-	if (!(state & (STATE_MIXED | STATE_FORMAT)) && line_is_clear(block_line(pmm, block)))
+	if (!(state & (STATE_MIXED | STATE_FORMAT)) &&
+	    pmm_line_is_clear(pmm_block_line(pmm, block)))
 		return CLASS_FREE;
 	return state_order(state) ? CLASS_FULL : class_of_hint(state_hint(state));
 }
 
-static bool units_now(const struct pmm *pmm, uint32_t block)
+static bool order_has_free(const struct pmm *pmm, uint32_t block)
 {
 	uint32_t state = atomic_read_seq(&pmm->states[block]);
 	unsigned order = state_order(state);
 	return !(state & STATE_KIND) && order &&
-	       line_find(block_line(pmm, block), order) < BLOCK_PAGES;
+	       pmm_line_find(pmm_block_line(pmm, block), order) < BLOCK_PAGES;
 }
 
-bool block_is_whole(const struct pmm *pmm, uint32_t block)
+bool pmm_block_is_whole(const struct pmm *pmm, uint32_t block)
 {
 	return class_now(pmm, block) == CLASS_FREE;
 }
 
-static inline enum block_class class_read(const struct pmm *pmm, uint32_t block)
+static inline enum pmm_block_class class_read(const struct pmm *pmm, uint32_t block)
 {
 	unsigned shift = block % GROUP_BLOCKS;
 	uint64_t a = atomic_read_seq(&pmm->summary_a[block / GROUP_BLOCKS]) >> shift;
 	uint64_t b = atomic_read_seq(&pmm->summary_b[block / GROUP_BLOCKS]) >> shift;
-	return (enum block_class)((a & 1) << 1 | (b & 1));
+	return (enum pmm_block_class)((a & 1) << 1 | (b & 1));
 }
 
 static inline void summary_write(uint64_t *word, uint64_t bit, bool set)
@@ -134,16 +135,16 @@ static inline void summary_write(uint64_t *word, uint64_t bit, bool set)
 		atomic_and(word, ~bit);
 }
 
-/* A used block has room: a search that found none may be worth its while again. */
+/* A used block has free frames: a search that found none may be worth its while again. */
 static void arrived(struct pmm *pmm)
 {
 	atomic_write_relaxed(&pmm->arrivals, atomic_read_relaxed(&pmm->arrivals) + 1);
 }
 
-void block_update_class(struct pmm *pmm, uint32_t block)
+void pmm_block_update_class(struct pmm *pmm, uint32_t block)
 {
 	uint64_t bit = (uint64_t)1 << block % GROUP_BLOCKS;
-	enum block_class class;
+	enum pmm_block_class class;
 	bool changed = false;
 	while ((class = class_now(pmm, block)) != class_read(pmm, block)) {
 		summary_write(&pmm->summary_a[block / GROUP_BLOCKS], bit, class & 2);
@@ -158,34 +159,34 @@ void block_update_class(struct pmm *pmm, uint32_t block)
 		arrived(pmm);
 }
 
-static void update_units(struct pmm *pmm, uint32_t block)
+static void update_order(struct pmm *pmm, uint32_t block)
 {
-	uint64_t *word = &pmm->summary_units[block / GROUP_BLOCKS];
+	uint64_t *word = &pmm->summary_order[block / GROUP_BLOCKS];
 	uint64_t bit = (uint64_t)1 << block % GROUP_BLOCKS;
-	bool room = units_now(pmm, block);
+	bool room = order_has_free(pmm, block);
 	if (!(atomic_read_seq(word) & bit) != room)
 		return;
 	do {
-		room = units_now(pmm, block);
+		room = order_has_free(pmm, block);
 		summary_write(word, bit, room);
-	} while (units_now(pmm, block) != room || !(atomic_read_seq(word) & bit) == room);
+	} while (order_has_free(pmm, block) != room || !(atomic_read_seq(word) & bit) == room);
 }
 
 /* ---- owning ------------------------------------------------------------------------- */
 
-static bool suits(const struct pmm *pmm, uint32_t block, uint32_t state, enum block_want want)
+static bool suits(const struct pmm *pmm, uint32_t block, uint32_t state, enum pmm_block_want want)
 {
 	if (state & (STATE_OWNER | STATE_KIND) || state_order(state))
 		return false;
 	bool records = state & STATE_REC;
 	if (want == WANT_RECORDABLE)
-		return block_clear_bits(pmm, block) >= (records ? 1 : 2);
+		return pmm_block_clear_bits(pmm, block) >= (records ? 1 : 2);
 	if ((want == WANT_RECORDS && !records) || (want == WANT_NO_RECORDS && records))
 		return false;
-	return !line_is_full(block_line(pmm, block));
+	return !pmm_line_is_full(pmm_block_line(pmm, block));
 }
 
-bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, enum block_want want)
+bool pmm_block_claim(struct pmm *pmm, uint32_t block, unsigned id, enum pmm_block_want want)
 {
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	do {
@@ -195,7 +196,7 @@ bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, enum block_want w
 	return true;
 }
 
-bool block_claim_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order)
+bool pmm_block_claim_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order)
 {
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	do {
@@ -206,15 +207,15 @@ bool block_claim_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned or
 }
 
 /* Is nothing in use but the record page and what is not usable? Context: inside a
- * slot or with `shared`, so that the map stands still. */
+ * cache or with `shared`, so that the map stands still. */
 static bool only_format(const struct pmm *pmm, uint32_t block, uint32_t state)
 {
-	const uint64_t *line = block_line(pmm, block);
+	const uint64_t *line = pmm_block_line(pmm, block);
 	uint64_t usable[BLOCK_WORDS];
 	if (!(state & STATE_FORMAT))
 		return false;
 	if (unlikely(state & STATE_MIXED))
-		block_usable(pmm, block, usable);
+		pmm_block_usable(pmm, block, usable);
 	unsigned record = state_record(state);
 	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
 		uint64_t want = state & STATE_MIXED ? ~usable[i] : 0;
@@ -231,14 +232,14 @@ static void dismantle(struct pmm *pmm, uint32_t block, uint32_t state)
 {
 	unsigned record = state_record(state);
 	if (state & STATE_REC)
-		atomic_and(&block_line(pmm, block)[record / 64], ~((uint64_t)1 << record % 64));
-	atomic_write_relaxed(block_hint(pmm, block),
-			     (uint8_t)mem_min(block_clear_bits(pmm, block), HINT_MANY));
+		atomic_and(&pmm_block_line(pmm, block)[record / 64], ~((uint64_t)1 << record % 64));
+	atomic_write_relaxed(pmm_block_hint(pmm, block),
+			     (uint8_t)mem_min(pmm_block_clear_bits(pmm, block), HINT_MANY));
 	atomic_and(&pmm->states[block], ~(STATE_FORMAT | STATE_OWNER));
-	block_update_class(pmm, block);
+	pmm_block_update_class(pmm, block);
 }
 
-void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id)
+void pmm_block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id)
 {
 	uint32_t state = atomic_read_seq(&pmm->states[block]);
 	do {
@@ -248,12 +249,12 @@ void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id)
 	if (only_format(pmm, block, state)) /* and stays so: B1 */
 		dismantle(pmm, block, state);
 	else
-		block_release(pmm, block);
+		pmm_block_release(pmm, block);
 	if (state_order(state))
-		update_units(pmm, block);
+		update_order(pmm, block);
 }
 
-void block_release(struct pmm *pmm, uint32_t block)
+void pmm_block_release(struct pmm *pmm, uint32_t block)
 {
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	if (!(state & STATE_FORMAT)) {
@@ -263,35 +264,35 @@ void block_release(struct pmm *pmm, uint32_t block)
 	} else {
 		(void)atomic_and(&pmm->states[block], ~STATE_OWNER);
 		if (only_format(pmm, block, state))
-			block_try_dismantle(pmm, block, state_owner(state));
+			pmm_block_try_dismantle(pmm, block, state_owner(state));
 		else if (state_order(state))
-			update_units(pmm, block);
-		block_update_class(pmm, block);
+			update_order(pmm, block);
+		pmm_block_update_class(pmm, block);
 	}
 	if (class_of_hint(state_hint(state)) != CLASS_FULL)
 		arrived(pmm);
 }
 
 /* As B3 asks, others see bits that were set plainly before we look. */
-void block_emptied(struct pmm *pmm, uint32_t block, bool plain)
+void pmm_block_emptied(struct pmm *pmm, uint32_t block, bool plain)
 {
 	if (plain)
 		atomic_and(&pmm->states[block], ~STATE_HINT);
 	else
-		atomic_write_relaxed(block_hint(pmm, block), 0);
-	block_update_class(pmm, block);
+		atomic_write_relaxed(pmm_block_hint(pmm, block), 0);
+	pmm_block_update_class(pmm, block);
 }
 
-void block_recount(struct pmm *pmm, uint32_t block)
+void pmm_block_recount(struct pmm *pmm, uint32_t block)
 {
-	unsigned n = block_clear_bits(pmm, block);
-	atomic_write_relaxed(block_hint(pmm, block), (uint8_t)mem_min(n, HINT_MANY));
-	block_update_class(pmm, block);
+	unsigned n = pmm_block_clear_bits(pmm, block);
+	atomic_write_relaxed(pmm_block_hint(pmm, block), (uint8_t)mem_min(n, HINT_MANY));
+	pmm_block_update_class(pmm, block);
 }
 
-bool block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigned n)
+bool pmm_block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigned n)
 {
-	uint64_t *line = block_line(pmm, block);
+	uint64_t *line = pmm_block_line(pmm, block);
 	unsigned record = BLOCK_PAGES;
 	while (record-- > 0) {
 		if (record - avoid < n)
@@ -315,24 +316,24 @@ bool block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigne
 		to = (state & ~STATE_FORMAT) | STATE_REC | record << STATE_RECORD_SHIFT;
 	} while (!atomic_cas(&pmm->states[block], &state, to));
 	if (order)
-		update_units(pmm, block);
+		update_order(pmm, block);
 	return true;
 }
 
 /* ---- giving back ---------------------------------------------------------------- */
 
-MEM_NORETURN void free_panic(struct pmm *pmm, uint64_t dense, const char *why)
+MEM_NORETURN void pmm_free_panic(struct pmm *pmm, uint64_t dense, const char *why)
 {
 	host_panic("pmm: freeing frame 0x%llx: %s", (unsigned long long)dense_to_paddr(pmm, dense),
 		   why);
 }
 
-/* Those of the bits of word w that a slot holds privately, read consistently; 0 if it
+/* Those of the bits of word w that a cache holds privately, read consistently; 0 if it
  * is changing too fast to tell (or is the code that we interrupted). */
-static uint64_t held_bits(const struct pmm_slot *slot, uint64_t w)
+static uint64_t held_bits(const struct pmm_cpu_cache *cache, uint64_t w)
 {
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
-		const struct private_word *p = &slot->word[k];
+		const struct pmm_private_word *p = &cache->word[k];
 		if (atomic_read_relaxed(&p->block) != w / BLOCK_WORDS)
 			continue;
 		for (unsigned tries = 0; tries < 8; tries++) {
@@ -354,68 +355,69 @@ static __attribute__((noinline, cold)) void check_free(struct pmm *pmm, uint64_t
 {
 	uint64_t held = mask;
 	if (!(state & STATE_KIND))
-		held &= held_bits(&pmm->slots[state_owner(state) - 1], w);
+		held &= held_bits(&pmm->caches[state_owner(state) - 1], w);
 	if (unlikely(held))
-		free_panic(pmm, w * 64 + bit_lowest(held), "it is already free (cached)");
+		pmm_free_panic(pmm, w * 64 + bit_lowest(held), "it is already free (cached)");
 }
 
 /* A border was passed, or hardly anything is left in use. */
-static __attribute__((noinline)) void settle(struct pmm *pmm, struct pmm_slot *slot, uint32_t block)
+static __attribute__((noinline)) void settle(struct pmm *pmm, struct pmm_cpu_cache *cache,
+					     uint32_t block)
 {
 	uint32_t state = atomic_read_seq(&pmm->states[block]);
-	if (slot && (state & STATE_FORMAT) && !state_owner(state))
-		block_try_dismantle(pmm, block, slot_id(pmm, slot));
-	block_update_class(pmm, block);
+	if (cache && (state & STATE_FORMAT) && !state_owner(state))
+		pmm_block_try_dismantle(pmm, block, pmm_cache_id(pmm, cache));
+	pmm_block_update_class(pmm, block);
 }
 
 /* Who owns the block looks himself when he lets go. */
-void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block)
+void pmm_block_freed_order(struct pmm *pmm, struct pmm_cpu_cache *cache, uint32_t block)
 {
 	if (state_owner(atomic_read_seq(&pmm->states[block])))
 		return;
-	if (slot && line_is_clear(block_line(pmm, block)))
-		block_try_dismantle(pmm, block, slot_id(pmm, slot));
-	update_units(pmm, block);
+	if (cache && pmm_line_is_clear(pmm_block_line(pmm, block)))
+		pmm_block_try_dismantle(pmm, block, pmm_cache_id(pmm, cache));
+	update_order(pmm, block);
 }
 
 /* n frames of a block have come free by a locked operation that left `rest` in one of its
  * words: what is seen here is no older (B3). Nearly always others are in use in that very
  * word, so that the block cannot be free; two, because one may be the record page. */
-static inline void freed(struct pmm *pmm, struct pmm_slot *slot, uint32_t *state, uint64_t block,
-			 unsigned n, uint64_t rest)
+static inline void freed(struct pmm *pmm, struct pmm_cpu_cache *cache, uint32_t *state,
+			 uint64_t block, unsigned n, uint64_t rest)
 {
 	uint8_t *hint = (uint8_t *)state + STATE_HINT_SHIFT / 8;
 	unsigned was = atomic_read_relaxed(hint);
 	if (was != HINT_MANY) {
 		unsigned now = mem_min(was + n, HINT_MANY);
-		bool room = n == 1 ? now == ROOM_MIN : was < ROOM_MIN && now >= ROOM_MIN;
+		bool room = n == 1 ? now == FREE_MIN : was < FREE_MIN && now >= FREE_MIN;
 		atomic_write_relaxed(hint, (uint8_t)now);
 		if (unlikely(room) || unlikely(now == HINT_MANY))
-			settle(pmm, slot, (uint32_t)block);
+			settle(pmm, cache, (uint32_t)block);
 	}
 	if (unlikely(!(rest & (rest - 1)))) {
-		uint64_t any = line_any(block_line(pmm, (uint32_t)block));
+		uint64_t any = line_any(pmm_block_line(pmm, (uint32_t)block));
 		if (!(any & (any - 1)))
-			settle(pmm, slot, (uint32_t)block);
+			settle(pmm, cache, (uint32_t)block);
 	}
 }
 
-void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask)
+void pmm_block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask)
 {
 	uint32_t block = (uint32_t)(w / BLOCK_WORDS);
 	uint64_t rest = atomic_and(&pmm->lines[w], ~mask) & ~mask;
 	freed(pmm, NULL, &pmm->states[block], block, bit_count(mask), rest);
 }
 
-static __attribute__((noinline)) void freed_many(struct pmm *pmm, struct pmm_slot *slot,
+static __attribute__((noinline)) void freed_many(struct pmm *pmm, struct pmm_cpu_cache *cache,
 						 uint64_t block, uint64_t mask, uint64_t rest)
 {
-	freed(pmm, slot, &pmm->states[block], block, bit_count(mask), rest);
+	freed(pmm, cache, &pmm->states[block], block, bit_count(mask), rest);
 }
 
 /* Subtracting clears bits that are all set, and tells of those that were not; in one
  * instruction, which clearing them and asking what was there is not. */
-static inline void free_bits(struct pmm *pmm, struct pmm_slot *slot, uint32_t *states,
+static inline void free_bits(struct pmm *pmm, struct pmm_cpu_cache *cache, uint32_t *states,
 			     uint64_t *lines, uint64_t w, uint64_t mask)
 {
 	uint64_t block = w / BLOCK_WORDS;
@@ -425,44 +427,44 @@ static inline void free_bits(struct pmm *pmm, struct pmm_slot *slot, uint32_t *s
 	/* What is left, unless some were not set. */
 	uint64_t rest = (atomic_sub(&lines[w], mask) + mask) ^ mask;
 	if (unlikely(rest & mask))
-		free_panic(pmm, w * 64 + bit_lowest(rest & mask), "it is already free");
+		pmm_free_panic(pmm, w * 64 + bit_lowest(rest & mask), "it is already free");
 	if (likely(!(mask & (mask - 1))))
-		freed(pmm, slot, state, block, 1, rest);
+		freed(pmm, cache, state, block, 1, rest);
 	else
-		freed_many(pmm, slot, block, mask, rest);
+		freed_many(pmm, cache, block, mask, rest);
 }
 
-void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask)
+void pmm_block_free_bits(struct pmm *pmm, struct pmm_cpu_cache *cache, uint64_t w, uint64_t mask)
 {
-	free_bits(pmm, slot, pmm->states, pmm->lines, w, mask);
+	free_bits(pmm, cache, pmm->states, pmm->lines, w, mask);
 }
 
-void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot)
+void pmm_cache_flush_queue(struct pmm *pmm, struct pmm_cpu_cache *cache)
 {
 	uint32_t *states = pmm->states;
 	uint64_t *lines = pmm->lines;
-	unsigned n = slot->nqueue;
-	for (unsigned i = !slot->queue_mask[0]; i < n; i++)
-		free_bits(pmm, slot, states, lines, slot->queue_w[i], slot->queue_mask[i]);
-	slot->nqueue = 0;
+	unsigned n = cache->nqueue;
+	for (unsigned i = !cache->queue_mask[0]; i < n; i++)
+		free_bits(pmm, cache, states, lines, cache->queue_w[i], cache->queue_mask[i]);
+	cache->nqueue = 0;
 }
 
 /* ---- whole blocks ------------------------------------------------------------------ */
 
-bool block_take_free(struct pmm *pmm, uint32_t block, unsigned id, uint32_t to)
+bool pmm_block_take_free(struct pmm *pmm, uint32_t block, unsigned id, uint32_t to)
 {
-	return block_claim_free(pmm, block, id) && block_take_whole(pmm, block, to);
+	return pmm_block_claim_free(pmm, block, id) && pmm_block_take_whole(pmm, block, to);
 }
 
-bool block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order)
+bool pmm_block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order)
 {
-	if (!block_claim_free(pmm, block, id) || !block_keep_free(pmm, block))
+	if (!pmm_block_claim_free(pmm, block, id) || !pmm_block_keep_free(pmm, block))
 		return false;
 	atomic_or(&pmm->states[block], STATE_ORDER(order));
 	return true;
 }
 
-void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole)
+void pmm_block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole)
 {
 	uint64_t *a = &pmm->summary_a[group], *b = &pmm->summary_b[group];
 	if (!whole) {
@@ -482,14 +484,14 @@ void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool w
 		uint32_t block = group * GROUP_BLOCKS + bit_lowest(blocks);
 		if (!(free >> block % GROUP_BLOCKS & 1) ||
 		    (atomic_read_seq(&pmm->states[block]) & ~STATE_HINT) ||
-		    !line_is_clear(block_line(pmm, block)))
-			block_update_class(pmm, block);
+		    !pmm_line_is_clear(pmm_block_line(pmm, block)))
+			pmm_block_update_class(pmm, block);
 	}
 }
 
 /* ---- searching ----------------------------------------------------------------------- */
 
-uint64_t line_runs(const uint64_t *word, unsigned order)
+uint64_t pmm_line_runs(const uint64_t *word, unsigned order)
 {
 	/* Bits at which an aligned run of 2^order may start, order 0..5. */
 	static const uint64_t starts[] = {
@@ -507,28 +509,28 @@ uint64_t line_runs(const uint64_t *word, unsigned order)
 	return clear & starts[order]; /* also drops what the shifts pulled in from above */
 }
 
-unsigned line_find(const uint64_t *line, unsigned order)
+unsigned pmm_line_find(const uint64_t *line, unsigned order)
 {
 	unsigned words = order < 6 ? 1 : 1u << (order - 6);
 	for (unsigned i = 0; i < BLOCK_WORDS; i += words) {
-		uint64_t runs = line_runs(&line[i], order);
+		uint64_t runs = pmm_line_runs(&line[i], order);
 		if (runs)
 			return i * 64 + bit_lowest(runs);
 	}
 	return BLOCK_PAGES;
 }
 
-static uint64_t class_bits(const struct pmm *pmm, uint32_t group, enum block_class class)
+static uint64_t class_bits(const struct pmm *pmm, uint32_t group, enum pmm_block_class class)
 {
-	if (class == CLASS_UNITS)
-		return atomic_read_relaxed(&pmm->summary_units[group]);
+	if (class == CLASS_ORDER)
+		return atomic_read_relaxed(&pmm->summary_order[group]);
 	uint64_t a = atomic_read_relaxed(&pmm->summary_a[group]);
 	uint64_t b = atomic_read_relaxed(&pmm->summary_b[group]);
 	return (class & 2 ? a : ~a) & (class & 1 ? b : ~b);
 }
 
-uint32_t block_search(struct pmm *pmm, enum block_class class, uint32_t from, unsigned patience,
-		      block_take *take, uint64_t arg)
+uint32_t pmm_block_search(struct pmm *pmm, enum pmm_block_class class, uint32_t from,
+			  unsigned patience, pmm_block_take *take, uint64_t arg)
 {
 	uint32_t nblocks = ready_blocks(pmm);
 	if (!nblocks)

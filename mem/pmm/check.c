@@ -7,13 +7,13 @@ static void sum_blocks(const struct pmm *pmm, struct pmm_stats *stats)
 	uint32_t nblocks = ready_blocks(pmm);
 	for (uint32_t block = 0; block < nblocks; block++) {
 		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-		stats->free += state & STATE_KIND ? 0 : block_clear_bits(pmm, block);
-		stats->free_huge += block_is_whole(pmm, block);
+		stats->free += state & STATE_KIND ? 0 : pmm_block_clear_bits(pmm, block);
+		stats->free_huge += pmm_block_is_whole(pmm, block);
 		stats->records += (state & STATE_REC) != 0;
 	}
 }
 
-/* A frame on its way between a slot and the bitmap is in neither of them for a
+/* A frame on its way between a cache and the bitmap is in neither of them for a
  * moment: nobody is allowed on the way while they are summed. Who cannot wait
  * takes the sum as it comes. */
 void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
@@ -21,24 +21,24 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 	unsigned long irq;
 	bool held = pmm_hold(pmm, may_wait(0), &irq);
 	if (!held)
-		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	*stats = (struct pmm_stats){
 	    .total = pmm->total,
-	    .free = pmm->virgin_free,
-	    .free_huge = pmm->virgin_huge,
+	    .free = pmm->unused_free,
+	    .free_huge = pmm->unused_huge,
 	    .metadata = pmm->metadata_bytes,
 	};
 	sum_blocks(pmm, stats);
 	for (unsigned i = 0; i <= pmm->ncpus; i++) {
-		stats->cached += slot_cached(&pmm->slots[i]);
-		stats->free_huge += atomic_read_relaxed(&pmm->slots[i].nhuge);
+		stats->cached += pmm_cache_npages(&pmm->caches[i]);
+		stats->free_huge += atomic_read_relaxed(&pmm->caches[i].nhuge);
 	}
 	stats->free += stats->cached;
 	stats->metadata += stats->records << PAGE_SHIFT;
 	if (held)
 		pmm_release(pmm, irq);
 	else
-		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 }
 
 #define BAD(...)                                                                                   \
@@ -47,23 +47,23 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 		return false;                                                                      \
 	} while (0)
 
-/* Is the frame free in some slot although its bit is set? */
-static unsigned held_by_slots(const struct pmm *pmm, uint64_t d)
+/* Is the frame free in some cache although its bit is set? */
+static unsigned held_by_caches(const struct pmm *pmm, uint64_t d)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i <= pmm->ncpus; i++) {
-		const struct pmm_slot *slot = &pmm->slots[i];
+		const struct pmm_cpu_cache *cache = &pmm->caches[i];
 		for (unsigned k = 0; k < KIND_COUNT; k++) {
-			const struct private_word *p = &slot->word[k];
+			const struct pmm_private_word *p = &cache->word[k];
 			if (p->block == d / BLOCK_PAGES)
 				n += (p->rest[d / 64 % BLOCK_WORDS] >> d % 64 & 1) +
 				     (p->w == d / 64 && (p->mask >> d % 64 & 1));
 		}
-		n += freed_word(slot) == d / 64 && (slot->freed.mask >> d % 64 & 1);
-		for (unsigned q = 0; q < slot->nqueue; q++)
-			n += slot->queue_w[q] == d / 64 && (slot->queue_mask[q] >> d % 64 & 1);
-		for (unsigned p = 0; p < slot->npool; p++)
-			n += slot->pool[p] == d;
+		n += freed_word(cache) == d / 64 && (cache->freed.mask >> d % 64 & 1);
+		for (unsigned q = 0; q < cache->nqueue; q++)
+			n += cache->queue_w[q] == d / 64 && (cache->queue_mask[q] >> d % 64 & 1);
+		for (unsigned p = 0; p < cache->npool; p++)
+			n += cache->pool[p] == d;
 	}
 	return n;
 }
@@ -75,9 +75,9 @@ static bool check_records(const struct pmm *pmm, uint32_t block, uint32_t state)
 	if (records[state_record(state)] != RECORD_PAGE)
 		BAD("block %u: the record page does not know itself", block);
 	for (unsigned i = 0; i < BLOCK_PAGES; i++) {
-		bool in_use = block_line(pmm, block)[i / 64] >> i % 64 & 1;
+		bool in_use = pmm_block_line(pmm, block)[i / 64] >> i % 64 & 1;
 		uint64_t d = (uint64_t)block * BLOCK_PAGES + i;
-		unsigned held = held_by_slots(pmm, d);
+		unsigned held = held_by_caches(pmm, d);
 		if (held > 1)
 			BAD("block %u frame %u: held twice", block, i);
 		if (i != state_record(state) && records[i] && records[i] != RECORD_POOL &&
@@ -95,46 +95,47 @@ static bool check_summaries(const struct pmm *pmm, uint32_t block)
 	uint64_t bit = (uint64_t)1 << block % GROUP_BLOCKS;
 	unsigned class = !!(pmm->summary_a[block / GROUP_BLOCKS] & bit) * 2 +
 			 !!(pmm->summary_b[block / GROUP_BLOCKS] & bit);
-	if (block_is_whole(pmm, block) != (class == CLASS_FREE))
+	if (pmm_block_is_whole(pmm, block) != (class == CLASS_FREE))
 		BAD("block %u: class %u with %u clear bits", block, class,
-		    block_clear_bits(pmm, block));
+		    pmm_block_clear_bits(pmm, block));
 	if (((state & STATE_KIND) || state_order(state)) && class != CLASS_FULL)
 		BAD("block %u: class %u with state 0x%x", block, class, state);
 	unsigned order = state_order(state);
-	bool room = order && line_find(block_line(pmm, block), order) < BLOCK_PAGES;
-	if (room != !!(pmm->summary_units[block / GROUP_BLOCKS] & bit))
-		BAD("block %u: state 0x%x, units %s", block, state, room ? "missing" : "too many");
+	bool room = order && pmm_line_find(pmm_block_line(pmm, block), order) < BLOCK_PAGES;
+	if (room != !!(pmm->summary_order[block / GROUP_BLOCKS] & bit))
+		BAD("block %u: state 0x%x, summary of orders %s", block, state,
+		    room ? "missing" : "too many");
 	return true;
 }
 
-static unsigned cached_units(const struct pmm *pmm, uint64_t d, unsigned order)
+static unsigned count_cached(const struct pmm *pmm, uint64_t d, unsigned order)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i <= pmm->ncpus; i++)
-		for (unsigned k = 0; k < pmm->slots[i].nunit[order - 1]; k++)
-			n += pmm->slots[i].unit[order - 1][k] == d >> order;
+		for (unsigned k = 0; k < pmm->caches[i].norder[order - 1]; k++)
+			n += pmm->caches[i].order_block[order - 1][k] == d >> order;
 	return n;
 }
 
-/* A block of an order: whole units, no unusable frame (B6). */
-static bool check_units(const struct pmm *pmm, uint32_t block)
+/* A block of an order: all of it blocks of that order, no unusable frame (B6). */
+static bool check_order_block(const struct pmm *pmm, uint32_t block)
 {
 	uint32_t state = pmm->states[block];
 	unsigned order = state_order(state), set = 0;
-	if (state_owner(state) || order > UNIT_ORDERS || (state & (STATE_MIXED | STATE_KIND)))
+	if (state_owner(state) || order > SMALL_ORDERS || (state & (STATE_MIXED | STATE_KIND)))
 		BAD("block %u: state 0x%x with an order", block, state);
 	for (unsigned i = 0; i < BLOCK_PAGES; i++) {
-		set += block_line(pmm, block)[i / 64] >> i % 64 & 1;
+		set += pmm_block_line(pmm, block)[i / 64] >> i % 64 & 1;
 		if ((i + 1) % (1u << order))
 			continue;
 		uint64_t d = ((uint64_t)block * BLOCK_PAGES + i) >> order << order;
-		bool first = block_line(pmm, block)[d % BLOCK_PAGES / 64] >> d % 64 & 1;
-		unsigned cached = first ? 0 : cached_units(pmm, d, order);
+		bool first = pmm_block_line(pmm, block)[d % BLOCK_PAGES / 64] >> d % 64 & 1;
+		unsigned cached = first ? 0 : count_cached(pmm, d, order);
 		if (cached > 1 || (set && set + cached != 1u << order))
-			BAD("block %u frame %u: a part of a unit of order %u", block, i, order);
+			BAD("block %u frame %u: a part of a block of order %u", block, i, order);
 		set = 0;
 	}
-	if (line_is_clear(block_line(pmm, block)))
+	if (pmm_line_is_clear(pmm_block_line(pmm, block)))
 		BAD("block %u: of order %u with nothing in it", block, order);
 	return true;
 }
@@ -142,13 +143,13 @@ static bool check_units(const struct pmm *pmm, uint32_t block)
 static bool check_block(const struct pmm *pmm, uint32_t block)
 {
 	uint32_t state = pmm->states[block];
-	const uint64_t *line = block_line(pmm, block);
+	const uint64_t *line = pmm_block_line(pmm, block);
 	unsigned used = 0, usable = 0;
 	pfn_t first = dense_to_pfn(pmm, (uint64_t)block * BLOCK_PAGES);
 	for (unsigned i = 0; i < BLOCK_WORDS; i++)
 		used += bit_count(line[i]);
 	for (unsigned i = 0; i < BLOCK_PAGES; i++) {
-		bool ok = frame_is_usable(pmm, first + i);
+		bool ok = pmm_frame_is_usable(pmm, first + i);
 		usable += ok;
 		if (!ok && !(state & STATE_KIND) && !(line[i / 64] >> i % 64 & 1))
 			BAD("block %u frame %u: free, but not usable", block, i);
@@ -157,7 +158,7 @@ static bool check_block(const struct pmm *pmm, uint32_t block)
 		BAD("block %u: no usable frame, but not absent", block);
 	if ((usable && usable < BLOCK_PAGES) != !!(state & STATE_MIXED))
 		BAD("block %u: %u usable frames, state 0x%x", block, usable, state);
-	if (!check_summaries(pmm, block) || (state_order(state) && !check_units(pmm, block)))
+	if (!check_summaries(pmm, block) || (state_order(state) && !check_order_block(pmm, block)))
 		return false;
 	bool whole = (state & STATE_KIND) == STATE_HUGE || (state & STATE_KIND) == STATE_CACHED;
 	if ((state & STATE_KIND) && (used != (whole ? 0 : BLOCK_PAGES) || (state & STATE_FORMAT)))
@@ -165,66 +166,66 @@ static bool check_block(const struct pmm *pmm, uint32_t block)
 	if (state_owner(state)) {
 		if (state_owner(state) > pmm->ncpus + 1)
 			BAD("block %u: owner %u", block, state_owner(state));
-		const struct pmm_slot *slot = &pmm->slots[state_owner(state) - 1];
+		const struct pmm_cpu_cache *cache = &pmm->caches[state_owner(state) - 1];
 		unsigned n = 0;
 		for (unsigned k = 0; k < KIND_COUNT; k++)
-			n += slot->word[k].block == block;
-		for (unsigned i = 0; i < slot->nhuge; i++)
-			n += slot->huge[i] == block;
+			n += cache->word[k].block == block;
+		for (unsigned i = 0; i < cache->nhuge; i++)
+			n += cache->huge[i] == block;
 		if (n != 1)
 			BAD("block %u: its owner knows it %u times", block, n);
 	}
 	return !(state & STATE_REC) || check_records(pmm, block, state);
 }
 
-static bool check_slot(const struct pmm *pmm, unsigned index)
+static bool check_cache(const struct pmm *pmm, unsigned index)
 {
-	const struct pmm_slot *slot = &pmm->slots[index];
-	if (slot->busy || (slot->revoked & SLOT_REVOKED))
-		BAD("slot %u: busy %u revoked 0x%x at rest", index, slot->busy, slot->revoked);
+	const struct pmm_cpu_cache *cache = &pmm->caches[index];
+	if (cache->busy || (cache->revoked & CACHE_REVOKED))
+		BAD("cache %u: busy %u revoked 0x%x at rest", index, cache->busy, cache->revoked);
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
-		const struct private_word *p = &slot->word[k];
+		const struct pmm_private_word *p = &cache->word[k];
 		uint64_t held = p->mask, rest = 0;
 		for (unsigned i = 0; i < BLOCK_WORDS; i++) {
 			rest |= p->rest[i];
 			if (!p->rest[i] != !(p->more >> i & 1))
-				BAD("slot %u: does not know what rests of word %u", index, i);
-			if (p->rest[i] && (p->rest[i] & ~block_line(pmm, p->block)[i]))
-				BAD("slot %u: word %u of block %u is free, yet held", index, i,
+				BAD("cache %u: does not know what rests of word %u", index, i);
+			if (p->rest[i] && (p->rest[i] & ~pmm_block_line(pmm, p->block)[i]))
+				BAD("cache %u: word %u of block %u is free, yet held", index, i,
 				    p->block);
 		}
 		if (held && (p->block != p->w / BLOCK_WORDS || (held & ~pmm->lines[p->w])))
-			BAD("slot %u: private word %llu is free or not its own", index,
+			BAD("cache %u: private word %llu is free or not its own", index,
 			    (unsigned long long)p->w);
 		if (p->block == BLOCK_NONE && rest)
-			BAD("slot %u: frames of no block", index);
+			BAD("cache %u: frames of no block", index);
 		if (p->block != BLOCK_NONE &&
-		    state_owner(pmm->states[p->block]) != slot_id(pmm, slot))
-			BAD("slot %u: block %u is not its own", index, p->block);
+		    state_owner(pmm->states[p->block]) != pmm_cache_id(pmm, cache))
+			BAD("cache %u: block %u is not its own", index, p->block);
 	}
-	for (unsigned order = 1; order <= UNIT_ORDERS; order++)
-		for (unsigned i = 0; i < slot->nunit[order - 1]; i++) {
-			uint64_t d = (uint64_t)slot->unit[order - 1][i] << order;
+	for (unsigned order = 1; order <= SMALL_ORDERS; order++)
+		for (unsigned i = 0; i < cache->norder[order - 1]; i++) {
+			uint64_t d = (uint64_t)cache->order_block[order - 1][i] << order;
 			if (state_order(pmm->states[d / BLOCK_PAGES]) != order ||
 			    (pmm->lines[d / 64] >> d % 64 & 1))
-				BAD("slot %u: a unit of order %u is not cached", index, order);
+				BAD("cache %u: a block of order %u is not cached", index, order);
 		}
-	if (slot->nqueue > QUEUE_WORDS || slot->npool > POOL_FRAMES || slot->nhuge > HUGE_CACHED)
-		BAD("slot %u: counts %u %u %u", index, slot->nqueue, slot->npool, slot->nhuge);
-	for (unsigned i = 0; i <= slot->nqueue; i++) {
-		bool last = i == slot->nqueue;
-		uint64_t w = last ? freed_word(slot) : slot->queue_w[i];
-		uint64_t mask = last ? slot->freed.mask : slot->queue_mask[i];
+	if (cache->nqueue > QUEUE_WORDS || cache->npool > POOL_FRAMES || cache->nhuge > HUGE_CACHED)
+		BAD("cache %u: counts %u %u %u", index, cache->nqueue, cache->npool, cache->nhuge);
+	for (unsigned i = 0; i <= cache->nqueue; i++) {
+		bool last = i == cache->nqueue;
+		uint64_t w = last ? freed_word(cache) : cache->queue_w[i];
+		uint64_t mask = last ? cache->freed.mask : cache->queue_mask[i];
 		if (mask && (mask & ~pmm->lines[w]))
-			BAD("slot %u: freed frames of word %llu are free already", index,
+			BAD("cache %u: freed frames of word %llu are free already", index,
 			    (unsigned long long)w);
-		if (!mask && i && slot->nqueue)
-			BAD("slot %u: nothing freed at %u of %u", index, i, slot->nqueue);
+		if (!mask && i && cache->nqueue)
+			BAD("cache %u: nothing freed at %u of %u", index, i, cache->nqueue);
 	}
-	for (unsigned i = 0; i < slot->nhuge; i++)
-		if ((pmm->states[slot->huge[i]] & ~STATE_HINT) !=
-		    (STATE_CACHED | slot_id(pmm, slot)))
-			BAD("slot %u: block %u is not cached by it", index, slot->huge[i]);
+	for (unsigned i = 0; i < cache->nhuge; i++)
+		if ((pmm->states[cache->huge[i]] & ~STATE_HINT) !=
+		    (STATE_CACHED | pmm_cache_id(pmm, cache)))
+			BAD("cache %u: block %u is not cached by it", index, cache->huge[i]);
 	return true;
 }
 
@@ -237,10 +238,10 @@ bool pmm_is_valid(struct pmm *pmm)
 		if (!check_block(pmm, block))
 			return false;
 	for (unsigned i = 0; i <= pmm->ncpus; i++)
-		if (!check_slot(pmm, i))
+		if (!check_cache(pmm, i))
 			return false;
-	/* Totals: what the map says, in all and above the frontier. */
-	uint64_t usable = 0, virgin = 0, whole = 0;
+	/* Totals: what the map says, in all and above the initialised limit. */
+	uint64_t usable = 0, unused = 0, whole = 0;
 	for (uint64_t block = 0; block < pmm->nblocks; block++) {
 		pfn_t first = dense_to_pfn(pmm, block * BLOCK_PAGES);
 		uint64_t n = 0;
@@ -253,14 +254,14 @@ bool pmm_is_valid(struct pmm *pmm)
 		}
 		usable += n;
 		if (block >= nblocks) {
-			virgin += n;
+			unused += n;
 			whole += n == BLOCK_PAGES;
 		}
 	}
-	if (usable != pmm->total || virgin != pmm->virgin_free || whole != pmm->virgin_huge)
-		BAD("totals: %llu/%llu usable, %llu/%llu virgin, %llu/%llu whole",
+	if (usable != pmm->total || unused != pmm->unused_free || whole != pmm->unused_huge)
+		BAD("totals: %llu/%llu usable, %llu/%llu unused, %llu/%llu whole",
 		    (unsigned long long)pmm->total, (unsigned long long)usable,
-		    (unsigned long long)pmm->virgin_free, (unsigned long long)virgin,
-		    (unsigned long long)pmm->virgin_huge, (unsigned long long)whole);
+		    (unsigned long long)pmm->unused_free, (unsigned long long)unused,
+		    (unsigned long long)pmm->unused_huge, (unsigned long long)whole);
 	return true;
 }

@@ -2,7 +2,7 @@
 /*
  * Giving frames back: pmm_free, pmm_free_range, pmm_split.
  *
- * What is freed goes onto this CPU's stacks or into its queue (slot.c); without a slot,
+ * What is freed goes onto this CPU's stacks or into its queue (cpu_cache.c); without a cache,
  * in a handler that has interrupted or while the allocator is frozen, straight to the
  * bitmap.
  *
@@ -16,12 +16,12 @@
  * same core takes its half. So it asks for the newest word first, which answers what else
  * would be asked about the number, and everything rare lies behind it.
  */
-#include "pmm/unit.h"
+#include "pmm/order.h"
 #include "pmm/whole.h"
 
 /* ---- freeing: the checks -------------------------------------------------------------------- */
 
-/* The frame's dense number, below the frontier; else the caller is wrong. */
+/* The frame's dense number, below the initialised limit; else the caller is wrong. */
 static uint64_t checked_dense(struct pmm *pmm, paddr_t pa)
 {
 	uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(pa));
@@ -29,7 +29,7 @@ static uint64_t checked_dense(struct pmm *pmm, paddr_t pa)
 		host_panic("pmm: freeing 0x%llx: it is not memory of this allocator",
 			   (unsigned long long)pa);
 	if (unlikely(d >= atomic_read_acquire(&pmm->ready)))
-		free_panic(pmm, d, "it was never allocated");
+		pmm_free_panic(pmm, d, "it was never allocated");
 	return d;
 }
 
@@ -38,44 +38,45 @@ MEM_NORETURN static void bad_state(struct pmm *pmm, uint64_t d, uint32_t state)
 {
 	switch (state & STATE_KIND) {
 	case STATE_ABSENT:
-		free_panic(pmm, d, "it is reserved");
+		pmm_free_panic(pmm, d, "it is reserved");
 	case STATE_CACHED:
-		free_panic(pmm, d, "it is already free (cached)");
+		pmm_free_panic(pmm, d, "it is already free (cached)");
 	case STATE_HUGE:
-		free_panic(pmm, d, "it was allocated with another order (2 MiB or a range)");
+		pmm_free_panic(pmm, d, "it was allocated with another order (2 MiB or a range)");
 	default:
 		if (!(atomic_read_relaxed(&pmm->lines[d / 64]) >> d % 64 & 1))
-			free_panic(pmm, d, "it is already free");
-		free_panic(pmm, d, "it was allocated with another order");
+			pmm_free_panic(pmm, d, "it is already free");
+		pmm_free_panic(pmm, d, "it was allocated with another order");
 	}
 }
 
 MEM_NORETURN static void bad_record(struct pmm *pmm, uint64_t d, uint64_t record)
 {
 	if ((record >> RECORD_COUNT_SHIFT) & RECORD_COUNT_MAX)
-		free_panic(pmm, d, "it is still referenced");
+		pmm_free_panic(pmm, d, "it is still referenced");
 	if (record == RECORD_PAGE)
-		free_panic(pmm, d, "it is reserved (frame records)");
+		pmm_free_panic(pmm, d, "it is reserved (frame records)");
 	if (record == RECORD_POOL)
-		free_panic(pmm, d, "it is already free (cached, cleared)");
-	free_panic(pmm, d, "it was allocated with another order");
+		pmm_free_panic(pmm, d, "it is already free (cached, cleared)");
+	pmm_free_panic(pmm, d, "it was allocated with another order");
 }
 
 /* In a block where some frames are not usable, only the map knows which. */
-static void check_usable(struct pmm *pmm, const struct pmm_slot *slot, uint64_t d)
+static void check_usable(struct pmm *pmm, const struct pmm_cpu_cache *cache, uint64_t d)
 {
 	unsigned long irq = 0;
-	if (!slot)
-		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
-	bool usable = frame_is_usable(pmm, dense_to_pfn(pmm, d));
-	if (!slot)
-		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+	if (!cache)
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
+	bool usable = pmm_frame_is_usable(pmm, dense_to_pfn(pmm, d));
+	if (!cache)
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 	if (!usable)
-		free_panic(pmm, d, "it is reserved");
+		pmm_free_panic(pmm, d, "it is reserved");
 }
 
 /* All that can be checked of one frame that is freed alone. */
-static void check_single(struct pmm *pmm, const struct pmm_slot *slot, uint64_t d, uint32_t state)
+static void check_single(struct pmm *pmm, const struct pmm_cpu_cache *cache, uint64_t d,
+			 uint32_t state)
 {
 	if (unlikely((state & STATE_KIND) != STATE_NORMAL || state_order(state)))
 		bad_state(pmm, d, state);
@@ -85,14 +86,14 @@ static void check_single(struct pmm *pmm, const struct pmm_slot *slot, uint64_t 
 			bad_record(pmm, d, record);
 	}
 	if (unlikely(state & STATE_MIXED))
-		check_usable(pmm, slot, d);
+		check_usable(pmm, cache, d);
 }
 
 /* ---- freeing: out of line ----------------------------------------------------------------- */
 
 /* Orders 1..8 in a block of single frames: the record of the first frame says the
  * order. */
-static void free_odd(struct pmm *pmm, struct pmm_slot *slot, uint64_t d, uint32_t state,
+static void free_odd(struct pmm *pmm, struct pmm_cpu_cache *cache, uint64_t d, uint32_t state,
 		     unsigned order)
 {
 	uint64_t was = RECORD_ORDER(order);
@@ -101,44 +102,46 @@ static void free_odd(struct pmm *pmm, struct pmm_slot *slot, uint64_t d, uint32_
 		bad_state(pmm, d, state);
 	if (!atomic_cas(frame_record(dense_to_paddr(pmm, d), state), &was, 0)) {
 		if (was == 0 && !(atomic_read_relaxed(&pmm->lines[d / 64]) >> d % 64 & 1))
-			free_panic(pmm, d, "it is already free");
+			pmm_free_panic(pmm, d, "it is already free");
 		bad_record(pmm, d, was);
 	}
-	if (slot && n < 64)
-		slot_buffer(pmm, slot, d / 64, bit_run(d % 64, n));
+	if (cache && n < 64)
+		pmm_cache_buffer(pmm, cache, d / 64, bit_run(d % 64, n));
 	else
 		for (unsigned i = 0; i < n; i += 64)
-			block_free_bits(pmm, slot, (d + i) / 64, bit_run(d % 64, mem_min(n, 64u)));
+			pmm_block_free_bits(pmm, cache, (d + i) / 64,
+					    bit_run(d % 64, mem_min(n, 64u)));
 }
 
-/* Without a slot it takes the lock, because a block of an order may only change its
+/* Without a cache it takes the lock, because a block of an order may only change its
  * format while nobody is here. */
 static void free_order(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
 {
 	uint64_t d = checked_dense(pmm, pa);
-	struct pmm_slot *slot = slot_enter(pmm, cpu);
+	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, cpu);
 	unsigned long irq = 0;
-	if (!slot)
-		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	if (!cache)
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
 	if ((d & ((1u << order) - 1)) || (state & STATE_KIND) != STATE_NORMAL)
 		bad_state(pmm, d, state);
 	if (likely(state_order(state) == order))
-		units_free(pmm, slot, d, order);
+		pmm_order_free(pmm, cache, d, order);
 	else
-		free_odd(pmm, slot, d, state, order);
-	if (slot)
-		slot_out(slot);
+		free_odd(pmm, cache, d, state, order);
+	if (cache)
+		pmm_cache_end(cache);
 	else
-		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 }
 
 /* A block that is STATE_HUGE becomes free in the bitmap. */
 static void free_whole(struct pmm *pmm, uint32_t block)
 {
-	if (!block_free_whole(pmm, block, STATE_HUGE))
-		free_panic(pmm, (uint64_t)block * BLOCK_PAGES, "it is already free");
-	block_update_group(pmm, block / GROUP_BLOCKS, (uint64_t)1 << block % GROUP_BLOCKS, true);
+	if (!pmm_block_free_whole(pmm, block, STATE_HUGE))
+		pmm_free_panic(pmm, (uint64_t)block * BLOCK_PAGES, "it is already free");
+	pmm_block_update_group(pmm, block / GROUP_BLOCKS, (uint64_t)1 << block % GROUP_BLOCKS,
+			       true);
 }
 
 static void free_huge(struct pmm *pmm, unsigned cpu, paddr_t pa)
@@ -146,30 +149,30 @@ static void free_huge(struct pmm *pmm, unsigned cpu, paddr_t pa)
 	uint64_t d = checked_dense(pmm, pa);
 	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 	if (d % BLOCK_PAGES)
-		free_panic(pmm, d, "it was allocated with another order");
-	struct pmm_slot *slot = slot_enter(pmm, cpu);
+		pmm_free_panic(pmm, d, "it was allocated with another order");
+	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, cpu);
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	if ((state & STATE_KIND) != STATE_HUGE) {
-		if (block_is_whole(pmm, block))
-			free_panic(pmm, d, "it is already free");
+		if (pmm_block_is_whole(pmm, block))
+			pmm_free_panic(pmm, d, "it is already free");
 		bad_state(pmm, d, state);
 	}
-	if (slot) {
-		if (slot->nhuge == pmm->huge_limit)
-			slot_flush_huge(pmm, slot, pmm->huge_batch);
-		atomic_write_release(&pmm->states[block], STATE_CACHED | slot_id(pmm, slot));
-		slot->huge[slot->nhuge++] = block;
+	if (cache) {
+		if (cache->nhuge == pmm->huge_limit)
+			pmm_cache_flush_huge(pmm, cache, pmm->huge_batch);
+		atomic_write_release(&pmm->states[block], STATE_CACHED | pmm_cache_id(pmm, cache));
+		cache->huge[cache->nhuge++] = block;
 	} else {
 		free_whole(pmm, block);
 	}
-	slot_leave(slot);
+	pmm_cache_leave(cache);
 }
 
 static void free_giant(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
 {
 	uint64_t d = checked_dense(pmm, pa), npages = (uint64_t)1 << order;
 	if (paddr_to_pfn(pa) & (npages - 1))
-		free_panic(pmm, d, "it was allocated with another order");
+		pmm_free_panic(pmm, d, "it was allocated with another order");
 	for (uint64_t i = 0; i < npages; i += BLOCK_PAGES) {
 		uint64_t e = checked_dense(pmm, pa + (i << PAGE_SHIFT));
 		uint32_t state = atomic_read_relaxed(&pmm->states[e / BLOCK_PAGES]);
@@ -192,77 +195,79 @@ static __attribute__((noinline)) void free_slow(struct pmm *pmm, unsigned cpu, p
 	} else {
 		uint64_t d = checked_dense(pmm, pa), bit = (uint64_t)1 << d % 64;
 		uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]);
-		struct pmm_slot *slot = slot_enter(pmm, cpu);
-		check_single(pmm, slot, d, state);
-		if (slot)
-			slot_buffer(pmm, slot, d / 64, bit);
+		struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, cpu);
+		check_single(pmm, cache, d, state);
+		if (cache)
+			pmm_cache_buffer(pmm, cache, d / 64, bit);
 		else
-			block_free_bits(pmm, NULL, d / 64, bit);
-		slot_leave(slot);
+			pmm_block_free_bits(pmm, NULL, d / 64, bit);
+		pmm_cache_leave(cache);
 	}
 }
 
 /* The queue is full, or the frame waits in `freed` already; the caller is inside
- * the slot, and out of it when this returns. */
-static __attribute__((noinline)) void free_full(struct pmm *pmm, struct pmm_slot *slot, uint64_t d)
+ * the cache, and out of it when this returns. */
+static __attribute__((noinline)) void free_full(struct pmm *pmm, struct pmm_cpu_cache *cache,
+						uint64_t d)
 {
-	slot_buffer(pmm, slot, d / 64, (uint64_t)1 << d % 64);
-	slot_out(slot);
+	pmm_cache_buffer(pmm, cache, d / 64, (uint64_t)1 << d % 64);
+	pmm_cache_end(cache);
 }
 
-/* Without the slot, or not on the short way: with the address again. */
-static __attribute__((noinline)) void free_out(struct pmm *pmm, struct pmm_slot *slot, uint64_t d,
-					       unsigned order)
+/* Without the cache, or not on the fast path: with the address again. */
+static __attribute__((noinline)) void free_out(struct pmm *pmm, struct pmm_cpu_cache *cache,
+					       uint64_t d, unsigned order)
 {
-	free_slow(pmm, (unsigned)(slot - pmm->slots), near_address(pmm, d), order);
+	free_slow(pmm, (unsigned)(cache - pmm->caches), near_address(pmm, d), order);
 }
 
 /* The two that follow put onto this CPU's stacks what is in segment 0, if there is room and it
  * is in order. */
-static inline bool free_block(struct pmm *pmm, struct pmm_slot *slot, uint64_t d)
+static inline bool free_block(struct pmm *pmm, struct pmm_cpu_cache *cache, uint64_t d)
 {
 	uint64_t block = d / BLOCK_PAGES;
 	if (unlikely(d >= fast_read(&pmm->low_ready)) || unlikely(d % BLOCK_PAGES))
 		return false;
 	uint32_t *state = &pmm->states[block];
-	unsigned n = slot->nhuge;
+	unsigned n = cache->nhuge;
 	if (unlikely((fast_read(state) & ~STATE_HINT) != STATE_HUGE) ||
 	    unlikely(n >= pmm->huge_limit))
 		return false;
-	atomic_write_release(state, slot->cached);
-	slot->huge[n] = (uint32_t)block;
-	slot->nhuge = (uint8_t)(n + 1);
+	atomic_write_release(state, cache->cached);
+	cache->huge[n] = (uint32_t)block;
+	cache->nhuge = (uint8_t)(n + 1);
 	return true;
 }
 
-static inline bool free_unit(struct pmm *pmm, struct pmm_slot *slot, uint64_t d, unsigned order)
+static inline bool free_small_order(struct pmm *pmm, struct pmm_cpu_cache *cache, uint64_t d,
+				    unsigned order)
 {
 	if (unlikely(d >= fast_read(&pmm->low_ready)) || unlikely(d & ((1u << order) - 1)))
 		return false;
 	uint32_t state = atomic_read_relaxed(&pmm->states[d / BLOCK_PAGES]) & ~STATE_HINT;
 	if (unlikely(state != STATE_ORDER(order)) ||
-	    unlikely(slot->nunit[order - 1] >= 2u * pmm->unit_batch[order - 1]))
+	    unlikely(cache->norder[order - 1] >= 2u * pmm->order_batch[order - 1]))
 		return false;
-	unit_mark(pmm, d, order);
-	unit_push(slot, d, order);
+	pmm_order_mark(pmm, d, order);
+	pmm_order_push(cache, d, order);
 	return true;
 }
 
-/* What the fast path sends on; the caller is inside the slot, and out of it when this
- * returns. `odd`: the order, unless the slot is revoked. */
-static __attribute__((noinline)) void free_other(struct pmm *pmm, struct pmm_slot *slot, uint64_t d,
-						 unsigned order, unsigned odd)
+/* What the fast path sends on; the caller is inside the cache, and out of it when this
+ * returns. `odd`: the order, unless the cache is revoked. */
+static __attribute__((noinline)) void free_other(struct pmm *pmm, struct pmm_cpu_cache *cache,
+						 uint64_t d, unsigned order, unsigned odd)
 {
-	bool done = odd - 1 < UNIT_ORDERS && free_unit(pmm, slot, d, odd);
-	slot_out(slot);
+	bool done = odd - 1 < SMALL_ORDERS && free_small_order(pmm, cache, d, odd);
+	pmm_cache_end(cache);
 	if (unlikely(!done))
-		free_out(pmm, slot, d, order);
+		free_out(pmm, cache, d, order);
 }
 
 /* ---- freeing: the fast path ------------------------------------------------------------------ */
 
-/* May the frame, of segment 0 and below the frontier, be freed alone? Not if it is to be looked
- * at more closely, either. */
+/* May the frame, of segment 0 and below the initialised limit, be freed alone? Not if it is to be
+ * looked at more closely, either. */
 static inline __attribute__((always_inline)) bool may_free(const struct pmm *pmm, uint64_t d)
 {
 	const uint32_t *at = &pmm->states[d / BLOCK_PAGES];
@@ -279,42 +284,42 @@ static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, uns
 							    paddr_t pa, unsigned order)
 {
 	uint64_t d = near_dense(pmm, pa), mask = 0;
-	struct pmm_slot *slot = slot_of(pmm, cpu);
+	struct pmm_cpu_cache *cache = pmm_cache_of(pmm, cpu);
 	mem_debug_assert(cpu < pmm->ncpus);
-	if (unlikely(!slot_in(slot)))
-		return free_out(pmm, slot, d, order);
+	if (unlikely(!pmm_cache_begin(cache)))
+		return free_out(pmm, cache, d, order);
 	unsigned odd = order;
-	if (unlikely(slot_revoked(slot, &odd))) {
-		if (odd != PMM_ORDER_HUGE || unlikely(!free_block(pmm, slot, d)))
-			return free_other(pmm, slot, d, order, odd);
-		slot_out(slot);
+	if (unlikely(pmm_cache_revoked(cache, &odd))) {
+		if (odd != PMM_ORDER_HUGE || unlikely(!free_block(pmm, cache, d)))
+			return free_other(pmm, cache, d, order, odd);
+		pmm_cache_end(cache);
 		return;
 	}
-	if (likely(slot->freed.key == d / 64)) { /* so it is of segment 0 */
+	if (likely(cache->freed.key == d / 64)) { /* so it is of segment 0 */
 		if (unlikely(!may_free(pmm, d)))
-			return free_other(pmm, slot, d, 0, 0);
-		mask = slot->freed.mask;
+			return free_other(pmm, cache, d, 0, 0);
+		mask = cache->freed.mask;
 		if (unlikely(bit_test_set(&mask, d)))
-			return free_full(pmm, slot, d);
-		atomic_write_relaxed(&slot->freed.mask, mask);
-		slot_out(slot);
+			return free_full(pmm, cache, d);
+		atomic_write_relaxed(&cache->freed.mask, mask);
+		pmm_cache_end(cache);
 		return;
 	}
 	if (unlikely(d >= fast_read(&pmm->low_ready)) || unlikely(!may_free(pmm, d)))
-		return free_other(pmm, slot, d, 0, 0);
-	unsigned n = slot->nqueue;
+		return free_other(pmm, cache, d, 0, 0);
+	unsigned n = cache->nqueue;
 	if (unlikely(n == QUEUE_WORDS))
-		return free_full(pmm, slot, d);
+		return free_full(pmm, cache, d);
 	__builtin_prefetch(&pmm->lines[d / 64], 1); /* for the flush */
-	slot->nqueue = n + 1;
-	uint32_t *queue_w = slot->queue_w + n;
-	uint64_t *queue_mask = slot->queue_mask + n;
-	atomic_write_relaxed(queue_w, (uint32_t)atomic_read_relaxed(&slot->freed.key));
-	atomic_write_relaxed(queue_mask, atomic_read_relaxed(&slot->freed.mask)); /* may be 0 */
+	cache->nqueue = n + 1;
+	uint32_t *queue_w = cache->queue_w + n;
+	uint64_t *queue_mask = cache->queue_mask + n;
+	atomic_write_relaxed(queue_w, (uint32_t)atomic_read_relaxed(&cache->freed.key));
+	atomic_write_relaxed(queue_mask, atomic_read_relaxed(&cache->freed.mask)); /* may be 0 */
 	(void)bit_test_set(&mask, d);
-	atomic_write_relaxed(&slot->freed.mask, mask);
-	atomic_write_relaxed(&slot->freed.key, d / 64);
-	slot_out(slot);
+	atomic_write_relaxed(&cache->freed.mask, mask);
+	atomic_write_relaxed(&cache->freed.key, d / 64);
+	pmm_cache_end(cache);
 }
 
 MEM_CACHE_ALIGNED void pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
@@ -335,13 +340,13 @@ MEM_CACHE_ALIGNED void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order)
  * or the second would set bits that the first has cleared since. */
 static void split_whole(struct pmm *pmm, uint32_t block)
 {
-	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	if ((state & STATE_KIND) == STATE_HUGE) {
-		line_fill(block_line(pmm, block));
+		pmm_line_fill(pmm_block_line(pmm, block));
 		atomic_write_seq(&pmm->states[block], STATE_NORMAL);
 	}
-	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 }
 
 void pmm_split(struct pmm *pmm, paddr_t pa)
@@ -368,16 +373,16 @@ static void free_part(struct pmm *pmm, uint64_t d, unsigned n)
 		state = atomic_read_relaxed(&pmm->states[block]);
 	}
 	host_preempt_disable();
-	struct pmm_slot *slot = slot_enter(pmm, host_cpu());
+	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, host_cpu());
 	for (unsigned i = 0; i < n; i++)
-		check_single(pmm, slot, d + i, state);
+		check_single(pmm, cache, d + i, state);
 	while (n) {
 		unsigned step = mem_min(n, 64 - (unsigned)(d % 64));
-		block_free_bits(pmm, slot, d / 64, bit_run(d % 64, step));
+		pmm_block_free_bits(pmm, cache, d / 64, bit_run(d % 64, step));
 		d += step;
 		n -= step;
 	}
-	slot_leave(slot);
+	pmm_cache_leave(cache);
 	host_preempt_enable();
 }
 

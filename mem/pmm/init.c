@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Setting up: where metadata lies, how frames are numbered, and the frontier.
+ * Setting up: where metadata lies, how frames are numbered, and the initialised limit.
  *
  * Numbering. RAM is split into segments at holes of half a GiB or more, so that
  * a machine with memory at 0 and at 8 TiB does not pay for what lies between.
@@ -11,15 +11,15 @@
  * Metadata is one piece of the highest usable region that can hold it: low
  * memory stays whole for devices that need it.
  *
- *      struct pmm | slots | segments | map | summaries | states | lines
+ *      struct pmm | caches | segments | map | summaries | states | lines
  *
- * The frontier. Setting up a terabyte must not touch 35 MB of bitmap. Blocks at
- * and above the frontier (`ready`) are virgin: nothing of them is written and
+ * The initialised limit. Setting up a terabyte must not touch 35 MB of bitmap. Blocks at
+ * and above the initialised limit (`ready`) were never used: nothing of them is written and
  * the map alone says what they are. When a search finds nothing below, the
- * frontier moves up by one group of 64 blocks, whose lines, states and
+ * initialised limit moves up by one group of 64 blocks, whose lines, states and
  * summaries are then written from the map. Low memory is used first, so the
- * frontier moves as far as memory was ever in use at once. The page tables of the
- * direct map follow it (pmm_on_reach).
+ * initialised limit moves as far as memory was ever in use at once. The page tables of the
+ * direct map follow it (pmm_on_first_use).
  */
 #include "pmm/internal.h"
 
@@ -34,11 +34,11 @@ static bool is_ram(enum memmap_type type)
 
 /* Fill `out` (NULL: only count) with the segments of a map; *nblocks: how many
  * blocks they have. RAM beyond MAX_BLOCKS is left out. */
-static unsigned make_segments(const struct memmap *map, struct segment *out, uint64_t *nblocks)
+static unsigned make_segments(const struct memmap *map, struct pmm_segment *out, uint64_t *nblocks)
 {
 	unsigned n = 0;
 	uint64_t dense = 0;
-	struct segment now = {0};
+	struct pmm_segment now = {0};
 	for (size_t i = 0; i < map->count; i++) {
 		const struct memmap_region *r = &map->regions[i];
 		if (!is_ram(r->type))
@@ -47,7 +47,7 @@ static unsigned make_segments(const struct memmap *map, struct segment *out, uin
 		pfn_t end = align_up(r->end, BLOCK_PAGES);
 		if (n == 0 || first >= now.first + now.npages + SEGMENT_HOLE) {
 			dense += now.npages;
-			now = (struct segment){.first = first, .dense = dense};
+			now = (struct pmm_segment){.first = first, .dense = dense};
 			n++;
 		}
 		pfn_t limit = now.first + (MAX_BLOCKS * BLOCK_PAGES - dense);
@@ -69,7 +69,7 @@ static unsigned make_segments(const struct memmap *map, struct segment *out, uin
 
 /* Byte offsets of the parts of the metadata. */
 struct layout {
-	uint64_t slots, segments, regions, summary_a, summary_b, summary_units, states, lines,
+	uint64_t caches, segments, regions, summary_a, summary_b, summary_order, states, lines,
 	    bytes;
 	size_t nregions;
 	unsigned nsegments;
@@ -89,14 +89,14 @@ static void plan(const struct memmap *map, unsigned ncpus, struct layout *l)
 	l->nsegments = make_segments(map, NULL, &l->nblocks);
 	l->nregions = map->count + SPARE_REGIONS;
 	uint64_t ngroups = (l->nblocks + GROUP_BLOCKS - 1) / GROUP_BLOCKS;
-	at = align_up(at, sizeof(struct pmm_slot));
-	l->slots = place(&at, (uint64_t)(ncpus + 1) * sizeof(struct pmm_slot));
+	at = align_up(at, sizeof(struct pmm_cpu_cache));
+	l->caches = place(&at, (uint64_t)(ncpus + 1) * sizeof(struct pmm_cpu_cache));
 	/* One more: the metadata itself can make a hole long enough to split at. */
-	l->segments = place(&at, (l->nsegments + 1) * sizeof(struct segment));
+	l->segments = place(&at, (l->nsegments + 1) * sizeof(struct pmm_segment));
 	l->regions = place(&at, l->nregions * sizeof(struct memmap_region));
 	l->summary_a = place(&at, ngroups * sizeof(uint64_t));
 	l->summary_b = place(&at, ngroups * sizeof(uint64_t));
-	l->summary_units = place(&at, ngroups * sizeof(uint64_t));
+	l->summary_order = place(&at, ngroups * sizeof(uint64_t));
 	l->states = place(&at, l->nblocks * sizeof(uint32_t));
 	l->lines = place(&at, l->nblocks * BLOCK_WORDS * sizeof(uint64_t));
 	l->bytes = align_up(at, PAGE_SIZE);
@@ -109,16 +109,16 @@ uint64_t pmm_metadata_bytes(const struct memmap *map, unsigned ncpus)
 	return l.bytes;
 }
 
-static void init_slot(struct pmm_slot *slot, unsigned id)
+static void init_cache(struct pmm_cpu_cache *cache, unsigned id)
 {
-	memset(slot, 0, sizeof(*slot));
-	slot->revoked = SLOT_NEW;
-	slot->cached = STATE_CACHED | id;
-	slot->freed.key = WORD_NONE;
+	memset(cache, 0, sizeof(*cache));
+	cache->revoked = CACHE_NEW;
+	cache->cached = STATE_CACHED | id;
+	cache->freed.key = WORD_NONE;
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
-		slot->word[k].block = BLOCK_NONE;
-		slot->word[k].w = WORD_NONE;
-		slot->word[k].seen = ~0u;
+		cache->word[k].block = BLOCK_NONE;
+		cache->word[k].w = WORD_NONE;
+		cache->word[k].seen = ~0u;
 	}
 }
 
@@ -126,34 +126,34 @@ static void init_slot(struct pmm_slot *slot, unsigned id)
 static void count_usable(struct pmm *pmm)
 {
 	for (unsigned s = 0; s < pmm->nsegments; s++) {
-		const struct segment *segment = &pmm->segments[s];
+		const struct pmm_segment *segment = &pmm->segments[s];
 		for (size_t i = 0; i < pmm->map.count; i++) {
 			const struct memmap_region *r = &pmm->map.regions[i];
 			pfn_t first = mem_max(r->first, segment->first);
 			pfn_t end = mem_min(r->end, segment->first + segment->npages);
 			if (r->type != MEMMAP_USABLE || first >= end)
 				continue;
-			pmm->virgin_free += end - first;
+			pmm->unused_free += end - first;
 			pfn_t low = align_up(first, BLOCK_PAGES),
 			      high = align_down(end, BLOCK_PAGES);
 			if (low < high)
-				pmm->virgin_huge += (high - low) / BLOCK_PAGES;
+				pmm->unused_huge += (high - low) / BLOCK_PAGES;
 		}
 	}
-	pmm->total = pmm->virgin_free;
+	pmm->total = pmm->unused_free;
 }
 
 /* At most a sixteenth of memory waits in all CPUs' stacks as whole blocks, and a
- * sixteenth as units. */
+ * sixteenth in stacks of orders 1..8. */
 static void size_stacks(struct pmm *pmm)
 {
 	uint64_t share = pmm->nblocks / (32 * pmm->ncpus);
 	pmm->huge_batch = (uint32_t)mem_max(mem_min(share, HUGE_BATCH), 1u);
 	pmm->huge_limit = 2 * pmm->huge_batch;
-	share = pmm->nblocks * BLOCK_PAGES / (32 * UNIT_ORDERS * pmm->ncpus);
-	for (unsigned order = 1; order <= UNIT_ORDERS; order++)
-		pmm->unit_batch[order - 1] =
-		    (uint8_t)mem_max(mem_min(share >> order, UNIT_CACHED / 2), 1u);
+	share = pmm->nblocks * BLOCK_PAGES / (32 * SMALL_ORDERS * pmm->ncpus);
+	for (unsigned order = 1; order <= SMALL_ORDERS; order++)
+		pmm->order_batch[order - 1] =
+		    (uint8_t)mem_max(mem_min(share >> order, ORDER_CACHED / 2), 1u);
 }
 
 mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
@@ -178,14 +178,14 @@ mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
 	struct pmm *pmm = (struct pmm *)(void *)base;
 	memset(pmm, 0, sizeof(*pmm));
 	pmm->ncpus = ncpus;
-	pmm->slots = (void *)(base + l.slots);
+	pmm->caches = (void *)(base + l.caches);
 	pmm->segments = (void *)(base + l.segments);
 	pmm->map.regions = (void *)(base + l.regions);
 	pmm->map.capacity = l.nregions;
 	pmm->map.count = map->count;
 	pmm->summary_a = (void *)(base + l.summary_a);
 	pmm->summary_b = (void *)(base + l.summary_b);
-	pmm->summary_units = (void *)(base + l.summary_units);
+	pmm->summary_order = (void *)(base + l.summary_order);
 	pmm->states = (void *)(base + l.states);
 	pmm->lines = (void *)(base + l.lines);
 	pmm->metadata_bytes = l.bytes;
@@ -194,21 +194,21 @@ mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
 	pmm->low_first = pmm->nsegments ? pmm->segments[0].first : 0;
 	mem_assert(pmm->nsegments <= l.nsegments + 1 && pmm->nblocks <= l.nblocks);
 	for (unsigned i = 0; i <= ncpus; i++)
-		init_slot(&pmm->slots[i], slot_id(pmm, &pmm->slots[i]));
-	shared_slot(pmm)->revoked = 0;
+		init_cache(&pmm->caches[i], pmm_cache_id(pmm, &pmm->caches[i]));
+	pmm_shared_cache(pmm)->revoked = 0;
 	count_usable(pmm);
 	size_stacks(pmm);
 	*out = pmm;
 	return MEM_OK;
 }
 
-bool frame_is_usable(const struct pmm *pmm, pfn_t pfn)
+bool pmm_frame_is_usable(const struct pmm *pmm, pfn_t pfn)
 {
 	enum memmap_type type;
 	return memmap_lookup(&pmm->map, pfn, &type) && type == MEMMAP_USABLE;
 }
 
-unsigned block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable[BLOCK_WORDS])
+unsigned pmm_block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable[BLOCK_WORDS])
 {
 	pfn_t first = dense_to_pfn(pmm, (uint64_t)block * BLOCK_PAGES);
 	unsigned count = 0;
@@ -232,12 +232,12 @@ unsigned block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable[BLO
 	return count;
 }
 
-/* Write line, state and class of a virgin block from the map; it is not
+/* Write line, state and class of a unused block from the map; it is not
  * published yet. */
 static void init_block(struct pmm *pmm, uint32_t block)
 {
-	uint64_t *line = block_line(pmm, block);
-	unsigned count = block_usable(pmm, block, line);
+	uint64_t *line = pmm_block_line(pmm, block);
+	unsigned count = pmm_block_usable(pmm, block, line);
 	for (unsigned i = 0; i < BLOCK_WORDS; i++)
 		line[i] = ~line[i];
 	uint32_t state = mem_min(count, HINT_MANY) << STATE_HINT_SHIFT;
@@ -246,48 +246,49 @@ static void init_block(struct pmm *pmm, uint32_t block)
 	else if (count < BLOCK_PAGES)
 		state |= STATE_MIXED;
 	atomic_write_relaxed(&pmm->states[block], state);
-	pmm->virgin_free -= count;
-	pmm->virgin_huge -= count == BLOCK_PAGES;
-	block_update_class(pmm, block);
+	pmm->unused_free -= count;
+	pmm->unused_huge -= count == BLOCK_PAGES;
+	pmm_block_update_class(pmm, block);
 }
 
 /* Tell who wants to know that frames of [from, to) (dense) will be handed out. */
-static void say_reached(struct pmm *pmm, uint64_t from, uint64_t to)
+static void say_first_use(struct pmm *pmm, uint64_t from, uint64_t to)
 {
-	for (unsigned i = 0; pmm->reach && i < pmm->nsegments; i++) {
-		const struct segment *s = &pmm->segments[i];
+	for (unsigned i = 0; pmm->first_use && i < pmm->nsegments; i++) {
+		const struct pmm_segment *s = &pmm->segments[i];
 		uint64_t first = mem_max(from, s->dense), end = mem_min(to, s->dense + s->npages);
 		if (first < end)
-			pmm->reach(pmm->reach_arg, pfn_to_paddr(first - s->dense + s->first),
-				   (end - first) << PAGE_SHIFT);
+			pmm->first_use(pmm->first_use_arg,
+				       pfn_to_paddr(first - s->dense + s->first),
+				       (end - first) << PAGE_SHIFT);
 	}
 }
 
-void pmm_on_reach(struct pmm *pmm, pmm_reach *reach, void *arg)
+void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg)
 {
-	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
-	pmm->reach = reach;
-	pmm->reach_arg = arg;
-	say_reached(pmm, 0, atomic_read_relaxed(&pmm->ready));
-	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
+	pmm->first_use = first_use;
+	pmm->first_use_arg = arg;
+	say_first_use(pmm, 0, atomic_read_relaxed(&pmm->ready));
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 }
 
-bool frontier_extend(struct pmm *pmm, bool locked)
+bool pmm_extend_limit(struct pmm *pmm, bool locked)
 {
 	unsigned long irq = 0;
 	uint64_t seen = atomic_read_relaxed(&pmm->ready);
 	if (seen >= pmm->nblocks * BLOCK_PAGES)
 		return false;
 	if (!locked)
-		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	uint64_t from = atomic_read_relaxed(&pmm->ready) / BLOCK_PAGES;
 	bool mine = from == seen / BLOCK_PAGES;
 	if (mine) { /* else somebody was faster, and there is something new to search */
 		uint64_t to = mem_min(from + GROUP_BLOCKS, pmm->nblocks);
-		say_reached(pmm, from * BLOCK_PAGES, to * BLOCK_PAGES);
+		say_first_use(pmm, from * BLOCK_PAGES, to * BLOCK_PAGES);
 		pmm->summary_a[from / GROUP_BLOCKS] = 0;
 		pmm->summary_b[from / GROUP_BLOCKS] = 0;
-		pmm->summary_units[from / GROUP_BLOCKS] = 0;
+		pmm->summary_order[from / GROUP_BLOCKS] = 0;
 		for (uint64_t block = from; block < to; block++)
 			init_block(pmm, (uint32_t)block);
 		atomic_write_release(&pmm->ready, to * BLOCK_PAGES);
@@ -295,6 +296,6 @@ bool frontier_extend(struct pmm *pmm, bool locked)
 				     mem_min(to * BLOCK_PAGES, pmm->segments[0].npages));
 	}
 	if (!locked)
-		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 	return true;
 }

@@ -3,8 +3,8 @@
 #define MEM_PMM_INTERNAL_H
 /*
  * What the files of the frame allocator share. The theory is in block.c (blocks
- * and who may change them), slot.c (what a CPU holds privately), init.c (layout,
- * segments, the frontier) and range.c (rare operations).
+ * and who may change them), cpu_cache.c (what a CPU holds privately), init.c (layout,
+ * segments, the initialised limit) and range.c (rare operations).
  *
  * Frames are numbered densely: frame d of the allocator is frame d - s->dense of
  * segment s. Word d / 64 of `lines` holds its bit; block d / 512 its state.
@@ -19,7 +19,7 @@
 
 #define BLOCK_PAGES  512u
 #define BLOCK_WORDS  8u
-#define GROUP_BLOCKS 64u /* blocks that one summary word describes; unit of the frontier */
+#define GROUP_BLOCKS 64u /* blocks of one summary word; step of the initialised limit */
 #define BLOCK_NONE   ((uint32_t)-1)
 #define WORD_NONE    ((uint64_t)-1)
 #define ALL_ONES     (~(uint64_t)0)
@@ -71,15 +71,15 @@ static inline unsigned state_hint(uint32_t state)
 }
 
 /* ---- classes: two summary bits per block, a Gray code -------------------------- */
-enum block_class {
+enum pmm_block_class {
 	CLASS_FULL = 0,   /* a=0 b=0: (nearly) nothing free, claimed whole, absent, of an order */
-	CLASS_HALF = 1,   /* a=0 b=1: at least half full, with room */
+	CLASS_HALF = 1,   /* a=0 b=1: at least half full, with free frames */
 	CLASS_SPARSE = 3, /* a=1 b=1: less than half full */
 	CLASS_FREE = 2,   /* a=1 b=0: wholly free */
-	CLASS_UNITS = 4,  /* not in a and b: an order's block with room */
+	CLASS_ORDER = 4,  /* not in a and b: an order's block with free frames */
 };
 
-#define ROOM_MIN 20u /* fewer free frames do not count */
+#define FREE_MIN 20u /* fewer free frames do not count */
 
 /* ---- what a CPU holds ------------------------------------------------------------ */
 
@@ -94,7 +94,7 @@ enum {
  * frames of word `w` that it may hand out now, rest[i] those of word i that come
  * later. Others read this to find frees of free frames; `seq` is odd while more
  * than the mask changes. */
-struct private_word {
+struct pmm_private_word {
 	uint64_t mask;
 	paddr_t base; /* address of the word's first frame */
 	uint64_t w;
@@ -108,83 +108,84 @@ struct private_word {
 } MEM_CACHE_ALIGNED;
 
 /* Frames of a word that wait. `key` is the word's number, with WORD_FAR if its frames are not
- * of segment 0 and below the frontier: so what near_dense() makes of an address belongs to it
- * only if that is one of its frames. */
-struct free_word {
+ * of segment 0 and below the initialised limit: so what near_dense() makes of an address belongs to
+ * it only if that is one of its frames. */
+struct pmm_free_word {
 	uint64_t key;
 	uint64_t mask;
 };
 #define WORD_FAR ((uint64_t)1 << 63) /* above any number / 64 */
 
-#define QUEUE_WORDS 64u
-#define POOL_FRAMES 32u
-#define UNIT_ORDERS 8u  /* orders 1..8: blocks of one order each, see unit.c */
-#define UNIT_CACHED 16u /* units of an order, at most */
-#define HUGE_CACHED 48u
-#define HUGE_BATCH  24u /* given back, or taken, at once; less where there is little */
+#define QUEUE_WORDS  64u
+#define POOL_FRAMES  32u
+#define SMALL_ORDERS 8u  /* orders 1..8: blocks of one order each, see order.c */
+#define ORDER_CACHED 16u /* blocks of an order, at most */
+#define HUGE_CACHED  48u
+#define HUGE_BATCH   24u /* given back, or taken, at once; less where there is little */
 
-/* Above any order, as the flags that a short way does not know are (mem/pmm.h). */
-#define SLOT_REVOKED (1u << 30) /* a rare operation has taken the slot over */
-#define SLOT_NEW     (1u << 31) /* never used: nothing to take over */
+/* Above any order, as the flags that a fast path does not know are (mem/pmm.h). */
+#define CACHE_REVOKED (1u << 30) /* a rare operation has taken the cache over */
+#define CACHE_NEW     (1u << 31) /* never used: nothing to take over */
 
-struct pmm_slot {
+struct pmm_cpu_cache {
 	uint8_t busy; /* written by its CPU only: it is inside if this is not 0 */
 	uint8_t npool;
 	uint8_t nhuge;
-	uint32_t nqueue;            /* if not 0, something is in `freed` */
-	uint8_t nunit[UNIT_ORDERS]; /* cached units of order i + 1, below */
-	struct free_word freed;     /* frees of the newest word */
-	uint32_t revoked;           /* SLOT_*: its CPU must use the shared slot */
-	uint32_t cached;            /* the state of a whole block that it holds */
-	struct private_word word[KIND_COUNT];
-	uint32_t unit_hint[UNIT_ORDERS];
-	uint32_t unit[UNIT_ORDERS][UNIT_CACHED]; /* dense number >> order */
-	uint32_t huge[HUGE_CACHED];              /* blocks */
-	uint32_t queue_w[QUEUE_WORDS];           /* frees of words before that, ... */
-	uint64_t queue_mask[QUEUE_WORDS];        /* ... one apart from the other: no shift */
-	uint32_t pool[POOL_FRAMES];              /* cleared frames with records: numbers */
-	uint64_t clean[BLOCK_WORDS];             /* of the own block with records: clear.c */
-} __attribute__((aligned(2048)));                /* a shift finds it */
+	uint32_t nqueue;              /* if not 0, something is in `freed` */
+	uint8_t norder[SMALL_ORDERS]; /* cached blocks of order i + 1, below */
+	struct pmm_free_word freed;   /* frees of the newest word */
+	uint32_t revoked;             /* SLOT_*: its CPU must use the shared cache */
+	uint32_t cached;              /* the state of a whole block that it holds */
+	struct pmm_private_word word[KIND_COUNT];
+	uint32_t order_hint[SMALL_ORDERS];
+	uint32_t order_block[SMALL_ORDERS][ORDER_CACHED]; /* dense number >> order */
+	uint32_t huge[HUGE_CACHED];                       /* blocks */
+	uint32_t queue_w[QUEUE_WORDS];                    /* frees of words before that, ... */
+	uint64_t queue_mask[QUEUE_WORDS]; /* ... one apart from the other: no shift */
+	uint32_t pool[POOL_FRAMES];       /* cleared frames with records: numbers */
+	uint64_t clean[BLOCK_WORDS];      /* of the own block with records: clear.c */
+} __attribute__((aligned(2048)));         /* a shift finds it */
 
-_Static_assert(sizeof(struct pmm_slot) == 2048, "what a CPU costs");
+_Static_assert(sizeof(struct pmm_cpu_cache) == 2048, "what a CPU costs");
 
-struct segment {
+struct pmm_segment {
 	pfn_t first;     /* multiple of 512 */
 	uint64_t npages; /* multiple of 512 */
 	uint64_t dense;  /* number of its first frame */
 };
 
 struct pmm {
-	/* What pmm_alloc and pmm_free of one frame read; written by the frontier. */
-	struct pmm_slot *slots; /* one per CPU, then the shared one */
+	/* What pmm_alloc and pmm_free of one frame read; written when the initialised limit
+	 * moves. */
+	struct pmm_cpu_cache *caches; /* one per CPU, then the shared one */
 	uint32_t *states;
 	pfn_t low_first;    /* first frame of segment 0 ... */
-	uint64_t low_ready; /* ... and how many of it lie below the frontier */
+	uint64_t low_ready; /* ... and how many of it lie below the initialised limit */
 
 	uint64_t ready; /* frames below have lines, states and summaries */
 	uint64_t *lines;
-	struct segment *segments;
+	struct pmm_segment *segments;
 	unsigned nsegments;
 	unsigned ncpus;
 	uint64_t *summary_a, *summary_b;
-	uint64_t *summary_units; /* blocks of an order 1..8 that have room and no owner */
+	uint64_t *summary_order; /* of an order 1..8, with something free, no owner */
 	uint64_t nblocks;
-	struct mem_lock rare;            /* MEM_RANK_PMM: one rare operation at a time */
-	struct mem_lock shared;          /* MEM_RANK_PMM_SLOT: shared slot, frontier, map */
-	uint32_t free_hint;              /* no wholly free block is likely below */
-	uint32_t arrivals;               /* changes when a used block has room again */
-	uint32_t huge_batch;             /* blocks taken, or given back, at once */
-	uint32_t huge_limit;             /* that a slot holds */
-	uint8_t unit_batch[UNIT_ORDERS]; /* taken, or given back, at once; half of what waits */
+	struct mem_lock rare;   /* MEM_RANK_PMM: one rare operation at a time */
+	struct mem_lock shared; /* MEM_RANK_PMM_CACHE: shared cache, initialised limit, map */
+	uint32_t free_hint;     /* no wholly free block is likely below */
+	uint32_t arrivals;      /* changes when a used block has free frames again */
+	uint32_t huge_batch;    /* blocks taken, or given back, at once */
+	uint32_t huge_limit;    /* that a cache holds */
+	uint8_t order_batch[SMALL_ORDERS]; /* taken, or given back, at once; half of what waits */
 	/* Under `shared`: */
 	bool frozen; /* nobody holds or owns anything */
 	struct memmap map;
 	uint64_t total;       /* usable frames */
-	uint64_t virgin_free; /* usable frames above the frontier */
-	uint64_t virgin_huge; /* wholly usable blocks above it */
+	uint64_t unused_free; /* usable frames above the initialised limit */
+	uint64_t unused_huge; /* wholly usable blocks above it */
 	uint64_t metadata_bytes;
-	pmm_reach *reach; /* told before the frontier moves, or NULL */
-	void *reach_arg;
+	pmm_first_use *first_use; /* told before the initialised limit moves, or NULL */
+	void *first_use_arg;
 };
 
 /* What a fast path looks at together (fast_read() and byte_borrow(): base/atomic.h): folds a
@@ -229,7 +230,7 @@ static inline uint64_t bit_take_lowest(uint64_t *word)
 /* The dense number of a frame, or PFN_NONE. */
 static inline uint64_t pfn_to_dense(const struct pmm *pmm, pfn_t pfn)
 {
-	for (const struct segment *s = pmm->segments; s < pmm->segments + pmm->nsegments; s++)
+	for (const struct pmm_segment *s = pmm->segments; s < pmm->segments + pmm->nsegments; s++)
 		if (pfn - s->first < s->npages)
 			return pfn - s->first + s->dense;
 	return PFN_NONE;
@@ -237,7 +238,7 @@ static inline uint64_t pfn_to_dense(const struct pmm *pmm, pfn_t pfn)
 
 static inline pfn_t dense_to_pfn(const struct pmm *pmm, uint64_t dense)
 {
-	const struct segment *s = pmm->segments;
+	const struct pmm_segment *s = pmm->segments;
 	while (dense - s->dense >= s->npages)
 		s++;
 	return dense - s->dense + s->first;
@@ -249,12 +250,12 @@ static inline paddr_t dense_to_paddr(const struct pmm *pmm, uint64_t dense)
 }
 
 /* The hint of a block is the top byte of its state. */
-static inline uint8_t *block_hint(const struct pmm *pmm, uint32_t block)
+static inline uint8_t *pmm_block_hint(const struct pmm *pmm, uint32_t block)
 {
 	return (uint8_t *)&pmm->states[block] + STATE_HINT_SHIFT / 8;
 }
 
-/* The same where segment 0 is the likely one, and `dense` below the frontier. */
+/* The same where segment 0 is the likely one, and `dense` below the initialised limit. */
 static inline paddr_t near_paddr(const struct pmm *pmm, uint64_t dense)
 {
 	if (likely(dense < fast_read(&pmm->low_ready)))
@@ -276,32 +277,32 @@ static inline paddr_t near_address(const struct pmm *pmm, uint64_t d)
 	return d << PAGE_SHIFT | d >> (64 - PAGE_SHIFT);
 }
 
-static inline uint64_t *block_line(const struct pmm *pmm, uint32_t block)
+static inline uint64_t *pmm_block_line(const struct pmm *pmm, uint32_t block)
 {
 	return &pmm->lines[(uint64_t)block * BLOCK_WORDS];
 }
 
-/* Blocks below the frontier. */
+/* Blocks below the initialised limit. */
 static inline uint32_t ready_blocks(const struct pmm *pmm)
 {
 	return (uint32_t)(atomic_read_acquire(&pmm->ready) / BLOCK_PAGES);
 }
 
-static inline struct pmm_slot *slot_of(const struct pmm *pmm, unsigned cpu)
+static inline struct pmm_cpu_cache *pmm_cache_of(const struct pmm *pmm, unsigned cpu)
 {
 	/* 32 bits are enough, and one instruction less. */
-	return (void *)((char *)pmm->slots + cpu * (unsigned)sizeof(struct pmm_slot));
+	return (void *)((char *)pmm->caches + cpu * (unsigned)sizeof(struct pmm_cpu_cache));
 }
 
-static inline struct pmm_slot *shared_slot(const struct pmm *pmm)
+static inline struct pmm_cpu_cache *pmm_shared_cache(const struct pmm *pmm)
 {
-	return &pmm->slots[pmm->ncpus];
+	return &pmm->caches[pmm->ncpus];
 }
 
-/* What a slot is called in a block's owner field. */
-static inline unsigned slot_id(const struct pmm *pmm, const struct pmm_slot *slot)
+/* What a cache is called in a block's owner field. */
+static inline unsigned pmm_cache_id(const struct pmm *pmm, const struct pmm_cpu_cache *cache)
 {
-	return (unsigned)(slot - pmm->slots) + 1;
+	return (unsigned)(cache - pmm->caches) + 1;
 }
 
 /* May the caller wait for other CPUs? */
@@ -344,101 +345,101 @@ static inline uint64_t *near_record(const struct pmm *pmm, uint64_t d, uint32_t 
 
 /* What a block must be for whom it is claimed: NORMAL, unowned, not full, of no order,
  * and ... */
-enum block_want {
+enum pmm_block_want {
 	WANT_ANY,
 	WANT_RECORDS,    /* ... with records */
 	WANT_NO_RECORDS, /* ... without */
 	WANT_RECORDABLE, /* ... with records, or room for them and one more */
 };
-bool block_claim(struct pmm *pmm, uint32_t block, unsigned id, enum block_want want);
-/* Become the owner of a block of this order that has a free unit. */
-bool block_claim_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order);
+bool pmm_block_claim(struct pmm *pmm, uint32_t block, unsigned id, enum pmm_block_want want);
+/* Become the owner of a 2 MiB block of this order in which something is free. */
+bool pmm_block_claim_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order);
 /* Let go of it; if it holds nothing but its record page, it becomes wholly free. */
-void block_release(struct pmm *pmm, uint32_t block);
+void pmm_block_release(struct pmm *pmm, uint32_t block);
 /* The owner has taken or given back bits: count again. */
-void block_recount(struct pmm *pmm, uint32_t block);
+void pmm_block_recount(struct pmm *pmm, uint32_t block);
 /* The owner has taken all; `plain`: not all of it by locked operations. */
-void block_emptied(struct pmm *pmm, uint32_t block, bool plain);
+void pmm_block_emptied(struct pmm *pmm, uint32_t block, bool plain);
 /* Clear bits: how many frames of a block are free. */
-unsigned block_clear_bits(const struct pmm *pmm, uint32_t block);
+unsigned pmm_block_clear_bits(const struct pmm *pmm, uint32_t block);
 /* Is a line full? */
-bool line_is_full(const uint64_t *line);
+bool pmm_line_is_full(const uint64_t *line);
 /* Set all bits, of a block that the caller has to himself. */
-void line_fill(uint64_t *line);
+void pmm_line_fill(uint64_t *line);
 /* Is this block wholly free? Exact while nobody allocates. */
-bool block_is_whole(const struct pmm *pmm, uint32_t block);
+bool pmm_block_is_whole(const struct pmm *pmm, uint32_t block);
 /* Bring the summaries into step with a block. */
-void block_update_class(struct pmm *pmm, uint32_t block);
+void pmm_block_update_class(struct pmm *pmm, uint32_t block);
 /* Give an owned block its record page, from its highest free frame outside
  * [avoid, avoid + n). False: there is none. If the block was one of an order, the
  * records say so of what is in use; then the allocator is frozen, because a free in
  * between would leave its record behind. */
-bool block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigned n);
+bool pmm_block_make_records(struct pmm *pmm, uint32_t block, unsigned avoid, unsigned n);
 /* Clear bits that the caller owns. */
-void block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask);
-/* As block_give_back for frames that a user freed: checks them first. `slot`:
+void pmm_block_give_back(struct pmm *pmm, uint64_t w, uint64_t mask);
+/* As block_give_back for frames that a user freed: checks them first. `cache`:
  * the caller is inside it (NULL: in none). */
-void block_free_bits(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask);
-/* A unit has come free, by a locked operation that cleared its last bits. */
-void block_freed_unit(struct pmm *pmm, struct pmm_slot *slot, uint32_t block);
+void pmm_block_free_bits(struct pmm *pmm, struct pmm_cpu_cache *cache, uint64_t w, uint64_t mask);
+/* An order-n block has come free, by a locked operation that cleared its last bits. */
+void pmm_block_freed_order(struct pmm *pmm, struct pmm_cpu_cache *cache, uint32_t block);
 /* If `block` holds nothing but its record page, or nothing at all, it becomes wholly
- * free. The caller is inside a slot or holds `shared`. */
-void block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id);
+ * free. The caller is inside a cache or holds `shared`. */
+void pmm_block_try_dismantle(struct pmm *pmm, uint32_t block, unsigned id);
 /* Claim a wholly free block and make it `to`, or for an order 1..8. */
-bool block_take_free(struct pmm *pmm, uint32_t block, unsigned id, uint32_t to);
-bool block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order);
+bool pmm_block_take_free(struct pmm *pmm, uint32_t block, unsigned id, uint32_t to);
+bool pmm_block_take_order(struct pmm *pmm, uint32_t block, unsigned id, unsigned order);
 /* Blocks of one summary word (bits) have just become wholly free / were taken whole. */
-void block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole);
+void pmm_block_update_group(struct pmm *pmm, uint32_t group, uint64_t blocks, bool whole);
 /* The first run of 2^order free frames, aligned, in a line; BLOCK_PAGES if none. */
-unsigned line_find(const uint64_t *line, unsigned order);
+unsigned pmm_line_find(const uint64_t *line, unsigned order);
 /* Bits at which such runs start in one word (order 0..5), or 1 if those words from it on
  * are clear that make one (6..8). */
-uint64_t line_runs(const uint64_t *word, unsigned order);
+uint64_t pmm_line_runs(const uint64_t *word, unsigned order);
 /* Look through the blocks of a class, cyclically from block `from`, until `take`
  * says yes or it has said no `patience` times. */
-typedef bool block_take(struct pmm *pmm, uint32_t block, uint64_t arg);
-uint32_t block_search(struct pmm *pmm, enum block_class class, uint32_t from, unsigned patience,
-		      block_take *take, uint64_t arg);
-MEM_NORETURN __attribute__((cold)) void free_panic(struct pmm *pmm, uint64_t dense,
-						   const char *why);
+typedef bool pmm_block_take(struct pmm *pmm, uint32_t block, uint64_t arg);
+uint32_t pmm_block_search(struct pmm *pmm, enum pmm_block_class class, uint32_t from,
+			  unsigned patience, pmm_block_take *take, uint64_t arg);
+MEM_NORETURN __attribute__((cold)) void pmm_free_panic(struct pmm *pmm, uint64_t dense,
+						       const char *why);
 
-/* ---- unit.c ---------------------------------------------------------------------------- */
+/* ---- order.c ---------------------------------------------------------------------------- */
 
-/* Orders 1..8. One unit out of a slot that the caller is inside of, or PADDR_NONE. */
-paddr_t units_take(struct pmm *pmm, struct pmm_slot *slot, unsigned order);
-/* Give a unit back whose block is of this order. `slot`: as block_free_bits; without one
- * the caller holds `shared`. */
-void units_free(struct pmm *pmm, struct pmm_slot *slot, uint64_t d, unsigned order);
-/* Give back what a slot holds. */
-void units_flush(struct pmm *pmm, struct pmm_slot *slot);
+/* Orders 1..8. One block out of a cache that the caller is inside of, or PADDR_NONE. */
+paddr_t pmm_order_take(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned order);
+/* Give a block back that lies in a 2 MiB block of its order. `cache`: as block_free_bits; without
+ * one the caller holds `shared`. */
+void pmm_order_free(struct pmm *pmm, struct pmm_cpu_cache *cache, uint64_t d, unsigned order);
+/* Give back what a cache holds. */
+void pmm_order_flush(struct pmm *pmm, struct pmm_cpu_cache *cache);
 /* A run of 2^order frames in a block that carries records, when no block of the order
- * has room and none is wholly free. */
-paddr_t units_take_odd(struct pmm *pmm, struct pmm_slot *slot, unsigned order);
+ * has free blocks and none is wholly free. */
+paddr_t pmm_order_take_odd(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned order);
 
 /* ---- init.c --------------------------------------------------------------------------- */
 
-/* Move the frontier up by one group. `locked`: the caller holds `shared`. */
-bool frontier_extend(struct pmm *pmm, bool locked);
+/* Move the initialised limit up by one group. `locked`: the caller holds `shared`. */
+bool pmm_extend_limit(struct pmm *pmm, bool locked);
 /* The usable frames of a block as bits, and their number. Context for this and
- * the next: inside a slot, or with `shared` held: else the map may change. */
-unsigned block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable[BLOCK_WORDS]);
-bool frame_is_usable(const struct pmm *pmm, pfn_t pfn);
+ * the next: inside a cache, or with `shared` held: else the map may change. */
+unsigned pmm_block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable[BLOCK_WORDS]);
+bool pmm_frame_is_usable(const struct pmm *pmm, pfn_t pfn);
 
-/* ---- slot.c ---------------------------------------------------------------------------- */
+/* ---- cpu_cache.c ---------------------------------------------------------------------------- */
 
-static inline void slot_out(struct pmm_slot *slot)
+static inline void pmm_cache_end(struct pmm_cpu_cache *cache)
 {
-	__atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
 	MEM_POINT();
 }
 
-/* Enter a CPU's slot; that CPU is the caller's, preemption is off. False: this has
- * interrupted who is inside. Only slot_revoked() says whether the caller may stay. */
-static inline bool slot_in(struct pmm_slot *slot)
+/* Enter a CPU's cache; that CPU is the caller's, preemption is off. False: this has
+ * interrupted who is inside. Only pmm_cache_revoked() says whether the caller may stay. */
+static inline bool pmm_cache_begin(struct pmm_cpu_cache *cache)
 {
 	MEM_POINT();
-	if (unlikely(!byte_borrow(&slot->busy))) {
-		byte_return(&slot->busy);
+	if (unlikely(!byte_borrow(&cache->busy))) {
+		byte_return(&cache->busy);
 		return false;
 	}
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -446,20 +447,20 @@ static inline bool slot_in(struct pmm_slot *slot)
 	return true;
 }
 
-/* Is the slot revoked, or anything else set in `*odd`? They are put together there. */
-static inline bool slot_revoked(const struct pmm_slot *slot, unsigned *odd)
+/* Is the cache revoked, or anything else set in `*odd`? They are put together there. */
+static inline bool pmm_cache_revoked(const struct pmm_cpu_cache *cache, unsigned *odd)
 {
-	return or_word(odd, &slot->revoked);
+	return or_word(odd, &cache->revoked);
 }
 
 /* Both in one. False: go the shared way. */
-static inline bool slot_try(struct pmm_slot *slot)
+static inline bool pmm_cache_try(struct pmm_cpu_cache *cache)
 {
 	unsigned odd = 0;
-	if (unlikely(!slot_in(slot)))
+	if (unlikely(!pmm_cache_begin(cache)))
 		return false;
-	if (unlikely(slot_revoked(slot, &odd))) {
-		slot_out(slot);
+	if (unlikely(pmm_cache_revoked(cache, &odd))) {
+		pmm_cache_end(cache);
 		return false;
 	}
 	return true;
@@ -468,17 +469,17 @@ static inline bool slot_try(struct pmm_slot *slot)
 /* Others read word, mask and rest of a private word: whoever changes what they mean
  * brackets it, and writes them with release order, so that none is seen before the
  * bracket. */
-static inline void word_change_begin(struct private_word *p)
+static inline void pmm_word_change_begin(struct pmm_private_word *p)
 {
 	atomic_write_relaxed(&p->seq, p->seq + 1);
 }
 
-static inline void word_change_end(struct private_word *p)
+static inline void pmm_word_change_end(struct pmm_private_word *p)
 {
 	atomic_write_release(&p->seq, p->seq + 1);
 }
 
-static inline void word_set(struct private_word *p, unsigned i, uint64_t mask)
+static inline void pmm_word_set(struct pmm_private_word *p, unsigned i, uint64_t mask)
 {
 	atomic_write_release(&p->w, (uint64_t)p->block * BLOCK_WORDS + i);
 	p->base = p->block_base + ((paddr_t)i * 64 << PAGE_SHIFT);
@@ -486,68 +487,70 @@ static inline void word_set(struct private_word *p, unsigned i, uint64_t mask)
 }
 
 /* The next word of the own block that has something. */
-static inline bool word_next(struct private_word *p)
+static inline bool pmm_word_next(struct pmm_private_word *p)
 {
 	uint32_t more = p->more;
 	if (!more)
 		return false;
 	unsigned i = bit_lowest(more);
 	p->more = more & (more - 1);
-	word_change_begin(p);
-	word_set(p, i, p->rest[i]);
+	pmm_word_change_begin(p);
+	pmm_word_set(p, i, p->rest[i]);
 	atomic_write_release(&p->rest[i], 0);
-	word_change_end(p);
+	pmm_word_change_end(p);
 	return true;
 }
 
 /* The newest word of which something was freed, if anything was. */
-static inline uint64_t freed_word(const struct pmm_slot *slot)
+static inline uint64_t freed_word(const struct pmm_cpu_cache *cache)
 {
-	return (uint32_t)slot->freed.key;
+	return (uint32_t)cache->freed.key;
 }
 
 /* Is what this CPU has freed last, if anything, of its own block? */
-static inline bool slot_may_reuse(const struct pmm_slot *slot, const struct private_word *p)
+static inline bool pmm_cache_may_reuse(const struct pmm_cpu_cache *cache,
+				       const struct pmm_private_word *p)
 {
-	return freed_word(slot) / BLOCK_WORDS == p->block;
+	return freed_word(cache) / BLOCK_WORDS == p->block;
 }
 
-/* As slot_try for slow paths: starts a slot that was never used. NULL: go the
- * shared way; slot_leave takes what this gave. */
-struct pmm_slot *slot_enter(struct pmm *pmm, unsigned cpu);
-static inline void slot_leave(struct pmm_slot *slot)
+/* As pmm_cache_try for slow paths: starts a cache that was never used. NULL: go the
+ * shared way; pmm_cache_leave takes what this gave. */
+struct pmm_cpu_cache *pmm_cache_enter(struct pmm *pmm, unsigned cpu);
+static inline void pmm_cache_leave(struct pmm_cpu_cache *cache)
 {
-	if (slot)
-		slot_out(slot);
+	if (cache)
+		pmm_cache_end(cache);
 }
-/* One frame of `kind` out of a slot that the caller is inside of, or PADDR_NONE. */
-paddr_t slot_take(struct pmm *pmm, struct pmm_slot *slot, unsigned kind);
+/* One frame of `kind` out of a cache that the caller is inside of, or PADDR_NONE. */
+paddr_t pmm_cache_take(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned kind);
 /* A frame with a record that is zero already, if this CPU has one; else PADDR_NONE. Enters the
- * slot itself. */
-paddr_t slot_take_clear(struct pmm *pmm, struct pmm_slot *slot);
-/* A wholly free block, from below the frontier or by moving that. */
-uint32_t slot_find_free(struct pmm *pmm, struct pmm_slot *slot, block_take *take, uint64_t arg);
-uint32_t slot_take_huge(struct pmm *pmm, struct pmm_slot *slot);
+ * cache itself. */
+paddr_t pmm_cache_take_clear(struct pmm *pmm, struct pmm_cpu_cache *cache);
+/* A wholly free block, from below the initialised limit or by moving that. */
+uint32_t pmm_cache_find_free(struct pmm *pmm, struct pmm_cpu_cache *cache, pmm_block_take *take,
+			     uint64_t arg);
+uint32_t pmm_cache_take_huge(struct pmm *pmm, struct pmm_cpu_cache *cache);
 /* Give back the n whole blocks that were cached first. */
-void slot_flush_huge(struct pmm *pmm, struct pmm_slot *slot, unsigned n);
+void pmm_cache_flush_huge(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned n);
 /* Put freed bits where they wait. */
-void slot_buffer(struct pmm *pmm, struct pmm_slot *slot, uint64_t w, uint64_t mask);
+void pmm_cache_buffer(struct pmm *pmm, struct pmm_cpu_cache *cache, uint64_t w, uint64_t mask);
 /* Clear what the queue (and the newest word) holds in the bitmap. */
-void slot_flush_queue(struct pmm *pmm, struct pmm_slot *slot);
-void slot_flush_frees(struct pmm *pmm, struct pmm_slot *slot);
+void pmm_cache_flush_queue(struct pmm *pmm, struct pmm_cpu_cache *cache);
+void pmm_cache_flush_frees(struct pmm *pmm, struct pmm_cpu_cache *cache);
 /* Give everything back to the bitmap. */
-void slot_flush(struct pmm *pmm, struct pmm_slot *slot);
+void pmm_cache_flush(struct pmm *pmm, struct pmm_cpu_cache *cache);
 /* Give back what is cached, but keep private words and blocks. */
-void slot_flush_caches(struct pmm *pmm, struct pmm_slot *slot);
-uint64_t slot_cached(const struct pmm_slot *slot);
+void pmm_cache_flush_lists(struct pmm *pmm, struct pmm_cpu_cache *cache);
+uint64_t pmm_cache_npages(const struct pmm_cpu_cache *cache);
 
-/* Stop all private work: nobody is inside a slot, and whoever wants a frame waits.
+/* Stop all private work: nobody is inside a cache, and whoever wants a frame waits.
  * Frees go on, straight to the bitmap. False if it may not wait and others are at
  * work. Holds `rare` and `shared` until release. */
 bool pmm_hold(struct pmm *pmm, bool wait, unsigned long *irq);
 void pmm_release(struct pmm *pmm, unsigned long irq);
 
-/* The same, and everything that slots held is back in the bitmap: only the caller
+/* The same, and everything that caches held is back in the bitmap: only the caller
  * takes frames, and nothing is cached or owned, until thaw. */
 bool pmm_freeze(struct pmm *pmm, bool wait, unsigned long *irq);
 void pmm_thaw(struct pmm *pmm, unsigned long irq);
@@ -556,6 +559,6 @@ void pmm_thaw(struct pmm *pmm, unsigned long irq);
 
 /* The lowest free aligned run of 2^order frames (0..8) that can carry records if
  * `records`. Context: `shared` held. */
-paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records);
+paddr_t pmm_range_take_first(struct pmm *pmm, unsigned order, bool records);
 
 #endif

@@ -45,10 +45,10 @@ static bool is_free(const struct pmm *pmm, uint64_t d, uint64_t end, uint64_t *u
 	return true;
 }
 
-/* Make sure that frames below `end` (dense) are below the frontier. */
+/* Make sure that frames below `end` (dense) are below the initialised limit. */
 static void extend_to(struct pmm *pmm, uint64_t end)
 {
-	while (atomic_read_relaxed(&pmm->ready) < end && frontier_extend(pmm, true))
+	while (atomic_read_relaxed(&pmm->ready) < end && pmm_extend_limit(pmm, true))
 		;
 }
 
@@ -57,7 +57,7 @@ static void extend_to(struct pmm *pmm, uint64_t end)
 static uint64_t find_range(struct pmm *pmm, uint64_t from, uint64_t n, uint64_t align, pfn_t below)
 {
 	for (unsigned i = 0; i < pmm->nsegments; i++) {
-		const struct segment *s = &pmm->segments[i];
+		const struct pmm_segment *s = &pmm->segments[i];
 		if (from >= s->dense + s->npages)
 			continue;
 		pfn_t limit = mem_min(s->first + s->npages, below);
@@ -67,7 +67,7 @@ static uint64_t find_range(struct pmm *pmm, uint64_t from, uint64_t n, uint64_t 
 			if (at < s->first || at > limit || limit - at < n)
 				break;
 			uint64_t d = at - s->first + s->dense, seen = d, used = 0;
-			while (seen < d + n) { /* by blocks: the frontier moves no further */
+			while (seen < d + n) { /* by blocks: the limit moves no further */
 				uint64_t next = align_down(seen, BLOCK_PAGES) + BLOCK_PAGES;
 				next = mem_min(next, d + n);
 				extend_to(pmm, next);
@@ -102,7 +102,7 @@ static void set_part(struct pmm *pmm, uint64_t d, uint64_t end)
 		unsigned n = (unsigned)mem_min(end - d, 64 - d % 64);
 		atomic_or(&pmm->lines[d / 64], bit_run(d % 64, n));
 	}
-	block_recount(pmm, block);
+	pmm_block_recount(pmm, block);
 }
 
 /* Own a block of which a part is to be taken. One of an order only changes while the
@@ -111,8 +111,8 @@ static bool claim_part(struct pmm *pmm, uint32_t block, unsigned id)
 {
 	uint32_t order = state_order(atomic_read_relaxed(&pmm->states[block]));
 	if (order)
-		return pmm->frozen && block_claim_order(pmm, block, id, order);
-	return block_claim(pmm, block, id, WANT_ANY);
+		return pmm->frozen && pmm_block_claim_order(pmm, block, id, order);
+	return pmm_block_claim(pmm, block, id, WANT_ANY);
 }
 
 /* Make room for single frames, [d, end), in an owned block of an order. */
@@ -121,13 +121,13 @@ static bool open_block(struct pmm *pmm, uint64_t d, uint64_t end)
 	uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 	if (!state_order(atomic_read_relaxed(&pmm->states[block])))
 		return true;
-	return block_make_records(pmm, block, (unsigned)(d % BLOCK_PAGES), (unsigned)(end - d));
+	return pmm_block_make_records(pmm, block, (unsigned)(d % BLOCK_PAGES), (unsigned)(end - d));
 }
 
 /* Take [d, d + n), seen free a moment ago; false if somebody was faster. */
 static bool take_range(struct pmm *pmm, uint64_t d, uint64_t n)
 {
-	unsigned id = slot_id(pmm, shared_slot(pmm));
+	unsigned id = pmm_cache_id(pmm, pmm_shared_cache(pmm));
 	uint64_t end = d + n;
 	uint32_t first = (uint32_t)(d / BLOCK_PAGES), last = (uint32_t)((end - 1) / BLOCK_PAGES);
 	bool ok = true;
@@ -146,12 +146,12 @@ static bool take_range(struct pmm *pmm, uint64_t d, uint64_t n)
 		uint64_t high = mem_min(end, (uint64_t)(block + 1) * BLOCK_PAGES);
 		if (ok && high - low == BLOCK_PAGES) {
 			atomic_write_seq(&pmm->states[block], STATE_HUGE); /* ours: no CAS */
-			block_update_class(pmm, block);
+			pmm_block_update_class(pmm, block);
 			continue;
 		}
 		if (ok)
 			set_part(pmm, low, high);
-		block_release(pmm, block);
+		pmm_block_release(pmm, block);
 	}
 	return ok;
 }
@@ -165,7 +165,7 @@ mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_page
 	unsigned long irq;
 	bool frozen = pmm_freeze(pmm, may_wait(flags), &irq);
 	if (!frozen)
-		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_SLOT);
+		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	uint64_t d = 0;
 	do {
 		d = find_range(pmm, d, npages, align_pages, limit);
@@ -175,7 +175,7 @@ mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_page
 	if (frozen)
 		pmm_thaw(pmm, irq);
 	else
-		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_SLOT, irq);
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 	if (d == PFN_NONE)
 		return MEM_ENOMEM;
 	if (flags & PMM_ZERO)
@@ -197,7 +197,7 @@ static bool take_first(struct pmm *pmm, uint64_t d, unsigned order, bool records
 		return true;
 	}
 	if ((records || order || state_order(state)) && !(state & STATE_REC) &&
-	    !block_make_records(pmm, block, (unsigned)(d % BLOCK_PAGES), n))
+	    !pmm_block_make_records(pmm, block, (unsigned)(d % BLOCK_PAGES), n))
 		return false;
 	set_part(pmm, d, d + n);
 	if (order) {
@@ -208,9 +208,9 @@ static bool take_first(struct pmm *pmm, uint64_t d, unsigned order, bool records
 	return true;
 }
 
-paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records)
+paddr_t pmm_range_take_first(struct pmm *pmm, unsigned order, bool records)
 {
-	unsigned id = slot_id(pmm, shared_slot(pmm));
+	unsigned id = pmm_cache_id(pmm, pmm_shared_cache(pmm));
 	unsigned n = 1u << order;
 	for (uint64_t d = 0;; d++) {
 		d = find_range(pmm, d, n, n, PFN_NONE);
@@ -218,16 +218,16 @@ paddr_t range_take_first(struct pmm *pmm, unsigned order, bool records)
 			return PADDR_NONE;
 		uint32_t block = (uint32_t)(d / BLOCK_PAGES);
 		if (order == PMM_ORDER_HUGE) {
-			if (!block_take_free(pmm, block, id, STATE_HUGE))
+			if (!pmm_block_take_free(pmm, block, id, STATE_HUGE))
 				continue;
-			block_update_group(pmm, block / GROUP_BLOCKS,
-					   (uint64_t)1 << block % GROUP_BLOCKS, false);
+			pmm_block_update_group(pmm, block / GROUP_BLOCKS,
+					       (uint64_t)1 << block % GROUP_BLOCKS, false);
 			return dense_to_paddr(pmm, d);
 		}
 		if (!claim_part(pmm, block, id))
 			continue;
 		bool ok = take_first(pmm, d, order, records);
-		block_release(pmm, block);
+		pmm_block_release(pmm, block);
 		if (ok)
 			return dense_to_paddr(pmm, d);
 	}
@@ -267,7 +267,7 @@ static bool huge_in(pfn_t first, pfn_t end, pfn_t block)
 }
 
 /* Blocks that [first, end) touches and that are wholly usable now. */
-static uint64_t virgin_blocks(const struct pmm *pmm, pfn_t first, pfn_t end)
+static uint64_t unused_blocks(const struct pmm *pmm, pfn_t first, pfn_t end)
 {
 	uint64_t n = 0;
 	if (first >= end)
@@ -279,26 +279,26 @@ static uint64_t virgin_blocks(const struct pmm *pmm, pfn_t first, pfn_t end)
 	return n;
 }
 
-/* Set kind and flags of a block below the frontier after the map has changed. */
+/* Set kind and flags of a block below the initialised limit after the map has changed. */
 static void refresh_block(struct pmm *pmm, uint32_t block)
 {
 	pfn_t first = dense_to_pfn(pmm, (uint64_t)block * BLOCK_PAGES);
 	unsigned usable = 0;
 	for (unsigned i = 0; i < BLOCK_PAGES; i++)
-		usable += frame_is_usable(pmm, first + i);
+		usable += pmm_frame_is_usable(pmm, first + i);
 	uint32_t flags = usable == BLOCK_PAGES ? 0 : usable ? STATE_MIXED : STATE_ABSENT;
 	uint32_t state = atomic_read_relaxed(&pmm->states[block]);
 	uint32_t fresh;
 	if ((state & STATE_KIND) == STATE_HUGE) /* taken by pmm_reserve: now the bits say it */
-		line_fill(block_line(pmm, block));
+		pmm_line_fill(pmm_block_line(pmm, block));
 	do {
 		fresh = (state & ~(STATE_KIND | STATE_MIXED)) | flags;
 	} while (!atomic_cas(&pmm->states[block], &state, fresh));
-	block_recount(pmm, block);
+	pmm_block_recount(pmm, block);
 }
 
 /* The end of that part of [d, d + n) that has bits. */
-static uint64_t below_frontier(const struct pmm *pmm, uint64_t d, uint64_t n)
+static uint64_t below_limit(const struct pmm *pmm, uint64_t d, uint64_t n)
 {
 	uint64_t stop = mem_min(d + n, pmm->ready);
 	return mem_max(d, stop);
@@ -318,17 +318,17 @@ mem_status pmm_reserve(struct pmm *pmm, paddr_t pa, uint64_t npages)
 	else if (pmm->map.capacity - pmm->map.count < 2)
 		status = MEM_ENOMEM;
 	uint64_t d = status == MEM_OK ? pfn_to_dense(pmm, first) : 0;
-	uint64_t stop = below_frontier(pmm, d, npages);
+	uint64_t stop = below_limit(pmm, d, npages);
 	if (status == MEM_OK && !part_is_free(pmm, d, stop))
 		status = MEM_EBUSY;
 	if (status == MEM_OK && d < stop && !take_range(pmm, d, stop - d))
 		status = MEM_EBUSY;
 	if (status == MEM_OK) {
-		pfn_t virgin = first + (stop - d);
-		uint64_t whole = virgin_blocks(pmm, virgin, end);
+		pfn_t unused = first + (stop - d);
+		uint64_t whole = unused_blocks(pmm, unused, end);
 		map_set(pmm, first, end, MEMMAP_RESERVED);
-		pmm->virgin_free -= end - virgin;
-		pmm->virgin_huge -= whole;
+		pmm->unused_free -= end - unused;
+		pmm->unused_huge -= whole;
 		pmm->total -= npages;
 		for (uint64_t at = align_down(d, BLOCK_PAGES); at < stop; at += BLOCK_PAGES)
 			refresh_block(pmm, (uint32_t)(at / BLOCK_PAGES));
@@ -352,17 +352,17 @@ mem_status pmm_add(struct pmm *pmm, paddr_t pa, uint64_t npages)
 		status = MEM_ENOMEM;
 	if (status == MEM_OK) {
 		uint64_t d = pfn_to_dense(pmm, first);
-		uint64_t stop = below_frontier(pmm, d, npages);
-		pfn_t virgin = first + (stop - d);
+		uint64_t stop = below_limit(pmm, d, npages);
+		pfn_t unused = first + (stop - d);
 		map_set(pmm, first, end, MEMMAP_USABLE);
-		pmm->virgin_free += end - virgin;
-		pmm->virgin_huge += virgin_blocks(pmm, virgin, end);
+		pmm->unused_free += end - unused;
+		pmm->unused_huge += unused_blocks(pmm, unused, end);
 		pmm->total += npages;
 		for (uint64_t at = align_down(d, BLOCK_PAGES); at < stop; at += BLOCK_PAGES)
 			refresh_block(pmm, (uint32_t)(at / BLOCK_PAGES));
 		while (d < stop) {
 			unsigned n = (unsigned)mem_min(stop - d, 64 - d % 64);
-			block_give_back(pmm, d / 64, bit_run(d % 64, n));
+			pmm_block_give_back(pmm, d / 64, bit_run(d % 64, n));
 			d += n;
 		}
 	}

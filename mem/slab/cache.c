@@ -8,7 +8,7 @@
  *
  *     | struct slab, free and remote bits, states | pad | object | object | ...
  *
- * The cache's own structure, one part per CPU included, takes pages from the
+ * The cache's own structure, its per-CPU caches included, takes pages from the
  * same source: caches exist before any heap does.
  */
 #include "base/assert.h"
@@ -18,7 +18,7 @@
 #define LARGEST_ORDER 4  /* 64 KiB slabs */
 #define ENTRIES       16 /* of a magazine */
 #define CPU_BYTES                                                                                  \
-	(sizeof(struct slab_gate) + sizeof(struct slab_cpu) + ENTRIES * sizeof(struct slab_entry))
+	(sizeof(struct slab_guard) + sizeof(struct slab_cpu) + ENTRIES * sizeof(struct slab_entry))
 
 /* ---- the registry ----------------------------------------------------------- */
 
@@ -114,10 +114,10 @@ static uintptr_t make_secret(const struct slab_cache *cache)
 	return x ^ (x >> 32);
 }
 
-void slab_gate_init(struct slab_gate *gate)
+void slab_guard_init(struct slab_guard *guard)
 {
-	memset(gate, 0, sizeof(*gate));
-	slab_close_hand(&gate->closed);
+	memset(guard, 0, sizeof(*guard));
+	slab_magazine_close(&guard->closed);
 }
 
 void slab_cache_init(struct slab_cache *cache, unsigned ncpus)
@@ -131,7 +131,7 @@ void slab_cache_init(struct slab_cache *cache, unsigned ncpus)
 	list_init(&cache->reaped);
 	slab_lists_init(&cache->shared);
 	for (unsigned cpu = 0; cpu < ncpus; cpu++) {
-		struct slab_cpu *c = slab_part(cache, cpu);
+		struct slab_cpu *c = slab_cpu_of(cache, cpu);
 		memset(c, 0, sizeof(*c));
 		c->random = cache->secret + cpu * 0x9e3779b97f4a7c15;
 		slab_lists_init(&c->lists);
@@ -156,9 +156,10 @@ static void init_states(struct slab *slab, size_t bytes)
 	const struct slab_cache *cache = slab->cache;
 	uint8_t *states = slab_states(slab);
 	size_t stride = cache->stride;
-	memset(states, SLAB_NOT_OUT, slab_state_bytes(cache->shift, bytes));
+	memset(states, SLAB_NOT_ALLOCATED, slab_state_bytes(cache->shift, bytes));
 	for (size_t at = 0; at < slab->capacity * stride; at += stride)
-		states[at >> cache->shift] = slab_out(slab->base + at) | SLAB_NOT_OUT;
+		states[at >> cache->shift] =
+		    slab_allocated_state(slab->base + at) | SLAB_NOT_ALLOCATED;
 }
 
 void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct slab *slab,
@@ -172,7 +173,7 @@ void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct 
 	slab->owner = 0;
 	slab->announced = 0;
 	slab->words = (uint8_t)slab_words(shape->capacity);
-	slab->drains = !cache->home->eager;
+	slab->drains = !cache->backend->eager;
 	slab->notify_next = NULL;
 	list_init(&slab->all);
 	list_init(&slab->node);
@@ -219,16 +220,17 @@ static struct slab *paged_find(struct slab_cache *cache, const void *block)
 	return (struct slab *)((uintptr_t)block & ~mask); // NOLINT(performance-no-int-to-ptr)
 }
 
-static const struct slab_home paged_home = {paged_make, paged_release, paged_find, NULL, false};
+static const struct slab_backend paged_backend = {paged_make, paged_release, paged_find, NULL,
+						  false};
 
 struct slab *slab_of(struct slab_cache *cache, const void *block)
 {
-	return cache->home->find(cache, block);
+	return cache->backend->find(cache, block);
 }
 
 struct slab *slab_of_checked(struct slab_cache *cache, const void *block)
 {
-	struct slab *slab = block ? cache->home->find(cache, block) : NULL;
+	struct slab *slab = block ? cache->backend->find(cache, block) : NULL;
 	if (unlikely(!slab || slab->cookie != slab_cookie(cache, slab)))
 		host_panic("slab '%s': invalid free: %p is no object of this cache", cache->name,
 			   block);
@@ -262,14 +264,14 @@ mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_sp
 	size_t align = mem_max(spec->align, natural_align(spec->object_bytes));
 	size_t stride = slab_stride(spec->object_bytes, align);
 	unsigned ncpus = host_cpu_count();
-	size_t parts_at = align_up(sizeof(struct slab_cache), 64);
-	unsigned own_order = order_for(parts_at + ncpus * CPU_BYTES);
+	size_t guards_at = align_up(sizeof(struct slab_cache), 64);
+	unsigned own_order = order_for(guards_at + ncpus * CPU_BYTES);
 	struct slab_cache *cache = spec->source->alloc(spec->source, own_order, false);
 	if (!cache)
 		return MEM_ENOMEM;
 	memset(cache, 0, sizeof(*cache));
 	cache->name = spec->name;
-	cache->home = &paged_home;
+	cache->backend = &paged_backend;
 	cache->source = spec->source;
 	cache->construct = spec->construct;
 	cache->object_bytes = spec->object_bytes;
@@ -280,12 +282,12 @@ mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_sp
 	cache->shape[0].npages = (uint16_t)(1u << cache->order);
 	cache->shape[0].capacity =
 	    (uint16_t)fit(PAGE_SIZE << cache->order, stride, align, &first_at);
-	cache->gates = (char *)cache + parts_at;
-	cache->parts = cache->gates + sizeof(struct slab_gate);
-	cache->part_stride = (uint32_t)CPU_BYTES;
+	cache->guards = (char *)cache + guards_at;
+	cache->cpus = cache->guards + sizeof(struct slab_guard);
+	cache->cpu_stride = (uint32_t)CPU_BYTES;
 	cache->entries[0] = ENTRIES;
 	for (unsigned cpu = 0; cpu < ncpus; cpu++)
-		slab_gate_init(slab_gate(cache, cpu));
+		slab_guard_init(slab_guard(cache, cpu));
 	cache->first_at = (uint32_t)first_at;
 	cache->own_order = own_order;
 	mem_assert(cache->shape[0].capacity);
@@ -315,14 +317,14 @@ void slab_cache_destroy(struct slab_cache *cache)
 
 /* Only allocations are counted; what is in use the bitmaps know, and what was
  * freed is the difference. */
-void slab_get_stats_lent(struct slab_cache *cache, struct slab_stats *stats, uint64_t *lent)
+void slab_get_stats_borrowed(struct slab_cache *cache, struct slab_stats *stats, uint64_t *borrowed)
 {
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	uint64_t allocs = cache->allocs, total = cache->nblocks, live = total;
 	uint64_t npages = cache->npages, loaded = 0;
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
-		const struct slab_cpu *c = slab_part(cache, cpu);
-		allocs += atomic_read_relaxed(&c->hand.allocs);
+		const struct slab_cpu *c = slab_cpu_of(cache, cpu);
+		allocs += atomic_read_relaxed(&c->magazine.allocs);
 		size_t n = slab_loaded(c);
 		loaded += n <= atomic_read_relaxed(&c->entries) ? n : 0;
 	}
@@ -330,12 +332,12 @@ void slab_get_stats_lent(struct slab_cache *cache, struct slab_stats *stats, uin
 		struct slab *slab = list_entry(node, struct slab, all);
 		live -= slab_count_free(slab);
 		for (unsigned i = 0; i < slab->words; i++)
-			live -= bits_set(atomic_read_relaxed(&slab->word[i].remote));
+			live -= bit_count(atomic_read_relaxed(&slab->word[i].remote));
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	/* A magazine that is on its way to the slabs may be counted twice. */
-	uint64_t kept = loaded + slab_debug_quarantined(cache) + *lent;
-	*lent = kept > live && cache->above ? kept - live : 0;
+	uint64_t kept = loaded + slab_debug_quarantined(cache) + *borrowed;
+	*borrowed = kept > live && cache->above ? kept - live : 0;
 	live -= mem_min(live, kept);
 	stats->name = cache->name;
 	stats->object_bytes = cache->object_bytes;
@@ -348,6 +350,6 @@ void slab_get_stats_lent(struct slab_cache *cache, struct slab_stats *stats, uin
 
 void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats)
 {
-	uint64_t lent = 0;
-	slab_get_stats_lent(cache, stats, &lent);
+	uint64_t borrowed = 0;
+	slab_get_stats_borrowed(cache, stats, &borrowed);
 }

@@ -27,9 +27,9 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 	EXPECT(slab->npages == shape->npages && slab->capacity == shape->capacity, slab);
 	EXPECT(slab->words == slab_words(slab->capacity), slab);
 	bool sparse = slab->place == SLAB_SPARSE || slab->place == SLAB_EMPTY;
-	EXPECT(!cache->home->eager ? slab->drains
-	       : slab->owner       ? !slab->drains || slab->place < SLAB_EMPTY
-				   : slab->drains == sparse,
+	EXPECT(!cache->backend->eager ? slab->drains
+	       : slab->owner          ? !slab->drains || slab->place < SLAB_EMPTY
+				      : slab->drains == sparse,
 	       slab);
 	EXPECT(slab->owner <= cache->ncpus, slab);
 	EXPECT(slab->place <= SLAB_CURRENT, slab);
@@ -40,17 +40,17 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 			beyond = ~(((uint64_t)1 << (slab->capacity - i * 64u)) - 1);
 		EXPECT(!((slab->word[i].free | slab->word[i].remote) & beyond), slab);
 		EXPECT(!(slab->word[i].free & slab->word[i].remote), slab); /* S4 */
-		free += bits_set(slab->word[i].free);
-		remote += bits_set(slab->word[i].remote);
+		free += bit_count(slab->word[i].free);
+		remote += bit_count(slab->word[i].remote);
 	}
 	unsigned out = 0;
 	for (unsigned i = 0; i < slab->capacity; i++) {
 		uint64_t bits = slab->word[i / 64].free | slab->word[i / 64].remote;
 		void *block = slab_block(slab, i);
 		uint8_t state = *slab_state(slab, block);
-		bool is_out = slab_is_out(block, &state);
+		bool is_out = slab_is_allocated(block, &state);
 		EXPECT(!is_out || !((bits >> (i % 64)) & 1), slab); /* S4 */
-		EXPECT(is_out || state == (slab_out(block) | SLAB_NOT_OUT), slab);
+		EXPECT(is_out || state == (slab_allocated_state(block) | SLAB_NOT_ALLOCATED), slab);
 		out += is_out;
 		if (SLAB_DEBUG)
 			EXPECT(slab_debug_is_valid(slab, i, is_out), slab);
@@ -58,13 +58,13 @@ static bool slab_is_sound(struct slab_cache *cache, struct slab *slab, uint64_t 
 	/* Where none begins, or one that is not in use, no address says otherwise. */
 	unsigned said = 0;
 	for (size_t at = 0; at < slab_bytes(cache, shape); at += (size_t)1 << cache->shift)
-		said += !(*slab_state(slab, slab->base + at) & SLAB_NOT_OUT);
-	EXPECT(said == out || !cache->home->eager, slab);
+		said += !(*slab_state(slab, slab->base + at) & SLAB_NOT_ALLOCATED);
+	EXPECT(said == out || !cache->backend->eager, slab);
 	*in_use += out;
 	*loaded += slab->capacity - free - remote - out;
 	if (slab->place == SLAB_CURRENT) {
 		EXPECT(slab->owner, slab);
-		EXPECT(slab_part(cache, slab->owner - 1u)->current == slab, slab);
+		EXPECT(slab_cpu_of(cache, slab->owner - 1u)->current == slab, slab);
 	} else {
 		EXPECT(slab_nfree(slab) == free, slab);
 		EXPECT(slab_nfree(slab) < slab->threshold, slab);
@@ -98,36 +98,36 @@ static bool lists_are_sound(struct slab_cache *cache, struct slab_lists *lists, 
 /* Each entry is a block that is neither handed out nor in its slab (S4). */
 static bool magazine_is_sound(struct slab_cache *cache, struct slab_cpu *c, uint64_t *loaded)
 {
-	const struct slab_hand *h = &c->hand;
+	const struct slab_magazine *h = &c->magazine;
 	bool closed = h->bottom == SLAB_CLOSED_BOTTOM && h->full == SLAB_CLOSED_FULL;
-	EXPECT(closed || c->room, NULL);
-	EXPECT(closed || (h->bottom == (uintptr_t)(c->room - 1) &&
-			  h->full == (uintptr_t)(c->room - 1 + c->entries)),
+	EXPECT(closed || c->storage, NULL);
+	EXPECT(closed || (h->bottom == (uintptr_t)(c->storage - 1) &&
+			  h->full == (uintptr_t)(c->storage - 1 + c->entries)),
 	       NULL);
-	EXPECT(c->entries == (c->room ? cache->entries[c->grown] : 0), NULL);
-	EXPECT(c->room || cache->store[0] || !cache->entries[0], NULL);
+	EXPECT(c->entries == (c->storage ? cache->entries[c->grown] : 0), NULL);
+	EXPECT(c->storage || cache->store[0] || !cache->entries[0], NULL);
 	EXPECT(slab_loaded(c) <= c->entries, NULL);
 	for (size_t i = 0; i < slab_loaded(c); i++) {
-		const struct slab_entry *entry = c->room + i;
+		const struct slab_entry *entry = c->storage + i;
 		struct slab *slab = slab_of(cache, entry->block);
 		EXPECT(slab && slab->cookie == slab_cookie(slab->cache, slab), slab);
 		EXPECT(slab->cache == cache || cache->borrows, slab);
 		unsigned index = slab_index(slab, entry->block);
 		uint64_t bits = slab->word[index / 64].free | slab->word[index / 64].remote;
 		EXPECT(entry->state == slab_state(slab, entry->block), slab);
-		EXPECT(!slab_is_out(entry->block, entry->state), slab);
+		EXPECT(!slab_is_allocated(entry->block, entry->state), slab);
 		EXPECT(!((bits >> (index % 64)) & 1), slab);
 		++*loaded;
 	}
 	return true;
 }
 
-static bool parts_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t *announced,
-			    uint64_t *loaded)
+static bool cpus_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t *announced,
+			   uint64_t *loaded)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
-		struct slab_cpu *c = slab_part(cache, cpu);
-		EXPECT(!slab_gate(cache, cpu)->busy && !slab_gate(cache, cpu)->revoked, NULL);
+		struct slab_cpu *c = slab_cpu_of(cache, cpu);
+		EXPECT(!slab_guard(cache, cpu)->busy && !slab_guard(cache, cpu)->revoked, NULL);
 		if (!lists_are_sound(cache, &c->lists, cpu + 1, listed) ||
 		    !magazine_is_sound(cache, c, loaded))
 			return false;
@@ -143,11 +143,11 @@ static bool parts_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t
 	return true;
 }
 
-bool slab_is_valid_but(struct slab_cache *cache, struct slab_sums *sums, uint64_t *lent)
+bool slab_is_valid_but(struct slab_cache *cache, struct slab_sums *sums, uint64_t *borrowed)
 {
 	uint64_t listed = 0, notified = 0;
 	if (!lists_are_sound(cache, &cache->shared, 0, &listed) ||
-	    !parts_are_sound(cache, &listed, &notified, &sums->loaded))
+	    !cpus_are_sound(cache, &listed, &notified, &sums->loaded))
 		return false;
 	uint64_t slabs = 0, blocks = 0, npages = 0, announced = 0, should_list = 0;
 	uint64_t owned[MEM_MAX_CPUS + 1] = {0};
@@ -166,9 +166,9 @@ bool slab_is_valid_but(struct slab_cache *cache, struct slab_sums *sums, uint64_
 	EXPECT(announced == notified, NULL);
 	EXPECT(listed == should_list, NULL);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		EXPECT(owned[cpu + 1] == slab_part(cache, cpu)->nslabs, NULL);
+		EXPECT(owned[cpu + 1] == slab_cpu_of(cache, cpu)->nslabs, NULL);
 	struct slab_stats stats;
-	slab_get_stats_lent(cache, &stats, lent);
+	slab_get_stats_borrowed(cache, &stats, borrowed);
 	sums->live += stats.live + slab_debug_quarantined(cache);
 	return true;
 }
@@ -177,7 +177,7 @@ bool slab_sums_are_valid(const struct slab_sums *sums)
 {
 	if (sums->missing == sums->loaded && sums->live == sums->in_use)
 		return true;
-	host_log(HOST_LOG_ERROR, "slab: %lu at hand, %lu missing; %lu live, %lu in use",
+	host_log(HOST_LOG_ERROR, "slab: %lu in magazines, %lu missing; %lu live, %lu in use",
 		 (unsigned long)sums->loaded, (unsigned long)sums->missing,
 		 (unsigned long)sums->live, (unsigned long)sums->in_use);
 	return false;
@@ -186,7 +186,7 @@ bool slab_sums_are_valid(const struct slab_sums *sums)
 bool slab_is_valid(struct slab_cache *cache)
 {
 	struct slab_sums sums = {0};
-	uint64_t lent = 0;
-	return slab_is_valid_but(cache, &sums, &lent) &&
+	uint64_t borrowed = 0;
+	return slab_is_valid_but(cache, &sums, &borrowed) &&
 	       (cache->above || slab_sums_are_valid(&sums));
 }

@@ -36,25 +36,25 @@ struct slab_entry {
 	uint8_t *state;
 };
 
-/* What a CPU's short ways look at: its magazine of a class. Closed, it is empty as well as
+/* What a CPU's fast paths look at: its magazine of a class. Closed, it is empty as well as
  * full, wherever `top` is. */
-struct slab_hand {
-	struct slab_entry *top; /* the newest; the CPU's, inside its part */
+struct slab_magazine {
+	struct slab_entry *top; /* the newest; the CPU's, inside its guard */
 	uintptr_t bottom;       /* where `top` is when there is none: in front of the first */
-	uintptr_t full;         /* where it is when there is no room */
+	uintptr_t full;         /* where it is when there is no space */
 	uint64_t allocs;
 };
 
 #define SLAB_CLOSED_BOTTOM UINTPTR_MAX
 #define SLAB_CLOSED_FULL   ((uintptr_t)0)
 
-/* Who is at work in a CPU's parts. The classes of a heap share one: its address does not
+/* Who is at work in a CPU's cpus. The classes of a heap share one: its address does not
  * depend on the block, so that one free need not wait for the one before. */
-struct slab_gate {
-	struct slab_hand closed; /* always; first: "no hand" is 0 bytes from the gate */
-	uint8_t busy;            /* not 0: this CPU is inside (its own stores only); see slab_try */
-	uint8_t revoked;         /* keep out (the reaper's stores only); see slab_enter */
-	uint32_t until_sample;   /* the heap's (heap/sample.c) */
+struct slab_guard {
+	struct slab_magazine closed; /* always; first: "no magazine" is 0 bytes from the guard */
+	uint8_t busy;          /* not 0: this CPU is inside (its own stores only); see slab_try */
+	uint8_t revoked;       /* keep out (the reaper's stores only); see slab_enter */
+	uint32_t until_sample; /* the heap's (heap/sample.c) */
 } MEM_CACHE_ALIGNED;
 
 /*
@@ -101,10 +101,10 @@ struct slab_lists {
 #define SLAB_SWINGS 4
 
 /* With so many idle blocks a cache lends half of them. */
-#define SLAB_LENDS 16
+#define SLAB_LEND_MIN 16
 
-/* Kinds of room in a magazine. */
-#define SLAB_ROOMS 2
+/* Capacities of a magazine: at first, and grown. */
+#define SLAB_CAPACITIES 2
 
 /* What one CPU has of one cache. */
 struct slab_cpu {
@@ -115,21 +115,21 @@ struct slab_cpu {
 	uint32_t warmth; /* blocks taken or freed singly since the last reap, up to SLAB_WARM */
 	uint8_t swings;  /* of a magazine without `grown`: from full to empty, up to SLAB_SWINGS */
 	bool was_full;   /* since it was empty */
-	bool grown;      /* its room is of the larger kind */
+	bool grown;      /* its storage is of the larger kind */
 
 	struct slab *current; /* where the magazine is filled from */
 
 	/* Closed: the CPU is cold, or the reaper has taken the magazine away. */
-	struct slab_hand hand MEM_CACHE_ALIGNED;
-	struct slab_entry *room; /* the magazine's first entry; NULL: no room */
-	uint32_t entries;        /* room for so many */
-	uint32_t nslabs;         /* owned, current included */
-	uint32_t peak;           /* recent most of them in use, in PEAK_UNITs */
-	uint64_t random;         /* careful caches: where the next block is taken */
+	struct slab_magazine magazine MEM_CACHE_ALIGNED;
+	struct slab_entry *storage; /* the magazine's first entry; NULL: none */
+	uint32_t entries;           /* capacity */
+	uint32_t nslabs;            /* owned, current included */
+	uint32_t peak;              /* recent most of them in use, in PEAK_UNITs */
+	uint64_t random;            /* careful caches: where the next block is taken */
 } MEM_CACHE_ALIGNED;
 
 /* How a cache gets slabs and gives them up: over a page source, or in the heap. */
-struct slab_home {
+struct slab_backend {
 	/* A slab with slab_init() done, or NULL. Context: as slab_alloc, outside any
 	 * engine lock. */
 	struct slab *(*make)(struct slab_cache *cache, bool atomic);
@@ -161,8 +161,8 @@ struct slab_shape {
 
 struct slab_cache {
 	const char *name;
-	const struct slab_home *home;
-	void *home_data; /* the heap */
+	const struct slab_backend *backend;
+	void *backend_data; /* the heap */
 	struct page_source *source;
 	void (*construct)(void *object);
 	size_t object_bytes;
@@ -172,24 +172,24 @@ struct slab_cache {
 	uint32_t first_at;   /* bytes from a slab's pages to its first block */
 	/* The more blocks a cache has, the larger its slabs get. */
 	struct slab_shape shape[SLAB_SHAPES];
-	uint8_t shift;  /* a state is for 2^shift bytes: at most stride */
-	uint8_t order;  /* page source: order of a slab */
-	uint8_t number; /* heap: of the class */
-	bool sealed;    /* heap: blocks end in a seal (heap/seal.h) */
-	bool careful;   /* frees by no short way; which block is next is not to be foreseen */
+	uint8_t shift;   /* a state is for 2^shift bytes: at most stride */
+	uint8_t order;   /* page source: order of a slab */
+	uint8_t number;  /* heap: of the class */
+	bool has_canary; /* heap: blocks end in a canary (heap/canary.h) */
+	bool careful;    /* frees by no fast path; which block is next is not to be foreseen */
 	unsigned ncpus;
-	/* A gate and a struct slab_cpu for each CPU, part_stride bytes from one CPU's to the
+	/* A guard and a struct slab_cpu for each CPU, cpu_stride bytes from one CPU's to the
 	 * next. */
-	char *gates, *parts;
-	uint32_t part_stride;
-	uint32_t entries[SLAB_ROOMS]; /* room in a magazine, and in one that has grown (0: none) */
-	/* Where CPUs that have become warm get that room; NULL: it lies behind their parts,
+	char *guards, *cpus;
+	uint32_t cpu_stride;
+	uint32_t entries[SLAB_CAPACITIES]; /* of a magazine, and of one that has grown (0: none) */
+	/* Where CPUs that have become warm get that storage; NULL: it lies behind their caches,
 	 * for ever. */
-	struct slab_cache *store[SLAB_ROOMS];
-	uint8_t wants_room; /* 1 + kind: the store had none (relaxed) */
-	bool borrows;       /* heap: blocks of the caches above will do (slab_borrow) */
-	uint32_t freed;     /* when it last tried that: what had come back (relaxed; a hint) */
-	/* The cache of the next larger class, behind the same gates; NULL: nobody lends. */
+	struct slab_cache *store[SLAB_CAPACITIES];
+	uint8_t wants_storage; /* 1 + kind: the store had none (relaxed) */
+	bool borrows;          /* heap: blocks of the caches above will do (slab_borrow) */
+	uint32_t freed;        /* when it last tried that: what had come back (relaxed; a hint) */
+	/* The cache of the next larger class, behind the same guards; NULL: nobody lends. */
 	struct slab_cache *above;
 	unsigned own_order; /* page source: order of the pages this structure lies in */
 	uintptr_t secret;
@@ -199,7 +199,7 @@ struct slab_cache {
 	struct list slabs;                      /* every slab, by slab->all */
 	uint64_t nslabs, nblocks, npages;       /* of all of them */
 	struct slab_lists shared;               /* slabs with owner 0 */
-	uint64_t allocs;                        /* by those who found their CPU's part closed */
+	uint64_t allocs;                        /* by those who found their CPU's cache closed */
 	struct list reaped;                     /* the reaper's */
 #ifdef MEM_DEBUG
 	struct slab_quarantine quarantine;
@@ -216,15 +216,15 @@ static inline unsigned slab_words(unsigned capacity)
 /*
  * States: a byte for each 2^shift bytes of a slab, which are no more than a block has, and
  * no more than 256: that of a block is the byte for where it begins. While the block is
- * handed out the byte is slab_out(), the lowest of its address; else it is odd, as no block's
- * address is, and so are bytes for where no block begins. So in the heap, where slabs begin
+ * handed out the byte is slab_allocated_state(), the lowest of its address; else it is odd, as no
+ * block's address is, and so are bytes for where no block begins. So in the heap, where slabs begin
  * with a page, one comparison tells that an address is the start of a block, and of one in
  * use (heap/fast.h). Changed by who allocates and frees the block.
  */
-#define SLAB_NOT_OUT   ((uint8_t)1)
-#define SLAB_MAX_SHIFT 8 /* slab_out() knows where in 2^8 bytes */
+#define SLAB_NOT_ALLOCATED ((uint8_t)1)
+#define SLAB_MAX_SHIFT     8 /* slab_allocated_state() knows where in 2^8 bytes */
 
-static inline uint8_t slab_out(const void *block)
+static inline uint8_t slab_allocated_state(const void *block)
 {
 	return (uint8_t)(uintptr_t)block;
 }
@@ -261,9 +261,9 @@ static inline uint8_t *slab_state(struct slab *slab, const void *block)
 /* Entries in use; by others than its CPU a guess. */
 static inline size_t slab_loaded(const struct slab_cpu *c)
 {
-	const struct slab_entry *room = atomic_read_relaxed(&c->room);
-	uintptr_t top = (uintptr_t)atomic_read_relaxed(&c->hand.top);
-	return room ? (top + sizeof(*room) - (uintptr_t)room) / sizeof(*room) : 0;
+	const struct slab_entry *storage = atomic_read_relaxed(&c->storage);
+	uintptr_t top = (uintptr_t)atomic_read_relaxed(&c->magazine.top);
+	return storage ? (top + sizeof(*storage) - (uintptr_t)storage) / sizeof(*storage) : 0;
 }
 
 static inline uintptr_t slab_cookie(const struct slab_cache *cache, const struct slab *slab)
@@ -271,14 +271,14 @@ static inline uintptr_t slab_cookie(const struct slab_cache *cache, const struct
 	return (uintptr_t)slab ^ cache->secret;
 }
 
-static inline struct slab_gate *slab_gate(const struct slab_cache *cache, unsigned cpu)
+static inline struct slab_guard *slab_guard(const struct slab_cache *cache, unsigned cpu)
 {
-	return (struct slab_gate *)(void *)(cache->gates + (size_t)cpu * cache->part_stride);
+	return (struct slab_guard *)(void *)(cache->guards + (size_t)cpu * cache->cpu_stride);
 }
 
-static inline struct slab_cpu *slab_part(const struct slab_cache *cache, unsigned cpu)
+static inline struct slab_cpu *slab_cpu_of(const struct slab_cache *cache, unsigned cpu)
 {
-	return (struct slab_cpu *)(void *)(cache->parts + (size_t)cpu * cache->part_stride);
+	return (struct slab_cpu *)(void *)(cache->cpus + (size_t)cpu * cache->cpu_stride);
 }
 
 static inline void *slab_block(const struct slab *slab, unsigned index)
@@ -297,23 +297,14 @@ static inline void slab_set_nfree(struct slab *slab, uint32_t nfree)
 	slab->left = (uint16_t)(slab->threshold - nfree);
 }
 
-/* Bits set; no library call, no instruction that old CPUs lack. */
-static inline unsigned bits_set(uint64_t x)
-{
-	x -= (x >> 1) & 0x5555555555555555;
-	x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
-	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0f;
-	return (unsigned)((x * 0x0101010101010101) >> 56);
-}
-
-/* Add to a count that one CPU writes at a time (its own part, or a lock held)
+/* Add to a count that one CPU writes at a time (its own per-CPU cache, or a lock held)
  * and that others read without the lock, for statistics and as a hint. */
 #define count_add(p, v) __atomic_store_n((p), *(p) + (v), __ATOMIC_RELAXED)
 
 /* ---- engine -------------------------------------------------------------- */
 
-/* Fill in the rest of a cache whose name, home, object_bytes, align, construct, stride,
- * shapes, first_at, gates, parts and their sizes are set, and register it. */
+/* Fill in the rest of a cache whose name, backend, object_bytes, align, construct, stride,
+ * shapes, first_at, guards, cpus and their sizes are set, and register it. */
 void slab_cache_init(struct slab_cache *cache, unsigned ncpus);
 /* Unregister an empty cache. */
 void slab_cache_done(struct slab_cache *cache);
@@ -325,7 +316,7 @@ unsigned slab_shift(size_t stride);
 size_t slab_stride(size_t object_bytes, size_t align);
 
 /* Nobody is inside. */
-void slab_gate_init(struct slab_gate *gate);
+void slab_guard_init(struct slab_guard *guard);
 
 /* Make a descriptor over pages; every block is free. Calls the constructor. */
 void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct slab *slab,
@@ -348,13 +339,15 @@ uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count);
 /* All slabs of the calling CPU become the cache's own. Any context but a handler's. */
 void slab_cpu_leave(struct slab_cache *cache);
 
-/* Release the empty slabs that this CPU and the cache keep in reserve (homes
+/* Release the empty slabs that this CPU and the cache keep in reserve (backends
  * that are eager). Returns how many. Context: any. */
 uint64_t slab_shed(struct slab_cache *cache);
 
-/* As slab_get_stats. *lent: blocks of this cache that others have at hand, as far as it is
- * known; set to what this one has of those above. Sums over a heap's classes are right. */
-void slab_get_stats_lent(struct slab_cache *cache, struct slab_stats *stats, uint64_t *lent);
+/* As slab_get_stats. *borrowed: blocks of this cache that others have in their
+ * magazines, as far as that is known; set to what this one has of those above. Sums over a heap's
+ * classes are right. */
+void slab_get_stats_borrowed(struct slab_cache *cache, struct slab_stats *stats,
+			     uint64_t *borrowed);
 /* What slab_is_valid() has counted; caches that lend to each other must be seen together. */
 struct slab_sums {
 	uint64_t live;    /* by the statistics, with what is in quarantine */
@@ -362,7 +355,7 @@ struct slab_sums {
 	uint64_t missing; /* neither in use nor free */
 	uint64_t loaded;  /* in magazines */
 };
-bool slab_is_valid_but(struct slab_cache *cache, struct slab_sums *sums, uint64_t *lent);
+bool slab_is_valid_but(struct slab_cache *cache, struct slab_sums *sums, uint64_t *borrowed);
 bool slab_sums_are_valid(const struct slab_sums *sums);
 
 /* Panic because of `block`; `what` says what is wrong with it. */

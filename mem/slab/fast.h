@@ -24,23 +24,23 @@
 #define fast_or(p, v)   (*(p) |= (v))
 #endif
 
-/* ---- a CPU's part -------------------------------------------------------- */
+/* ---- a CPU's cache -------------------------------------------------------- */
 
 /*
- * Be inside this CPU's part for the few instructions of a short path. False: what
+ * Enter this CPU's guard for the few instructions of a fast path. False: what
  * this interrupted is inside. Preemption is off. `busy` is 0, or less by one for the use
  * that is inside and by one for each that is just finding that out.
  *
- * Who is inside by this way may use the magazine that a hand leads to, which it reads
+ * Who is inside by this way may use the magazine that a header leads to, which it reads
  * only now, and nothing else: the reaper takes that away before it touches
  * anything (reap.c). The store to `busy` and those loads may pass each other in the
  * CPU's store buffer; host_barrier_all, between the reaper's stores and its load of
  * `busy`, closes exactly that gap.
  */
-static inline bool slab_try(struct slab_gate *gate)
+static inline bool slab_try(struct slab_guard *guard)
 {
-	if (unlikely(!byte_borrow(&gate->busy))) {
-		byte_return(&gate->busy);
+	if (unlikely(!byte_borrow(&guard->busy))) {
+		byte_return(&guard->busy);
 		return false;
 	}
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -48,20 +48,20 @@ static inline bool slab_try(struct slab_gate *gate)
 	return true;
 }
 
-static inline void slab_leave(struct slab_gate *gate)
+static inline void slab_leave(struct slab_guard *guard)
 {
 	MEM_POINT();
-	__atomic_store_n(&gate->busy, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&guard->busy, 0, __ATOMIC_RELEASE);
 }
 
-/* Enter this CPU's part to use all of it. False: an interrupted use is inside, or the
+/* Enter this CPU's cache to use all of it. False: an interrupted use is inside, or the
  * reaper has closed it. */
-static inline bool slab_enter(struct slab_gate *gate)
+static inline bool slab_enter(struct slab_guard *guard)
 {
-	if (!slab_try(gate))
+	if (!slab_try(guard))
 		return false;
-	if (unlikely(atomic_read_acquire(&gate->revoked))) {
-		slab_leave(gate);
+	if (unlikely(atomic_read_acquire(&guard->revoked))) {
+		slab_leave(guard);
 		return false;
 	}
 	return true;
@@ -92,45 +92,45 @@ static inline bool slab_find_index(const struct slab *slab, const void *block, u
 		      (uint64_t)slab->capacity * slab->cache->stride);
 }
 
-/* The hand so many bytes from the gate. It is made anew for each use: the sum is part of the
- * operand then, where compilers would spend an instruction on keeping it. */
-static inline struct slab_hand *slab_hand(struct slab_gate *gate, size_t *at)
+/* The magazine header so many bytes from the guard. It is made anew for each use: the sum is part
+ * of the operand then, where compilers would spend an instruction on keeping it. */
+static inline struct slab_magazine *slab_magazine(struct slab_guard *guard, size_t *at)
 {
 	__asm__ volatile("" : "+r"(*at));
-	return (struct slab_hand *)(void *)((char *)gate + *at);
+	return (struct slab_magazine *)(void *)((char *)guard + *at);
 }
 
-static inline size_t slab_hand_at(const struct slab_gate *gate, const struct slab_cpu *c)
+static inline size_t slab_magazine_at(const struct slab_guard *guard, const struct slab_cpu *c)
 {
-	return (size_t)((const char *)&c->hand - (const char *)gate);
+	return (size_t)((const char *)&c->magazine - (const char *)guard);
 }
 
 /* ---- alloc --------------------------------------------------------------- */
 
 /* Hand out: by a store alone, which need not wait for the free before. */
-static inline void slab_hand_out(const void *block, uint8_t *state)
+static inline void slab_mark_allocated(const void *block, uint8_t *state)
 {
-	atomic_write_relaxed(state, slab_out(block));
+	atomic_write_relaxed(state, slab_allocated_state(block));
 }
 
-/* The newest block of a magazine; false: it is empty. Inside the CPU's part. */
-static inline bool slab_pop(struct slab_gate *gate, size_t hand, void **block)
+/* The newest block of a magazine; false: it is empty. Inside the CPU's guard. */
+static inline bool slab_pop(struct slab_guard *guard, size_t at, void **block)
 {
-	struct slab_entry *entry = fast_read(&slab_hand(gate, &hand)->top);
-	if (unlikely((uintptr_t)entry <= fast_read(&slab_hand(gate, &hand)->bottom)))
+	struct slab_entry *entry = fast_read(&slab_magazine(guard, &at)->top);
+	if (unlikely((uintptr_t)entry <= fast_read(&slab_magazine(guard, &at)->bottom)))
 		return false;
-	fast_move(&slab_hand(gate, &hand)->top, -1);
-	fast_add(&slab_hand(gate, &hand)->allocs, 1);
+	fast_move(&slab_magazine(guard, &at)->top, -1);
+	fast_add(&slab_magazine(guard, &at)->allocs, 1);
 	*block = entry->block;
-	slab_hand_out(*block, entry->state);
+	slab_mark_allocated(*block, entry->state);
 	return true;
 }
 
 /* Any of its blocks: which one is not to be foreseen. */
 static inline bool slab_pop_random(struct slab_cpu *c, void **block)
 {
-	struct slab_entry *newest = fast_read(&c->hand.top);
-	uintptr_t bottom = fast_read(&c->hand.bottom);
+	struct slab_entry *newest = fast_read(&c->magazine.top);
+	uintptr_t bottom = fast_read(&c->magazine.bottom);
 	if (unlikely((uintptr_t)newest <= bottom))
 		return false;
 	size_t n = ((uintptr_t)newest - bottom) / sizeof(*newest);
@@ -144,23 +144,23 @@ static inline bool slab_pop_random(struct slab_cpu *c, void **block)
 	__asm__("" : "+r"(block_of_newest), "+r"(state_of_newest));
 	entry->block = block_of_newest;
 	entry->state = state_of_newest;
-	__atomic_store_n(&c->hand.top, newest - 1, __ATOMIC_RELAXED);
-	fast_add(&c->hand.allocs, 1);
-	slab_hand_out(*block, state);
+	__atomic_store_n(&c->magazine.top, newest - 1, __ATOMIC_RELAXED);
+	fast_add(&c->magazine.allocs, 1);
+	slab_mark_allocated(*block, state);
 	return true;
 }
 
-/* False: go the whole way. Preemption is off, gate and hand are this CPU's. */
-static inline bool slab_take_fast(struct slab_gate *gate, size_t hand, void **block)
+/* False: take the slow path. Preemption is off, guard and header are this CPU's. */
+static inline bool slab_take_fast(struct slab_guard *guard, size_t at, void **block)
 {
-	if (!slab_try(gate))
+	if (!slab_try(guard))
 		return false;
-	bool taken = slab_pop(gate, hand, block);
-	slab_leave(gate);
+	bool taken = slab_pop(guard, at, block);
+	slab_leave(guard);
 	return taken;
 }
 
-/* When slab_take_fast found nothing: the whole way, pages included. */
+/* When slab_take_fast found nothing: the slow path, pages included. */
 void *slab_take_slowly(struct slab_cache *cache);
 /* The same without new slabs: NULL if there is nothing. */
 void *slab_take_ready(struct slab_cache *cache);
@@ -168,33 +168,33 @@ void *slab_take_ready(struct slab_cache *cache);
 /* ---- free ---------------------------------------------------------------- */
 
 /* The opposite. */
-static inline void slab_take_back(uint8_t *state)
+static inline void slab_mark_free(uint8_t *state)
 {
-	fast_or(state, SLAB_NOT_OUT);
+	fast_or(state, SLAB_NOT_ALLOCATED);
 }
 
-static inline bool slab_is_out(const void *block, const uint8_t *state)
+static inline bool slab_is_allocated(const void *block, const uint8_t *state)
 {
-	return atomic_read_relaxed(state) == slab_out(block);
+	return atomic_read_relaxed(state) == slab_allocated_state(block);
 }
 
 /* One more block into a magazine; false: it is full, nothing was changed. Inside the CPU's
- * part. `out`: it was in use until now. */
-static inline bool slab_push(struct slab_gate *gate, size_t hand, void *block, uint8_t *state,
-			     bool out)
+ * guard. `allocated`: it was in use until now. */
+static inline bool slab_push(struct slab_guard *guard, size_t at, void *block, uint8_t *state,
+			     bool allocated)
 {
-	struct slab_entry *entry = fast_read(&slab_hand(gate, &hand)->top);
-	if (unlikely((uintptr_t)entry >= fast_read(&slab_hand(gate, &hand)->full)))
+	struct slab_entry *entry = fast_read(&slab_magazine(guard, &at)->top);
+	if (unlikely((uintptr_t)entry >= fast_read(&slab_magazine(guard, &at)->full)))
 		return false;
-	if (out)
-		slab_take_back(state);
+	if (allocated)
+		slab_mark_free(state);
 	entry[1].block = block;
 	entry[1].state = state;
-	fast_move(&slab_hand(gate, &hand)->top, 1);
+	fast_move(&slab_magazine(guard, &at)->top, 1);
 	return true;
 }
 
-/* Into the CPU's magazine. False: go the whole way; nothing was changed. `block`: of the
+/* Into the CPU's magazine. False: take the slow path; nothing was changed. `block`: of the
  * slab, the start of one and in use. */
 static inline bool slab_give_fast(struct slab *slab, void *block, uint8_t *state)
 {
@@ -203,11 +203,11 @@ static inline bool slab_give_fast(struct slab *slab, void *block, uint8_t *state
 		return false;
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	struct slab_gate *gate = slab_gate(slab->cache, cpu);
-	if (likely(slab_try(gate))) {
-		given = slab_push(gate, slab_hand_at(gate, slab_part(slab->cache, cpu)), block,
-				  state, true);
-		slab_leave(gate);
+	struct slab_guard *guard = slab_guard(slab->cache, cpu);
+	if (likely(slab_try(guard))) {
+		given = slab_push(guard, slab_magazine_at(guard, slab_cpu_of(slab->cache, cpu)),
+				  block, state, true);
+		slab_leave(guard);
 	}
 	host_preempt_enable();
 	return given;

@@ -1,37 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Magazines: the blocks that a CPU has at hand.
+ * Magazines: the blocks that a CPU keeps to itself.
  *
  * The problem. What a program frees it soon asks for again, and of another slab than it
  * took before: with a bit in a descriptor each time, and a list to be moved in whenever a
  * slab is nearly full, random frees cost three times what a stack costs. And a free of
  * another CPU's block is a locked instruction on a line that its owner allocates from.
  *
- *     room                      | block, state | block, state | ...        |
+ *     storage                   | block, state | block, state | ...        |
  *     top, bottom, full        ^ bottom                       ^ top        ^ full
  *
- * An entry leads to the block and to its byte of state, which is all that the short ways
+ * An entry leads to the block and to its byte of state, which is all that the fast paths
  * need. Blocks of any slab of the cache go in, whoever owns it. A magazine that is empty
  * is filled to the half from the current slab, and from the next ones; of a full one half
  * goes back to the slabs, those of one word with one instruction. So the slab's side of
  * things is done once in half a magazine.
  *
- *   M1  A block in a magazine is not out by its state, and its bits are 0: to its slab it is
+ *   M1  A block in a magazine is not allocated by its state, and its bits are 0: to its slab it is
  *       in use, so the slab stays.
- *   M2  Only the CPU itself, inside its part, and the reaper, when nobody is inside any
+ *   M2  Only the CPU itself, inside its guard, and the reaper, when nobody is inside any
  *       more, look into a magazine. The others read how many there are, for statistics.
- *   M3  The order of a free is state, entry, `top`; all inside the part. So a handler finds
+ *   M3  The order of a free is state, entry, `top`; all inside the guard. So a handler finds
  *       either the whole entry or none, and in no case uses the magazine (busy is set).
  *
- * Room. The heap's CPUs get that from a cache of the heap's own when they are warm in a
+ * Storage. The heap's CPUs get that from a cache of the heap's own when they are warm in a
  * class, and lose it when the reaper comes: so it can be ample, and yet what the heap holds
- * then depends on what is live. A free takes such room, but never makes a slab of it; it
- * leaves word (wants_room) for the next allocation. Other caches' CPUs have a little of
+ * then depends on what is live. A free takes such storage, but never makes a slab of it; it
+ * leaves word (wants_storage) for the next allocation. Other caches' CPUs have a little of
  * their own.
  *
  * Growth. A program that allocates more in a row than a magazine holds, and then frees it,
  * takes each block through slab and magazine. A magazine that went from full to empty some
- * times gets room of a larger kind (when it is empty: nothing is to be moved), until the
+ * times gets storage of a larger kind (when it is empty: nothing is to be moved), until the
  * next reap. It holds no more than was in use at once before: loading makes no slabs.
  *
  * Borrowing. The caches of a heap's classes have their peaks at different times; what each
@@ -45,11 +45,11 @@
  * Only who has had blocks back since it last ran out borrows. In a program that grows, each
  * class is to grow by itself: what is idle above is the rest of a new slab, which will be
  * needed there. Nothing is borrowed where blocks have to be aligned to their size, nor in
- * hardened heaps, as a seal is at the end of a class.
+ * hardened heaps, as a canary is at the end of a class.
  *
- * Closed. The short ways compare `top` with the limits in the hand alone. A hand is closed by
- * limits between which nothing is; only long ways and the reaper write those, so that a short
- * way that is under way cannot put them back as it does with `top`.
+ * Closed. The fast paths compare `top` with the limits in the header alone. A header is closed by
+ * limits between which nothing is; only slow paths and the reaper write those, so that a fast
+ * path that is under way cannot put them back as it does with `top`.
  *
  * Which blocks stay out: those of slabs that drain (place.c), as they would keep these from
  * becoming empty by going round and round; those freed by a CPU that is cold.
@@ -58,102 +58,102 @@
 #include "slab/fast.h"
 #include "slab/paths.h"
 
-/* ---- room ---------------------------------------------------------------------- */
+/* ---- storage ----------------------------------------------------------------------- */
 
-void slab_close_hand(struct slab_hand *hand)
+void slab_magazine_close(struct slab_magazine *magazine)
 {
-	atomic_write_seq(&hand->bottom, SLAB_CLOSED_BOTTOM);
-	atomic_write_seq(&hand->full, SLAB_CLOSED_FULL);
+	atomic_write_seq(&magazine->bottom, SLAB_CLOSED_BOTTOM);
+	atomic_write_seq(&magazine->full, SLAB_CLOSED_FULL);
 }
 
 static struct slab_entry *bottom(const struct slab_cpu *c)
 {
-	return c->room ? c->room - 1 : NULL;
+	return c->storage ? c->storage - 1 : NULL;
 }
 
 static void set_top(struct slab_cpu *c, struct slab_entry *top)
 {
-	atomic_write_relaxed(&c->hand.top, top);
+	atomic_write_relaxed(&c->magazine.top, top);
 }
 
-static void set_room(struct slab_cpu *c, struct slab_entry *first, uint32_t entries)
+static void set_storage(struct slab_cpu *c, struct slab_entry *first, uint32_t entries)
 {
-	atomic_write_relaxed(&c->room, first);
+	atomic_write_relaxed(&c->storage, first);
 	atomic_write_relaxed(&c->entries, entries);
 	set_top(c, bottom(c));
 }
 
 void slab_init_magazine(struct slab_cache *cache, struct slab_cpu *c)
 {
-	slab_close_hand(&c->hand);
+	slab_magazine_close(&c->magazine);
 	if (cache->store[0] || !cache->entries[0])
-		set_room(c, NULL, 0);
+		set_storage(c, NULL, 0);
 	else
-		set_room(c, (struct slab_entry *)(void *)(c + 1), cache->entries[0]);
+		set_storage(c, (struct slab_entry *)(void *)(c + 1), cache->entries[0]);
 }
 
-static bool take_room(struct slab_cache *cache, struct slab_cpu *c, bool grown)
+static bool take_storage(struct slab_cache *cache, struct slab_cpu *c, bool grown)
 {
 	struct slab_entry *first = slab_take_shared(cache->store[grown]);
 	if (first) {
-		set_room(c, first, cache->entries[grown]);
+		set_storage(c, first, cache->entries[grown]);
 		c->grown = grown;
 	} else {
-		atomic_write_relaxed(&cache->wants_room, (uint8_t)(1 + grown));
+		atomic_write_relaxed(&cache->wants_storage, (uint8_t)(1 + grown));
 	}
 	return first != NULL;
 }
 
-/* Use the CPU's magazine from now on, if it has room or can get some. Inside its part. */
+/* Use the CPU's magazine from now on, if it has storage or can get some. Inside its guard. */
 static bool open_magazine(struct slab_cache *cache, struct slab_cpu *c)
 {
-	if (unlikely(!c->room && !take_room(cache, c, false))) {
+	if (unlikely(!c->storage && !take_storage(cache, c, false))) {
 		c->warmth = 0; /* ask again after some more */
 		return false;
 	}
-	atomic_write_relaxed(&c->hand.bottom, (uintptr_t)bottom(c));
-	atomic_write_relaxed(&c->hand.full, (uintptr_t)(bottom(c) + c->entries));
+	atomic_write_relaxed(&c->magazine.bottom, (uintptr_t)bottom(c));
+	atomic_write_relaxed(&c->magazine.full, (uintptr_t)(bottom(c) + c->entries));
 	return true;
 }
 
 /* Room of which nothing is used goes back. */
-static void return_room(struct slab_cache *store, struct slab_entry *first)
+static void return_storage(struct slab_cache *store, struct slab_entry *first)
 {
 	struct slab *slab = slab_of(store, first);
 	unsigned index = slab_index(slab, first);
-	slab_take_back(slab_state(slab, first));
+	slab_mark_free(slab_state(slab, first));
 	slab_give_bits(slab, index / 64, (uint64_t)1 << (index % 64));
 }
 
-/* The reaper comes, or the CPU goes: an empty magazine loses its room. */
-static void give_room(struct slab_cache *cache, struct slab_cpu *c)
+/* The reaper comes, or the CPU goes: an empty magazine loses its storage. */
+static void give_storage(struct slab_cache *cache, struct slab_cpu *c)
 {
-	if (!cache->store[0] || !c->room)
+	if (!cache->store[0] || !c->storage)
 		return;
-	return_room(cache->store[c->grown], c->room);
-	set_room(c, NULL, 0);
+	return_storage(cache->store[c->grown], c->storage);
+	set_storage(c, NULL, 0);
 	c->grown = false;
 	c->swings = 0;
 }
 
-/* An empty magazine that was too small again and again gets more room, if there is some. */
+/* An empty magazine that was too small again and again gets more capacity, if there is some. */
 static void grow(struct slab_cache *cache, struct slab_cpu *c)
 {
-	struct slab_entry *old = c->room;
+	struct slab_entry *old = c->storage;
 	if (c->grown || !cache->entries[true])
 		return;
 	c->swings = 0;
-	if (take_room(cache, c, true)) {
-		return_room(cache->store[false], old);
+	if (take_storage(cache, c, true)) {
+		return_storage(cache->store[false], old);
 		(void)open_magazine(cache, c);
 	}
 }
 
 void slab_make_store(struct slab_cache *cache, bool atomic)
 {
-	unsigned wants = atomic_swap(&cache->wants_room, 0);
+	unsigned wants = atomic_swap(&cache->wants_storage, 0);
 	struct slab_cache *store = wants ? cache->store[wants - 1] : NULL;
-	struct slab *slab = store ? store->home->make(store, atomic) : NULL;
+	struct slab *slab = store ? store->backend->make(store, atomic) : NULL;
 	if (slab)
 		slab_install(store, slab);
 }
@@ -168,7 +168,7 @@ static void load_bits(struct slab_cpu *c, struct slab *slab, unsigned word, uint
 	size_t first = word * 64 * stride;
 	unsigned shift = slab->cache->shift;
 	uint8_t *states = slab_states(slab);
-	struct slab_entry *entry = c->hand.top + n, *end = c->hand.top;
+	struct slab_entry *entry = c->magazine.top + n, *end = c->magazine.top;
 	for (; entry > end; bits &= bits - 1, entry--) {
 		size_t offset = first + bit_lowest(bits) * stride;
 		entry->block = slab->base + offset;
@@ -184,7 +184,7 @@ static void load_in_order(struct slab_cpu *c, struct slab *slab, size_t want)
 		uint64_t bits = slab->word[i].free;
 		if (bits)
 			load_bits(c, slab, i, bits,
-				  mem_min((size_t)bits_set(bits), want - slab_loaded(c)));
+				  mem_min((size_t)bit_count(bits), want - slab_loaded(c)));
 	}
 }
 
@@ -200,12 +200,12 @@ static void load_random(struct slab_cpu *c, struct slab *slab, size_t want)
 	while (!slab->word[i].free)
 		i = i + 1 < slab->words ? i + 1 : 0;
 	uint64_t bits = slab->word[i].free;
-	size_t n = bits_set(bits);
+	size_t n = bit_count(bits);
 	while (n > want) {
 		uint64_t random = next_random(c), fewer = bits & (random ^ random >> 32);
 		if (fewer) { /* each with a chance of a half */
 			bits = fewer;
-			n = bits_set(bits);
+			n = bit_count(bits);
 		}
 	}
 	load_bits(c, slab, i, bits, n);
@@ -213,7 +213,7 @@ static void load_random(struct slab_cpu *c, struct slab *slab, size_t want)
 
 bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 {
-	if (!c->room && (c->warmth < SLAB_WARM || !open_magazine(cache, c))) {
+	if (!c->storage && (c->warmth < SLAB_WARM || !open_magazine(cache, c))) {
 		(void)slab_is_warm(c);
 		return false;
 	}
@@ -229,7 +229,7 @@ bool slab_load(struct slab_cache *cache, struct slab_cpu *c)
 			load_in_order(c, c->current, want);
 		else
 			load_random(c, c->current, want - slab_loaded(c));
-		if (!cache->home->eager)
+		if (!cache->backend->eager)
 			break; /* the fullest slab first, and no other before it is full */
 	}
 	return slab_loaded(c) && open_magazine(cache, c);
@@ -243,7 +243,7 @@ static uint32_t count_freed(const struct slab_cache *cache)
 {
 	uint64_t n = atomic_read_relaxed(&cache->allocs);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		n += atomic_read_relaxed(&slab_part(cache, cpu)->hand.allocs);
+		n += atomic_read_relaxed(&slab_cpu_of(cache, cpu)->magazine.allocs);
 	return (uint32_t)(n - atomic_read_relaxed(&cache->nblocks));
 }
 
@@ -252,26 +252,26 @@ static void move(struct slab_cpu *to, struct slab_cpu *from, size_t n)
 {
 	n = mem_min(n, slab_loaded(from));
 	for (size_t i = 0; i < n; i++)
-		to->hand.top[i + 1] = *(from->hand.top - i);
-	set_top(from, from->hand.top - n);
-	set_top(to, to->hand.top + n);
+		to->magazine.top[i + 1] = *(from->magazine.top - i);
+	set_top(from, from->magazine.top - n);
+	set_top(to, to->magazine.top + n);
 }
 
 /* Half of what a cache above has idle. */
 static void borrow_of(struct slab_cache *lender, struct slab_cpu *c)
 {
-	struct slab_cpu *part = slab_part(lender, host_cpu());
-	size_t idle = part->room ? slab_idle(lender) : 0;
-	if (idle < SLAB_LENDS)
+	struct slab_cpu *other = slab_cpu_of(lender, host_cpu());
+	size_t idle = other->storage ? slab_idle(lender) : 0;
+	if (idle < SLAB_LEND_MIN)
 		return;
 	size_t n = mem_min(idle / 2, (size_t)c->entries / 2);
-	if (slab_loaded(part) >= n || slab_load(lender, part))
-		move(c, part, n);
+	if (slab_loaded(other) >= n || slab_load(lender, other))
+		move(c, other, n);
 }
 
 bool slab_borrow(struct slab_cache *cache, struct slab_cpu *c)
 {
-	if (!cache->borrows || !c->room || slab_loaded(c))
+	if (!cache->borrows || !c->storage || slab_loaded(c))
 		return false;
 	uint32_t freed = count_freed(cache), then = atomic_read_relaxed(&cache->freed);
 	size_t most = cache->stride + cache->stride / 2;
@@ -293,9 +293,9 @@ typedef void give_fn(struct slab_cpu *c, struct slab *slab, unsigned word, uint6
 static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, struct slab_entry *left,
 			 give_fn *give)
 {
-	if (!c->room)
+	if (!c->storage)
 		return;
-	struct slab_entry *entry = left + 1, *end = c->hand.top + 1;
+	struct slab_entry *entry = left + 1, *end = c->magazine.top + 1;
 	while (entry < end) {
 		struct slab *slab = slab_of(cache, entry->block);
 		size_t first = slab_index(slab, entry->block) / 64 * 64, at;
@@ -319,7 +319,7 @@ static void give_down_to(struct slab_cache *cache, struct slab_cpu *c, struct sl
 	set_top(c, left);
 }
 
-bool slab_make_room(struct slab_cache *cache, struct slab_cpu *c)
+bool slab_make_space(struct slab_cache *cache, struct slab_cpu *c)
 {
 	if (!open_magazine(cache, c))
 		return false;
@@ -337,9 +337,9 @@ void slab_unload(struct slab_cache *cache, struct slab_cpu *c)
 
 void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c)
 {
-	slab_close_hand(&c->hand);
+	slab_magazine_close(&c->magazine);
 	slab_unload(cache, c);
-	give_room(cache, c);
+	give_storage(cache, c);
 }
 
 /* The lock: a slab of the cache's own is used by others meanwhile. Where it belongs now
@@ -355,5 +355,5 @@ static void set_bits_closed(struct slab_cpu *c, struct slab *slab, unsigned word
 void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c)
 {
 	give_down_to(cache, c, bottom(c), set_bits_closed);
-	give_room(cache, c);
+	give_storage(cache, c);
 }

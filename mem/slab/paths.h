@@ -17,7 +17,7 @@ void slab_lists_init(struct slab_lists *lists);
 void slab_list(struct slab_lists *lists, struct slab *slab, enum slab_place place);
 void slab_unlist(struct slab_lists *lists, struct slab *slab);
 /* Change its owner, under cache->lock: 0 the cache, else 1 + CPU, which is the caller's
- * and inside its part. */
+ * and inside its guard. */
 void slab_set_owner(struct slab *slab, unsigned owner);
 /* The place that nfree of capacity means, and the nfree at which that ends. */
 enum slab_place slab_place_for(const struct slab *slab);
@@ -35,11 +35,11 @@ size_t slab_idle(const struct slab_cache *cache);
 /* Push an announced slab to the notify stack of its owner. */
 void slab_notify(struct slab *slab);
 
-/* Take over everything on this CPU's notify stack. Inside its part; me: 1 + CPU. */
+/* Take over everything on this CPU's notify stack. Inside its guard; me: 1 + CPU. */
 void slab_take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me);
 
 /* slab_settle for a slab of the cache's own, under cache->lock. Returns it if it is
- * to be released when the lock is dropped (it is unlinked from everything). */
+ * to be released when the lock is decommitted (it is unlinked from everything). */
 struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab);
 
 /* Make a slab with free blocks the current one: this CPU's, then the cache's. Inside the
@@ -47,13 +47,13 @@ struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab);
 bool slab_refill(struct slab_cache *cache, struct slab_cpu *c);
 /* One block from the cache's own slabs. */
 void *slab_take_shared(struct slab_cache *cache);
-/* Give a new slab to this CPU, or to the cache if its part is closed. */
+/* Give a new slab to this CPU, or to the cache if its guard is closed. */
 void slab_install(struct slab_cache *cache, struct slab *slab);
 /* List every slab of this CPU and of the cache that has anything free. */
 void slab_sweep(struct slab_cache *cache);
 /* The current slab of a CPU that has none. */
 struct slab *slab_none(void);
-/* slab_settle: nfree reached the threshold. Inside the CPU's part. */
+/* slab_settle: nfree reached the threshold. Inside the CPU's guard. */
 void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab);
 
 /* Has the CPU asked often enough to keep slabs and blocks? Counts this one. */
@@ -61,29 +61,29 @@ bool slab_is_warm(struct slab_cpu *c);
 
 /* ---- magazine.c ------------------------------------------------------------ */
 
-/* Have blocks at hand. Inside the CPU's part. */
+/* Have blocks in the magazine. Inside the CPU's guard. */
 bool slab_load(struct slab_cache *cache, struct slab_cpu *c);
-/* The same by blocks of a larger class; when the cache has none. Inside the CPU's part. */
+/* The same by blocks of a larger class; when the cache has none. Inside the CPU's guard. */
 bool slab_borrow(struct slab_cache *cache, struct slab_cpu *c);
-/* Have room at hand. Inside the CPU's part. */
-bool slab_make_room(struct slab_cache *cache, struct slab_cpu *c);
+/* Have space in the magazine. Inside the CPU's guard. */
+bool slab_make_space(struct slab_cache *cache, struct slab_cpu *c);
 void slab_init_magazine(struct slab_cache *cache, struct slab_cpu *c);
-/* Pages for more room. Context: as slab_alloc, outside any part. */
+/* Pages for more capacity. Context: as slab_alloc, outside any guard. */
 void slab_make_store(struct slab_cache *cache, bool atomic);
-/* The CPU goes: neither blocks nor room at hand. Inside its part. */
+/* The CPU goes: neither blocks nor storage stay with it. Inside its guard. */
 void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c);
-/* Give all blocks of this CPU's magazine to their slabs. Inside its part. */
+/* Give all blocks of this CPU's magazine to their slabs. Inside its guard. */
 void slab_unload(struct slab_cache *cache, struct slab_cpu *c);
 /* The same by the reaper, of any CPU: only their bits are set. */
 void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c);
-/* Nobody finds anything in this hand, nor room. */
-void slab_close_hand(struct slab_hand *hand);
+/* Nobody finds anything in this magazine, nor space. */
+void slab_magazine_close(struct slab_magazine *magazine);
 
 /* ---- slab.c ---------------------------------------------------------------- */
 
 /* Set bits of a word: by the slab's owner. */
 void slab_set_bits(struct slab *slab, unsigned word, uint64_t bits);
-/* Free blocks whose states are clear: by a CPU inside its part, or outside. */
+/* Free blocks whose states are clear: by a CPU inside its guard, or outside. */
 void slab_give_bits_inside(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits);
 void slab_give_bits(struct slab *slab, unsigned word, uint64_t bits);
 

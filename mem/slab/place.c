@@ -17,7 +17,7 @@
  * program has shrunk they would keep all of its slabs from becoming empty. So the blocks of
  * sparse slabs of the cache's own, and of those that a CPU has too many of with holes, stay
  * out of magazines: who frees one sets its bit, and what is asked for comes from the fullest.
- * Those of caches that have whole pages of their own (homes that are not eager) always
+ * Those of caches that have whole pages of their own (backends that are not eager) always
  * do: that keeps the few objects of each in as few pages as can be.
  *
  * Empty slabs. A CPU keeps as many slabs as it had in use at its recent peak.
@@ -25,7 +25,7 @@
  * of a slab each time one becomes empty: a program that fills and empties the same
  * memory again and again makes few new slabs, and one that has shrunk for good
  * gives the rest up. What is above the peak goes back to the heap's segment at
- * once (eager homes) or to the cache, where any CPU finds it and the reaper
+ * once (eager backends) or to the cache, where any CPU finds it and the reaper
  * collects it.
  */
 #include "base/assert.h"
@@ -77,12 +77,12 @@ enum slab_place slab_place_for(const struct slab *slab)
 static void steer(struct slab *slab, bool drains)
 {
 	struct slab_cache *cache = slab->cache;
-	drains = drains || !cache->home->eager;
+	drains = drains || !cache->backend->eager;
 	if (slab->drains == drains)
 		return;
 	atomic_write_relaxed(&slab->drains, drains);
-	if (cache->home->steer)
-		cache->home->steer(cache, slab);
+	if (cache->backend->steer)
+		cache->backend->steer(cache, slab);
 }
 
 /* Sparse slabs of the cache's own drain. */
@@ -167,7 +167,7 @@ unsigned slab_count_free(const struct slab *slab)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < slab->words; i++)
-		n += bits_set(atomic_read_relaxed(&slab->word[i].free));
+		n += bit_count(atomic_read_relaxed(&slab->word[i].free));
 	return n;
 }
 
@@ -183,7 +183,7 @@ unsigned slab_fold(struct slab *slab)
 			slab_bad_block(slab, slab_block(slab, i * 64 + bit_lowest(both)),
 				       "double free");
 		__atomic_store_n(&slab->word[i].free, slab->word[i].free | bits, __ATOMIC_RELAXED);
-		n += bits_set(bits);
+		n += bit_count(bits);
 	}
 	slab_set_nfree(slab, slab_nfree(slab) + n);
 	return n;
@@ -200,7 +200,7 @@ static size_t count_eighths(const struct slab_lists *lists)
 
 size_t slab_idle(const struct slab_cache *cache)
 {
-	const struct slab_cpu *c = slab_part(cache, host_cpu());
+	const struct slab_cpu *c = slab_cpu_of(cache, host_cpu());
 	uint64_t nslabs = atomic_read_relaxed(&cache->nslabs);
 	if (!nslabs)
 		return 0;
@@ -217,7 +217,7 @@ void slab_notify(struct slab *slab)
 	unsigned owner = atomic_read_acquire(&slab->owner);
 	/* The cache's own slabs (the owner changed after the caller looked) go by
 	 * any CPU's stack: who pops them looks again. */
-	struct slab_cpu *c = slab_part(cache, owner ? owner - 1 : host_cpu());
+	struct slab_cpu *c = slab_cpu_of(cache, owner ? owner - 1 : host_cpu());
 	struct slab *head = atomic_read_relaxed(&c->notify);
 	do {
 		slab->notify_next = head;
@@ -249,10 +249,10 @@ static void release(struct slab_cache *cache, struct slab_cpu *c, struct slab *s
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	slab_forget(cache, slab);
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
-	cache->home->release(cache, slab);
+	cache->backend->release(cache, slab);
 }
 
-/* c->peak counts in these parts of a slab. */
+/* c->peak counts in these cpus of a slab. */
 #define PEAK_UNIT 32u
 
 static void note_peak(struct slab_cpu *c)
@@ -281,7 +281,7 @@ void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab
 			c->peak--;
 		if (PEAK_UNIT * c->nslabs <= c->peak + PEAK_UNIT)
 			return;
-		if (!cache->home->eager)
+		if (!cache->backend->eager)
 			donate(cache, c, slab);
 		else if (!atomic_read_acquire(&slab->announced)) /* S1 */
 			release(cache, c, slab);
@@ -296,7 +296,7 @@ void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab
 struct slab *slab_settle_shared(struct slab_cache *cache, struct slab *slab)
 {
 	place_by_count(&cache->shared, slab);
-	if (slab->place != SLAB_EMPTY || !cache->home->eager ||
+	if (slab->place != SLAB_EMPTY || !cache->backend->eager ||
 	    cache->shared.count[SLAB_EMPTY] <= 1 || atomic_read_acquire(&slab->announced))
 		return NULL;
 	slab_unlist(&cache->shared, slab);
@@ -317,7 +317,7 @@ static void forward(struct slab_cache *cache, struct slab *slab)
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	if (empty)
-		cache->home->release(cache, empty);
+		cache->backend->release(cache, empty);
 	if (!ours)
 		slab_notify(slab); /* still announced: nobody else does */
 }
@@ -417,7 +417,7 @@ void *slab_take_shared(struct slab_cache *cache)
 		__atomic_store_n(&slab->word[i].free, word & (word - 1), __ATOMIC_RELAXED);
 		unsigned index = i * 64 + bit_lowest(word);
 		block = slab_block(slab, index);
-		slab_hand_out(block, slab_state(slab, block));
+		slab_mark_allocated(block, slab_state(slab, block));
 		slab_set_nfree(slab, slab_nfree(slab) - 1);
 		place_by_count(&cache->shared, slab);
 		/* A slab that is "full" on no list is lost to this path: keep it
@@ -437,9 +437,9 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	struct slab_gate *gate = slab_gate(cache, cpu);
-	struct slab_cpu *c = slab_part(cache, cpu);
-	bool inside = slab_enter(gate), own = inside && c->warmth >= SLAB_WARM && c->room;
+	struct slab_guard *guard = slab_guard(cache, cpu);
+	struct slab_cpu *c = slab_cpu_of(cache, cpu);
+	bool inside = slab_enter(guard), own = inside && c->warmth >= SLAB_WARM && c->storage;
 	struct slab_lists *lists = own ? &c->lists : &cache->shared;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_push_back(&cache->slabs, &slab->all);
@@ -453,7 +453,7 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 	if (own) /* else the reaper may be at it */
 		c->nslabs++;
 	if (inside)
-		slab_leave(gate);
+		slab_leave(guard);
 	host_preempt_enable();
 }
 
@@ -463,9 +463,9 @@ void slab_sweep(struct slab_cache *cache)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	struct slab_gate *gate = slab_gate(cache, cpu);
-	struct slab_cpu *c = slab_part(cache, cpu);
-	bool inside = slab_enter(gate);
+	struct slab_guard *guard = slab_guard(cache, cpu);
+	struct slab_cpu *c = slab_cpu_of(cache, cpu);
+	bool inside = slab_enter(guard);
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	list_for_each (node, &cache->slabs) {
 		struct slab *slab = list_entry(node, struct slab, all);
@@ -483,7 +483,7 @@ void slab_sweep(struct slab_cache *cache)
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	if (inside)
-		slab_leave(gate);
+		slab_leave(guard);
 	host_preempt_enable();
 }
 
@@ -509,9 +509,9 @@ uint64_t slab_shed(struct slab_cache *cache)
 	list_init(&out);
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	struct slab_gate *gate = slab_gate(cache, cpu);
-	struct slab_cpu *c = slab_part(cache, cpu);
-	bool inside = slab_enter(gate);
+	struct slab_guard *guard = slab_guard(cache, cpu);
+	struct slab_cpu *c = slab_cpu_of(cache, cpu);
+	bool inside = slab_enter(guard);
 	uint32_t before = inside ? c->nslabs : 0;
 	if (inside)
 		slab_unload(cache, c);
@@ -525,9 +525,9 @@ uint64_t slab_shed(struct slab_cache *cache)
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	if (inside)
-		slab_leave(gate);
+		slab_leave(guard);
 	host_preempt_enable();
 	list_for_each_safe (node, &out)
-		cache->home->release(cache, list_entry(node, struct slab, node));
+		cache->backend->release(cache, list_entry(node, struct slab, node));
 	return total;
 }

@@ -3,15 +3,15 @@
  * The reaper: finds every empty slab of a cache, whoever owns it, while the
  * other CPUs go on.
  *
- *   1. close every CPU's gate: revoked = 1; barrier; wait until each was seen not busy:
- *      now no long path is inside, and none will be
- *   2. take away what short paths use, the magazines; barrier; wait again: now nobody is
+ *   1. close every CPU's guard: revoked = 1; barrier; wait until each was seen not busy:
+ *      now no slow path is inside, and none will be
+ *   2. take away what fast paths use, the magazines; barrier; wait again: now nobody is
  *      inside
  *   3. give what is in the magazines to its slabs; then, under the cache's lock: empty the
  *      notify stacks, fold every slab's
  *      remote bits, count, put each slab on the cache's proper list, take the
  *      empty ones out
- *   4. open the gates again: revoked = 0
+ *   4. open the guards again: revoked = 0
  *   5. release what was taken out, with no lock but the reapers' own held
  *
  * Between 1 and 4 the other CPUs allocate from the cache's own slabs under its
@@ -28,31 +28,31 @@
 #include "slab/paths.h"
 #include "slab/registry.h"
 
-static void close_parts(struct slab_cache *cache)
+static void close_guards(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		atomic_write_seq(&slab_gate(cache, cpu)->revoked, 1);
+		atomic_write_seq(&slab_guard(cache, cpu)->revoked, 1);
 }
 
-static void await_parts(struct slab_cache *cache)
+static void await_guards(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		while (atomic_read_acquire(&slab_gate(cache, cpu)->busy))
+		while (atomic_read_acquire(&slab_guard(cache, cpu)->busy))
 			host_relax();
 }
 
-static void open_parts(struct slab_cache *cache)
+static void open_guards(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		atomic_write_release(&slab_gate(cache, cpu)->revoked, 0);
+		atomic_write_release(&slab_guard(cache, cpu)->revoked, 0);
 }
 
-/* Take away what the short paths lead to. Nobody puts it back while the parts are
+/* Take away what the fast paths lead to. Nobody puts it back while the guards are
  * closed. */
 static void hide(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		slab_close_hand(&slab_part(cache, cpu)->hand);
+		slab_magazine_close(&slab_cpu_of(cache, cpu)->magazine);
 }
 
 static void clear_notify(struct slab_cpu *c)
@@ -66,11 +66,11 @@ static void clear_notify(struct slab_cpu *c)
 }
 
 /* Make a slab the cache's own, with all that others freed; it is on no list then. Its
- * owner's part is the caller's. Locks: cache->lock. */
+ * owner's per-CPU cache is the caller's. Locks: cache->lock. */
 static void disown(struct slab_cache *cache, struct slab *slab)
 {
 	unsigned owner = atomic_read_relaxed(&slab->owner);
-	struct slab_cpu *c = owner ? slab_part(cache, owner - 1) : NULL;
+	struct slab_cpu *c = owner ? slab_cpu_of(cache, owner - 1) : NULL;
 	slab_fold(slab);
 	slab_set_nfree(slab, slab_count_free(slab));
 	if (slab->place == SLAB_CURRENT)
@@ -105,9 +105,9 @@ void slab_cpu_leave(struct slab_cache *cache)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	struct slab_gate *gate = slab_gate(cache, cpu);
-	struct slab_cpu *c = slab_part(cache, cpu);
-	if (slab_enter(gate)) { /* else a reaper does the same just now */
+	struct slab_guard *guard = slab_guard(cache, cpu);
+	struct slab_cpu *c = slab_cpu_of(cache, cpu);
+	if (slab_enter(guard)) { /* else a reaper does the same just now */
 		slab_close_magazine(cache, c);
 		slab_take_notified(cache, c, cpu + 1);
 		unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
@@ -121,7 +121,7 @@ void slab_cpu_leave(struct slab_cache *cache)
 		c->peak = 0;
 		c->warmth = 0;
 		mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
-		slab_leave(gate);
+		slab_leave(guard);
 	}
 	host_preempt_enable();
 }
@@ -129,16 +129,16 @@ void slab_cpu_leave(struct slab_cache *cache)
 static void unload_cache(struct slab_cache *cache)
 {
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
-		slab_unload_closed(cache, slab_part(cache, cpu));
+		slab_unload_closed(cache, slab_cpu_of(cache, cpu));
 	/* Who was warm is cold from now on: what is held then depends on what is live. */
-	atomic_write_relaxed(&cache->wants_room, 0);
+	atomic_write_relaxed(&cache->wants_storage, 0);
 }
 
 static void collect_cache(struct slab_cache *cache)
 {
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
-		struct slab_cpu *c = slab_part(cache, cpu);
+		struct slab_cpu *c = slab_cpu_of(cache, cpu);
 		clear_notify(c);
 		c->peak = 0;
 		c->warmth = 0;
@@ -156,21 +156,21 @@ void slab_collect(struct slab_cache *const *caches, size_t count)
 			for (void *block; (block = slab_debug_drain(caches[i]));)
 				slab_give_now(slab_of(caches[i], block), block);
 	for (size_t i = 0; i < count; i++)
-		close_parts(caches[i]);
+		close_guards(caches[i]);
 	host_barrier_all();
 	for (size_t i = 0; i < count; i++) {
-		await_parts(caches[i]);
+		await_guards(caches[i]);
 		hide(caches[i]);
 	}
 	host_barrier_all();
 	for (size_t i = 0; i < count; i++) {
-		await_parts(caches[i]);
+		await_guards(caches[i]);
 		unload_cache(caches[i]);
 	}
 	for (size_t i = 0; i < count; i++)
-		collect_cache(caches[i]); /* last: some have given the room of magazines */
+		collect_cache(caches[i]); /* last: some have given the storage of magazines */
 	for (size_t i = 0; i < count; i++)
-		open_parts(caches[i]); /* at last: caches may share gates */
+		open_guards(caches[i]); /* at last: caches may share guards */
 }
 
 uint64_t slab_release_reaped(struct slab_cache *cache)
@@ -180,7 +180,7 @@ uint64_t slab_release_reaped(struct slab_cache *cache)
 		struct slab *slab = list_entry(node, struct slab, node);
 		list_remove(node);
 		npages += slab->npages;
-		cache->home->release(cache, slab);
+		cache->backend->release(cache, slab);
 	}
 	return npages;
 }

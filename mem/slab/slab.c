@@ -27,7 +27,7 @@
  * block begins, and that it is in use. So the heap's short free needs nothing else of the
  * slab, and what it does need it keeps in a table by pages (heap/segment.c).
  *
- * Short ways. In front of its slabs each CPU has a magazine: blocks at hand, of any slab
+ * Fast paths. In front of its slabs each CPU has a magazine: free blocks of any slab
  * of the cache, with the addresses of their states (magazine.c). An allocation pops one
  * and sets its state; a free looks whether the state is set, clears it and pushes the
  * block, whoever owns its slab. So a second free is seen at once on any CPU, and yet
@@ -65,25 +65,25 @@
  *       by a CPU that will fold it or forward it, or about to be pushed by a
  *       freer (whose block is not free).
  *   S3  A slab changes owner under the cache's lock, between a CPU inside its
- *       own part and the cache; never from CPU to CPU. A notify stack may hold
+ *       own guard and the cache; never from CPU to CPU. A notify stack may hold
  *       slabs that have since changed owner: whoever pops one forwards it.
  *   S4  Of a block's state, `free` and `remote` one at most is set. All clear: it is in a
  *       magazine, or on its way there (or in a debug build's quarantine, with its state
  *       set). To its slab such a block is in use.
  *
- * Keeping others out. A CPU's parts (struct slab_cpu, one a cache; a heap's classes
- * have theirs side by side) stand behind a gate: a byte `busy`, changed by one instruction
+ * Keeping others out. A CPU's cpus (struct slab_cpu, one a cache; a heap's classes
+ * have theirs side by side) stand behind a guard: a byte `busy`, changed by one instruction
  * without a lock on the way in (slab_try) and set to 0 by a store on the way out. An interrupt
  * handler that finds it set has interrupted a use: it allocates from the cache's own slabs under
  * the lock, and frees as another CPU would.
  *
- * Short paths (fast.h) look at nothing but `busy` and the magazine that the CPU's hand
+ * Fast paths (fast.h) look at nothing but `busy` and the magazine that the CPU's magazine header
  * leads to. The long ones also look at `revoked`. The reaper closes a
- * gate in two steps, each with a barrier on every CPU (host_barrier_all) and a wait for
- * `busy` to go: after `revoked` no long path is inside; then it sets the limits in every hand
- * so that its magazine is both empty and full, which only long paths undo, and after the
- * second step no short path is inside either. So the short paths pay nothing for the reaper.
- * (gate.pml is the model of this, remote.pml of frees by other CPUs; ./test checks both.)
+ * guard in two steps, each with a barrier on every CPU (host_barrier_all) and a wait for
+ * `busy` to go: after `revoked` no slow path is inside; then it sets the limits in every header
+ * so that its magazine is both empty and full, which only slow paths undo, and after the
+ * second step no fast path is inside either. So the fast paths pay nothing for the reaper.
+ * (guard.pml is the model of this, remote.pml of frees by other CPUs; ./test checks both.)
  *
  * Lock order: reap lock (MEM_RANK_REAP) < heap (MEM_RANK_HEAP) < cache->lock
  * (MEM_RANK_SLAB). Pages are taken and given with none of these held; frees never
@@ -91,12 +91,12 @@
  *
  * Rejected: lists threaded through free blocks (a use after free corrupts
  * them, constructors need a second word, allocation misses the cache on the
- * link); short ways that take and set bits of a slab of the CPU's own (as fast where
+ * link); fast paths that take and set bits of a slab of the CPU's own (as fast where
  * blocks come and go in order, but random frees leave each slab a few free blocks, so that
  * every few allocations walk lists; frees of other CPUs' blocks are locked instructions
  * then); a locked instruction in `busy`
  * (three times the cost of the whole path); queues of freed blocks per CPU
- * (need links in the blocks); a gate for each cache (its address depends on the block,
+ * (need links in the blocks); a guard for each cache (its address depends on the block,
  * and each free then waits for the one before it).
  */
 #include "slab/fast.h"
@@ -112,11 +112,11 @@ MEM_NORETURN void slab_bad_block(const struct slab *slab, const void *block, con
 
 /* ---- alloc --------------------------------------------------------------- */
 
-static inline bool pop(const struct slab_cache *cache, struct slab_gate *gate, struct slab_cpu *c,
+static inline bool pop(const struct slab_cache *cache, struct slab_guard *guard, struct slab_cpu *c,
 		       void **block)
 {
 	return cache->careful ? slab_pop_random(c, block)
-			      : slab_pop(gate, slab_hand_at(gate, c), block);
+			      : slab_pop(guard, slab_magazine_at(guard, c), block);
 }
 
 /* One try without new pages. */
@@ -126,12 +126,12 @@ static void *take_block(struct slab_cache *cache)
 	bool taken = false;
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	struct slab_gate *gate = slab_gate(cache, cpu);
-	struct slab_cpu *c = slab_part(cache, cpu);
-	if (likely(slab_enter(gate))) {
+	struct slab_guard *guard = slab_guard(cache, cpu);
+	struct slab_cpu *c = slab_cpu_of(cache, cpu);
+	if (likely(slab_enter(guard))) {
 		taken =
-		    (slab_load(cache, c) || slab_borrow(cache, c)) && pop(cache, gate, c, &block);
-		slab_leave(gate);
+		    (slab_load(cache, c) || slab_borrow(cache, c)) && pop(cache, guard, c, &block);
+		slab_leave(guard);
 	}
 	if (unlikely(!taken))
 		block = slab_take_shared(cache);
@@ -143,7 +143,7 @@ static void *take_with_pages(struct slab_cache *cache)
 {
 	bool atomic = !host_irq_enabled() || host_in_interrupt();
 	for (;;) {
-		struct slab *slab = cache->home->make(cache, atomic);
+		struct slab *slab = cache->backend->make(cache, atomic);
 		if (!slab)
 			break;
 		slab_install(cache, slab);
@@ -161,17 +161,17 @@ static void *take_with_pages(struct slab_cache *cache)
 	return take_block(cache);
 }
 
-/* What the short way takes. */
-static void *take_at_hand(struct slab_cache *cache)
+/* What the fast path takes. */
+static void *take_cached(struct slab_cache *cache)
 {
 	host_preempt_disable();
 	void *block;
 	bool taken = false;
 	unsigned cpu = host_cpu();
-	struct slab_gate *gate = slab_gate(cache, cpu);
-	if (slab_try(gate)) {
-		taken = pop(cache, gate, slab_part(cache, cpu), &block);
-		slab_leave(gate);
+	struct slab_guard *guard = slab_guard(cache, cpu);
+	if (slab_try(guard)) {
+		taken = pop(cache, guard, slab_cpu_of(cache, cpu), &block);
+		slab_leave(guard);
 	}
 	host_preempt_enable();
 	return taken ? block : NULL;
@@ -179,11 +179,11 @@ static void *take_at_hand(struct slab_cache *cache)
 
 void *slab_take_ready(struct slab_cache *cache)
 {
-	/* In other builds the short way has been tried. */
-	void *block = SLAB_DEBUG ? take_at_hand(cache) : NULL;
+	/* In other builds the fast path has been tried. */
+	void *block = SLAB_DEBUG ? take_cached(cache) : NULL;
 	if (!block)
 		block = take_block(cache);
-	if (unlikely(atomic_read_relaxed(&cache->wants_room)))
+	if (unlikely(atomic_read_relaxed(&cache->wants_storage)))
 		slab_make_store(cache, !host_irq_enabled() || host_in_interrupt());
 	return block;
 }
@@ -196,7 +196,7 @@ void *slab_take_slowly(struct slab_cache *cache)
 
 void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
 {
-	void *block = take_at_hand(cache);
+	void *block = take_cached(cache);
 	if (unlikely(!block))
 		block = slab_take_slowly(cache);
 	if (SLAB_DEBUG && block)
@@ -244,7 +244,7 @@ void slab_set_bits(struct slab *slab, unsigned word, uint64_t bits)
 	if (unlikely(both))
 		double_free(slab, word, both);
 	atomic_write_relaxed(&w->free, w->free | bits);
-	slab->left = (uint16_t)(slab->left - bits_set(bits));
+	slab->left = (uint16_t)(slab->left - bit_count(bits));
 }
 
 /* A slab of the cache's own: true if it still is, and the blocks were freed. */
@@ -261,7 +261,7 @@ static bool give_shared(struct slab *slab, unsigned word, uint64_t bits)
 	}
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	if (empty)
-		cache->home->release(cache, empty);
+		cache->backend->release(cache, empty);
 	return ours;
 }
 
@@ -290,20 +290,20 @@ static void put(struct slab *slab, unsigned index)
 	uint64_t bit = (uint64_t)1 << (index % 64);
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
-	struct slab_gate *gate = slab_gate(cache, cpu);
-	struct slab_cpu *c = slab_part(cache, cpu);
-	if (!slab_enter(gate)) {
+	struct slab_guard *guard = slab_guard(cache, cpu);
+	struct slab_cpu *c = slab_cpu_of(cache, cpu);
+	if (!slab_enter(guard)) {
 		slab_give_bits(slab, index / 64, bit);
 	} else {
 		if (atomic_read_relaxed(&slab->drains) || !slab_is_warm(c) ||
-		    !slab_make_room(cache, c)) {
+		    !slab_make_space(cache, c)) {
 			slab_give_bits_inside(c, slab, index / 64, bit);
 		} else {
 			void *block = slab_block(slab, index);
-			(void)slab_push(gate, slab_hand_at(gate, c), block, slab_state(slab, block),
-					false);
+			(void)slab_push(guard, slab_magazine_at(guard, c), block,
+					slab_state(slab, block), false);
 		}
-		slab_leave(gate);
+		slab_leave(guard);
 	}
 	host_preempt_enable();
 }
@@ -311,7 +311,7 @@ static void put(struct slab *slab, unsigned index)
 void slab_give_index(struct slab *slab, unsigned index)
 {
 	slab_assert_in_use(slab, index, "double free");
-	slab_take_back(slab_state(slab, slab_block(slab, index)));
+	slab_mark_free(slab_state(slab, slab_block(slab, index)));
 	put(slab, index);
 }
 
@@ -349,6 +349,6 @@ void slab_free(struct slab_cache *cache, void *object)
 void slab_assert_in_use(struct slab *slab, unsigned index, const char *what)
 {
 	void *block = slab_block(slab, index);
-	if (unlikely(!slab_is_out(block, slab_state(slab, block))))
+	if (unlikely(!slab_is_allocated(block, slab_state(slab, block))))
 		slab_bad_block(slab, block, what);
 }

@@ -46,26 +46,37 @@ static void lock_edges(struct edit *e, struct table *t, vpn_t first, vpn_t end)
 	}
 }
 
+/* The pages beside [first, end) too, where another table may hold them. */
+static void add_neighbours(vpn_t *first, vpn_t *end)
+{
+	if (*first && *first % PT_ENTRIES == 0)
+		--*first;
+	if (*end < vpn_of(USER_TOP) && *end % PT_ENTRIES == 0)
+		++*end;
+}
+
 void vm_edit_cover(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level)
 {
 	e->space = space;
 	e->held = NULL;
 	e->cut_first = e->cut_end = 0;
 	vm_gather_init(&e->gather, space);
+	add_neighbours(&first, &end);
 	e->top = vm_lock_covering(space, first, end, min_level);
 	e->locked[0] = e->top;
 	e->count = 1;
 }
 
-void vm_edit_begin(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level)
+void vm_edit_also(struct edit *e, vpn_t first, vpn_t end)
 {
-	vm_edit_cover(e, space, first, end, min_level);
+	add_neighbours(&first, &end);
 	lock_edges(e, e->top, first, end);
 }
 
-void vm_edit_also(struct edit *e, vpn_t first, vpn_t end)
+void vm_edit_begin(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level)
 {
-	lock_edges(e, e->top, first, end);
+	vm_edit_cover(e, space, first, end, min_level);
+	vm_edit_also(e, first, end);
 }
 
 void vm_edit_hold(struct edit *e, struct table *t, bool locked)
@@ -159,15 +170,6 @@ bool vm_edit_empties(const struct edit *e, vpn_t first, vpn_t end)
 	return e->top->level < PT_LEVELS && would_empty(e->top, first, end);
 }
 
-/* Lock t if it is not locked by this edit: edge tables are, inner ones are not. */
-static bool borrow(struct table *t)
-{
-	bool held = mem_lock_held(&t->lock);
-	if (!held)
-		table_lock(t);
-	return !held;
-}
-
 static uint64_t count_pages(struct table *t, vpn_t first, vpn_t end, bool any)
 {
 	uint64_t count = 0;
@@ -186,7 +188,7 @@ static uint64_t count_pages(struct table *t, vpn_t first, vpn_t end, bool any)
 	table_for_each(k, t, vpn_index(first, t->level), vpn_index(end - 1, t->level) + 1)
 	{
 		struct table *child = vm_table_child(t, k);
-		bool borrowed = borrow(child);
+		bool borrowed = table_borrow(child);
 		count += count_pages(child, first, end, any);
 		if (borrowed)
 			table_unlock(child);
@@ -212,7 +214,7 @@ static bool first_run(struct table *t, vpn_t vpn, struct run *out)
 			struct table *child = vm_table_child(t, k);
 			if (run && run->first < child->first)
 				break;
-			bool borrowed = borrow(child);
+			bool borrowed = table_borrow(child);
 			bool found = first_run(child, vpn, out);
 			if (borrowed)
 				table_unlock(child);

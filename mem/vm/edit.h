@@ -39,10 +39,11 @@ struct edit {
 	struct gather gather;
 };
 
-/* Lock the covering table of [first, end), of `min_level` or above, and the edge
- * tables of the range. Preemption is off from here to vm_edit_end. */
+/* Lock the covering table of [first, end) and of the pages beside it, of `min_level` or
+ * above, and the edge tables of all that: what the neighbours are decides how many
+ * areas there are (areas.c). Preemption is off from here to vm_edit_end. */
 void vm_edit_begin(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level);
-/* Lock only the covering table. */
+/* Lock only that covering table. */
 void vm_edit_cover(struct edit *e, struct space *space, vpn_t first, vpn_t end, unsigned min_level);
 /* Keep t locked until the end; `locked`: it is locked already, else it is now if it
  * was not. */

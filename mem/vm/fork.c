@@ -20,6 +20,7 @@
  * If memory runs out, the child is destroyed after that flush; what became
  * read-only in the parent is harmless.
  */
+#include "vm/areas.h"
 #include "vm/edit.h"
 #include "vm/objects.h"
 
@@ -211,6 +212,8 @@ static mem_status copy_space(struct fork *f)
 			table_unlock(child->root);
 			table_unlock(parent->root);
 			end_forking(f);
+			/* What tells two areas apart may not be inherited. */
+			atomic_write_relaxed(&child->areas, vm_areas_of(child));
 		}
 		vm_commit_uncharge(vmm, charged - atomic_read_relaxed(&child->totals.charged));
 	}

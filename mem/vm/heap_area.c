@@ -63,7 +63,7 @@ static void split_leaf(struct kernel_area *area, vaddr_t va, vaddr_t end)
 	atomic_count(&area->used_npages, -1);
 }
 
-static bool heap_drop(struct heap_area *heap, void *pages, uint64_t npages)
+static bool heap_decommit(struct heap_area *heap, void *pages, uint64_t npages)
 {
 	struct kernel_area *area = area_of(heap);
 	vaddr_t va = (vaddr_t)pages, end = va + (npages << PAGE_SHIFT);
@@ -75,7 +75,7 @@ static bool heap_drop(struct heap_area *heap, void *pages, uint64_t npages)
 	return true;
 }
 
-static bool heap_restore(struct heap_area *heap, void *pages, uint64_t npages, bool atomic)
+static bool heap_recommit(struct heap_area *heap, void *pages, uint64_t npages, bool atomic)
 {
 	return vm_area_fill(area_of(heap), (vaddr_t)pages, npages, atomic);
 }
@@ -85,7 +85,7 @@ struct heap_area *vmm_heap_area(struct vmm *vmm)
 	struct heap_area *heap = &vmm->areas[AREA_HEAP].heap;
 	heap->map = heap_map;
 	heap->unmap = heap_unmap;
-	heap->drop = heap_drop;
-	heap->restore = heap_restore;
+	heap->decommit = heap_decommit;
+	heap->recommit = heap_recommit;
 	return heap;
 }

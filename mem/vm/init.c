@@ -94,7 +94,7 @@ static mem_status map_unused(const struct pt_root *root, struct vmm *vmm,
 	return MEM_OK;
 }
 
-/* Frames of [pa, pa + bytes) are about to be handed out (pmm_on_reach). */
+/* Frames of [pa, pa + bytes) are about to be handed out (pmm_on_first_use). */
 static void direct_reach(void *arg, paddr_t pa, uint64_t bytes)
 {
 	struct vmm *vmm = arg;
@@ -269,7 +269,7 @@ static mem_status build(struct vmm *vmm, const struct vmm_config *config)
 	if (status == MEM_OK)
 		status = make_areas(&root, vmm);
 	if (status == MEM_OK)
-		pmm_on_reach(pmm, direct_reach, vmm);
+		pmm_on_first_use(pmm, direct_reach, vmm);
 	return status;
 }
 

@@ -7,6 +7,7 @@
  * covering lock; if somebody was faster, the choice is made again.
  */
 #include "vm/area_walk.h"
+#include "vm/areas.h"
 #include "vm/edit.h"
 #include "vm/objects.h"
 #include "vm/place.h"
@@ -44,14 +45,18 @@ mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bo
 {
 	for (unsigned attempt = 0;;) {
 		struct edit e;
+		struct areas was;
 		mem_status status = MEM_OK;
 		vm_edit_begin(&e, space, first, end, 1);
 		if (unlikely(vm_edit_split_crowd(&e, first, end)))
 			continue;
-		uint64_t there = vm_edit_pages(&e, first, end, !replace);
-		if (there && !replace)
+		vm_areas_look(e.top, first, end, NULL, &was);
+		if (was.npages && !replace)
 			status = MEM_EEXIST;
-		else if (!vm_within_limits(space, p, end - first, there))
+		else if (atomic_read_relaxed(&space->areas) > space->limits.area_count ||
+			 !areas_allowed(space, was.begin, areas_if_empty(&was)))
+			status = MEM_EAGAIN;
+		else if (!vm_within_limits(space, p, end - first, was.npages))
 			status = MEM_EAGAIN;
 		else if (!vm_edit_reserve(&e, first, end, 1))
 			status = MEM_ENOMEM;
@@ -63,11 +68,12 @@ mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bo
 				continue;
 			return status;
 		}
-		if (there) {
+		if (was.npages) {
 			vm_edit_remove(&e, first, end);
 			vm_edit_flush(&e);
 		}
 		vm_edit_insert(&e, first, end, p);
+		areas_changed(space, was.begin, areas_if_filled(&was, p));
 		vm_edit_end(&e);
 		if (unlikely(p & PROMISE_GROWSDOWN))
 			vm_gap_forget(space);
@@ -176,8 +182,7 @@ mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t 
 		p |= PROMISE_CHARGED;
 	}
 	mem_rwlock_read(&space->lock);
-	status = !vm_areas_ok(space) ? MEM_ENOMEM
-				     : choose_and_place(space, args, npages, p, object, out);
+	status = choose_and_place(space, args, npages, p, object, out);
 	mem_rwlock_read_done(&space->lock);
 	if (status != MEM_OK && charge)
 		vm_commit_uncharge(vmm, npages);
@@ -236,7 +241,10 @@ mem_status vm_grow_stack(struct space *space, vpn_t vpn)
 		else if (!vm_edit_reserve(&e, vpn, above.first, 1))
 			status = MEM_ENOMEM;
 		if (status == MEM_OK) {
+			struct areas was;
+			vm_areas_look(e.top, vpn, above.first, NULL, &was);
 			vm_edit_insert(&e, vpn, above.first, p);
+			areas_changed(space, was.begin, areas_if_filled(&was, p));
 			vm_edit_end(&e);
 		} else {
 			vm_edit_cancel(&e);

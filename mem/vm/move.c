@@ -11,6 +11,7 @@
  * stays behind: it may have been at the target already (object_zap.c).
  */
 #include "vm/area_walk.h"
+#include "vm/areas.h"
 #include "vm/edit.h"
 #include "vm/objects.h"
 #include "vm/place.h"
@@ -142,6 +143,16 @@ static void unlock_source(struct edit *e, const struct move *m)
 	vm_edit_insert(e, m->from, m->from_end, p);
 }
 
+/* Areas that begin where either range is; a border between them counts once. */
+static uint64_t areas_begin(struct edit *e, const struct move *m)
+{
+	if (m->from_end == m->to || m->to_end == m->from)
+		return vm_areas_begin(e->top, mem_min(m->from, m->to),
+				      mem_max(m->from_end, m->to_end));
+	return vm_areas_begin(e->top, m->from, m->from_end) +
+	       vm_areas_begin(e->top, m->to, m->to_end);
+}
+
 /* MEM_EAGAIN: things changed before the locks were taken; look again. MEM_EEXIST:
  * the target is taken. */
 static mem_status try_move(struct move *m)
@@ -165,6 +176,7 @@ static mem_status try_move(struct move *m)
 		vm_edit_end(&e);
 		return status;
 	}
+	uint64_t areas = areas_begin(&e, m);
 	vm_edit_clear(&e, m->to, m->to_end);
 	vm_edit_flush(&e);
 	vm_edit_insert(&e, m->to, m->to_end, m->now);
@@ -175,6 +187,7 @@ static mem_status try_move(struct move *m)
 		unlock_source(&e, m);
 	else
 		vm_edit_remove(&e, m->from, m->from_end);
+	areas_changed(m->space, areas, areas_begin(&e, m));
 	vm_edit_end(&e);
 	return MEM_OK;
 }
@@ -252,6 +265,14 @@ static mem_status move_to(struct space *space, struct move *m, bool anywhere)
 	}
 }
 
+/* A move cuts the source's area and what is at the target in up to three each: there
+ * has to be room, as on Linux. */
+static bool room_for_a_move(const struct space *space)
+{
+	const uint64_t most = space->limits.area_count;
+	return most > 3 && atomic_read_relaxed(&space->areas) < most - 3;
+}
+
 static mem_status move_elsewhere(struct space *space, const struct run *area, vpn_t from,
 				 uint64_t old_npages, uint64_t new_npages, unsigned flags, vpn_t to,
 				 vpn_t *out)
@@ -264,6 +285,8 @@ static mem_status move_elsewhere(struct space *space, const struct run *area, vp
 			 .was = area->promise,
 			 .replace = flags & VM_MOVE_FIXED,
 			 .keep = flags & VM_MOVE_DONTUNMAP};
+	if (!room_for_a_move(space))
+		return MEM_ENOMEM;
 	/* The target is charged whole, and cutting the source gives its part back. */
 	uint64_t more = m.keep ? new_npages : new_npages - mem_min(old_npages, new_npages);
 	mem_status status = charge(space, m.was, more, new_npages);
@@ -353,9 +376,7 @@ mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_
 		}
 		if (status == MEM_OK) {
 			mem_rwlock_read(&space->lock);
-			status = !vm_areas_ok(space) ? MEM_ENOMEM
-						     : remap(space, &area, from, old_npages,
-							     new_npages, flags, to, &at);
+			status = remap(space, &area, from, old_npages, new_npages, flags, to, &at);
 			mem_rwlock_read_done(&space->lock);
 			*out = vpn_to_va(at);
 			/* Somebody changed the source meanwhile: it is not what it was. */

@@ -10,6 +10,7 @@
  */
 #include "vm/rewrite.h"
 
+#include "vm/areas.h"
 #include "vm/edit.h"
 #include "vm/objects.h"
 
@@ -18,10 +19,9 @@ struct summary {
 	uint64_t charge;       /* pages to be charged */
 	uint64_t data, locked; /* pages that join these totals */
 	bool forbidden;
-	bool splits; /* a border is inside a run */
 };
 
-static promise_t rewritten(const struct rewrite *r, promise_t p)
+promise_t vm_rewritten(const struct rewrite *r, promise_t p)
 {
 	promise_t now = (p & ~r->clear) | r->set;
 	const struct backing *b = promise_backing(p);
@@ -43,14 +43,13 @@ static void look(const struct rewrite *r, const struct table *t, vpn_t first, vp
 		if (run->first >= end)
 			break;
 		uint64_t n = mem_min(run->end, end) - mem_max(run->first, first);
-		promise_t p = run->promise, now = rewritten(r, p);
+		promise_t p = run->promise, now = vm_rewritten(r, p);
 		s->described += n;
 		if (promise_prot(now) & ~promise_maxprot(now))
 			s->forbidden = true;
 		s->charge += (now & ~p & PROMISE_CHARGED) ? n : 0;
 		s->data += is_data(now) && !is_data(p) ? n : 0;
 		s->locked += (now & ~p & PROMISE_LOCKED) ? n : 0;
-		s->splits |= run->first < first || run->end > end;
 	}
 }
 
@@ -93,7 +92,7 @@ static void rewrite_table(struct edit *e, const struct rewrite *r, struct table 
 	for (unsigned i = vm_runs_lower(t, first); i < t->run_count && t->runs[i].first < end;
 	     i++) {
 		struct run *run = &t->runs[i];
-		promise_t was = run->promise, now = rewritten(r, was);
+		promise_t was = run->promise, now = vm_rewritten(r, was);
 		if (now == was)
 			continue;
 		vm_account_change(e->space, was, now, run->end - run->first);
@@ -134,10 +133,10 @@ static mem_status check(const struct rewrite *r, struct space *space, const stru
 
 mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrite *r)
 {
-	bool areas_ok = vm_areas_ok(space);
 	for (unsigned attempt = 0;;) {
 		struct edit e;
 		struct summary s = {0};
+		struct areas areas;
 		vm_edit_begin(&e, space, first, end, 1);
 		if (unlikely(vm_edit_split_crowd(&e, first, end)))
 			continue;
@@ -145,7 +144,8 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 		look_at_all(r, e.top, first, end, &s);
 		r->found_hole = s.described != end - first;
 		mem_status status = check(r, space, &s, end - first);
-		if (status == MEM_OK && s.splits && !areas_ok)
+		vm_areas_look(e.top, first, end, r, &areas);
+		if (status == MEM_OK && !areas_allowed(space, areas.begin, areas.would_begin))
 			status = MEM_ENOMEM;
 		if (status == MEM_OK && s.charge && !vm_commit_charge(space->vmm, s.charge))
 			status = MEM_ENOMEM;
@@ -155,6 +155,7 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 		}
 		if (vm_edit_reserve(&e, first, end, 2)) {
 			rewrite_all(&e, r, e.top, first, end);
+			areas_changed(space, areas.begin, areas.would_begin);
 			vm_edit_end(&e);
 			return MEM_OK;
 		}

@@ -10,6 +10,8 @@ struct rewrite {
 	bool found_hole;      /* out, with holes */
 };
 
+promise_t vm_rewritten(const struct rewrite *r, promise_t p);
+
 /* Rewrite [first, end): wholly or not at all. Errors: MEM_ENOMEM (also for a hole),
  * MEM_EACCES above maxprot, MEM_EAGAIN the locked limit. Locks: the space's,
  * shared. */

@@ -49,6 +49,7 @@ static void remove_all(struct space *space)
 	struct edit e;
 	vm_edit_begin(&e, space, 0, USER_PAGES, PT_LEVELS);
 	vm_edit_remove(&e, 0, USER_PAGES);
+	atomic_write_relaxed(&space->areas, (uint64_t)0);
 	vm_edit_end(&e);
 	vm_gap_forget(space);
 }
@@ -82,28 +83,6 @@ void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *li
 	mem_rwlock_write_done(&space->lock);
 }
 
-uint64_t vm_count_areas(struct space *space, uint64_t most)
-{
-	uint64_t count = 0;
-	struct run run;
-	vpn_t at = 0;
-	while (count < most && vm_find_area(space, at, &run)) {
-		if (promise_backing(run.promise))
-			vm_backing_put(promise_backing(run.promise));
-		at = run.end;
-		count++;
-	}
-	return count;
-}
-
-bool vm_areas_ok(struct space *space)
-{
-	uint64_t most = space->limits.area_count;
-	/* Runs that would merge across tables count once: only near the limit is it
-	 * worth finding out. */
-	return atomic_read_relaxed(&space->runs) < most || vm_count_areas(space, most) < most;
-}
-
 void vmm_space_stats(struct space *space, struct vmm_space_stats *stats)
 {
 	const struct space_totals *t = &space->totals;
@@ -119,7 +98,7 @@ void vmm_space_stats(struct space *space, struct vmm_space_stats *stats)
 	    .data_npages = atomic_read_relaxed(&t->data),
 	    .stack_npages = atomic_read_relaxed(&t->stack),
 	    .exec_npages = atomic_read_relaxed(&t->exec),
-	    .area_count = vm_count_areas(space, UINT64_MAX),
+	    .area_count = atomic_read_relaxed(&space->areas),
 	    .faults_minor = atomic_read_relaxed(&space->faults_minor),
 	    .faults_major = atomic_read_relaxed(&space->faults_major),
 	};

@@ -45,7 +45,7 @@ struct space {
 
 	struct space_totals totals;
 	uint64_t resident, resident_file, peak_resident, peak_virt; /* atomic */
-	uint64_t tables, runs;                                      /* atomic */
+	uint64_t tables, runs, areas;                               /* atomic */
 	uint64_t faults_minor, faults_major;                        /* atomic */
 	struct vmm_space_limits limits;
 
@@ -138,6 +138,16 @@ static inline void table_unlock(struct table *t)
 	mem_unlock(&t->lock, MEM_RANK_TABLE);
 }
 
+/* Lock t if the edit that looks at it has not: edge tables are locked, inner ones are
+ * not. False: it was locked. */
+static inline bool table_borrow(struct table *t)
+{
+	bool held = mem_lock_held(&t->lock);
+	if (!held)
+		table_lock(t);
+	return !held;
+}
+
 /* Copy the first run that ends above vpn, together with equal neighbours that
  * touch it, into *out; its backing (if any) gets a reference for the caller. */
 bool vm_find_area(struct space *space, vpn_t vpn, struct run *out);
@@ -146,11 +156,6 @@ bool vm_find_run(struct space *space, vpn_t vpn, struct run *out);
 
 /* Copy the last run that begins below vpn. */
 bool vm_find_before(struct space *space, vpn_t vpn, struct run *out);
-
-/* Merged areas, counted up to `most`. */
-uint64_t vm_count_areas(struct space *space, uint64_t most);
-/* May the space have one area more? Locks: none but the space's. */
-bool vm_areas_ok(struct space *space);
 
 /* ---- ranges --------------------------------------------------------------------- */
 

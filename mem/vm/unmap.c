@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Taking promises back. The work is edit.c's; here is the loop around it. */
 #include "vm/area_walk.h"
+#include "vm/areas.h"
 #include "vm/edit.h"
 
 mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
@@ -13,6 +14,7 @@ mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
 	mem_rwlock_read(&space->lock);
 	for (;;) {
 		struct edit e;
+		struct areas was;
 		vm_edit_begin(&e, space, first, end, min_level);
 		if (unlikely(vm_edit_split_crowd(&e, first, end)))
 			continue;
@@ -22,8 +24,15 @@ mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
 			vm_edit_cancel(&e);
 			continue;
 		}
+		vm_areas_look(e.top, first, end, NULL, &was);
+		if (!areas_allowed(space, was.begin, areas_if_empty(&was))) {
+			vm_edit_cancel(&e);
+			status = MEM_ENOMEM; /* a hole in one area makes two */
+			break;
+		}
 		if (vm_edit_reserve(&e, first, end, 0)) {
 			vm_edit_remove(&e, first, end);
+			areas_changed(space, was.begin, areas_if_empty(&was));
 			vm_edit_end(&e);
 			break;
 		}

@@ -162,6 +162,18 @@ static bool same_totals(const struct space_totals *a, const struct space_totals 
 	       a->exec == b->exec && a->locked == b->locked && a->charged == b->charged;
 }
 
+/* One by one, as maps shows them. */
+static uint64_t count_areas(struct space *space)
+{
+	uint64_t count = 0;
+	struct vm_area area;
+	for (vaddr_t at = 0; vmm_next_area(space, at, &area); count++) {
+		at = area.end;
+		vm_area_done(&area);
+	}
+	return count;
+}
+
 bool vmm_space_is_valid(struct space *space)
 {
 	struct check c = {.space = space};
@@ -178,6 +190,7 @@ bool vmm_space_is_valid(struct space *space)
 		"the resident counts are wrong");
 	REQUIRE(c.tables == space->tables, root, "the count of tables is wrong");
 	REQUIRE(c.runs == space->runs, root, "the count of runs is wrong");
+	REQUIRE(count_areas(space) == space->areas, root, "the count of areas is wrong");
 	REQUIRE(!space->forking, root, "forking for ever");
 	return true;
 }

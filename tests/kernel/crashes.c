@@ -13,6 +13,8 @@
 #include <mem/vmm.h>
 
 #include "base/util.h"
+#include "kernel/cpu/priv.h"
+#include "kernel/cpu/x86.h"
 
 /* Addresses that the compiler must not know, or it complains. */
 static volatile uintptr_t small_address = 8, wild_address = 0x123456789abcdef0ull;
@@ -172,6 +174,19 @@ static void others_are_deaf(void)
 	panic("all the others are deaf");
 }
 
+/* What no emulator checks, debug builds do: in front of WRMSR, and of IRETQ. */
+static void bad_base(void)
+{
+	wrmsr(MSR_KERNEL_GS_BASE, wild_address);
+}
+
+static void bad_frame(void)
+{
+	struct trapframe f = {
+	    .rip = wild_address, .cs = USER_CS, .ss = USER_SS, .rflags = RFLAGS_IF | 2};
+	trap_check_frame(&f, 0);
+}
+
 const struct crash crashes[] = {
     {"null_write", null_write, "write of 0x8 not mapped|NULL pointer|PML4|null_write+"},
     {"stack_overflow", stack_overflow, "double fault|guard page of a kernel stack|recurse"},
@@ -190,6 +205,8 @@ const struct crash crashes[] = {
     {"invalid_opcode", invalid_opcode, "invalid opcode|invalid_opcode+"},
     {"wild_pointer", wild_pointer, "general protection|wild_pointer+"},
     {"assertion", assertion, "assertion failed: cpu_count() == 0|assertion+"},
+    {"bad_base", bad_base, "MSR 0xc0000102 would be loaded with 0x123456789abcdef0|bad_base+"},
+    {"bad_frame", bad_frame, "RIP not canonical|rip 123456789abcdef0"},
     {"others_are_deaf", others_are_deaf, "all the others are deaf|end of report"},
 };
 const size_t crash_count = ARRAY_COUNT(crashes);

@@ -91,8 +91,8 @@ static void do_heap_area_drop_and_restore(void)
 	char *pages = area->map(area, 12, 1, false);
 	if (!model_expect("heap area", pages ? MEM_OK : MEM_ENOMEM, MEM_OK))
 		return;
-	if (area->drop(area, pages + 3 * PAGE_SIZE, 5)) {
-		bool back = area->restore(area, pages + 3 * PAGE_SIZE, 5, false);
+	if (area->decommit(area, pages + 3 * PAGE_SIZE, 5)) {
+		bool back = area->recommit(area, pages + 3 * PAGE_SIZE, 5, false);
 		(void)model_expect("restore", back ? MEM_OK : MEM_ENOMEM, MEM_OK);
 	}
 	area->unmap(area, pages, 12);
@@ -120,16 +120,16 @@ static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
 {
 	host_pages.area.unmap(&host_pages.area, pages, npages);
 }
-static bool area_drop(struct heap_area *area, void *pages, uint64_t npages)
+static bool area_decommit(struct heap_area *area, void *pages, uint64_t npages)
 {
-	return host_pages.area.drop(&host_pages.area, pages, npages);
+	return host_pages.area.decommit(&host_pages.area, pages, npages);
 }
-static bool area_restore(struct heap_area *area, void *pages, uint64_t npages, bool atomic)
+static bool area_recommit(struct heap_area *area, void *pages, uint64_t npages, bool atomic)
 {
 	return !inject_fails(INJECT_RANGES) &&
-	       host_pages.area.restore(&host_pages.area, pages, npages, atomic);
+	       host_pages.area.recommit(&host_pages.area, pages, npages, atomic);
 }
-static struct heap_area host_area = {area_map, area_unmap, area_drop, area_restore};
+static struct heap_area host_area = {area_map, area_unmap, area_decommit, area_recommit};
 
 static bool make_heap(struct heap **heap, enum heap_profile profile)
 {

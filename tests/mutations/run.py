@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Apply each mutation of list.py to mem/, and see some test catch it.
+"""Apply each mutation of list.py and kernel_list.py, and see some test catch it.
 
-    run.py [--jobs N] [--list] [--with TEST] [FILTER...]
+    run.py [--jobs N] [--list] [--with TEST] [--exact] [FILTER...]
 
-For each: the edited file (or, for a header, every source that includes it) is
+Those of kernel/ are built and booted by kernel.py. Of mem/: the edited file (or, for a header, every source that includes it) is
 compiled with the flags of the tests' flavour (hosted; bench, if their binary is one of
 what is released), linked with the unchanged rest, and the named tests are run until one
 fails. A mutation that every test survives, one whose
@@ -33,11 +33,20 @@ def slug(name):
     return re.sub(r"[^a-z0-9]+", "-", name.lower())
 
 
-def load_list():
-    spec = importlib.util.spec_from_file_location("mutation_list", HERE / "list.py")
+def load(name):
+    spec = importlib.util.spec_from_file_location("mutation_" + name, HERE / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return [(slug(m[0]), *m[1:]) for m in module.MUTATIONS]
+    return module
+
+
+def load_lists():
+    return [(slug(m[0]), *m[1:])
+            for name in ("list", "kernel_list") for m in load(name).MUTATIONS]
+
+
+def of_kernel(mutation):
+    return mutation[1].startswith("kernel/")
 
 
 def make_info():
@@ -50,6 +59,21 @@ def make_info():
 def flavour_of(tests):
     """All tests of a mutation are of one flavour."""
     return "bench" if tests[0].partition(" ")[0].endswith("_released") else "hosted"
+
+
+def mutate(mutation, build):
+    """The edited copy of its file, in a place of its own under build/."""
+    name, file, old, new = mutation[:4]
+    text = (ROOT / file).read_text()
+    count = text.count(old)
+    if count != 1:
+        raise RuntimeError(f"its text occurs {count} times in {file}: bring the list up to date")
+    place = build / "mutations" / name
+    shutil.rmtree(place, ignore_errors=True)  # nothing of an older mutation of that name
+    target = place / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text.replace(old, new))
+    return place, target
 
 
 class Builder:
@@ -74,19 +98,6 @@ class Builder:
             if header in notes.read_text() and (not name or name in (ROOT / source).read_text()):
                 users.append(source)
         return users
-
-    def mutate(self, mutation):
-        name, file, old, new = mutation[:4]
-        text = (ROOT / file).read_text()
-        count = text.count(old)
-        if count != 1:
-            raise RuntimeError(f"its text occurs {count} times in {file}: bring list.py up to date")
-        place = self.build / "mutations" / name
-        shutil.rmtree(place, ignore_errors=True)  # nothing of an older mutation of that name
-        target = place / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text.replace(old, new))
-        return place, target
 
     def compile(self, place, file, target, name):
         """Objects that differ from the unchanged build: source -> object."""
@@ -162,12 +173,12 @@ class Base:
 
 def run_one(binary, test, seed):
     """Why this test fails, or None."""
-    env = dict(os.environ, SEED=seed, QUIRE_MODEL_OPERATIONS="60000")
+    env = dict(os.environ, SEED=seed, QUIRE_MODEL_OPERATIONS="60000", QUIRE_MUTATED="1")
     try:
-        done = subprocess.run([str(binary), test.partition(" ")[2]], env=env, timeout=300,
+        done = subprocess.run([str(binary), test.partition(" ")[2]], env=env, timeout=7200,
                               capture_output=True, text=True, errors="replace")
-    except subprocess.TimeoutExpired:
-        return test + " (no end)"
+    except subprocess.TimeoutExpired: # the runner in there ends its tests much earlier
+        raise RuntimeError(f"{binary} does not end") from None
     found = re.search(r"^FAIL (\S+?):.*", done.stdout, re.M)
     if found:
         reason = re.search(r"^PANIC: (.*)", done.stdout, re.M)
@@ -189,15 +200,21 @@ def main():
         at = args.index("--with")
         seeds, instead = SEEDS[:1], [args[at + 1]]
         del args[at:at + 2]
-    mutations = load_list()
+    mutations = load_lists()
     if "--list" in args:
         for m in mutations:
             print("mutation " + m[0])
         return 0
-    chosen = [m for m in mutations if not args or any(slug(a) in m[0] for a in args)]
-    subprocess.run(["make", "-s", f"-j{jobs}", "mutation-base"], cwd=ROOT, check=True)
+    exact = "--exact" in args
+    args = [slug(a) for a in args if a != "--exact"]
+    chosen = [m for m in mutations
+              if not args or any(a == m[0] if exact else a in m[0] for a in args)]
+    bases = {"mutation-base-kernel" if of_kernel(m) else "mutation-base" for m in chosen}
+    if bases:
+        subprocess.run(["make", "-s", f"-j{jobs}", *bases], cwd=ROOT, check=True)
     info = make_info()
     builders = {flavour: Builder(info, flavour) for flavour in ("hosted", "bench")}
+    kernels = load("kernel").KernelBuilder(info)
     lock = threading.Lock()
     failed, todo, base = [], list(chosen), Base()
 
@@ -210,14 +227,17 @@ def main():
             began = time.monotonic()
             try:
                 tests = instead or mutation[4]
-                builder = builders[flavour_of(tests)]
-                place, target = builder.mutate(mutation)
-                used = mutation[5] if len(mutation) > 5 else None
-                changed = builder.compile(place, mutation[1], target, used)
-                by = run_tests(builder, base, place, changed, tests, seeds)
+                place, target = mutate(mutation, ROOT / info["build"])
+                if of_kernel(mutation):
+                    by = kernels.first_failing(place, mutation[1], target, tests)
+                else:
+                    builder = builders[flavour_of(tests)]
+                    used = mutation[5] if len(mutation) > 5 else None
+                    changed = builder.compile(place, mutation[1], target, used)
+                    by = run_tests(builder, base, place, changed, tests, seeds)
                 verdict = f"caught by {by}, {time.monotonic() - began:.1f} s" if by else None
                 why = None if by else "survived " + ", ".join(tests)
-                for binary in place.glob("test_*"):
+                for binary in (*place.glob("test_*"), *place.glob("*/quire")):
                     binary.unlink()
             except Exception as error:  # whatever it was: not caught
                 verdict, why = None, repr(error)

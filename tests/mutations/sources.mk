@@ -3,7 +3,7 @@ MUTATION_BINARIES := test_model test_pitfalls test_vm test_heap_machine \
 	test_slab_unit test_heap_unit test_pmm_unit test_pmm_schedules test_pmm_machine test_slab_schedules
 # Of what is released: there the shortest ways are taken, which debug builds leave out.
 RELEASED_BINARIES := test_pmm_released test_heap_released
-.PHONY: mutation-info mutation-base mutations model
+.PHONY: mutation-info mutation-base mutation-base-kernel mutations model
 mutation-info:
 	@echo 'build=$(BUILD)'
 	@echo 'cc=$(CC)'
@@ -11,9 +11,15 @@ mutation-info:
 	@echo 'cflags=$(HOSTED_CFLAGS)'
 	$(info hosted.flags=$(hosted_flags))
 	$(info bench.flags=$(bench_flags))
+	$(info kernel.flags=$(KERNEL_CFLAGS))
+	$(info kernel-tests.flags=$(KTESTS_CFLAGS))
+	$(info kernel.objects=$(KERNEL_OBJ))
+	$(info kernel-tests.objects=$(KTESTS_OBJ))
+	$(info kernel.link=$(KERNEL_LINK))
 	@$(foreach b,$(MUTATION_BINARIES) $(RELEASED_BINARIES),echo '$(b).src=$($(b)_SRC)'; echo '$(b).ldflags=$($(b)_LDFLAGS)';)
 mutation-base: $(foreach b,$(MUTATION_BINARIES),$(BUILD)/hosted/$(b)) \
 	$(foreach b,$(RELEASED_BINARIES),$(BUILD)/bench/$(b))
+mutation-base-kernel: kernel kernel-tests user loader
 mutations:
 	$(Q)python3 tests/mutations/run.py
 # The long run of the oracle: 10^8 operations.

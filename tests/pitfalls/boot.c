@@ -178,9 +178,9 @@ static void change_heap_pages(void *arg)
 		}
 		void *gone = pages[p];
 		if (machine_random_below(3) == 0) { /* the memory goes, the address stays */
-			CHECK(area->drop(area, gone, 2));
+			CHECK(area->decommit(area, gone, 2));
 			if (machine_random_below(2))
-				CHECK(area->restore(area, gone, 2, false));
+				CHECK(area->recommit(area, gone, 2, false));
 		}
 		pages[p] = NULL;
 		area->unmap(area, gone, n);

@@ -21,7 +21,7 @@ static unsigned ops_per_thread, interrupts, failures, reaps;
 static uint64_t allocs;
 static bool running;
 
-/* First byte: 1 for the cache's, then sealed with a pattern. */
+/* First byte: 1 for the cache's, then has_canary with a pattern. */
 static unsigned char *get(void)
 {
 	unsigned r = machine_random_below(100);

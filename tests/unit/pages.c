@@ -110,17 +110,17 @@ static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
 	take_back(container_of(area, struct test_pages, area), pages, npages);
 }
 
-static bool area_drop(struct heap_area *area, void *pages, uint64_t npages)
+static bool area_decommit(struct heap_area *area, void *pages, uint64_t npages)
 {
 	struct test_pages *p = container_of(area, struct test_pages, area);
 	if (p->refuse_drop)
 		return false;
 	take_back(p, pages, npages);
-	__atomic_add_fetch(&p->dropped_npages, npages, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&p->decommitted_npages, npages, __ATOMIC_RELAXED);
 	return true;
 }
 
-static bool area_restore(struct heap_area *area, void *pages, uint64_t npages, bool atomic)
+static bool area_recommit(struct heap_area *area, void *pages, uint64_t npages, bool atomic)
 {
 	struct test_pages *p = container_of(area, struct test_pages, area);
 	if ((atomic && p->refuse_atomic) || !may_give(p, npages))
@@ -145,7 +145,7 @@ void test_pages_init(struct test_pages *pages)
 	}
 	*pages = (struct test_pages){
 	    .source = {source_alloc, source_free},
-	    .area = {area_map, area_unmap, area_drop, area_restore},
+	    .area = {area_map, area_unmap, area_decommit, area_recommit},
 	};
 }
 

@@ -17,7 +17,7 @@ struct test_pages {
 	bool fail_all;
 	bool refuse_atomic; /* area: atomic calls fail */
 	bool refuse_drop;   /* area: memory goes back only with its addresses */
-	uint64_t dropped_npages, restored_npages;
+	uint64_t decommitted_npages, restored_npages;
 };
 
 void test_pages_init(struct test_pages *pages);

@@ -164,7 +164,7 @@ TEST(pmm_orders_are_aligned_and_come_back)
 }
 
 /* The last resort: single frames out of blocks of an order, which still know it. */
-TEST(pmm_units_make_room_for_single_frames)
+TEST(pmm_orders_make_way_for_single_frames)
 {
 	boot(32 * MIB, 2);
 	uint64_t before = drained_free();

@@ -51,7 +51,7 @@ TEST(pmm_catches_double_free)
 	expect_free_panics(pool - PAGE_SIZE, 0, "already free");
 }
 
-TEST(pmm_catches_double_free_of_units)
+TEST(pmm_catches_double_free_of_orders)
 {
 	boot(64 * MIB, 2);
 	for (unsigned order = 1; order <= 8; order++) {

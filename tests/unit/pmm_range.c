@@ -186,7 +186,7 @@ TEST(pmm_reserve_and_add)
 	struct memmap_entry e[] = {
 	    {0, 96 * MIB, MEMMAP_USABLE},
 	    {8 * MIB, 5 * MIB + 0x3000, MEMMAP_BOOTLOADER_RECLAIMABLE},
-	    {600 * MIB, 40 * MIB, MEMMAP_EXECUTABLE_AND_MODULES}, /* above the frontier */
+	    {600 * MIB, 40 * MIB, MEMMAP_EXECUTABLE_AND_MODULES}, /* above the initialised limit */
 	};
 	boot_map(e, 3, 1024 * MIB, 1);
 	struct pmm_stats s = stats();

@@ -23,19 +23,19 @@ static void begin(void)
 	machine_init(&config);
 	CHECK_OK(memmap_sanitise(&map, &e, 1, BYTES >> PAGE_SHIFT));
 	CHECK_OK(pmm_init(&pmm, &map, 2));
-	CHECK(frontier_extend(pmm, false));
-	CHECK(block_is_whole(pmm, BLOCK));
+	CHECK(pmm_extend_limit(pmm, false));
+	CHECK(pmm_block_is_whole(pmm, BLOCK));
 	claimed_whole = false;
 }
 
 /* Frames of the block, a bit each in words 0 and 7. */
 static void take_bits(uint64_t first, uint64_t last)
 {
-	CHECK(block_claim(pmm, BLOCK, 1, WANT_ANY));
-	atomic_or(&block_line(pmm, BLOCK)[0], first);
-	atomic_or(&block_line(pmm, BLOCK)[7], last);
-	block_recount(pmm, BLOCK);
-	block_release(pmm, BLOCK);
+	CHECK(pmm_block_claim(pmm, BLOCK, 1, WANT_ANY));
+	atomic_or(&pmm_block_line(pmm, BLOCK)[0], first);
+	atomic_or(&pmm_block_line(pmm, BLOCK)[7], last);
+	pmm_block_recount(pmm, BLOCK);
+	pmm_block_release(pmm, BLOCK);
 }
 
 static void run(void (*a)(void *), void (*b)(void *))
@@ -50,14 +50,14 @@ static void run(void (*a)(void *), void (*b)(void *))
 static void owners(uint64_t i)
 {
 	begin();
-	CHECK(block_claim(pmm, BLOCK, 1, WANT_ANY));
-	CHECK(!block_claim(pmm, BLOCK, 2, WANT_ANY));
-	CHECK(!block_claim_free(pmm, BLOCK, 2));
-	CHECK(!block_claim_order(pmm, BLOCK, 2, 0));
-	block_release(pmm, BLOCK);
-	CHECK(block_claim_free(pmm, BLOCK, 2));
-	CHECK(!block_claim(pmm, BLOCK, 1, WANT_ANY));
-	block_release(pmm, BLOCK);
+	CHECK(pmm_block_claim(pmm, BLOCK, 1, WANT_ANY));
+	CHECK(!pmm_block_claim(pmm, BLOCK, 2, WANT_ANY));
+	CHECK(!pmm_block_claim_free(pmm, BLOCK, 2));
+	CHECK(!pmm_block_claim_order(pmm, BLOCK, 2, 0));
+	pmm_block_release(pmm, BLOCK);
+	CHECK(pmm_block_claim_free(pmm, BLOCK, 2));
+	CHECK(!pmm_block_claim(pmm, BLOCK, 1, WANT_ANY));
+	pmm_block_release(pmm, BLOCK);
 	CHECK(pmm_is_valid(pmm));
 }
 
@@ -69,13 +69,13 @@ TEST(pmm_blocks_have_one_owner)
 static void free_first(void *arg)
 {
 	machine_explore(2, 2);
-	block_free_bits(pmm, NULL, BLOCK * BLOCK_WORDS, 1);
+	pmm_block_free_bits(pmm, NULL, BLOCK * BLOCK_WORDS, 1);
 }
 
 static void free_last(void *arg)
 {
 	machine_explore(2, 2);
-	block_free_bits(pmm, NULL, BLOCK * BLOCK_WORDS + 7, 1);
+	pmm_block_free_bits(pmm, NULL, BLOCK * BLOCK_WORDS + 7, 1);
 }
 
 /* The summaries know of a block whose last two frames are freed at once. */
@@ -84,35 +84,35 @@ static void last_two(uint64_t i)
 	begin();
 	take_bits(1, 1);
 	run(free_first, free_last);
-	CHECK(block_is_whole(pmm, BLOCK));
+	CHECK(pmm_block_is_whole(pmm, BLOCK));
 }
 
 TEST_TIMED(pmm_every_schedule_of_two_frees, 120)
 {
 	machine_each(1, last_two);
-	test_note("%llu schedules", (unsigned long long)*machine_schedules);
+	machine_expect_schedules(133);
 }
 
 static void take_whole(void *arg)
 {
 	machine_explore(2, 2);
-	claimed_whole = block_take_free(pmm, BLOCK, 1, STATE_HUGE);
+	claimed_whole = pmm_block_take_free(pmm, BLOCK, 1, STATE_HUGE);
 	if (claimed_whole)
-		block_update_group(pmm, 0, (uint64_t)1 << BLOCK, false);
+		pmm_block_update_group(pmm, 0, (uint64_t)1 << BLOCK, false);
 }
 
 static void take_one(void *arg)
 {
 	machine_explore(2, 2);
-	if (!block_claim(pmm, BLOCK, 2, WANT_ANY))
+	if (!pmm_block_claim(pmm, BLOCK, 2, WANT_ANY))
 		return;
-	CHECK(!(atomic_read_seq(block_line(pmm, BLOCK)) & 2));
-	atomic_or(block_line(pmm, BLOCK), (uint64_t)2);
-	block_recount(pmm, BLOCK);
-	block_release(pmm, BLOCK);
+	CHECK(!(atomic_read_seq(pmm_block_line(pmm, BLOCK)) & 2));
+	atomic_or(pmm_block_line(pmm, BLOCK), (uint64_t)2);
+	pmm_block_recount(pmm, BLOCK);
+	pmm_block_release(pmm, BLOCK);
 	CHECK(!claimed_whole);
 	MEM_POINT();
-	block_free_bits(pmm, NULL, BLOCK * BLOCK_WORDS, 2);
+	pmm_block_free_bits(pmm, NULL, BLOCK * BLOCK_WORDS, 2);
 }
 
 /* A block is taken whole, or a frame of it, never both. */
@@ -126,7 +126,7 @@ static void whole_or_one(uint64_t i)
 TEST_TIMED(pmm_every_schedule_of_whole_or_one, 120)
 {
 	machine_each(1, whole_or_one);
-	test_note("%llu schedules", (unsigned long long)*machine_schedules);
+	machine_expect_schedules(270);
 }
 
 static void free_beside_owner(void *arg)
@@ -137,13 +137,13 @@ static void free_beside_owner(void *arg)
 static void own_and_let_go(void *arg)
 {
 	machine_explore(2, 2);
-	if (!block_claim(pmm, BLOCK, 1, WANT_ANY))
+	if (!pmm_block_claim(pmm, BLOCK, 1, WANT_ANY))
 		return;
-	atomic_or(block_line(pmm, BLOCK), (uint64_t)4);
-	block_emptied(pmm, BLOCK, false);
-	(void)atomic_and(block_line(pmm, BLOCK), ~(uint64_t)4);
-	block_recount(pmm, BLOCK);
-	block_release(pmm, BLOCK);
+	atomic_or(pmm_block_line(pmm, BLOCK), (uint64_t)4);
+	pmm_block_emptied(pmm, BLOCK, false);
+	(void)atomic_and(pmm_block_line(pmm, BLOCK), ~(uint64_t)4);
+	pmm_block_recount(pmm, BLOCK);
+	pmm_block_release(pmm, BLOCK);
 }
 
 /* Who frees the last frame leaves it to the owner, who lets go: one of them sees it. */
@@ -152,11 +152,11 @@ static void owner_and_free(uint64_t i)
 	begin();
 	take_bits(0, 1);
 	run(own_and_let_go, free_beside_owner);
-	CHECK(block_is_whole(pmm, BLOCK));
+	CHECK(pmm_block_is_whole(pmm, BLOCK));
 }
 
 TEST_TIMED(pmm_every_schedule_of_owner_and_free, 120)
 {
 	machine_each(1, owner_and_free);
-	test_note("%llu schedules", (unsigned long long)*machine_schedules);
+	machine_expect_schedules(594);
 }

@@ -1,5 +1,7 @@
-HOSTED_TEST_LIST += test_harness:plain
+HOSTED_TEST_LIST += test_harness:plain test_victims:plain
 test_harness_SRC := tests/runner.c tests/machine/plain.c tests/unit/selftest.c
+# Tests of the runner: they hang and die, and are run by tools/suite_runner.py alone.
+test_victims_SRC := tests/runner.c tests/machine/plain.c tests/unit/victims.c
 HOSTED_TEST_LIST += test_memmap:plain
 test_memmap_SRC := tests/runner.c tests/machine/plain.c tests/unit/memmap.c
 HOSTED_TEST_LIST += test_slab:plain
@@ -10,7 +12,7 @@ test_heap_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/u
 	tests/unit/heap_sizes.c tests/unit/heap_classes.c tests/unit/heap_memory.c tests/unit/heap_random.c tests/unit/heap_misuse.c tests/unit/heap_sample.c
 HOSTED_TEST_LIST += test_pmm:plain
 test_pmm_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm_help.c tests/unit/pmm.c \
-	tests/unit/pmm_range.c tests/unit/pmm_misuse.c tests/unit/pmm_gate.c
+	tests/unit/pmm_range.c tests/unit/pmm_misuse.c tests/unit/pmm_guard.c
 HOSTED_TEST_LIST += test_heap_threads:plain test_heap_races:threads
 test_heap_threads_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/unit/heap_threads.c
 test_heap_races_SRC := $(test_heap_threads_SRC)
@@ -37,7 +39,7 @@ test_heap_threads_released_SRC := $(test_heap_threads_SRC)
 HOSTED_TEST_LIST += test_heap_machine:hosted
 test_heap_machine_SRC = tests/runner.c $(MACHINE_SRC) tests/unit/pages.c tests/unit/heap_machine.c
 HOSTED_TEST_LIST += test_slab_schedules:hosted
-test_slab_schedules_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pages.c tests/unit/slab_schedules.c
+test_slab_schedules_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/slab_schedules.c
 test_slab_schedules_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_pt:hosted test_vm:hosted
 test_pt_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pt.c
@@ -51,3 +53,7 @@ HOSTED_TEST_LIST += test_vm_threads:plain test_vm_races:threads
 test_vm_threads_SRC := tests/runner.c tests/unit/vm_host.c tests/unit/vm_threads.c \
 	tests/unit/vm_direct.c
 test_vm_races_SRC := $(test_vm_threads_SRC)
+# Checks of the kernel that need no kernel.
+HOSTED_TEST_LIST += test_uservalues:plain
+test_uservalues_SRC := tests/runner.c tests/machine/plain.c kernel/cpu/uservalues.c tests/unit/uservalues.c
+$(BUILD)/plain/kernel/cpu/uservalues.c.o $(BUILD)/plain/tests/unit/uservalues.c.o: HOSTED_CFLAGS += -Ikernel/include

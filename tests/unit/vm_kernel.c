@@ -162,7 +162,7 @@ TEST(vm_kernel_heap_area)
 }
 
 /* Memory behind parts of a range goes and comes back; the rest stays as it is. */
-TEST(vm_kernel_heap_area_drops_parts)
+TEST(vm_kernel_heap_area_decommits_parts)
 {
 	machine_boot_default(2, 9);
 	struct heap_area *area = vmm_heap_area(machine_vmm);
@@ -173,8 +173,8 @@ TEST(vm_kernel_heap_area_drops_parts)
 	CHECK(machine_kernel_access(va + 9 * PAGE_SIZE, MACHINE_WRITE, &mark).ok);
 	uint64_t before = free_frames();
 	for (unsigned round = 0; round < 3; round++) {
-		CHECK(area->drop(area, pages + 10 * PAGE_SIZE, 20));
-		CHECK(area->drop(area, pages + 50 * PAGE_SIZE, 14));
+		CHECK(area->decommit(area, pages + 10 * PAGE_SIZE, 20));
+		CHECK(area->decommit(area, pages + 50 * PAGE_SIZE, 14));
 		CHECK_EQ(free_frames(), before + 34);
 		CHECK(!reachable(va + 10 * PAGE_SIZE) && !reachable(va + 29 * PAGE_SIZE));
 		CHECK(reachable(va + 30 * PAGE_SIZE) && !reachable(va + 63 * PAGE_SIZE));
@@ -182,7 +182,7 @@ TEST(vm_kernel_heap_area_drops_parts)
 		/* No memory: what is back stays back, and the next attempt finds it. (A handler
 		 * may have had some of the frames.) */
 		inject_arm(INJECT_FRAMES, 8, true);
-		CHECK(!area->restore(area, pages + 10 * PAGE_SIZE, 20, round == 1));
+		CHECK(!area->recommit(area, pages + 10 * PAGE_SIZE, 20, round == 1));
 		(void)inject_disarm();
 		unsigned back = 0;
 		for (unsigned i = 10; i < 30; i++)
@@ -190,15 +190,15 @@ TEST(vm_kernel_heap_area_drops_parts)
 		CHECK(back <= 7);
 		CHECK_EQ(free_frames(), before + 34 - back);
 		CHECK(vmm_is_valid(machine_vmm));
-		CHECK(area->restore(area, pages + 10 * PAGE_SIZE, 20, round == 1));
-		CHECK(area->restore(area, pages + 50 * PAGE_SIZE, 14, false));
+		CHECK(area->recommit(area, pages + 10 * PAGE_SIZE, 20, round == 1));
+		CHECK(area->recommit(area, pages + 50 * PAGE_SIZE, 14, false));
 		CHECK_EQ(free_frames(), before);
 		for (unsigned i = 0; i < 64; i++)
 			CHECK(reachable(va + i * PAGE_SIZE));
 		CHECK(machine_kernel_access(va + 9 * PAGE_SIZE, MACHINE_READ, &value).ok);
 		CHECK_EQ(value, mark);
 	}
-	CHECK(area->drop(area, pages, 5)); /* what is dropped may go with the range */
+	CHECK(area->decommit(area, pages, 5)); /* what is dropped may go with the range */
 	area->unmap(area, pages, 64);
 	area->unmap(area, huge, 512);
 	CHECK(vmm_is_valid(machine_vmm));
@@ -207,7 +207,7 @@ TEST(vm_kernel_heap_area_drops_parts)
 
 /* So does memory behind parts of what is mapped by one 2 MiB entry; its table takes the
  * place of a page that goes, so that no memory is needed. */
-TEST(vm_kernel_heap_area_drops_parts_of_blocks)
+TEST(vm_kernel_heap_area_decommits_parts_of_blocks)
 {
 	machine_boot_default(2, 11);
 	struct heap_area *area = vmm_heap_area(machine_vmm);
@@ -226,7 +226,7 @@ TEST(vm_kernel_heap_area_drops_parts_of_blocks)
 	uint64_t mapped = free_frames();
 	/* The end of the first entry's pages and the beginning of the second's. */
 	inject_arm(INJECT_FRAMES, 0, true);
-	CHECK(area->drop(area, huge + 500 * PAGE_SIZE, 20));
+	CHECK(area->decommit(area, huge + 500 * PAGE_SIZE, 20));
 	(void)inject_disarm();
 	CHECK_EQ(free_frames(), mapped + 20);
 	CHECK(vmm_is_valid(machine_vmm));
@@ -236,11 +236,11 @@ TEST(vm_kernel_heap_area_drops_parts_of_blocks)
 		CHECK_EQ(ok, i < 500 || i >= 520);
 		CHECK(!ok || value == 7000 + i);
 	}
-	CHECK(area->drop(area, huge, 500));
-	CHECK(area->restore(area, huge + 400 * PAGE_SIZE, 120, false));
+	CHECK(area->decommit(area, huge, 500));
+	CHECK(area->recommit(area, huge + 400 * PAGE_SIZE, 120, false));
 	CHECK(reachable(va + 400 * PAGE_SIZE) && reachable(va + 519 * PAGE_SIZE));
 	CHECK_EQ(free_frames(), mapped + 400);
-	CHECK(area->drop(area, huge + 512 * PAGE_SIZE, 512)); /* all that is left of one */
+	CHECK(area->decommit(area, huge + 512 * PAGE_SIZE, 512)); /* all that is left of one */
 	area->unmap(area, huge, 1024);
 	vmm_drain(machine_vmm);
 	CHECK_EQ(free_frames(), before);

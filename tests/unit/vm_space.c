@@ -161,16 +161,110 @@ TEST(vm_space_limits)
 	end(space);
 }
 
+static void set_area_limit(struct space *space, uint64_t most)
+{
+	struct vmm_space_limits limits = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, most};
+	vmm_space_set_limits(space, &limits);
+}
+
 TEST(vm_space_area_limit)
 {
 	struct space *space = start(1);
 	vaddr_t va;
-	struct vmm_space_limits limits = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 10};
-	vmm_space_set_limits(space, &limits);
+	set_area_limit(space, 10);
 	for (unsigned i = 0; i < 10; i++)
 		CHECK_OK(map(space, BASE + 2 * i * PAGE_SIZE, 1, 3, VM_FIXED, &va));
+	CHECK_OK(map(space, 0, 1, 3, 0, &va)); /* one past it, as on Linux */
 	CHECK_EQ(map(space, 0, 1, 3, 0, &va), MEM_ENOMEM);
-	CHECK_EQ(area_count(space), 10);
+	CHECK_EQ(area_count(space), 11);
+	CHECK_OK(vmm_unmap(space, va, PAGE_SIZE));
+	end(space);
+}
+
+/* At the limit nothing may cut one area into more, by whatever call; what leaves the
+ * count as it is, or lowers it, goes on. */
+TEST(vm_space_area_limit_of_splits)
+{
+	struct space *space = start(1);
+	vaddr_t va;
+	map_at(space, BASE, 10, 3);
+	map_at(space, BASE + 20 * PAGE_SIZE, 1, 1);
+	set_area_limit(space, 2);
+	CHECK_EQ(vmm_unmap(space, BASE + 4 * PAGE_SIZE, PAGE_SIZE), MEM_ENOMEM);
+	CHECK_EQ(vmm_protect(space, BASE + 4 * PAGE_SIZE, PAGE_SIZE, 1), MEM_ENOMEM);
+	CHECK_EQ(vmm_protect(space, BASE, 5 * PAGE_SIZE, 1), MEM_ENOMEM);
+	CHECK_EQ(vmm_advise(space, BASE, 5 * PAGE_SIZE, VM_ADVICE_DONTFORK), MEM_ENOMEM);
+	CHECK_EQ(vmm_advise(space, BASE, 5 * PAGE_SIZE, VM_ADVICE_LOCK), MEM_ENOMEM);
+	CHECK_EQ(map(space, BASE + 4 * PAGE_SIZE, 1, 1, VM_FIXED, &va), MEM_ENOMEM);
+	CHECK_EQ(vmm_move(space, BASE, PAGE_SIZE, PAGE_SIZE, VM_MOVE_MAY | VM_MOVE_FIXED,
+			  BASE + 100 * PAGE_SIZE, &va),
+		 MEM_ENOMEM);
+	CHECK_EQ(area_count(space), 2);
+	CHECK_OK(vmm_protect(space, BASE, 10 * PAGE_SIZE, 1));
+	CHECK_OK(vmm_protect(space, BASE, 10 * PAGE_SIZE, 3));
+	CHECK_OK(vmm_unmap(space, BASE, PAGE_SIZE));
+	CHECK_OK(vmm_unmap(space, BASE + 9 * PAGE_SIZE, PAGE_SIZE));
+	CHECK_EQ(area_count(space), 2);
+	/* Room for one: one split, not two. */
+	set_area_limit(space, 3);
+	CHECK_EQ(vmm_protect(space, BASE + 4 * PAGE_SIZE, PAGE_SIZE, 1), MEM_ENOMEM);
+	CHECK_OK(vmm_protect(space, BASE + 4 * PAGE_SIZE, 5 * PAGE_SIZE, 1));
+	CHECK_EQ(area_count(space), 3);
+	/* The border moves, the count stays. */
+	CHECK_OK(vmm_protect(space, BASE + 2 * PAGE_SIZE, 2 * PAGE_SIZE, 1));
+	CHECK_EQ(area_count(space), 3);
+	end(space);
+}
+
+/* Borders between tables: neighbours that meet there are one area, whichever comes
+ * first and whatever lies in tables of its own. */
+TEST(vm_space_areas_across_tables)
+{
+	struct space *space = start(1);
+	vaddr_t va, border = BASE + HUGE_SIZE;
+	map_at(space, border - 4 * PAGE_SIZE, 4, 3);
+	write_to(border - PAGE_SIZE, 1); /* a leaf of its own */
+	map_at(space, border, 4, 3);
+	CHECK_EQ(area_count(space), 1);
+	write_to(border, 2);
+	CHECK_EQ(area_count(space), 1);
+	CHECK_OK(vmm_unmap(space, border - PAGE_SIZE, PAGE_SIZE));
+	CHECK_EQ(area_count(space), 2);
+	map_at(space, border - PAGE_SIZE, 1, 1);
+	CHECK_EQ(area_count(space), 3);
+	CHECK_OK(vmm_protect(space, border - PAGE_SIZE, PAGE_SIZE, 3));
+	CHECK_EQ(area_count(space), 1);
+	CHECK_OK(vmm_protect(space, border, PAGE_SIZE, 1));
+	CHECK_EQ(area_count(space), 3);
+	CHECK_OK(vmm_move(space, border, PAGE_SIZE, PAGE_SIZE, VM_MOVE_MAY | VM_MOVE_FIXED,
+			  border + 4 * PAGE_SIZE, &va));
+	CHECK_EQ(area_count(space), 3);
+	CHECK_OK(vmm_unmap(space, border - 4 * PAGE_SIZE, 4 * PAGE_SIZE));
+	CHECK_EQ(area_count(space), 2);
+	CHECK(vmm_space_is_valid(space));
+	/* A whole table between two neighbours, filled and emptied. */
+	map_at(space, border + HUGE_SIZE - PAGE_SIZE, 1, 3);
+	map_at(space, border + 2 * HUGE_SIZE, 1, 3);
+	CHECK_EQ(area_count(space), 4);
+	map_at(space, border + HUGE_SIZE, PT_ENTRIES, 3);
+	CHECK_EQ(area_count(space), 3);
+	CHECK_OK(vmm_unmap(space, border + HUGE_SIZE, HUGE_SIZE));
+	CHECK_EQ(area_count(space), 4);
+	end(space);
+}
+
+/* What tells two areas apart may not be inherited. */
+TEST(vm_space_areas_of_a_child)
+{
+	struct space *space = start(1), *child;
+	map_at(space, BASE, 10, 3);
+	CHECK_OK(vmm_advise(space, BASE, 2 * PAGE_SIZE, VM_ADVICE_LOCK));
+	CHECK_OK(vmm_advise(space, BASE + 8 * PAGE_SIZE, 2 * PAGE_SIZE, VM_ADVICE_DONTFORK));
+	CHECK_EQ(area_count(space), 3);
+	CHECK_OK(vmm_space_fork(space, &child));
+	CHECK_EQ(area_count(child), 1);
+	CHECK(vmm_space_is_valid(child));
+	vmm_space_put(child);
 	end(space);
 }
 

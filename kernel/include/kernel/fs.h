@@ -2,6 +2,7 @@
 #ifndef KERNEL_FS_H
 #define KERNEL_FS_H
 /* Files and directories. Owner: kernel/fs. */
+#include <kernel/access.h>
 #include <kernel/sched.h>
 #include <kernel/types.h>
 #include <mem/object.h>
@@ -78,8 +79,8 @@ bool file_is_zero(const struct file *f);
 /* The path by which f can be reached now, with " (deleted)" if it cannot. Returns
  * its length; -ENAMETOOLONG. */
 ssize_t file_path(struct file *f, char *to, size_t bytes);
-/* Set-user-ID and set-group-ID bits and owners, for exec. */
-void file_owner(struct file *f, uint32_t *mode, uint32_t *uid, uint32_t *gid);
+/* Set-user-ID and set-group-ID bits and owners, for exec: as they are at one moment. */
+void file_owner(struct file *f, struct program_owner *out);
 /* execveat and friends: as file_open_kernel, relative to a directory descriptor;
  * flags: AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW. */
 struct file *file_open_kernel_at(int dirfd, const char *path, unsigned flags, bool exec,

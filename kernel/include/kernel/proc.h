@@ -14,6 +14,7 @@
  * it has a single thread. Reading an integer marked (L) without the lock gives
  * a value that was true a moment ago, which is all that /proc wants.
  */
+#include <kernel/access.h>
 #include <kernel/sched.h>
 #include <kernel/signal.h>
 #include <kernel/types.h>
@@ -26,10 +27,15 @@ struct pid_entry;
 struct posix_timer;
 struct process;
 
-/* What tasks that share a space (CLONE_VM) share besides it. */
+/* What tasks that share a space (CLONE_VM) share besides it. It outlives the space:
+ * a file of /proc/PID holds the layout, and through it the space for as long as some
+ * process runs in it. */
 struct mm_layout {
 	uint32_t refs;
-	struct mutex lock; /* brk */
+	uint32_t users;      /* processes that run in it (L) */
+	struct space *space; /* NULL once there are none (L); others: mm_space_get */
+	bool dumpable;       /* its owner may look into it: access.h (L) */
+	struct mutex lock;   /* brk */
 	uint64_t brk_start, brk;
 	uint64_t mmap_top; /* mmap searches downwards from here */
 	uint64_t stack_top;
@@ -94,8 +100,6 @@ enum {
 };
 #define RLIM_INFINITY UINT64_MAX
 
-#define GROUPS_MAX 32 /* supplementary groups kept per process */
-
 struct cpu_timer { /* ITIMER_VIRTUAL, ITIMER_PROF: in CPU time of the process */
 	nsec_t expires, interval;
 };
@@ -118,8 +122,7 @@ struct process {
 	struct signal_handlers *handlers; /* shared by CLONE_SIGHAND; contents (L) */
 	struct signal_queue pending;      /* to the whole process (L) */
 	uint64_t rlimit[RLIMIT_COUNT][2]; /* soft, hard */
-	uint32_t uid, euid, suid, fsuid, gid, egid, sgid, fsgid;
-	uint32_t groups[GROUPS_MAX], group_count;
+	struct identity id;               /* (L) to write; others read it under the lock, too */
 	uint32_t personality;
 	bool zombie;    /* ended, waits to be reaped (L) */
 	bool exiting;   /* every task must exit; exit_code is set (L) */
@@ -127,7 +130,7 @@ struct process {
 	bool stopped;   /* all have (L) */
 	bool continued; /* not yet reported (L) */
 	bool stop_reported;
-	bool execed, subreaper, no_new_privs, undumpable, keep_caps;
+	bool execed, subreaper;
 	bool unkillable;         /* pid 1: signals without a handler do nothing */
 	int exit_code;           /* wait status (L) */
 	int stop_signal;         /* (L) */
@@ -141,8 +144,8 @@ struct process {
 	uint64_t faults_minor, faults_major; /* of spaces that are gone (L) */
 	uint64_t child_faults_minor, child_faults_major, peak_resident, child_peak_resident;
 	uint32_t refs;
-	int32_t oom_score_adj;
-	struct ktimer alarm; /* ITIMER_REAL */
+	int32_t oom_score_adj, oom_score_adj_min; /* the second: as low as without a right (L) */
+	struct ktimer alarm;                      /* ITIMER_REAL */
 	nsec_t alarm_interval;
 	struct mutex alarm_lock;
 	struct cpu_timer cpu_timer[2]; /* virtual, prof (L) */
@@ -174,11 +177,22 @@ struct process *process_find(pid_t pid);
 struct process *process_next(pid_t from);
 void process_put(struct process *p);
 
-/* Its space / its program's file with a reference (vmm_space_put, vm_object_put);
- * NULL if it has ended. The layout is copied, all zero if it has ended. */
+/* Its space / its program's file with a reference (vmm_space_put, vm_object_put); NULL
+ * if it has ended. For the kernel's own counting: what is done for a program goes
+ * through access.h. */
 struct space *process_space_get(struct process *p);
 struct vm_object *process_exe_get(struct process *p);
-void process_layout(struct process *p, struct mm_layout *out);
+/* The space of a layout with a reference; NULL: nobody runs in it any more. */
+struct space *mm_space_get(struct mm_layout *mm);
+void mm_layout_put(struct mm_layout *mm);
+/* Under proc_lock: the plain part of a layout, without lock and references. */
+void mm_layout_copy_locked(const struct mm_layout *mm, struct mm_layout *out);
+/* Under proc_lock: has it been reaped? Its number is somebody else's then. */
+static inline bool process_is_gone_locked(const struct process *p)
+{
+	return !p->pid_entry;
+}
+void process_get(struct process *p);
 
 /* For /proc: one task of a process, the first with tid >= from; false: none. */
 struct task_info {
@@ -223,7 +237,11 @@ bool proc_out_of_memory(uint64_t npages);
 
 /* Provided by fs/: shared tables of a new task and their end. */
 int fs_fork(struct task *child, struct task *parent, bool share_files, bool share_fs);
-void fs_exec(struct task *task); /* unshare and close-on-exec */
+/* Its descriptors alone are its own from now on. -ENOMEM: they are shared still. */
+int fs_exec_unshare(struct task *task);
+void fs_exec(struct task *task); /* close-on-exec */
+/* Under proc_lock: does some other process use its directory and umask? */
+bool fs_is_shared_locked(const struct task *task);
 void fs_exit(struct task *task);
 int fs_init_task(struct task *task); /* pid 1: cwd /, fds 0 1 2 on the console */
 #endif

@@ -95,7 +95,9 @@ int fpu_load_current(const void *area); /* -EINVAL: hostile contents; state then
 void fpu_reset_current(void);
 /* Switch the running thread to another space (exec, exit): takes no reference. */
 void thread_set_space(struct space *space);
-void thread_set_fs(struct thread *thread, uint64_t base); /* running or not */
+/* The bases of a thread, running or not. `base` is one that user_base_ok allows, or the
+ * CPU would not load it (kernel/cpu/uservalues.h). */
+void thread_set_fs(struct thread *thread, uint64_t base);
 void thread_set_gs(struct thread *thread, uint64_t base);
 uint64_t thread_get_fs(struct thread *thread);
 uint64_t thread_get_gs(struct thread *thread);
@@ -188,7 +190,8 @@ nsec_t time_realtime(void);  /* since 1970 */
 void time_set_realtime(nsec_t now);
 /* Call fn(arg) in interrupt context at `deadline` (monotonic). */
 struct ktimer {
-	struct list link;
+	struct ktimer *left, *right, *parent; /* kernel/sched/timer.c */
+	uint32_t rank;
 	nsec_t deadline;
 	void (*fn)(void *arg);
 	void *arg;

@@ -51,14 +51,14 @@ uint64_t pmm_metadata_bytes(const struct memmap *map, unsigned ncpus);
  * Errors: MEM_ENOMEM no region can hold the metadata; nothing has changed. */
 MEM_CHECKED mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus);
 
-/* Have `reach(arg, pa, bytes)` called before any frame of [pa, pa + bytes) is handed
+/* Have `first_use(arg, pa, bytes)` called before any frame of [pa, pa + bytes) is handed
  * out for the first time, and now for all that may have been handed out already.
  * Ranges are 2 MiB-aligned pieces of RAM, holes inside them included, in ascending
- * order. One at a time; NULL ends it. `reach` is called with interrupts off under a
+ * order. One at a time; NULL ends it. `first_use` is called with interrupts off under a
  * lock of the allocator: it must not call back. Context: initialisation, one CPU.
  * Locks: none. */
-typedef void pmm_reach(void *arg, paddr_t pa, uint64_t bytes);
-void pmm_on_reach(struct pmm *pmm, pmm_reach *reach, void *arg);
+typedef void pmm_first_use(void *arg, paddr_t pa, uint64_t bytes);
+void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg);
 
 /* Allocate 2^order contiguous frames, aligned to their size; order 0..18
  * (orders 10..17 and 18 are served as ranges). PADDR_NONE if there is none. A

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A model of a block of an order (unit.c, and what block.c does for it): two units of
+ * A model of a block of an order (order.c, and what block.c does for it): two order-n blocks of
  * two bits each, two CPUs that take units into their stacks and give them back, each to
  * whoever takes it next; the block gets its order and loses it again.
  *
- * A unit is free (00), cached (the first bit clear: 10) or in use (11). The bitmap is one
+ * An order-n block is free (00), cached (the first bit clear: 10) or in use (11). The bitmap is one
  * word, the state (owner, order) another; each changes in one step, and looking at one is
  * a step apart from looking at the other. The summaries are `room`, a block of an order
- * with a free unit, and `free`, a block that is wholly free.
+ * with a free block, and `free`, a block that is wholly free.
  *
- * Checked: no unit has two users or lies in two stacks (B1); a free finds the first bit
+ * Checked: no order-n block has two users or lies in two stacks (B1); a free finds the first bit
  * set; the block loses its order only when nothing is in it (B6); at rest it has lost it
  * if all units are free, and both summaries agree with bits and state (B3).
  * Mutations: NO_OWNER ALL_CLEAR NO_SECOND_LOOK NO_LAST_LOOK RASH_DISMANTLE
@@ -24,7 +24,7 @@ byte owner; /* 0: nobody */
 bool order; /* is a block of the order; else of none */
 bool room, free = true;
 
-/* Not part of the allocator: where each unit is. 0 free, 1 in use, 2 + n cached by n. */
+/* Not part of the allocator: where each is. 0 free, 1 in use, 2 + n cached by n. */
 byte where[2];
 byte done;
 
@@ -113,8 +113,8 @@ inline release()
 
 /* ---- stacks ----------------------------------------------------------------------- */
 
-/* Up to `want` free units of the own block become cached. */
-inline take_units()
+/* Up to `want` free order-n blocks of the own block become cached. */
+inline take_runs()
 {
 	u = 0;
 	do
@@ -145,7 +145,7 @@ inline refill()
 #else
 		:: atomic { owner == 0 && order -> owner = _pid + 1 };
 #endif
-			take_units();
+			take_runs();
 			release()
 		:: atomic { owner != 0 || !order -> skip }
 		fi
@@ -155,7 +155,7 @@ inline refill()
 			if
 			:: bits == 0 -> /* block.pml has what else there may be */
 				order = true;
-				take_units();
+				take_runs();
 				release()
 			:: else -> release()
 			fi

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A model of a CPU's gate (fast.h) and of the reaper that closes it (reap.c).
+ * A model of a CPU's guard (fast.h) and of the reaper that closes it (reap.c).
  *
- * The CPU uses its parts in two ways. Long: take busy, look at `revoked`, use anything,
- * hand out `fast` again. Short: take busy, look at `fast` (the limits in the hand), use
+ * The CPU uses its cpus in two ways. Long: take busy, look at `revoked`, use anything,
+ * hand out `fast` again. Short: take busy, look at `fast` (the limits in the header), use
  * what they bound. Both end with busy = 0. A handler on the CPU may do either
  * between any two steps.
  *
  * The CPU's memory is x86's: stores wait in a queue before others see them, loads may
  * overtake them. The interrupt that host_barrier_all sends empties the queue.
  *
- * Checked: nobody uses the parts while the reaper does, nor a handler inside what it
+ * Checked: nobody uses the cpus while the reaper does, nor a handler inside what it
  * interrupted.
  * Mutations: NO_FIRST_BARRIER NO_SECOND_BARRIER NO_FIRST_WAIT NO_SECOND_WAIT NO_HIDE RUDE_HANDLER LATE_STORE
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A model of a slot and who may be inside it (slot.c): its CPU, an interrupt
+ * A model of a cache and who may be inside it (cpu_cache.c): its CPU, an interrupt
  * handler on that CPU, and another CPU that freezes the allocator.
  *
  * The CPU's memory is x86's: a store waits in a buffer before others see it, and
@@ -53,7 +53,7 @@ inline interrupt()
 		store_busy((SEEN_BUSY + VALUES - 1) % VALUES);
 		if
 #ifndef RUDE_HANDLER
-		:: !free -> /* the shared slot */
+		:: !free -> /* the shared cache */
 #ifndef NO_RETURN
 			store_busy((SEEN_BUSY + 1) % VALUES)
 #else

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* Rights to the files of /proc/PID, and what they are about: see proc_pid.h. */
+#include "kernel/fs/proc_pid.h"
+
+#include <mem/heap.h>
+#include <mem/object.h>
+#include <mem/vmm.h>
+
+static void take_space_locked(struct proc_view *v, struct mm_layout *mm)
+{
+	if (!mm || !mm->space)
+		return;
+	v->space = mm->space;
+	vmm_space_get(v->space);
+	mm_layout_copy_locked(mm, &v->mm);
+}
+
+static void take_process_locked(struct proc_view *v, struct process *p)
+{
+	take_space_locked(v, p->mm);
+	v->exe = p->exe;
+	if (v->exe)
+		vm_object_get(v->exe);
+	v->files = fd_table_get_locked(p);
+	v->fs = context_get_locked(p);
+}
+
+static int take_locked(struct proc_view *v, const struct proc_node *node, struct mm_layout *bound)
+{
+	struct process *p = v->process;
+	if (node->bind == BIND_SPACE) {
+		take_space_locked(v, bound);
+		v->may_look = true;
+		return 0;
+	}
+	if (process_is_gone_locked(p))
+		return -ESRCH;
+	v->may_look = !process_access_locked(p, ACCESS_BY_FILE_IDS);
+	if (node->right == RIGHT_LOOK && !v->may_look)
+		return -EACCES;
+	take_process_locked(v, p);
+	return 0;
+}
+
+struct proc_view *proc_view_get(const struct inode *inode, struct mm_layout *bound, int *error)
+{
+	struct proc_view *v = kzalloc(sizeof(*v));
+	*error = -ENOMEM;
+	if (!v)
+		return NULL;
+	v->inode = inode;
+	v->process = inode->process;
+	unsigned long irq = proc_lock();
+	*error = take_locked(v, inode->data, bound);
+	proc_unlock(irq);
+	if (!*error)
+		return v;
+	kfree(v);
+	return NULL;
+}
+
+void proc_view_put(struct proc_view *v)
+{
+	if (v->space)
+		vmm_space_put(v->space);
+	if (v->exe)
+		vm_object_put(v->exe);
+	fd_table_put(v->files);
+	context_put(v->fs);
+	kfree(v);
+}
+
+int proc_bind(const struct inode *inode, struct mm_layout **out)
+{
+	const struct proc_node *node = inode->data;
+	int error = 0;
+	*out = NULL;
+	if (node->bind == BIND_SPACE)
+		*out = process_mm_access(inode->process, ACCESS_BY_FILE_IDS, &error);
+	return error;
+}
+
+/* The files belong to whom the process runs as; to root, if he is not to see all of it.
+ * Directories that anybody may enter are his in any case, as on Linux. */
+void proc_refresh(struct inode *inode)
+{
+	struct process *p = inode->process;
+	if (!p)
+		return;
+	bool open_to_all = inode->mode == (S_IFDIR | 0555);
+	unsigned long irq = proc_lock();
+	bool his = open_to_all || (p->mm && p->mm->dumpable);
+	inode->uid = his ? p->id.euid : 0;
+	inode->gid = his ? p->id.egid : 0;
+	proc_unlock(irq);
+}
+
+bool proc_is_own(const struct inode *inode)
+{
+	return inode->process == current_process();
+}
