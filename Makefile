@@ -47,19 +47,20 @@ include kernel/sources.mk
 
 # ---- the kernel -------------------------------------------------------------
 
-KERNEL_CFLAGS := $(COMMON) -O2 -ffreestanding -fno-stack-protector -fno-pic -fno-pie \
-	-mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-asynchronous-unwind-tables \
+KERNEL_CFLAGS := $(COMMON) -O2 -ffreestanding -fno-stack-protector -fpie \
+	-mno-red-zone -mgeneral-regs-only -fno-asynchronous-unwind-tables \
 	-fno-builtin-malloc -fcf-protection=none \
 	-Imem/include -Imem -Ikernel/include -I. $(if $(DEBUG),-DMEM_DEBUG)
 KERNEL_DIR := $(BUILD)/kernel$(if $(DEBUG),-debug)
 KERNEL     := $(KERNEL_DIR)/quire
-KERNEL_LINK := $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none -T kernel/kernel.lds
+KERNEL_LINK := tools/link_kernel.sh $(LD)
 KERNEL_OBJ := $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC))
 
 .PHONY: kernel
 kernel: $(KERNEL)
+$(KERNEL_OBJ): Makefile # the flags
 
-$(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds
+$(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds tools/link_kernel.sh
 	$(call say,LD,$@) $(KERNEL_LINK) -o $@ $(KERNEL_OBJ)
 
 # mem/ gets what it asks of every call inline; debug builds check that it asks rightly.
@@ -85,21 +86,23 @@ $(KERNEL_DIR)/libmem.o: $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC))
 # The same kernel with the test bodies in it, and every check on.
 KTESTS_DIR := $(BUILD)/kernel-tests
 KTESTS     := $(KTESTS_DIR)/quire
+KTESTS_CFLAGS := $(KERNEL_CFLAGS) -DMEM_DEBUG -DKERNEL_LATENCY
 KTESTS_OBJ := $(patsubst %,$(KTESTS_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC) kernel/tests.c $(KERNEL_TEST_SRC))
 
 .PHONY: kernel-tests
 kernel-tests: $(KTESTS)
+$(KTESTS_OBJ): Makefile
 
-$(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds
+$(KTESTS): $(KTESTS_OBJ) kernel/kernel.lds tools/link_kernel.sh
 	$(call say,LD,$@) $(KERNEL_LINK) -o $@ $(KTESTS_OBJ)
 
 $(KTESTS_DIR)/%.c.o: %.c
 	@mkdir -p $(@D)
-	$(call say,CC [tests],$<) $(CC) $(KERNEL_CFLAGS) -DMEM_DEBUG -c -o $@ $<
+	$(call say,CC [tests],$<) $(CC) $(KTESTS_CFLAGS) -c -o $@ $<
 
 $(KTESTS_DIR)/%.S.o: %.S
 	@mkdir -p $(@D)
-	$(call say,AS [tests],$<) $(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+	$(call say,AS [tests],$<) $(CC) $(KTESTS_CFLAGS) -c -o $@ $<
 
 # ---- mem/, hosted -------------------------------------------------------------
 # Three flavours of the same sources: `hosted` (coroutine machine, ASan+UBSan,

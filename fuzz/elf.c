@@ -116,7 +116,7 @@ static mem_status fill(struct vm_object *o, uint64_t page, paddr_t pa)
 
 static const struct vm_object_ops ops = {.fill = fill};
 
-/* What the machine's start wants of a test. */
+/* What the machine wants of a test. */
 uint64_t test_random(void)
 {
 	return 1;
@@ -125,6 +125,14 @@ uint64_t test_random(void)
 void test_fail(const char *file, int line, const char *format, ...)
 {
 	host_panic("%s:%d: %s", file, line, format);
+}
+
+void test_note(const char *format, ...)
+{
+}
+
+void test_progress(uint64_t number)
+{
 }
 
 /* ---- a file from hints -------------------------------------------------------------- */

@@ -34,6 +34,14 @@ void test_fail(const char *file, int line, const char *format, ...)
 	abort();
 }
 
+void test_note(const char *format, ...)
+{
+}
+
+void test_progress(uint64_t number)
+{
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool booted;

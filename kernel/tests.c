@@ -6,13 +6,18 @@
  *
  *     tests            all            tests=a,b     those whose name contains a or b
  *     tests=list       their names    seed=N        repeats the random ones
+ *     from=NAME        only from this one on
+ *     patience=N       limits are N percent of what they are where machines are fast
  *
- * `tests crash=NAME` makes one of the kernel's mistakes instead (crashes.c).
+ * `tests crash=NAME` makes one of the kernel's mistakes instead (crashes.c). Tests whose
+ * name begins with `victim` try out the runner (victims.c): they run if asked for.
  *
- * One line each on the log: `ok NAME (secs s)`, `FAIL NAME: why`, `skip NAME:
- * why`, `progress NUMBER`; details before it, indented. A test that does not end within its time
- * ends the machine, since it may hold anything. The machine's status is the
- * number of failures, at most 1.
+ * One line each on the log: `begin NAME`, then `ok NAME (secs s)`, `FAIL NAME: why`, or
+ * `skip NAME: why`; before it `progress NUMBER`, and details, indented. A hang is no
+ * progress: a test that does not end, and does not call test_progress() with a larger
+ * number than before, within its limit ends the machine, since it may hold anything;
+ * `from=` has another machine go on after it. The machine's status is the number of
+ * failures, at most 1.
  */
 #include <kernel/boot.h>
 #include <kernel/log.h>
@@ -30,6 +35,12 @@ static uint32_t outcome;
 static char reason[200];
 static struct waitq finished;
 static uint64_t random_state, seed;
+static unsigned patience = 100; /* per cent */
+/* Of the running test: its number, when it last grew, when the log was told. */
+static struct {
+	uint64_t number;
+	nsec_t last, told;
+} progress;
 
 uint64_t test_random(void)
 {
@@ -83,10 +94,14 @@ void test_note(const char *format, ...)
 
 void test_progress(uint64_t number)
 {
-	static nsec_t last;
-	nsec_t now = time_monotonic(), was = __atomic_load_n(&last, __ATOMIC_RELAXED);
-	if (now - was >= NSEC_PER_SEC &&
-	    __atomic_compare_exchange_n(&last, &was, now, false, __ATOMIC_RELAXED,
+	nsec_t now = time_monotonic(), told = __atomic_load_n(&progress.told, __ATOMIC_RELAXED);
+	uint64_t was = __atomic_load_n(&progress.number, __ATOMIC_RELAXED);
+	if (number <= was || !__atomic_compare_exchange_n(&progress.number, &was, number, false,
+							  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return;
+	__atomic_store_n(&progress.last, now, __ATOMIC_RELAXED);
+	if (now - told >= NSEC_PER_SEC &&
+	    __atomic_compare_exchange_n(&progress.told, &told, now, false, __ATOMIC_RELAXED,
 					__ATOMIC_RELAXED))
 		klog(LOG_INFO, "progress %lu", number);
 }
@@ -108,7 +123,7 @@ static void run_body(void *arg)
 static bool selected(const char *name, const char *filter)
 {
 	if (!*filter)
-		return true;
+		return kstrncmp(name, "victim", 6) != 0;
 	while (*filter) {
 		const char *end = kstrchr(filter, ',');
 		size_t n = end ? (size_t)(end - filter) : kstrlen(filter);
@@ -128,6 +143,16 @@ static uint64_t parse_number(const char *s)
 	return v;
 }
 
+/* Sleep until the test has ended, or has made no progress for so long. */
+static void wait_for_end(nsec_t limit)
+{
+	nsec_t deadline;
+	do {
+		deadline = __atomic_load_n(&progress.last, __ATOMIC_RELAXED) + limit;
+		wait_event_interruptible(&finished, outcome != RUNNING, deadline);
+	} while (outcome == RUNNING && time_monotonic() < deadline);
+}
+
 /* True unless it failed. */
 static bool run_one(const struct test *t)
 {
@@ -135,13 +160,15 @@ static bool run_one(const struct test *t)
 	for (const char *c = t->name; *c; c++)
 		random_state = random_state * 31 + (unsigned char)*c;
 	outcome = RUNNING;
-	nsec_t start = time_monotonic();
+	nsec_t start = time_monotonic(), limit = t->seconds * NSEC_PER_SEC / 100 * patience;
+	progress.number = 0;
+	progress.last = progress.told = start;
+	klog(LOG_INFO, "begin %s", t->name);
 	if (!kthread_create("test", run_body, (void *)(uintptr_t)t)) {
 		klog(LOG_INFO, "FAIL %s: no memory for its thread", t->name);
 		return false;
 	}
-	nsec_t limit = start + t->seconds * NSEC_PER_SEC;
-	wait_event_interruptible(&finished, outcome != RUNNING, limit);
+	wait_for_end(limit);
 	unsigned ms = (unsigned)((time_monotonic() - start) / 1000000);
 	switch (outcome) {
 	case PASSED:
@@ -154,7 +181,9 @@ static bool run_one(const struct test *t)
 		klog(LOG_INFO, "FAIL %s: %s (seed=%lu)", t->name, reason, seed);
 		return false;
 	default:
-		klog(LOG_INFO, "FAIL %s: no end within %u s (a hang)", t->name, t->seconds);
+		klog(LOG_INFO,
+		     "FAIL %s: no progress for %lu ms (a hang), after progress %lu (seed=%lu)",
+		     t->name, limit / 1000000, progress.number, seed);
 		machine_exit(1);
 	}
 }
@@ -179,13 +208,18 @@ void kernel_tests_run(const char *filter)
 	}
 	char option[24];
 	seed = boot_option("seed", option, sizeof(option)) ? parse_number(option) : rdtsc();
+	if (boot_option("patience", option, sizeof(option)))
+		patience = (unsigned)parse_number(option);
+	char first[80];
+	bool begun = !boot_option("from", first, sizeof(first));
 	bool list = !kstrcmp(filter, "list");
 	klog(LOG_INFO, "tests on %u CPUs, seed=%lu", cpu_count(), seed);
 	unsigned ran = 0, failed = 0;
 	for (const struct test *t = __start_quire_tests; t < __stop_quire_tests; t++) {
+		begun = begun || !kstrcmp(t->name, first);
 		if (list) {
-			klog(LOG_INFO, "test %s", t->name);
-		} else if (selected(t->name, filter)) {
+			klog(LOG_INFO, "%s %s", selected(t->name, "") ? "test" : "victim", t->name);
+		} else if (!list && begun && selected(t->name, filter)) {
 			ran++;
 			failed += !run_one(t);
 		}

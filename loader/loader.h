@@ -96,12 +96,17 @@ extern uint64_t *paging_bridge; /* the same, and the identity map */
 /* ---- elf.c: the executable ---- */
 struct executable {
 	uint64_t virt, phys, bytes; /* the loaded image */
+	uint64_t slide;             /* virt is so far above where it was linked */
 	uint64_t entry;
 	uint8_t *image; /* phys as a pointer */
 };
 extern struct executable executable;
-void elf_load(const struct module *file);
+/* `move`: to a random place, if it is position-independent. */
+void elf_load(const struct module *file, bool move);
 void elf_map(void);
+
+/* ---- random.c ---- */
+uint64_t random_below(uint64_t n);
 
 /* ---- requests.c: what it asks for, and the answers ---- */
 extern unsigned revision; /* the base revision that we load it with */

@@ -8,7 +8,7 @@
  *   multiboot.c  what we were given, copied out
  *   acpi.c       the tables, the CPUs
  *   memory.c     the map in order; the loader, the modules carved out of it
- *   elf.c        the executable loaded into one piece of memory
+ *   elf.c        the executable loaded into one piece of memory, and moved
  *   requests.c   what it asks for; the answers
  *   paging.c     its page tables: segments, and the direct map, exact to 4 KiB
  *   cpus.c       interrupt controllers quiet, other CPUs parked, and away
@@ -17,8 +17,10 @@
  *   dmap=ADDRESS   where the direct map begins (1 GiB-aligned, upper half)
  *   revision=N     act like a loader whose newest base revision is N (2..6)
  *
- * What it leaves to Limine itself: position-independent executables, 5-level
- * paging, more than 4 GiB of modules, and the features that no kernel here asks
+ * Executable and direct map lie somewhere else at each boot, unless the command line of
+ * the executable has the word nokaslr.
+ *
+ * What it leaves to Limine itself: 5-level paging, more than 4 GiB of modules, and the features that no kernel here asks
  * for (SMBIOS, EFI tables, date, entropy ...), which get no response. IOMMUs stay
  * as the firmware left them. Under UEFI, memory of boot services is reported as
  * usable at once, and that of runtime services as reserved: GRUB's map does not
@@ -30,6 +32,8 @@
 
 #define DIRECT_MAP_DEFAULT 0xffff800000000000ull
 #define DIRECT_MAP_LIMIT   0xffffffff80000000ull
+/* A moved direct map ends below: the last quarter of the upper half is the executable's. */
+#define DIRECT_MAP_MOVED_END 0xffffe00000000000ull
 
 extern uint8_t image_start[], image_end[]; /* loader.lds */
 
@@ -54,11 +58,21 @@ static bool option(const char *name, uint64_t *value)
 	return false;
 }
 
+/* Does the executable's command line say that nothing shall be moved? */
+static bool fixed_addresses(void)
+{
+	for (const char *s = boot.modules[0].string; *s; s++)
+		if (*s == ' ' && text_begins(s + 1, "nokaslr") && (s[8] == ' ' || !s[8]))
+			return true;
+	return false;
+}
+
 static void read_options(unsigned *newest)
 {
 	uint64_t value;
-	direct_map = option("dmap=", &value) ? value : DIRECT_MAP_DEFAULT;
-	if (direct_map < DIRECT_MAP_DEFAULT || direct_map >= DIRECT_MAP_LIMIT || direct_map % HUGE)
+	if (option("dmap=", &direct_map) &&
+	    (direct_map < DIRECT_MAP_DEFAULT || direct_map >= DIRECT_MAP_LIMIT ||
+	     direct_map % HUGE))
 		fail("dmap=0x%x is not a 1 GiB border of the upper half", direct_map);
 	*newest = option("revision=", &value) ? (unsigned)value : REVISION_NEWEST;
 	if (*newest < REVISION_OLDEST || *newest > REVISION_NEWEST)
@@ -110,6 +124,19 @@ static bool is_mapped(unsigned type)
 	}
 }
 
+/* Where the direct map begins, unless an option has said it. */
+static void place_direct_map(bool move)
+{
+	uint64_t room = DIRECT_MAP_MOVED_END - DIRECT_MAP_DEFAULT;
+	uint64_t end = region_count ? regions[region_count - 1].end : 0;
+	end = round_up(end > FOUR_GIB ? end : FOUR_GIB, HUGE);
+	if (direct_map)
+		return;
+	direct_map = DIRECT_MAP_DEFAULT;
+	if (move && end < room)
+		direct_map += random_below((room - end) / HUGE + 1) * HUGE;
+}
+
 /* The direct map: what this base revision promises and not a page more.
  * Neighbours are joined first, so that large entries reach across them; joining
  * also makes the list independent of what mapping itself takes. */
@@ -157,10 +184,12 @@ _Noreturn void loader_main(uint32_t magic, uint32_t info)
 				       TYPE_FRAMEBUFFER};
 	acpi_read();
 	carve();
-	elf_load(&boot.modules[0]);
+	bool move = !fixed_addresses();
+	elf_load(&boot.modules[0], move);
 	requests_find(newest);
 	hide_first_page();
 	acpi_reveal();
+	place_direct_map(move);
 	paging_init();
 	cpus_prepare();
 	map_direct();

@@ -1,7 +1,7 @@
 # The loader: built as 64-bit code, then written as an ELF32 file, because that
 # is what Multiboot takes.
 LOADER_SRC := loader/start.S loader/main.c loader/multiboot.c loader/acpi.c loader/memory.c \
-	loader/elf.c loader/requests.c loader/paging.c loader/cpus.c loader/text.c
+	loader/elf.c loader/random.c loader/requests.c loader/paging.c loader/cpus.c loader/text.c
 LOADER_OBJ := $(patsubst %,$(BUILD)/%.o,$(LOADER_SRC))
 LOADER     := $(BUILD)/loader/quire-loader
 LOADER_CFLAGS = $(COMMON) -O2 -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small \

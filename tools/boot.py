@@ -110,6 +110,8 @@ def limine_iso(path, limine, kernel, initramfs, line, work):
             "    kernel_path: boot():/boot/quire\n"  # its name before release 9
             f"    cmdline: {line}\n"
             f"    kernel_cmdline: {line}\n"
+            # It moves kernel and direct map, if the kernel can be moved, unless told not to.
+            f"    kaslr: {'no' if 'nokaslr' in line.split() else 'yes'}\n"
             "    module_path: boot():/boot/initramfs\n")
     _tool(["xorriso", "-as", "mkisofs", "-R", "-J", "-V", "QUIRE",
            "-b", "boot/limine/limine-bios-cd.bin", "-no-emul-boot", "-boot-load-size", "4",

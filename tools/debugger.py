@@ -5,12 +5,14 @@ import re
 import socket
 import time
 
+import watch
+
 
 class Debugger:
     """Connects as soon as somebody listens; what goes wrong is an AssertionError."""
 
     def __init__(self, port, seconds=120):
-        self.seconds = seconds
+        self.seconds = watch.limit(seconds)
         deadline = time.monotonic() + self.seconds
         while True:
             try:

@@ -20,10 +20,12 @@ import subprocess
 import tempfile
 import time
 
+import watch
 from common import Problem
 
 WINDOW = 2048  # bytes of stdin and command under way at most; init.c has the same
 FRAME = 1024
+OUTPUT_MAX = 64 << 20  # bytes of one command: more does not end
 PANIC = (125 << 1) | 1  # how QEMU ends when the guest writes 125 to isa-debug-exit
 GONE, TIMEOUT = "gone", "timeout"
 SILENT = "it says nothing"
@@ -180,7 +182,8 @@ class Machine:
 
     def _accept(self, listener):
         listener.settimeout(0.1)
-        for _ in range(200):
+        deadline = time.monotonic() + watch.limit(60)
+        while time.monotonic() < deadline:
             try:
                 return listener.accept()[0]
             except socket.timeout:
@@ -334,11 +337,11 @@ class Machine:
             self.frame("I", piece)
         return data
 
-    def run(self, argv, stdin=b"", seconds=None, environment=()):
-        """Run one command with all its input given; returns a Result."""
-        deadline = None if seconds is None else time.monotonic() + seconds
+    def run(self, argv, stdin=b"", seconds=60, environment=()):
+        """Run one command with all its input given; returns a Result. TIMEOUT: it made no
+        progress for so many seconds, that is, printed nothing, or does not cease to print."""
         result = Result()
-        begun = time.monotonic()
+        begun = last = time.monotonic()
         self.begin(argv, environment)
         rest, closed = stdin, False
         while True:
@@ -350,13 +353,14 @@ class Machine:
                 if "run" not in self.ports:
                     result.how = GONE
                     break
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                left = last + watch.limit(seconds) - time.monotonic()
+                if left <= 0 or len(result.stdout) + len(result.stderr) > OUTPUT_MAX:
                     result.how = TIMEOUT
                     break
                 self.pump(left)
                 continue
             kind, payload = self.frames.pop(0)
+            last = time.monotonic()
             if kind == "O":
                 result.stdout += payload
             elif kind == "E":
@@ -368,14 +372,14 @@ class Machine:
         result.seconds = time.monotonic() - begun
         return result
 
-    def power_off(self, seconds=10):
+    def power_off(self, seconds=30):
         """Ask init to end; QEMU's exit status, or None if it did not end."""
         self.frame("Q")
         return self.wait(seconds)
 
     def wait(self, seconds):
         """Wait for QEMU to end, moving bytes; its status or None."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + watch.limit(seconds)
         while self.ports and time.monotonic() < deadline:
             self.pump(max(0, deadline - time.monotonic()))
         try:

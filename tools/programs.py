@@ -16,6 +16,7 @@ import tempfile
 import time
 
 import packages
+import watch
 from common import BUILD, ROOT, Problem, locked
 
 WORK = os.path.join(BUILD, "programs")
@@ -70,7 +71,7 @@ class Started:
     def ended(self, patience):
         """(status, Spent); a status of None: it had to be killed."""
         try:
-            self.process.wait(patience)
+            self.process.wait(watch.limit(patience))
         except subprocess.TimeoutExpired:
             self.kill()
             return None, None

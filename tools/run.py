@@ -59,7 +59,8 @@ def parser():
     p.add_argument("--timeout", type=float, metavar="S",
                    help="give up, status 124, S seconds after QEMU's start")
     p.add_argument("--icount", action="store_true",
-                   help="count instructions: qemu64, one CPU, one instruction is one nanosecond")
+                   help="count instructions: qemu64, one CPU, one instruction is one nanosecond,"
+                        " nothing at random places")
     p.add_argument("--kernel", choices=("quire", "linux"), default="quire",
                    help="linux: the same under Debian's own kernel")
     p.add_argument("--loader", choices=("own", "grub", "limine"),
@@ -73,7 +74,7 @@ def parser():
                    help="options for our loader: dmap=ADDRESS, revision=N")
     p.add_argument("--gdb", type=int, nargs="?", const=1234, metavar="PORT",
                    help="wait for a debugger on this port of 127.0.0.1 (default 1234) before"
-                        " the first instruction")
+                        " the first instruction; the kernel lies where it is linked")
     p.add_argument("--log", action="store_true", help="show the kernel's log on stderr")
     p.add_argument("--accel", choices=("tcg", "kvm"), default="tcg",
                    help="kvm: for machines where it works; default tcg, multi-threaded")
@@ -151,6 +152,8 @@ def kernel_line(o):
         term = os.environ.get("TERM", "")
         if term.replace("-", "").isalnum():
             words.append(f"quire.term={term}")
+    if o.icount or o.gdb:
+        words.append("nokaslr")  # the same addresses each time
     if o.append:
         words.append(o.append)
     return " ".join(words)
@@ -291,7 +294,7 @@ def run_command(machine, o, deadline):
         note(f"run: no end within {o.timeout:g} s")
         return 124
     if how == GONE:
-        machine.wait(5)
+        machine.wait(30)
         return explain(machine, "the kernel panicked" if machine.panicked()
                        else "the machine ended without a status")
     ended = machine.power_off()
@@ -386,12 +389,12 @@ def run_shell(machine, o, deadline):
         note(f"run: no end within {o.timeout:g} s")
         return 124
     if how == GONE:
-        machine.wait(5)
+        machine.wait(30)
         return explain(machine, "the kernel panicked" if machine.panicked()
                        else "the machine ended before its shell did")
     if terminal.left:
         return 0
-    machine.wait(10)
+    machine.wait(30)
     return code if how == "exit" else 128 + code
 
 

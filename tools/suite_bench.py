@@ -10,6 +10,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree
 
+import watch
 from common import ROOT
 
 BENCH = os.path.join(ROOT, "tools", "bench.py")
@@ -37,8 +38,8 @@ fi
 
 
 def jobs():
-    return [(["bench/judgement"], run_judgement, 3), (["bench/one_row"], run_one_row, 12),
-            (["bench/wrong_use"], run_wrong_use, 4)]
+    return [(["bench/judgement"], run_judgement, False), (["bench/one_row"], run_one_row, False),
+            (["bench/wrong_use"], run_wrong_use, False)]
 
 
 def lines(text):
@@ -47,7 +48,7 @@ def lines(text):
 
 def run(command, seconds=120):
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=seconds, check=False)
+                          stderr=subprocess.PIPE, text=True, timeout=watch.limit(seconds), check=False)
     return done.returncode, done.stdout, done.stderr
 
 

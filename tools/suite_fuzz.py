@@ -7,18 +7,18 @@ targets alive. SEED=n has other inputs.
 
 import os
 import shutil
-import subprocess
 import tempfile
 
-from common import BUILD, Problem, make
+import watch
+from common import BUILD, make
 
 # Inputs for each: some seconds' worth.
 TARGETS = {"memmap": 100000, "pmm": 3000, "heap": 1500, "operations": 300, "elf": 8000}
-PATIENCE = 120
+SECONDS = 60  # between two lines of libFuzzer, which tells of each doubling
 
 
 def jobs():
-    yield [f"fuzz/{name}" for name in TARGETS], run, 60
+    yield [f"fuzz/{name}" for name in TARGETS], run, True
 
 
 def run(chosen, report):
@@ -31,17 +31,11 @@ def run(chosen, report):
         program = os.path.join(BUILD, "fuzz", f"fuzz_{target}")
         make(os.path.relpath(program, os.path.dirname(BUILD)), variables=["CC=gcc"])
         with tempfile.TemporaryDirectory() as work:
-            try:
-                done = subprocess.run(
-                    [program, f"-runs={TARGETS[target]}", f"-seed={os.environ.get('SEED', '1')}",
-                     "-max_len=2048", "-len_control=20", f"-artifact_prefix={work}/"],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                    text=True, errors="replace", timeout=PATIENCE, check=False)
-            except subprocess.TimeoutExpired as error:
-                raise Problem(f"fuzz_{target}: no end after {PATIENCE} s") from error
-            said = done.stdout.splitlines()
-            if done.returncode or not any(f"Done {TARGETS[target]} runs" in s for s in said):
-                report.fail(name, f"status {done.returncode}", "\n".join(said[-40:]))
+            status, said = watch.run(
+                [program, f"-runs={TARGETS[target]}", f"-seed={os.environ.get('SEED', '1')}",
+                 "-max_len=2048", "-len_control=20", f"-artifact_prefix={work}/"], SECONDS)
+            if status or not any(f"Done {TARGETS[target]} runs" in s for s in said):
+                report.fail(name, f"status {status}", "\n".join(said[-40:]))
                 for found in os.listdir(work):
                     shutil.copy(os.path.join(work, found), os.path.join(BUILD, "fuzz"))
             else:

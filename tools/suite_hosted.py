@@ -3,11 +3,12 @@
 
 import os
 import subprocess
-import threading
 
+import watch
 from common import ROOT, Problem
 
-SILENCE = 600  # seconds without a line: more than any single test may take
+# The runner watches its tests; this is for the case that it hangs itself.
+START_SECONDS, MORE_SECONDS = 60, 30
 
 
 def binaries():
@@ -17,7 +18,7 @@ def binaries():
         raise Problem(f"make list-hosted: {result.stderr.strip()}")
     # Of the bench flavour only the tests of what is released: no checks, no sanitizers.
     return [os.path.join(ROOT, b) for b in result.stdout.split()
-            if "/bench/" not in b or b.endswith("_released")]
+            if ("/bench/" not in b or b.endswith("_released")) and not b.endswith("/test_victims")]
 
 
 def group(binary):
@@ -26,71 +27,74 @@ def group(binary):
     return f"{flavour}/{name.removeprefix('test_')}"
 
 
+def tests_of(binary):
+    """The full names of a binary's tests."""
+    status, listed = watch.run([binary, "--list"], START_SECONDS)
+    if status:
+        raise Problem(f"{binary} --list failed")
+    return [f"{group(binary)}/{name}" for name in listed]
+
+
 def jobs():
     for binary in binaries():
-        listed = subprocess.run([binary, "--list"], check=False, stdout=subprocess.PIPE, text=True)
-        if listed.returncode:
-            raise Problem(f"{binary} --list failed")
-        prefix = group(binary)
-        names = [f"{prefix}/{name}" for name in listed.stdout.split()]
-        yield names, lambda chosen, report, b=binary, a=names: run(b, a, chosen, report), \
-            5 + len(names)
+        yield tests_of(binary), lambda chosen, report, b=binary: run(b, chosen, report), True
 
 
-def run(binary, everything, chosen, report):
-    """Run one binary and pass on the verdicts that it prints."""
-    short = {name.rsplit("/", 1)[1]: name for name in chosen}
-    arguments = [] if len(chosen) == len(everything) else list(short)
-    process = subprocess.Popen([binary, *arguments], stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               errors="replace", start_new_session=True)
-    timer, silent = None, threading.Event()
+def run(binary, chosen, report, more=MORE_SECONDS):
+    """Run these tests and pass on the verdicts that the binary prints. If one of them
+    ends the runner too, it has failed; the job goes on with the others."""
+    tests = Output({name.rsplit("/", 1)[1]: name for name in chosen}, report)
+    with watch.Watched([binary, "--exact", *tests.left], START_SECONDS) as program:
+        for line in program:
+            seconds = tests.take(line)
+            if seconds is not None:
+                program.limit = seconds + watch.limit(more)
+    tests.flush()
+    if tests.running in tests.left:
+        report.fail(tests.left[tests.running], program.ended() or
+                    f"{program.name} ended with {program.status} and no verdict for it",
+                    tests.detail())
+    elif tests.left and program.ended():
+        raise Problem(program.ended())
 
-    def give_up():
-        silent.set()
-        process.kill()
 
-    verdict, detail = None, []
+class Output:
+    """What a test binary prints. A verdict comes first, its details follow it."""
 
-    def flush():
-        nonlocal verdict, detail
-        if verdict:
-            pass_on(*verdict, "".join(detail), short, report)
-        verdict, detail = None, []
+    def __init__(self, left, report):
+        self.left, self.report = left, report
+        self.running, self.verdict, self.lines = None, None, []
 
-    while True:
-        timer = threading.Timer(SILENCE, give_up)
-        timer.start()
-        line = process.stdout.readline()
-        timer.cancel()
-        if not line:
-            break
+    def detail(self):
+        return "\n".join(self.lines)
+
+    def take(self, line):
+        """One line. The limit of the next step in seconds, if that line says it."""
         word, _, rest = line.partition(" ")
-        if word in ("ok", "FAIL", "skip") and rest.strip():
-            flush()
-            verdict = (word, rest.rstrip("\n"))
+        if word == "begin" and rest.count(" ") == 1:
+            self.flush()
+            self.running, _, seconds = rest.partition(" ")
+            return float(seconds)
+        if word in ("ok", "FAIL", "skip") and rest.startswith(f"{self.running}") \
+                and not self.verdict:
+            self.verdict, self.lines = (word, rest), []
+        elif word != "progress":
+            self.lines.append(line)
+        return None
+
+    def flush(self):
+        """The details are complete: pass the verdict on."""
+        if not self.verdict:
+            return
+        (word, rest), self.verdict = self.verdict, None
+        name = self.left.pop(self.running, None)
+        why = rest.removeprefix(self.running).removeprefix(":").strip()
+        if not name:
+            return
+        if word == "ok":
+            self.report.ok(name, float(why.strip("() s")), self.detail())
+        elif word == "skip":
+            self.report.skip(name, why)
         else:
-            detail.append(line)
-    flush()
-    status = process.wait()
-    if silent.is_set():
-        raise Problem(f"{os.path.basename(binary)} said nothing for {SILENCE} s (a hang)")
-    if status < 0:
-        raise Problem(f"{os.path.basename(binary)} died of signal {-status}")
-
-
-def pass_on(word, rest, detail, short, report):
-    name, _, why = rest.partition(":" if word != "ok" else " ")
-    name = short.get(name.strip())
-    if not name:
-        return  # the binary's filter matches parts of names, ours has picked
-    if word == "ok":
-        seconds = why.strip("() s\n") or "0"
-        try:
-            report.ok(name, float(seconds), detail)
-        except ValueError:
-            report.ok(name, None, detail)
-    elif word == "skip":
-        report.skip(name, why.strip())
-    else:
-        report.fail(name, why.strip(), detail)
+            self.report.fail(name, why, self.detail())
+        self.lines = []

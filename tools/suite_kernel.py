@@ -2,23 +2,25 @@
 """Tests inside the kernel: build/kernel-tests/quire runs them in place of /init,
 on 1, 2, 4 and 8 CPUs, with verdicts on the log port (kernel/tests.c)."""
 
+import functools
 import os
 import re
 import time
 
 import boot
+import watch
 from common import BUILD, Problem
 from machine import Machine, Settings
 from suite_programs import files
 
 BUILT = os.path.join(BUILD, "kernel-tests", "quire")
-SILENCE = 180  # seconds without a line of log
+SILENCE = 120  # seconds without a line of log: more than the kernel gives its tests
 CONFIGURATIONS = {
     "1cpu": {"cpus": 1}, "2cpus": {"cpus": 2}, "4cpus": {"cpus": 4}, "8cpus": {"cpus": 8},
     # No 1 GiB pages, and more memory than is in use: the direct map grows.
     "qemu64": {"cpus": 2, "cpu": "qemu64", "memory": "6G"},
 }
-_kept, _listed = [], []
+_kept = []
 STAMP = re.compile(r"^\[ *[0-9.]+\] ?")
 
 
@@ -26,16 +28,17 @@ def settings(configuration, words):
     s = Settings()
     for name, value in CONFIGURATIONS[configuration].items():
         setattr(s, name, value)
-    s.boot = boot.own(_kept[0], files()[0], words, "")
+    s.boot = boot.own(_kept[0], files()[0], words + " nokaslr", "")
     return s
 
 
 class Lines:
-    """The log, line by line, as it comes."""
+    """The log, line by line, as it comes, until the machine ends or hangs."""
 
-    def __init__(self, machine_settings, name):
+    def __init__(self, machine_settings, name, silence=SILENCE):
         self.lines, self.rest, self.last = [], b"", time.monotonic()
-        self.panicked = False
+        self.silence = watch.limit(silence)
+        self.panicked, self.hung = False, False
         os.makedirs(os.path.join(BUILD, "test"), exist_ok=True)
         self.machine = Machine(machine_settings, os.path.join(BUILD, "test", f"{name}.log"),
                                self._take)
@@ -52,24 +55,34 @@ class Lines:
                 while self.lines:
                     yield self.lines.pop(0)
                 if "log" not in machine.ports:
-                    self.panicked = machine.wait(10) is not None and machine.panicked()
+                    self.panicked = machine.wait(30) is not None and machine.panicked()
                     return
-                if time.monotonic() - self.last > SILENCE:
-                    raise Problem(f"the kernel said nothing for {SILENCE} s (a hang)")
+                if time.monotonic() - self.last > self.silence:
+                    self.hung = True
+                    return
                 machine.pump(1)
 
+    def ended(self):
+        """In words why there are no more."""
+        if self.hung:
+            return f"the kernel said nothing for {self.silence:.0f} s (a hang)"
+        return "the kernel panicked" if self.panicked else "the machine ended"
 
+
+@functools.cache
 def names():
-    found = []
-    for line in Lines(settings("1cpu", "tests=list"), "kernel-list"):
+    """The kernel's tests, and the victims, in its order."""
+    found, lines = {"test": [], "victim": []}, Lines(settings("1cpu", "tests=list"), "kernel-list")
+    for line in lines:
         word, _, name = line.partition(" ")
-        if word == "test":
-            found.append(name.strip())
-    if not found:
-        raise Problem("the kernel lists no tests: see build/test/kernel-list.log")
+        if word in found:
+            found[word].append(name.strip())
+    if not found["test"]:
+        raise Problem(f"the kernel lists no tests, {lines.ended()}: see build/test/kernel-list.log")
     return found
 
 
+@functools.cache
 def crashes():
     """Mistakes that the kernel can make on purpose -> what its report must say."""
     found = {}
@@ -90,6 +103,9 @@ def run_crashes(chosen, report):
         name, begun = test.rsplit("/", 1)[1], time.monotonic()
         lines = Lines(settings("2cpus", f"tests crash={name}"), f"kernel-crash-{name}")
         report_lines = list(lines)
+        if lines.hung:
+            report.fail(test, lines.ended(), "\n".join(report_lines[-60:]))
+            continue
         begin = next((i for i, line in enumerate(report_lines) if "panic" in line), 0)
         text = "\n".join(report_lines[begin:])
         missing = [part for part in says[name] if part not in text]
@@ -103,58 +119,70 @@ def run_crashes(chosen, report):
 
 def jobs():
     _kept.append(boot.keep(BUILT, os.path.join(BUILD, "test", "kernel-tests")))
-    _listed.extend(names())
-    for configuration, options in CONFIGURATIONS.items():
-        yield ([f"kernel/{configuration}/{name}" for name in _listed], run,
-               40 + 10 * options["cpus"])
-    yield [f"kernel/crash/{name}" for name in crashes()], run_crashes, 40
+    for configuration in CONFIGURATIONS:
+        yield [f"kernel/{configuration}/{name}" for name in names()["test"]], run, False
+    yield [f"kernel/crash/{name}" for name in crashes()], run_crashes, True
 
 
 def run(chosen, report):
-    """All in one boot; a selection in as many as its names need, since the
-    kernel's options are short."""
-    if len(chosen) == len(_listed):
-        boot_with("tests", chosen, report)
+    """What follows one of them to the last takes one boot; a selection as many as its
+    names need, since the kernel's options are short."""
+    short = [name.split("/", 2)[2] for name in chosen]
+    if short == names()["test"][-len(short):]:
+        boot_with(f"tests from={short[0]}", chosen, report)
         return
-    while chosen:
-        count, length = 0, 0
-        while count < len(chosen) and (not count or length < 150):
-            length += len(chosen[count].split("/", 2)[2]) + 1
-            count += 1
-        part, chosen = chosen[:count], chosen[count:]
-        boot_with("tests=" + ",".join(n.split("/", 2)[2] for n in part), part, report)
+    count, length = 0, 0
+    while count < len(chosen) and (not count or length < 150):
+        length += len(short[count]) + 1
+        count += 1
+    boot_with("tests=" + ",".join(short[:count]), chosen[:count], report)
 
 
-def boot_with(words, chosen, report):
+def boot_with(words, chosen, report, silence=SILENCE):
+    """Run these tests, which the kernel knows in this order. If one ends the machine, or
+    hangs, it has failed; the job goes on with the others on the next machine."""
     configuration = chosen[0].split("/")[1]
-    wanted = {name.split("/", 2)[2]: name for name in chosen}
-    seed = os.environ.get("SEED")
-    if seed:
-        words += f" seed={seed}"
-    detail, hung = [], False
-    for line in Lines(settings(configuration, words), f"kernel-{configuration}"):
+    words += f" patience={watch.limit(100):.0f}"
+    if os.environ.get("SEED"):
+        words += f" seed={os.environ['SEED']}"
+    log = Log({name.split("/", 2)[2]: name for name in chosen}, report)
+    lines = Lines(settings(configuration, words), f"kernel-{configuration}", silence)
+    for line in lines:
+        log.take(line)
+    if log.running in log.left:
+        report.fail(log.left[log.running], f"{lines.ended()} before this test did",
+                    "\n".join(log.detail))
+    elif log.left and (lines.hung or lines.panicked):
+        raise Problem(f"{lines.ended()} between tests\n" + "\n".join(log.detail))
+
+
+class Log:
+    """What the tests' kernel says: details first, then the verdict."""
+
+    def __init__(self, left, report):
+        self.left, self.report = left, report
+        self.running, self.verdicts, self.detail = None, 0, []
+
+    def take(self, line):
         word, _, rest = line.partition(" ")
-        if word not in ("ok", "FAIL", "skip"):
-            detail = (detail + [line])[-60:]
-            continue
-        name, _, why = rest.partition(" " if word == "ok" else ":")
-        name = wanted.pop(name.strip(), None)
-        notes = "\n".join(l.strip() for l in detail if l.startswith("    "))
-        hung = False
+        if word == "begin":
+            self.running, self.detail = rest.strip(), []
+        elif word in ("ok", "FAIL", "skip"):
+            name, _, why = rest.partition(" " if word == "ok" else ":")
+            self._verdict(word, self.left.pop(name.strip(), None), why.strip())
+        elif word != "progress":
+            self.detail = (self.detail + [line])[-60:]
+
+    def _verdict(self, word, name, why):
+        notes = "\n".join(l.strip() for l in self.detail if l.startswith("    "))
+        self.running = None
+        self.verdicts += 1
         if not name:
-            pass
-        elif word == "ok":
+            return
+        if word == "ok":
             seconds = re.search(r"([0-9.]+) s", why)
-            report.ok(name, float(seconds[1]) if seconds else None, notes)
+            self.report.ok(name, float(seconds[1]) if seconds else None, notes)
         elif word == "skip":
-            report.skip(name, why.strip())
+            self.report.skip(name, why)
         else:
-            report.fail(name, why.strip(), "\n".join(detail))
-            hung = "a hang" in why  # the kernel ends itself then
-        detail = []
-    if wanted and not hung:
-        first = next(iter(wanted))
-        report.fail(wanted.pop(first), "the machine ended before this test did",
-                    "\n".join(detail))
-    if wanted:  # the others get their chance, without the one that ended it
-        run(list(wanted.values()), report)
+            self.report.fail(name, why, "\n".join(self.detail))

@@ -5,11 +5,11 @@ mutations that it names must break it."""
 import os
 import re
 import shutil
-import subprocess
 
+import watch
 from common import BUILD, ROOT
 
-SECONDS = 120  # one model, one variant
+SECONDS = 120  # one step with one model, one variant
 
 
 def models():
@@ -30,11 +30,11 @@ def jobs():
         stem = os.path.relpath(path, os.path.join(ROOT, "mem")).removesuffix(".pml")
         prefix = "model/" + stem.replace(os.sep, "-")
         names = [prefix] + [f"{prefix}:{m}" for m in mutations(path)]
-        yield names, lambda chosen, report, p=path: run(p, chosen, report), 3 * len(names)
+        yield names, lambda chosen, report, p=path: run(p, chosen, report), True
 
 
 def check(path, mutation):
-    """(errors, output) of one variant, or (None, why)."""
+    """(errors, output) of one variant, or (None, output); Hang."""
     where = os.path.join(BUILD, "models", os.path.basename(path) + "." + (mutation or "plain"))
     os.makedirs(where, exist_ok=True)
     steps = (["spin", *([f"-D{mutation}"] if mutation else []), "-a", path],
@@ -42,13 +42,9 @@ def check(path, mutation):
              ["./pan", "-m1000000"])
     output = ""
     for step in steps:
-        try:
-            result = subprocess.run(step, cwd=where, check=False, stdout=subprocess.PIPE,
-                                    stderr=subprocess.STDOUT, text=True, timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            return None, f"{step[0]}: no end within {SECONDS} s"
-        output = result.stdout
-        if result.returncode and step[0] != "./pan":
+        status, said = watch.run(step, SECONDS, cwd=where)
+        output = "\n".join(said)
+        if status and step[0] != "./pan":
             return None, output
     found = re.search(r"errors: (\d+)", output)
     if not found or "max search depth too small" in output:

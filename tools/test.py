@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: MIT
-"""./test [--list] [--verbose] [FILTER...]: build everything and run the tests.
+"""./test [--list] [--quick] [--verbose] [FILTER...]: build everything and run the tests.
 
 A test has a name, GROUP/NAME; a filter is a part of it. Tests come in jobs (one
-binary, one boot of a machine), and two jobs run at a time. Every test has its
-own time limit, and a hang is a failure that says so. SEED=n repeats the random
-ones. Skips are listed with their reasons before the last line, `N passed, N failed`;
-the exit status is not 0 if any failed. build/test.log has a line for every verdict;
---verbose shows them all also where the output is no terminal.
+binary, one boot of a machine), and two jobs run at a time, the longest first.
+SEED=n repeats the random ones.
+
+--quick   a verdict on a change in 90 seconds: {quick}
+--list    the names of the chosen tests, nothing else
+--verbose all verdicts, also where the output is no terminal
+
+A hang is no progress: what says nothing and makes no step for its limit is ended, and
+is a failure; the other tests go on. At the start the machine is measured, and every limit
+is as many times longer as it is slower than most; QUIRE_PATIENCE=x sets that factor.
+
+Skips are listed with their reasons, the ten slowest tests with their shares, and the last
+line is `N passed, N failed`; the exit status is not 0 if any failed. build/test.log has a
+line for every verdict.
 """
 
 import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -28,94 +38,55 @@ import suite_models
 import suite_mutations
 import suite_programs
 import suite_shell
-from common import BUILD, Problem, make, note
+import suite_runner
+import watch
+from common import BUILD, ROOT, Problem, make, note, write_atomically
+from report import Job, Report
 
 SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, suite_check,
-          suite_models, suite_mutations, suite_bench, suite_libkmalloc, suite_fuzz)
+          suite_models, suite_mutations, suite_bench, suite_libkmalloc, suite_fuzz, suite_runner)
 
 
-class Report:
-    """Takes verdicts from the jobs, tells of them as they come, adds up.
+# One of each kind: what runs in seconds and what a mistake is likeliest to break.
+QUICK = ("plain/", "bench/", "hosted/(machine|pt|vm|pmm_unit|slab_unit|heap_unit)/",
+         "kernel/2cpus/", "programs/(memory|hostile|threads|processes|signals)/", "run/bytes_exact",
+         "boot/cpus_4", "model/", "runner/")
+QUICK_WORDS = "the unit tests, one boot of the kernel's, some programs"
 
-    Every verdict is a line of build/test.log. A terminal (or --verbose) shows the
-    same lines; anything else is told of failures and skips at once, and now and
-    then how far the run is, so that what a service keeps of a long run holds what
-    matters of it.
-    """
-
-    SECONDS_BETWEEN_WORDS = 30
-
-    def __init__(self, total, every_line):
-        self.lock = threading.Lock()
-        self.total, self.done, self.every_line = total, 0, every_line
-        self.passed, self.failed, self.skipped = [], [], []
-        self.begun = self.last_word = time.monotonic()
-        os.makedirs(BUILD, exist_ok=True)
-        self.log = open(os.path.join(BUILD, "test.log"), "w", encoding="utf-8", errors="replace")
-
-    def _tell(self, word, name, rest, detail, important):
-        self.done += 1
-        lines = [f"[{self.done:{len(str(self.total))}}/{self.total}] {word:4} {name}{rest}"]
-        lines += [f"      {line}" for line in detail.rstrip().splitlines()]
-        print("\n".join(lines), file=self.log, flush=True)
-        now = time.monotonic()
-        if important or self.every_line:
-            print("\n".join(lines), flush=True)
-        elif now - self.last_word >= self.SECONDS_BETWEEN_WORDS:
-            self.last_word = now
-            print(f"[{self.done:{len(str(self.total))}}/{self.total}]"
-                  f" {now - self.begun:.0f} s, {len(self.failed)} failed; {name}", flush=True)
-
-    def ok(self, name, seconds=None, detail=""):
-        with self.lock:
-            self.passed.append(name)
-            self._tell("ok", name, "" if seconds is None else f" ({seconds:.2f} s)", detail, False)
-
-    def fail(self, name, why, detail=""):
-        with self.lock:
-            self.failed.append((name, why))
-            self._tell("FAIL", name, f": {why}", detail, True)
-
-    def skip(self, name, why):
-        with self.lock:
-            self.skipped.append((name, why))
-            self._tell("skip", name, f": {why}", "", True)
-
-    def verdicts(self):
-        """The names of all tests that have one."""
-        return {*self.passed, *(n for n, _ in self.failed), *(n for n, _ in self.skipped)}
-
-    def end(self):
-        """The last lines; the exit status."""
-        print(f"\n{time.monotonic() - self.begun:.0f} s; every verdict is in {self.log.name}")
-        for word, those in ("failed", self.failed), ("skipped", self.skipped):
-            if those:
-                print(f"{word}:")
-                for name, why in sorted(those):
-                    print(f"  {name}: {why}")
-        print(f"{len(self.passed)} passed, {len(self.failed)} failed", flush=True)
-        return 1 if self.failed else 0
+# Where the time goes: NAME SECONDS of tests that take long. The newest whole run
+# here knows better than what was measured elsewhere.
+KNOWN_SECONDS = (os.path.join(ROOT, "tools", "seconds.txt"), os.path.join(BUILD, "seconds.txt"))
+SHORT, LONG = 0.2, 20  # seconds: of a test that is not listed; of a job that could be two
 
 
-class Job:
-    """Some tests that run one after the other, in one go."""
+def known_seconds():
+    known = {}
+    for path in KNOWN_SECONDS:
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as handle:
+                for line in handle:
+                    name, _, seconds = line.partition(" ")
+                    if not line.startswith("#"):
+                        known[name] = float(seconds)
+    return known
 
-    def __init__(self, names, run, weight=1):
-        self.names, self.run, self.weight = names, run, weight
 
-    def __call__(self, report):
-        before = report.verdicts()
-        why = "the job ended without a verdict for it"
-        try:
-            self.run(self.names, report)
-        except Problem as problem:
-            why = str(problem)
-        except Exception as error:  # a mistake in a test is a failure, not the end
-            why = f"{type(error).__name__}: {error}"
-        after = report.verdicts()
-        for name in self.names:
-            if name not in after and name not in before:
-                report.fail(name, why)
+def keep_seconds(cost):
+    lines = [f"{name} {seconds:.1f}\n" for name, seconds in sorted(cost.items()) if seconds >= 1]
+    write_atomically(KNOWN_SECONDS[1], "".join(lines).encode())
+
+
+def pieces(names, seconds, may_split):
+    """Parts of a job of at most LONG seconds, or of one test."""
+    part, total = [], 0
+    for name in names:
+        more = seconds.get(name, SHORT)
+        if part and may_split and total + more > LONG:
+            yield part, total
+            part, total = [], 0
+        part.append(name)
+        total += more
+    yield part, total
 
 
 def work(jobs, report):
@@ -126,18 +97,49 @@ def work(jobs, report):
             return
 
 
+def wanted(name, filters, quick):
+    return (not filters or any(f in name for f in filters)) and \
+        (not quick or any(re.match(q, name) for q in QUICK))
+
+
+def choose(filters, quick):
+    """The jobs that these tests make, the longest first."""
+    jobs, seconds = [], known_seconds()
+    for suite in SUITES:
+        for names, run, may_split in suite.jobs():
+            chosen = [name for name in names if wanted(name, filters, quick)]
+            if chosen:
+                jobs += [Job(part, run, total)
+                         for part, total in pieces(chosen, seconds, may_split)]
+    return sorted(jobs, key=lambda job: -job.seconds)
+
+
+def do(jobs, report):
+    """Two at a time."""
+    waiting = queue.Queue()
+    for job in jobs:
+        waiting.put(job)
+    workers = [threading.Thread(target=work, args=(waiting, report), daemon=True)
+               for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
 def main():
     arguments = sys.argv[1:]
     if "--help" in arguments:
-        print(__doc__)
+        print(__doc__.format(quick=QUICK_WORDS))
         return 0
-    listing = "--list" in arguments
-    every_line = "--verbose" in arguments or sys.stdout.isatty()
-    filters = [a for a in arguments if a not in ("--list", "--verbose")]
-    if any(f.startswith("-") for f in filters):
-        note(f"test: there is no option {next(f for f in filters if f.startswith('-'))}"
-             " (see ./test --help)")
-        return 2
+    options = [a for a in arguments if a.startswith("-")]
+    filters = [a for a in arguments if not a.startswith("-")]
+    listing, quick = "--list" in options, "--quick" in options
+    every_line = "--verbose" in options or sys.stdout.isatty()
+    for option in options:
+        if option not in ("--list", "--quick", "--verbose"):
+            note(f"test: there is no option {option} (see ./test --help)")
+            return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         packages.busybox() # what the machines boot, fetched before anything is built
@@ -147,32 +149,24 @@ def main():
         make("hosted", "user", "kernel", "loader", "kernel-tests", "libkmalloc",
              variables=["CC=gcc"])
         note(f"built in {time.monotonic() - begun:.0f} s")
-        jobs = []
-        for suite in SUITES:
-            for names, run, weight in suite.jobs():
-                chosen = [n for n in names if not filters or any(f in n for f in filters)]
-                if chosen:
-                    jobs.append(Job(chosen, run, weight))
+        if not listing:
+            note(watch.measure())
+        jobs = choose(filters, quick)
     except Problem as problem:
         note(f"test: {problem}")
         return problem.status
     if listing:
-        for job in jobs:
+        for job in sorted(jobs, key=lambda job: job.names):
             print("\n".join(job.names))
         return 0
     if not jobs:
         note("test: no test has such a name")
         return 2
-    report = Report(sum(len(job.names) for job in jobs), every_line)
-    waiting = queue.Queue()
-    for job in sorted(jobs, key=lambda j: -j.weight):
-        waiting.put(job)
-    workers = [threading.Thread(target=work, args=(waiting, report), daemon=True)
-               for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    report = Report(sum(len(job.names) for job in jobs), every_line,
+                    os.path.join(BUILD, "test.log"))
+    do(jobs, report)
+    if not filters and not quick:
+        keep_seconds(report.cost)
     return report.end()
 
 

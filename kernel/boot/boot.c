@@ -23,6 +23,7 @@
 #include <kernel/sched.h>
 
 #include "arch/x86_64/ops.h"
+#include "arch/x86_64/pte.h"
 #include "kernel/boot/acpi.h"
 #include "kernel/boot/limine.h"
 #include "kernel/boot/smp.h"
@@ -43,6 +44,9 @@ IN_REQUESTS static volatile uint64_t revision_tag[] = {LIMINE_TAG_WORDS, 4};
 IN_REQUESTS static LIMINE_REQUEST(struct limine_cmdline) ask_cmdline = {.id = LIMINE_ID_CMDLINE};
 IN_REQUESTS static LIMINE_REQUEST(struct limine_stack_size) ask_stack_size = {
     .id = LIMINE_ID_STACK_SIZE, .argument = 65536};
+/* What there is without asking; but Limine 8.2 moves the direct map only if it was asked. */
+IN_REQUESTS static LIMINE_REQUEST(struct limine_paging_mode) ask_paging_mode = {
+    .id = LIMINE_ID_PAGING_MODE, .argument = LIMINE_4_LEVELS};
 IN_REQUESTS static LIMINE_REQUEST(struct limine_hhdm) ask_hhdm = {.id = LIMINE_ID_HHDM};
 IN_REQUESTS static LIMINE_REQUEST(struct limine_framebuffer) ask_framebuffer = {
     .id = LIMINE_ID_FRAMEBUFFER};
@@ -60,7 +64,7 @@ struct vmm *kernel_vmm;
 struct heap *kernel_heap;
 struct boot_framebuffer boot_framebuffer;
 
-extern const char text_start[], text_end[], rodata_start[], rodata_end[], data_start[], data_end[];
+extern const char kernel_start[], text_start[], text_end[], rodata_start[], rodata_end[], data_start[], data_end[];
 
 void boot_main(void);
 
@@ -163,8 +167,26 @@ static void check_answers(void)
 	for (unsigned i = 0; i < ARRAY_COUNT(needed); i++)
 		if (!needed[i].answer)
 			panic("the loader did not answer: %s", needed[i].what);
-	klog(LOG_INFO, "Quire: loaded by base revision %lu%s, direct map at 0x%lx", revision,
-	     said || revision > 2 ? "" : " or older", ask_hhdm.response->offset);
+	klog(LOG_INFO, "Quire: loaded by base revision %lu%s", revision,
+	     said || revision > 2 ? "" : " or older");
+}
+
+uint64_t boot_slide(void)
+{
+	return (uint64_t)kernel_start - KERNEL_LINK_BASE;
+}
+
+/* Not where, which nobody needs to know, but whether somebody could guess it. */
+static void log_placement(void)
+{
+	bool moved = boot_slide() || mem_direct_map_base != KERNEL_BASE;
+	const char *how = !moved ? "where they always are"
+			  : cpu_features.random
+			      ? "at random places, by RDRAND"
+			      : "at places that only the time since power-on has chosen: "
+				"no RDRAND, they may be guessed";
+	klog(moved && !cpu_features.random ? LOG_WARN : LOG_INFO,
+	     "kernel and direct map lie %s", how);
 }
 
 #define SAMPLE_SLOTS    32
@@ -388,7 +410,8 @@ static void unpack_modules(void)
 /* ---- the first thread ------------------------------------------------------------------ */
 
 /* In a kernel built with tests (kernel/tests.c). */
-extern MEM_NORETURN void kernel_tests_run(const char *filter) __attribute__((weak));
+extern MEM_NORETURN void kernel_tests_run(const char *filter)
+    __attribute__((weak, visibility("hidden")));
 
 static void init_thread(void *unused)
 {
@@ -425,6 +448,7 @@ void boot_main(void)
 	mem_direct_map_base = ask_hhdm.response->offset;
 	copy_cmdline();
 	cpu_detect();
+	log_placement();
 	cpu_patch_smap(mem_direct_map_base + ask_address.response->physical -
 		       ask_address.response->virtual_address);
 	cpu_init_registers();

@@ -27,6 +27,7 @@
 #define LIMINE_ID_STACK_SIZE         LIMINE_ID(0x224ef0460a8e8926ull, 0xe1cb0fc25f46ea3dull)
 #define LIMINE_ID_HHDM               LIMINE_ID(0x48dcf1cb8ad2b852ull, 0x63984e959a98244bull)
 #define LIMINE_ID_FRAMEBUFFER        LIMINE_ID(0x9d5827dcd881dd75ull, 0xa3148604f6fab11bull)
+#define LIMINE_ID_PAGING_MODE        LIMINE_ID(0x95c1a0edab0944cbull, 0xa4e5cb3842f7488aull)
 #define LIMINE_ID_MP                 LIMINE_ID(0x95a67b819a1b857eull, 0xa0b61b723b6a73e0ull)
 #define LIMINE_ID_MEMMAP             LIMINE_ID(0x67cf3d9d378a806full, 0xe304acdfc50c3c62ull)
 #define LIMINE_ID_EXECUTABLE_FILE    LIMINE_ID(0xad97e90e83f1ed67ull, 0x31eb5d1c5ff23b69ull)
@@ -51,6 +52,12 @@ struct limine_cmdline {
 struct limine_stack_size {
 	uint64_t revision;
 };
+
+struct limine_paging_mode {
+	uint64_t revision;
+	uint64_t mode;
+};
+#define LIMINE_4_LEVELS 0
 
 struct limine_hhdm {
 	uint64_t revision;

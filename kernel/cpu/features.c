@@ -57,11 +57,13 @@ void cpu_detect(void)
 	struct cpuid one = cpuid(1, 0);
 	f->hwcap = one.edx;
 	f->xsave = one.ecx >> 26 & 1;
+	f->random = one.ecx >> 30 & 1;
 	if (last >= 7) {
 		struct cpuid seven = cpuid(7, 0);
 		f->fsgsbase = seven.ebx & 1;
 		f->smep = seven.ebx >> 7 & 1;
 		f->erms = seven.ebx >> 9 & 1;
+		f->random |= seven.ebx >> 18 & 1;
 		f->smap = seven.ebx >> 20 & 1;
 		f->umip = seven.ecx >> 2 & 1;
 		f->pku = seven.ecx >> 3 & 1;

@@ -48,7 +48,10 @@ void log_nmi(const struct trapframe *f)
 {
 	/* The lock of the log may be held by what was interrupted. */
 	log_break_lock();
-	say("unexpected NMI on CPU %u at 0x%lx", this_cpu()->id, f->rip);
+	char at[96] = "a program";
+	if (!trap_from_user(f) && !symbol_name(f->rip, at, sizeof(at)))
+		kstrlcpy(at, "somewhere", sizeof(at));
+	say("unexpected NMI on CPU %u in %s", this_cpu()->id, at);
 }
 
 /* Become the CPU that panics, or stay here for ever. */
@@ -113,6 +116,7 @@ static void show_state(void)
 	const struct cpu *c = this_cpu();
 	say("CPU %u, thread %s, preempt count %u, irq depth %u", c->id, t ? t->name : "(none)",
 	    c->preempt_count, c->irq_depth);
+	say("kernel moved by 0x%lx, direct map at 0x%lx", boot_slide(), mem_direct_map_base);
 }
 
 void panic_show_frame(const struct trapframe *f)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names for kernel addresses, from the symbol table of the kernel's own file.
+ * Names for kernel addresses, from the symbol table of the kernel's own file, which
+ * has the addresses that it was linked at.
  *
  * The loader keeps the file in memory that is given back, so the functions'
  * names are copied into one block: entries, then text. A look-up walks all of
- * it: it happens when the machine is about to stop.
+ * it: it happens when the machine is about to stop. /proc/kallsyms lists them.
  */
 #include <kernel/boot.h>
 #include <kernel/log.h>
@@ -36,7 +37,8 @@ enum { SECTION_SYMBOLS = 2, SYMBOL_FUNCTION = 2 };
 
 struct function {
 	uint32_t offset, bytes; /* from kernel_start */
-	uint32_t name;          /* in `names` */
+	uint32_t name : 31;     /* in `names` */
+	uint32_t global : 1;
 };
 static struct function *functions;
 static size_t function_count;
@@ -73,8 +75,9 @@ static const struct elf_section *find_symbols(const uint8_t *file, size_t bytes,
 
 static bool wanted(const struct elf_symbol *s, uint64_t string_bytes)
 {
+	uint64_t at = s->value + boot_slide();
 	return (s->info & 15) == SYMBOL_FUNCTION && s->name < string_bytes &&
-	       s->value >= (uint64_t)text_start && s->value < (uint64_t)text_end;
+	       at >= (uint64_t)text_start && at < (uint64_t)text_end;
 }
 
 void symbols_init(const void *elf, size_t bytes)
@@ -102,13 +105,23 @@ void symbols_init(const void *elf, size_t bytes)
 	for (size_t i = 0; i < total; i++) {
 		if (!wanted(&s[i], strings->bytes))
 			continue;
-		f[n++] = (struct function){(uint32_t)(s[i].value - (uint64_t)kernel_start),
-					   (uint32_t)s[i].bytes, (uint32_t)used};
+		f[n++] = (struct function){(uint32_t)(s[i].value - KERNEL_LINK_BASE),
+					   (uint32_t)s[i].bytes, (uint32_t)used & INT32_MAX,
+					   s[i].info >> 4 != 0};
 		used += kstrlcpy(to + used, text + s[i].name, name_bytes - used) + 1;
 	}
 	names = to;
 	functions = f;
 	function_count = count;
+}
+
+bool symbol_nth(size_t n, struct symbol *out)
+{
+	if (n >= function_count)
+		return false;
+	const struct function *f = &functions[n];
+	*out = (struct symbol){(uintptr_t)kernel_start + f->offset, names + f->name, f->global};
+	return true;
 }
 
 bool symbol_name(uintptr_t address, char *to, size_t bytes)

@@ -185,6 +185,8 @@ static void interrupt(struct trapframe *f)
 
 void trap_dispatch(struct trapframe *f)
 {
+	if (f->rflags & RFLAGS_IF)
+		latency_irq_off();
 	if (f->vector == 14)
 		page_fault(f);
 	else if (f->vector >= 32)
@@ -192,8 +194,10 @@ void trap_dispatch(struct trapframe *f)
 	else
 		exception(f);
 	/* To kernel code that was interruptible: perhaps to another thread first. */
-	if (!trap_from_user(f) && (f->rflags & RFLAGS_IF))
+	if (!trap_from_user(f) && (f->rflags & RFLAGS_IF)) {
 		sched_preempt_kernel();
+		latency_irq_on();
+	}
 }
 
 /* NMI, double fault, machine check: on their own stacks, nothing may be assumed. */
@@ -209,6 +213,7 @@ void trap_ist(struct trapframe *f)
 
 bool trap_user_exit(struct trapframe *f)
 {
+	latency_irq_off();
 	for (;;) {
 		if (unlikely(this_cpu()->need_resched))
 			sched_preempt_user();
@@ -222,7 +227,9 @@ bool trap_user_exit(struct trapframe *f)
 		if (likely(!this_cpu()->need_resched))
 			break;
 	}
-	return user_frame_settle(f);
+	bool by_sysret = user_frame_settle(f);
+	latency_irq_on();
+	return by_sysret;
 }
 
 #ifdef MEM_DEBUG

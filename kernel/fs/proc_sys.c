@@ -12,7 +12,7 @@
 #include <mem/heap.h>
 #include <mem/vmm.h>
 
-#include "kernel/fs/procfs.h"
+#include "kernel/fs/secrets.h"
 
 static const struct proc_node *node_of(const struct inode *inode)
 {
@@ -202,6 +202,11 @@ static const struct proc_node random_nodes[] = {
 static const struct proc_node kernel_nodes[] = {
     FIXED("cap_last_cap", "40"),
     FIXED("core_pattern", "core"),
+    {.name = "dmesg_restrict",
+     .mode = S_IFREG | 0644,
+     .show = secrets_show_setting,
+     .store = secrets_store_setting,
+     .arg = &secrets_dmesg_restrict},
     {.name = "domainname",
      .mode = S_IFREG | 0644,
      .show = show_name,
@@ -212,6 +217,11 @@ static const struct proc_node kernel_nodes[] = {
      .show = show_name,
      .store = store_hostname,
      .arg = proc_nodename},
+    {.name = "kptr_restrict",
+     .mode = S_IFREG | 0644,
+     .show = secrets_show_setting,
+     .store = secrets_store_setting,
+     .arg = &secrets_kptr_restrict},
     FIXED("ngroups_max", "32"),
     FIXED("osrelease", QUIRE_RELEASE),
     FIXED("ostype", QUIRE_SYSNAME),

@@ -7,7 +7,11 @@
 #include <mem/slab.h>
 #include <mem/vmm.h>
 
+#include "kernel/cpu/priv.h"
 #include "kernel/fs/procfs.h"
+#include "kernel/fs/secrets.h"
+
+#define LATENCY_SHOWN 16 /* of each kind */
 
 #define KB(npages) ((npages)*4)
 
@@ -92,6 +96,32 @@ static int show_vmstat(struct text *t, struct process *p, struct inode *inode)
 	return 0;
 }
 
+/* Test builds: the longest stretches with interrupts or preemption off, in ns, with the
+ * system call that ran and who ended it. What mem/vm ended is marked. */
+static void show_latency(struct text *t, const char *name, enum latency_kind kind)
+{
+	struct latency_record r;
+	bool memory;
+	for (unsigned n = 0; n < LATENCY_SHOWN && latency_get(kind, n, &r, &memory); n++) {
+		text_print(t, "%s %lu %lu %d %s", name, (unsigned long)clock_ns_from_tsc(r.cycles),
+			   (unsigned long)r.count, (int)r.call, memory ? "mem/vm" : "-");
+		for (unsigned i = 0; i < LATENCY_CALLERS && r.who[i]; i++) {
+			char who[64];
+			if (symbol_name(r.who[i], who, sizeof(who)))
+				text_print(t, " %s", who);
+		}
+		text_print(t, "\n");
+	}
+}
+
+static int store_quire(struct process *p, struct inode *inode, const char *text, size_t bytes)
+{
+	if (kstrcmp(text, "latency\n"))
+		return -EINVAL;
+	latency_reset();
+	return 0;
+}
+
 /* What the memory manager says of itself, all of it. */
 static int show_quire(struct text *t, struct process *p, struct inode *inode)
 {
@@ -135,6 +165,10 @@ static int show_quire(struct text *t, struct process *p, struct inode *inode)
 	};
 	for (size_t i = 0; i < ARRAY_COUNT(lines); i++)
 		text_print(t, "%-20s %lu\n", lines[i].name, (unsigned long)lines[i].value);
+	if (!current_process()->id.euid) {
+		show_latency(t, "irq_off", LATENCY_IRQ);
+		show_latency(t, "preempt_off", LATENCY_PREEMPT);
+	}
 	return 0;
 }
 
@@ -378,10 +412,11 @@ const struct proc_node proc_root_nodes[] = {
     PROC_FILE("devices", 0444, show_devices),
     PROC_FILE("filesystems", 0444, show_filesystems),
     PROC_FILE("iomem", 0400, show_iomem),
+    PROC_FILE("kallsyms", 0444, secrets_show_symbols),
     PROC_FILE("kmsg", 0400, show_kmsg),
     PROC_FILE("loadavg", 0444, show_loadavg),
     PROC_FILE("meminfo", 0444, show_meminfo),
-    PROC_FILE("quire", 0444, show_quire),
+    {.name = "quire", .mode = S_IFREG | 0644, .show = show_quire, .store = store_quire},
     PROC_FILE("slabinfo", 0400, show_slabinfo),
     PROC_FILE("stat", 0444, show_stat),
     PROC_FILE("swaps", 0444, show_swaps),

@@ -11,7 +11,8 @@
 struct text { /* grows as it is printed to */
 	char *buffer;
 	size_t used, room;
-	bool failed; /* no memory */
+	bool failed;    /* no memory */
+	bool addresses; /* who opened the file may see those of the kernel */
 };
 void text_add(struct text *t, const char *bytes, size_t count);
 void text_print(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -56,6 +57,7 @@ struct proc_file {
 	struct text text;
 	struct mm_layout *mm; /* BIND_SPACE: with a reference; NULL: it had ended */
 	bool sees_frames;     /* who opened it may see physical addresses */
+	bool sees_addresses;  /* and those of the kernel */
 };
 
 /* A dentry for `node` in dir; p (NULL: none) and number2 as in struct inode. */

@@ -22,6 +22,7 @@
 #include <mem/vmm.h>
 
 #include "base/util.h"
+#include "kernel/cpu/x86.h"
 #include "kernel/host/flush.h"
 
 #define SPINS 2000 /* before halting: much longer than an answer takes on hardware */
@@ -83,10 +84,12 @@ static void halt_for_answer(const struct cpu_private *c, uint32_t number)
 	unsigned self = this_cpu()->id;
 	irq_disable();
 	cpumask_set_atomic(&halted, self);
-	if (reached(c, number))
+	if (reached(c, number)) {
 		irq_enable();
-	else
+	} else {
+		latency_irq_on();
 		__asm__ volatile("sti; hlt" ::: "memory");
+	}
 	cpumask_clear_atomic(&halted, self);
 }
 
@@ -116,6 +119,7 @@ void host_barrier_all(void)
 void host_flush_wait(const struct cpumask *cpus)
 {
 	kassert(irq_enabled() && this_cpu()->preempt_count > 0);
+	uint64_t begun = rdtsc();
 	unsigned self = this_cpu()->id;
 	uint32_t number[MEM_MAX_CPUS];
 	for (unsigned i = 0; i < cpu_possible(); i++) {
@@ -137,4 +141,5 @@ void host_flush_wait(const struct cpumask *cpus)
 			continue;
 		wait_for_answer(c, number[i]);
 	}
+	latency_waited(rdtsc() - begun);
 }

@@ -96,6 +96,7 @@ void host_preempt_due(void)
 
 void host_relax(void)
 {
+	latency_relax();
 	cpu_relax();
 }
 

@@ -212,6 +212,7 @@ void schedule(bool forced)
 	struct thread *previous = c->running, *stolen = NULL;
 	kassert(c->cpu.preempt_count == 0 && c->cpu.irq_depth == 0);
 	c->cpu.preempt_count = 1;
+	latency_preempt_off();
 	bool leaves = previous == c->idle || (!forced && previous->state != THREAD_RUNNABLE);
 	if (leaves && !c->run_count)
 		stolen = steal(c);
@@ -249,6 +250,7 @@ void schedule(bool forced)
 			previous->switches_voluntary++;
 		switch_to(c, previous, next);
 	}
+	latency_preempt_on();
 	this_cpu()->preempt_count = 0;
 	irq_restore(irq);
 }
@@ -256,6 +258,7 @@ void schedule(bool forced)
 void thread_begin(void)
 {
 	finish_switch(switched_from[this_cpu()->id]);
+	latency_preempt_on();
 	this_cpu()->preempt_count = 0;
 	irq_enable();
 	struct thread *t = current_thread();
@@ -397,6 +400,7 @@ static void idle_once(struct cpu_private *c)
 	cpumask_set_atomic(&idle_mask, c->cpu.id);
 	if (!c->cpu.need_resched && !c->run_count) {
 		/* STI takes effect after the next instruction: no wake-up falls between. */
+		latency_irq_on();
 		__asm__ volatile("sti; hlt" ::: "memory");
 	} else {
 		irq_enable();
@@ -419,7 +423,6 @@ static MEM_NORETURN void idle_loop(void)
 int sched_init_cpu(struct cpu_private *c)
 {
 	list_init(&c->run_queue);
-	list_init(&c->timers);
 	c->timer_armed_for = c->tick_at = NSEC_NEVER;
 	struct thread *idle = kzalloc(sizeof(*idle));
 	if (!idle)
@@ -452,6 +455,7 @@ void sched_start(void)
 	struct cpu_private *c = this_private();
 	irq_disable();
 	c->running->accounted_at = time_monotonic();
+	latency_start();
 	/* Onto the idle thread's own stack; what boot used is not seen again. */
 	uint64_t top = c->cpu.kernel_stack;
 	__asm__ volatile("mov %0, %%rsp\n\t"

@@ -6,9 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "arch/x86_64/pte.h"
 #include "tests/machine/inside.h"
@@ -234,37 +231,4 @@ uint64_t machine_frames_at_rest(void)
 	vmm_get_stats(machine_vmm, &vmm);
 	handlers_off = false;
 	return frames.free + frames.records + vmm.kernel_table_npages;
-}
-
-uint64_t *machine_totals;
-
-void machine_each(uint64_t count, void (*body)(uint64_t i))
-{
-	machine_totals = mmap(NULL, (MACHINE_TOTALS + 1) * sizeof(*machine_totals),
-			      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (machine_totals == MAP_FAILED)
-		abort();
-	machine_schedules = &machine_totals[MACHINE_TOTALS];
-	const char *only = getenv("QUIRE_RUN");
-	for (uint64_t i = 0; i < count; i++) {
-		int status = -1;
-		(void)test_random(); /* the next process draws other numbers */
-		if (only && strtoull(only, NULL, 0) != i)
-			continue;
-		fflush(NULL);
-		unsigned left = alarm(0);
-		(void)alarm(left);
-		pid_t pid = fork();
-		if (pid == 0) {
-			(void)alarm(left); /* the time limit is the child's, too */
-			body(i);
-			fflush(NULL);
-			_exit(0);
-		}
-		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
-			test_fail(__FILE__, __LINE__,
-				  "run %llu of %llu failed (status %#x); QUIRE_RUN=%llu: it alone",
-				  (unsigned long long)i, (unsigned long long)count,
-				  (unsigned)status, (unsigned long long)i);
-	}
 }

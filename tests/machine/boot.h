@@ -25,15 +25,6 @@ void machine_boot_default(unsigned ncpus, uint64_t seed);
 /* machine_boot for machine_explore(): CPUs switch only where it says, translations that
  * are there are used, and walks start as low as they can. */
 void machine_boot_explored(unsigned ncpus, uint64_t seed, unsigned speculate_percent);
-/*
- * Run body(i) for i = 0 .. count - 1, each in a process of its own: mem/ is not
- * made to be started twice. The first that fails ends the test. What bodies add
- * to machine_totals is seen by the caller.
- */
-void machine_each(uint64_t count, void (*body)(uint64_t i));
-extern uint64_t *machine_totals; /* MACHINE_TOTALS counters, shared with the processes */
-#define MACHINE_TOTALS 16
-
 /* Drain everything and count the frames that are free (I7), together with those
  * that come and go with where things lie: frame records, and page tables of kernel
  * areas. Constant when nobody holds anything. */

@@ -9,19 +9,12 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define HAVE_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAVE_ASAN 1
-#endif
-#endif
-#ifdef HAVE_ASAN
+#if HAVE_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#define STACK_BYTES ((size_t)512 << 10)
+#define STACK_BYTES COROUTINE_STACK_BYTES
 #define GUARD_BYTES ((size_t)4096)
 
 void coroutine_swap_stacks(void **save_sp, void *load_sp);
@@ -50,15 +43,15 @@ static struct coroutine *arriving; /* the one being switched to */
 
 static void announce_leave(struct coroutine *from, struct coroutine *to)
 {
-#ifdef HAVE_ASAN
-	__sanitizer_start_switch_fiber(&from->asan_fake, to->asan_bottom, to->asan_bytes);
+#if HAVE_ASAN
+	__sanitizer_start_switch_fiber(&from->asan_fake, to->bottom, to->bytes);
 #endif
 	arriving = to;
 }
 
 static void announce_arrival(struct coroutine *self)
 {
-#ifdef HAVE_ASAN
+#if HAVE_ASAN
 	__sanitizer_finish_switch_fiber(self->asan_fake, NULL, NULL);
 #endif
 }
@@ -80,21 +73,20 @@ void coroutine_create(struct coroutine *c, void (*body)(void *), void *arg)
 		perror("coroutine stack");
 		exit(1);
 	}
-#ifdef HAVE_ASAN
+#if HAVE_ASAN
 	/* An earlier coroutine may have lived, and died, at these addresses. */
 	__asan_unpoison_memory_region(stack, STACK_BYTES + GUARD_BYTES);
 #endif
 	*c = (struct coroutine){
-	    .stack = stack,
-	    .stack_bytes = STACK_BYTES + GUARD_BYTES,
-	    .asan_bottom = (char *)stack + GUARD_BYTES,
-	    .asan_bytes = STACK_BYTES,
+	    .mapping = stack,
+	    .bottom = (char *)stack + GUARD_BYTES,
+	    .bytes = STACK_BYTES,
 	    .body = body,
 	    .arg = arg,
 	};
 	/* What coroutine_swap_stacks pops: six registers, then its return address;
 	 * one more word keeps the stack aligned as after a call. */
-	uintptr_t *sp = (uintptr_t *)((char *)stack + c->stack_bytes) - 8;
+	uintptr_t *sp = (uintptr_t *)(void *)(c->bottom + c->bytes) - 8;
 	for (int i = 0; i < 6; i++)
 		sp[i] = 0;
 	sp[6] = (uintptr_t)coroutine_first;
@@ -114,15 +106,15 @@ void coroutine_adopt(struct coroutine *c)
 		abort();
 	}
 	pthread_attr_destroy(&attr);
-	c->asan_bottom = bottom;
-	c->asan_bytes = bytes;
+	c->bottom = bottom;
+	c->bytes = bytes;
 }
 
 void coroutine_destroy(struct coroutine *c)
 {
-	if (c->stack)
-		munmap(c->stack, c->stack_bytes);
-	c->stack = NULL;
+	if (c->mapping)
+		munmap(c->mapping, STACK_BYTES + GUARD_BYTES);
+	c->mapping = NULL;
 }
 
 void coroutine_switch(struct coroutine *from, struct coroutine *to)

@@ -8,12 +8,25 @@
  */
 #include <stddef.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define HAVE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAVE_ASAN 1
+#endif
+#endif
+#ifndef HAVE_ASAN
+#define HAVE_ASAN 0
+#endif
+
+/* Of each but the host's. */
+#define COROUTINE_STACK_BYTES ((size_t)512 << 10)
+
 struct coroutine {
-	void *sp;                /* saved stack pointer while it does not run */
-	void *stack;             /* mmapped, lowest page is a guard; NULL: the host's stack */
-	size_t stack_bytes;      /* with the guard */
-	const void *asan_bottom; /* what ASan wants to know */
-	size_t asan_bytes;
+	void *sp;      /* saved stack pointer while it does not run */
+	void *mapping; /* the stack, mmapped, under it a guard page; NULL: the host's */
+	char *bottom;  /* of the stack, without the guard */
+	size_t bytes;
 	void *asan_fake;
 	void (*body)(void *arg); /* never returns */
 	void *arg;

@@ -5,16 +5,16 @@
  * A seed finds a race if it happens to switch at the right point; a race of two
  * short calls has a few hundred points and needs one switch or two. So all of them
  * are tried. From machine_explore() on, a CPU keeps running until it can only wait,
- * sleeps or ends; and at each point the process forks:
+ * sleeps or ends; and at each point there is a branch (snapshot.c):
  *
- *      --x----x----x----x----x----   the parent: no switch here, go on
+ *      --x----x----x----x----x----   no switch here, go on
  *        |    |    |    |    |
- *        |    |    |    |    +-- a child: switch to the other CPU here; in it
+ *        |    |    |    |    +-- a branch: switch to the other CPU here; in it
  *        |    |    |    +--      the same again, until its switches are used up
  *       ...  ...  ...  ...
  *
- * The parent waits for each child, so they run one after the other; a child that
- * fails has printed why, and everybody above it fails too. A scenario with n points
+ * A branch is run to the end of the test's body; then all is as it was at the x, and
+ * goes on from there. What fails in a branch ends the process. A scenario with n points
  * and k switches costs about n^k / k! runs, each without what came before; threads for
  * which no preemption was asked have no such points.
  *
@@ -26,19 +26,16 @@
  * CPU that waited for a flush goes on as soon as it was served. Interrupts are taken as soon as the
  * CPU may; a CPU that spins lets the next one run, in the order of their numbers.
  */
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/util.h"
 #include "tests/machine/inside.h"
+#include "tests/machine/snapshot.h"
+#include "tests/test.h"
 
 #define MOST_SCHEDULES 100000
 /* Of one schedule: operations that end have a few thousand. */
 #define MOST_POINTS 2000000
-
-uint64_t *machine_schedules;
 
 static bool others_ready(void)
 {
@@ -78,26 +75,38 @@ unsigned machine_explore_next(void)
 	return machine.now_cpu;
 }
 
-/* Try what happens if CPU i goes on here. True in the process that does so. */
+/* The one schedule that is asked for: does CPU i go on here in it? */
+static bool is_asked_for(unsigned i)
+{
+	const char *only = machine_each_state->only;
+	char *end;
+	if (strtoull(only, &end, 10) != machine.points || *end != ':' ||
+	    strtoul(end + 1, &end, 10) != i)
+		return false;
+	machine_each_state->only = end + (*end == ',');
+	return true;
+}
+
+static void choose(unsigned i)
+{
+	struct schedule *s = &machine.explore.schedule;
+	if (s->taken < EXPLORE_MOST)
+		s->choice[s->taken++] = (struct explore_choice){machine.points, i};
+	if (++machine_each_state->schedules > MOST_SCHEDULES)
+		machine_die("more than %u schedules", MOST_SCHEDULES);
+	machine_each_state->schedule = *s;
+	test_progress(++machine_each_state->progress);
+}
+
+/* Try what happens if CPU i goes on here. True in the branch that does so. */
 static bool branch(unsigned i, unsigned cost)
 {
-	struct explore *x = &machine.explore;
-	unsigned left = alarm(0);
-	(void)alarm(left);
-	fflush(NULL);
-	pid_t pid = fork();
-	if (pid) {
-		int status = -1;
-		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
-			_exit(1); /* it has said why */
+	if (machine_each_state->only ? !is_asked_for(i) : !snapshot_branch()) {
+		machine_each_state->schedule = machine.explore.schedule;
 		return false;
 	}
-	(void)alarm(left); /* a child's is off */
-	if (__atomic_add_fetch(machine_schedules, 1, __ATOMIC_SEQ_CST) > MOST_SCHEDULES)
-		machine_die("more than %u schedules", MOST_SCHEDULES);
-	x->left -= cost;
-	if (x->taken < EXPLORE_MOST)
-		x->choice[x->taken++] = (struct explore_choice){machine.points, i};
+	machine.explore.left -= cost;
+	choose(i);
 	machine_run_cpu(i);
 	return true;
 }
@@ -160,7 +169,7 @@ static unsigned first_cpu(void)
 void machine_explore(unsigned threads, unsigned preemptions)
 {
 	struct explore *x = &machine.explore;
-	if (!machine_schedules)
+	if (!machine_each_state)
 		machine_die("machine_explore outside of machine_each");
 	host_preempt_disable(); /* each thread keeps the CPU that it has */
 	this_cpu()->current->preempted = preemptions > 0;
@@ -183,14 +192,4 @@ void machine_explore_end(void)
 {
 	machine.explore.on = false;
 	machine.explore.arrived = machine.explore.left = 0;
-}
-
-void machine_explore_describe(void)
-{
-	const struct explore *x = &machine.explore;
-	if (x->taken)
-		fprintf(stderr, "  schedule:");
-	for (unsigned i = 0; i < x->taken; i++)
-		fprintf(stderr, " at point %llu CPU %u%c", (unsigned long long)x->choice[i].point,
-			x->choice[i].cpu, i + 1 < x->taken ? ',' : '\n');
 }

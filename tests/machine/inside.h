@@ -40,21 +40,36 @@ struct cpu {
 };
 
 #define MACHINE_MAX_THREADS 64
+#define MACHINE_REGIONS     3
 
 /* explore.c: all schedules instead of some. */
 #define EXPLORE_MOST 32
+
+struct schedule {
+	unsigned taken; /* choices */
+	struct explore_choice {
+		uint64_t point;
+		unsigned cpu;
+	} choice[EXPLORE_MOST];
+};
 
 struct explore {
 	bool on;
 	unsigned arrived; /* threads that wait for it to begin */
 	uint64_t begun;   /* machine.points then */
 	unsigned left;    /* preemptions that may still be made */
-	unsigned taken;   /* choices of this process, for its report */
-	struct explore_choice {
-		uint64_t point;
-		unsigned cpu;
-	} choice[EXPLORE_MOST];
+	struct schedule schedule;
 };
+
+/* each.c: shared with the processes of machine_each. No snapshot has it. */
+struct each {
+	uint64_t totals[MACHINE_TOTALS];
+	uint64_t schedules;       /* of this machine_each */
+	uint64_t progress;        /* runs and schedules of the whole test */
+	struct schedule schedule; /* the one that runs: told when its process is dead */
+	const char *only;         /* QUIRE_SCHEDULE: what is left of it; NULL: all */
+};
+extern struct each *machine_each_state;
 
 extern struct machine {
 	struct machine_config config;
@@ -69,6 +84,12 @@ extern struct machine {
 	uint64_t trace;
 	bool running;
 	struct explore explore;
+	/* All memory that it has: machine_map(). */
+	struct machine_region {
+		char *start;
+		size_t bytes;
+	} region[MACHINE_REGIONS];
+	unsigned regions;
 } machine;
 
 static inline struct cpu *this_cpu(void)
@@ -76,12 +97,20 @@ static inline struct cpu *this_cpu(void)
 	return &machine.cpu[machine.now_cpu];
 }
 
+/* Whose stack the host thread is on. */
+static inline struct coroutine *machine_running(void)
+{
+	struct cpu *cpu = this_cpu();
+	return cpu->current ? &cpu->current->co : &cpu->idle;
+}
+
+/* Zeroes for the machine, until it ends. */
+void *machine_map(size_t bytes);
 /* Leave this CPU for another, or go on if it is this one. */
 void machine_run_cpu(unsigned next);
 void machine_explore_point(void);
 unsigned machine_explore_next(void);
 unsigned machine_explore_idle(void);
-void machine_explore_describe(void);
 /* A CPU that can only wait lets the others run. */
 void machine_wait_turn(void);
 /* Take interrupts that are pending, if this CPU may. */
@@ -94,7 +123,6 @@ void machine_instruction_end(void);
 void (*machine_trap_handler(void))(struct mem_trap *);
 
 void machine_mmu_init(void);
-void machine_mmu_end(void);
 /* An idle CPU: the hardware may walk ahead all the same. */
 void machine_mmu_idle(void);
 /* One line about what a CPU has cached. */

@@ -35,7 +35,13 @@
 #include <sys/mman.h>
 
 #include "base/atomic.h"
+#include "base/util.h"
 #include "tests/machine/inside.h"
+#include "tests/machine/snapshot.h"
+
+#if HAVE_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
 
 #define QUIET_LIMIT ((uint64_t)3000000)
 
@@ -105,7 +111,6 @@ static void report_state(void)
 	fprintf(stderr, "  seed %llu, after %llu points and %llu switches\n",
 		(unsigned long long)machine.config.seed, (unsigned long long)machine.points,
 		(unsigned long long)machine.switches);
-	machine_explore_describe();
 	for (unsigned i = 0; i < machine.config.ncpus; i++) {
 		const struct cpu *cpu = &machine.cpu[i];
 		char mmu[128];
@@ -164,11 +169,6 @@ MEM_NORETURN void host_panic(const char *format, ...)
 
 /* ---- switching between CPUs ------------------------------------------------- */
 
-static struct coroutine *stack_of(struct cpu *cpu)
-{
-	return cpu->current ? &cpu->current->co : &cpu->idle;
-}
-
 static bool any_ready(void)
 {
 	for (unsigned i = 0; i < MACHINE_MAX_THREADS; i++)
@@ -208,14 +208,14 @@ static unsigned pick_cpu(void)
 
 void machine_run_cpu(unsigned next)
 {
-	struct cpu *from = this_cpu();
-	if (&machine.cpu[next] == from)
+	struct coroutine *from = machine_running();
+	if (next == machine.now_cpu)
 		return;
 	machine.switches++;
 	machine.trace = (machine.trace ^ (machine.points * 31 + next)) * 0x100000001b3;
 	machine.now_cpu = next;
 	this_cpu()->stalled_until = 0;
-	coroutine_switch(stack_of(from), stack_of(this_cpu()));
+	coroutine_switch(from, machine_running());
 }
 
 static void plan_next_event(void)
@@ -408,7 +408,7 @@ void machine_spawn(void (*body)(void *), void *arg, struct space *space)
 		struct thread *t = &machine.thread[i];
 		if (t->state != THREAD_FREE && t->state != THREAD_DONE)
 			continue;
-		if (t->state == THREAD_DONE)
+		if (t->state == THREAD_DONE && !snapshot_taken())
 			coroutine_destroy(&t->co);
 		*t = (struct thread){.space = space, .body = body, .arg = arg, .number = i};
 		coroutine_create(&t->co, thread_body, t);
@@ -469,21 +469,39 @@ void machine_set_space(struct space *space)
 
 /* ---- start and end --------------------------------------------------------------- */
 
+/* As well aligned as the direct map; what follows is no memory. */
+void *machine_map(size_t bytes)
+{
+	bytes = align_up(bytes, PAGE_SIZE);
+	char *room = mmap(NULL, bytes + 2 * HUGE_SIZE, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *start = (char *)align_up((uintptr_t)room, HUGE_SIZE);
+	if (room == MAP_FAILED || mprotect(start, bytes, PROT_READ | PROT_WRITE) ||
+	    machine.regions == MACHINE_REGIONS) {
+		perror("memory for the machine");
+		exit(1);
+	}
+	machine.region[machine.regions++] = (struct machine_region){start, bytes};
+	return start;
+}
+
+void machine_forbid(void *at, size_t bytes)
+{
+	memset(at, 0xdb, bytes);
+#if HAVE_ASAN
+	__asan_poison_memory_region(at, bytes);
+#endif
+}
+
 void machine_init(const struct machine_config *config)
 {
 	if (config->ncpus < 1 || config->ncpus > MACHINE_MAX_CPUS)
 		machine_die("1 to %d CPUs", MACHINE_MAX_CPUS);
-	void *arena = mmap(NULL, config->bytes, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (arena == MAP_FAILED) {
-		perror("arena");
-		exit(1);
-	}
 	memset(&machine, 0, sizeof(machine));
 	memset(&machine_hooks, 0, sizeof(machine_hooks));
 	machine.config = *config;
 	machine_reseed(config->seed);
-	mem_direct_map_base = (uintptr_t)arena;
+	mem_direct_map_base = (uintptr_t)machine_map(config->bytes);
 	machine_mmu_init();
 	for (unsigned i = 0; i < config->ncpus; i++) {
 		machine.cpu[i].waits_for = -1;
@@ -503,11 +521,13 @@ void machine_end(void)
 	if (!all_done())
 		machine_die("machine_end with threads alive");
 	machine.running = false;
+	if (snapshot_taken())
+		return; /* others run on this memory yet, and then the process ends */
 	/* Nobody goes back to these stacks. */
 	for (unsigned i = 0; i < machine.config.ncpus; i++)
 		coroutine_destroy(&machine.cpu[i].idle);
 	for (unsigned i = 1; i < MACHINE_MAX_THREADS; i++)
 		coroutine_destroy(&machine.thread[i].co);
-	machine_mmu_end();
-	munmap((void *)mem_direct_map_base, machine.config.bytes);
+	for (unsigned i = 0; i < machine.regions; i++)
+		munmap(machine.region[i].start, machine.region[i].bytes + PAGE_SIZE);
 }

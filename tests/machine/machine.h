@@ -69,6 +69,8 @@ void machine_init(const struct machine_config *config);
 void machine_end(void);
 uint64_t machine_seed(void);
 uint64_t machine_bytes(void);
+/* Whoever touches this memory from now on is reported by ASan. */
+void machine_forbid(void *at, size_t bytes);
 /* A hash of every switch so far: equal for equal seeds. */
 uint64_t machine_trace(void);
 uint64_t machine_switches(void);
@@ -97,18 +99,32 @@ void machine_yield(void);
 /* A number that rises with every point: orders events of one run. */
 uint64_t machine_now(void);
 
+/* ---- many runs (each.c) ---------------------------------------------------- */
+
+/*
+ * Run body(i) for i = 0 .. count - 1, each in a process of its own: mem/ is not
+ * made to be started twice. The first that fails ends the test. What bodies add
+ * to machine_totals is seen by the caller.
+ */
+void machine_each(uint64_t count, void (*body)(uint64_t i));
+extern uint64_t *machine_totals; /* MACHINE_TOTALS counters, shared with the processes */
+#define MACHINE_TOTALS 16
+
 /* ---- every schedule (explore.c) ------------------------------------------ */
 
 /* Each of `threads` threads on as many CPUs calls this when it is ready. When the
  * last has come, every schedule with up to `preemptions` (the most that any of them
- * says) is run from there to the end of the process, each in a process of its own;
- * threads that say 0 are not preempted. Only inside machine_each, on a machine with
- * switch_mean 0. */
+ * says) is run from there to the end of machine_each's body; threads that say 0 are not
+ * preempted. Only inside machine_each, on a machine with switch_mean 0. */
 void machine_explore(unsigned threads, unsigned preemptions);
 /* Schedules are left to chance again: after machine_join. */
 void machine_explore_end(void);
-/* How many schedules there were: shared between processes, made by machine_each. */
-extern uint64_t *machine_schedules;
+/* How many schedules the last machine_each ran besides the first one of each body. */
+uint64_t machine_schedules(void);
+/* Note that number, and fail if it is clearly smaller than it was when the test was
+ * written. (mem/ may come to have a few points less; a mutation of it may have many less,
+ * and is not to be found by that: QUIRE_MUTATED.) */
+void machine_expect_schedules(uint64_t before);
 
 /* ---- user accesses, as instructions would make them -------------------- */
 

@@ -558,21 +558,13 @@ void machine_mmu_reset(void)
 void machine_mmu_init(void)
 {
 	frames = machine.config.bytes >> PAGE_SHIFT;
-	tlbs = calloc(machine.config.ncpus, sizeof(*tlbs));
-	held = calloc(frames, sizeof(*held));
-	if (!tlbs || !held)
-		abort();
+	tlbs = machine_map(machine.config.ncpus * sizeof(*tlbs));
+	held = machine_map(frames * sizeof(*held));
 	for (unsigned i = 0; i < machine.config.ncpus; i++)
 		for (unsigned b = 0; b < SET_BUCKETS; b++)
 			tlbs[i].pages.bucket[b] = tlbs[i].tables.bucket[b] = NO_ENTRY;
 	recent_count = 0;
 	memset(&stats, 0, sizeof(stats));
-}
-
-void machine_mmu_end(void)
-{
-	free(tlbs);
-	free(held);
 }
 
 void machine_mmu_describe(unsigned cpu, char *to, size_t bytes)

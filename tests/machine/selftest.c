@@ -6,8 +6,6 @@
  */
 #include <mem/host.h>
 #include <mem/vmm.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "arch/x86_64/ops.h"
 #include "base/atomic.h"
@@ -466,53 +464,4 @@ TEST(machine_reports_deadlocks)
 	test_expect_panic(deadlock, "nobody gets anywhere");
 	test_expect_panic(deadlock, "spinning with interrupts off");
 	test_expect_panic(sleep_with_a_lock, "host_wait with preemption off");
-}
-
-/*
- * Two threads that each read a number and write one more: with no preemption they
- * make 2 of it, with one some schedule makes 1. Every schedule is run, the same ones
- * each time.
- */
-static uint32_t number;
-static unsigned preemptions;
-
-static void add_one(void *arg)
-{
-	machine_explore(2, preemptions);
-	uint32_t was = atomic_read_acquire(&number);
-	atomic_write_release(&number, was + 1);
-}
-
-static uint64_t explore_sums(uint64_t *shared)
-{
-	pid_t top = getpid();
-	shared[1] = shared[2] = *(machine_schedules = shared) = 0;
-	begin(&quiet, FRAME | LINK);
-	number = 0;
-	machine_spawn(add_one, NULL, NULL);
-	machine_spawn(add_one, NULL, NULL);
-	machine_join();
-	machine_explore_end();
-	__atomic_fetch_add(&shared[number], 1, __ATOMIC_SEQ_CST);
-	if (getpid() != top)
-		_exit(0);
-	machine_end();
-	return *shared;
-}
-
-TEST(machine_explores_every_schedule)
-{
-	uint64_t *shared =
-	    mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(shared != MAP_FAILED);
-	preemptions = 0;
-	uint64_t few = explore_sums(shared);
-	CHECK_EQ(shared[1], 0);
-	preemptions = 1;
-	uint64_t schedules = explore_sums(shared);
-	CHECK(schedules > few);
-	CHECK(shared[1] > 0);
-	CHECK(shared[2] > 0);
-	CHECK_EQ(shared[1] + shared[2], schedules + 1);
-	CHECK_EQ(explore_sums(shared), schedules);
 }

@@ -96,9 +96,9 @@ void model_kernel_touch(unsigned s, unsigned c, bool write, bool force, unsigned
 	if (force) { /* as a debugger: a private page can always be written, by a copy */
 		unsigned own = as.prot & VM_WRITE;
 		as.prot = as.maxprot;
-		if (as.flags & VM_SHARED)
+		if (write && (as.flags & VM_SHARED))
 			as.prot = (as.prot & ~(unsigned)VM_WRITE) | own;
-		else if (as.maxprot)
+		else if (write && as.maxprot)
 			as.prot |= VM_WRITE;
 	}
 	enum verdict v = verdict(&as, write ? MACHINE_WRITE : MACHINE_READ);

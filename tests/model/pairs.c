@@ -7,6 +7,7 @@
  */
 #include "base/atomic.h"
 #include "tests/machine/boot.h"
+#include "tests/machine/snapshot.h"
 #include "tests/test.h"
 
 /* Private pages across the border of two leaf tables; shared ones; a stack. */
@@ -154,7 +155,15 @@ static uint64_t digest_all(void)
 
 /* ---- one pair ------------------------------------------------------------------------------ */
 
-static unsigned pair[2];
+/* The pairs of the test that runs, and which of them this process is about. */
+static unsigned pairs[OPERATIONS * OPERATIONS][2], pair_count;
+static const unsigned *pair;
+
+static void add_pair(unsigned first, unsigned second)
+{
+	pairs[pair_count][0] = first;
+	pairs[pair_count++][1] = second;
+}
 
 static void run_one(unsigned which)
 {
@@ -198,35 +207,47 @@ static void build(void)
 	child = NULL;
 }
 
-/* Runs 0 and 1: one after the other, for the two answers that may be; 2: at once. */
-static void run_pair(uint64_t i)
+static uint64_t outcome(void)
 {
-	machine_boot_explored(2, 1, 0);
-	uint64_t before = machine_frames_at_rest();
-	build();
-	if (i < 2) {
-		machine_spawn(both, (void *)(uintptr_t)i, space);
-	} else {
-		machine_spawn(first_thread, NULL, space);
-		machine_spawn(second_thread, NULL, space);
-	}
 	machine_join();
 	machine_explore_end();
 	CHECK(vmm_is_valid(machine_vmm));
-	uint64_t digest = digest_all();
-	if (i < 2)
-		machine_totals[i] = digest;
-	else if (digest != machine_totals[0] && digest != machine_totals[1])
-		machine_die("operations %u and %u, answered %llu and %llu: neither order does that",
-			    pair[0], pair[1], (unsigned long long)answers[0],
-			    (unsigned long long)answers[1]);
+	return digest_all();
+}
+
+static void take_down(uint64_t frames_before)
+{
 	machine_set_space(NULL);
 	if (child)
 		vmm_space_put(child);
 	vmm_space_put(space);
 	vm_object_put(object);
 	CHECK(vmm_is_valid(machine_vmm));
-	CHECK_EQ(machine_frames_at_rest(), before);
+	CHECK_EQ(machine_frames_at_rest(), frames_before);
+}
+
+/* One after the other, both ways, for what may come of it; then at once. */
+static void run_pair(uint64_t i)
+{
+	pair = pairs[i];
+	machine_boot_explored(2, 1, 0);
+	uint64_t before = machine_frames_at_rest();
+	build();
+	for (unsigned first = 0; first < 2; first++)
+		if (snapshot_branch()) {
+			machine_spawn(both, (void *)(uintptr_t)first, space);
+			machine_totals[first] = outcome();
+			take_down(before);
+			snapshot_return();
+		}
+	machine_spawn(first_thread, NULL, space);
+	machine_spawn(second_thread, NULL, space);
+	uint64_t digest = outcome();
+	if (digest != machine_totals[0] && digest != machine_totals[1])
+		machine_die("operations %u and %u, answered %llu and %llu: neither order does that",
+			    pair[0], pair[1], (unsigned long long)answers[0],
+			    (unsigned long long)answers[1]);
+	take_down(before);
 }
 
 static unsigned number_of(uint64_t (*operation)(void))
@@ -240,28 +261,21 @@ static unsigned number_of(uint64_t (*operation)(void))
 /* Pairs in which something was found once, for those who have no time for all. */
 TEST(pairs_with_a_history)
 {
-	static uint64_t (*const found[][2])(void) = {
-	    {do_move, do_drop},                 /* looked for pages, then dropped others */
-	    {do_kernel_write, do_kernel_write}, /* went round while the other let go */
-	};
-	for (unsigned i = 0; i < sizeof(found) / sizeof(found[0]); i++) {
-		pair[0] = number_of(found[i][0]);
-		pair[1] = number_of(found[i][1]);
-		machine_each(3, run_pair);
-	}
+	/* Looked for pages, then dropped others. */
+	add_pair(number_of(do_move), number_of(do_drop));
+	/* Went round while the other let go. */
+	add_pair(number_of(do_kernel_write), number_of(do_kernel_write));
+	machine_each(pair_count, run_pair);
+	machine_expect_schedules(739);
 }
 
 TEST_TIMED(pairs_of_operations, 600)
 {
-	uint64_t schedules = 0, pairs = 0;
-	for (pair[0] = 0; pair[0] < OPERATIONS; pair[0]++)
-		for (pair[1] = pair[0]; pair[1] < OPERATIONS; pair[1]++) {
-			if (pair[0] == pair[1] && operations[pair[0]] == do_fork)
-				continue; /* one child is looked at */
-			machine_each(3, run_pair);
-			pairs++;
-			schedules += *machine_schedules;
-		}
-	test_note("%llu pairs of %u operations, %llu schedules", (unsigned long long)pairs,
-		  (unsigned)OPERATIONS, (unsigned long long)schedules);
+	for (unsigned a = 0; a < OPERATIONS; a++)
+		for (unsigned b = a; b < OPERATIONS; b++)
+			if (a != b || operations[a] != do_fork) /* one child is looked at */
+				add_pair(a, b);
+	machine_each(pair_count, run_pair);
+	test_note("%u pairs of %u operations", pair_count, (unsigned)OPERATIONS);
+	machine_expect_schedules(60151);
 }

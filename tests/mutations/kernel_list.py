@@ -16,4 +16,16 @@ MUTATIONS = [
      "\tif ((dir->inode->mode & S_ISVTX) && !inode_owner_ok(d->inode) &&\n",
      "\tif ((dir->inode->mode & S_ISVTX) && 0 && !inode_owner_ok(d->inode) &&\n",
      ["program files/files"]),
+    # ---- values that the CPU checks --------------------------------------------------
+    ("clone takes any base for the child's FS", "kernel/proc/fork.c",
+     "(flags & CLONE_SETTLS) && !user_base_ok(r->tls)",
+     "(flags & CLONE_SETTLS) && r->tls == 1",
+     ["program signals/cpuvalues"]),
+    ("a signal frame's selectors are not looked at", "kernel/proc/signal_frame.c",
+     "pop_fpu(f.uc.mcontext.fpstate) || !good", "pop_fpu(f.uc.mcontext.fpstate)",
+     ["program signals/cpuvalues"]),
+    ("a signal frame names FPU components that there are not", "kernel/proc/signal_frame.c",
+     "features &= software.features | ~cpu_features.xsave_mask;",
+     "features &= software.features & cpu_features.xsave_mask;",
+     ["program signals/cpuvalues"]),
 ]

@@ -12,7 +12,7 @@ mutation-info:
 	$(info hosted.flags=$(hosted_flags))
 	$(info bench.flags=$(bench_flags))
 	$(info kernel.flags=$(KERNEL_CFLAGS))
-	$(info kernel-tests.flags=$(KERNEL_CFLAGS) -DMEM_DEBUG)
+	$(info kernel-tests.flags=$(KTESTS_CFLAGS))
 	$(info kernel.objects=$(KERNEL_OBJ))
 	$(info kernel-tests.objects=$(KTESTS_OBJ))
 	$(info kernel.link=$(KERNEL_LINK))

@@ -57,7 +57,7 @@ static void read_all(void *arg)
 	}
 }
 
-SEEDED_TEST(pitfall_01_every_schedule_of_munmap, 1)
+EXPLORED_TEST(pitfall_01_every_schedule_of_munmap, 1, 150)
 {
 	begin(2, 0);
 	map_at(space, PLACE, 4, RW, 0); /* one more page: the table stays */
@@ -86,7 +86,7 @@ static void read_object(void *arg)
 	CHECK(signal == 7 || (signal == 0 && !over && value == 7));
 }
 
-SEEDED_TEST(pitfall_01_every_schedule_of_truncate, 1)
+EXPLORED_TEST(pitfall_01_every_schedule_of_truncate, 1, 187)
 {
 	begin(2, 0);
 	make_object(&object, PLACE, 1);
@@ -114,7 +114,7 @@ static void write_if_allowed(void *arg)
 	CHECK(signal == 11 || (signal == 0 && !over));
 }
 
-SEEDED_TEST(pitfall_02_every_schedule_of_mprotect, 1)
+EXPLORED_TEST(pitfall_02_every_schedule_of_mprotect, 1, 93)
 {
 	begin(2, 0);
 	map_at(space, PLACE, 1, RW, 0);
@@ -150,7 +150,7 @@ static void read_from_cache(void *arg)
 	CHECK(get(PLACE) != original || !written);
 }
 
-SEEDED_TEST(pitfall_03_every_schedule_of_copying, 2)
+EXPLORED_TEST(pitfall_03_every_schedule_of_copying, 2, 1787)
 {
 	struct space *child = NULL;
 	begin(3, 0);
@@ -236,7 +236,7 @@ static void fault_once(void *arg)
 	(void)try_get(AWAY + PAGE_SIZE, &value); /* not there yet: a walk */
 }
 
-SEEDED_TEST(pitfall_06_every_schedule_of_freeing_a_table, 1)
+EXPLORED_TEST(pitfall_06_every_schedule_of_freeing_a_table, 1, 553)
 {
 	begin(2, 0);
 	map_at(space, AWAY, 2, RW, 0);
@@ -253,7 +253,9 @@ SEEDED_TEST(pitfall_06_every_schedule_of_freeing_a_table, 1)
 TEST_TIMED(pitfall_06_every_schedule_of_razing_a_table, 120)
 {
 	machine_each(1, raze_once);
+	machine_expect_schedules(574);
 	machine_each(1, raze_beside);
+	machine_expect_schedules(320);
 }
 
 /* The other way round: a table is made under a page that somebody is about to look for
@@ -271,7 +273,7 @@ static void make_it_too(void *arg)
 	CHECK_EQ(get(AWAY + PAGE_SIZE), 6);
 }
 
-SEEDED_TEST(pitfall_06_every_schedule_of_making_a_table, 1)
+EXPLORED_TEST(pitfall_06_every_schedule_of_making_a_table, 1, 260)
 {
 	begin(2, 0);
 	map_at(space, AWAY, 2, RW, 0);
@@ -320,7 +322,7 @@ static void unmap_one(void *arg)
 	atomic_write_seq(&done, 1);
 }
 
-SEEDED_TEST(pitfall_07_every_schedule_of_coming_back, 2)
+EXPLORED_TEST(pitfall_07_every_schedule_of_coming_back, 2, 266)
 {
 	begin(2, 100);
 	map_at(space, PLACE, 2, RW, 0);
@@ -358,7 +360,7 @@ static void remember_both(void *arg)
 	}
 }
 
-SEEDED_TEST(pitfall_07_every_schedule_of_two_flushes, 1)
+EXPLORED_TEST(pitfall_07_every_schedule_of_two_flushes, 1, 688)
 {
 	begin(3, 0);
 	map_at(space, PLACE, 2, RW, 0);
@@ -388,7 +390,7 @@ static void make_dirty(void *arg)
 		wrote = 1;
 }
 
-SEEDED_TEST(pitfall_08_every_schedule_of_a_dirty_bit, 1)
+EXPLORED_TEST(pitfall_08_every_schedule_of_a_dirty_bit, 1, 164)
 {
 	bool dirty = false;
 	begin(2, 0);
@@ -435,7 +437,7 @@ static void write_alone(void *arg)
 	put(PLACE, 12);
 }
 
-SEEDED_TEST(pitfall_10_every_schedule_of_leaving_a_shared_page, 1)
+EXPLORED_TEST(pitfall_10_every_schedule_of_leaving_a_shared_page, 1, 205)
 {
 	begin(3, 0);
 	map_at(space, PLACE, 2, RW, 0);
@@ -472,7 +474,7 @@ static void use_and_free(void *arg)
 	(void)try_put(PLACE, 3);
 }
 
-SEEDED_TEST(pitfall_14_every_schedule_of_mremap, 1)
+EXPLORED_TEST(pitfall_14_every_schedule_of_mremap, 1, 390)
 {
 	begin(2, 0);
 	map_at(space, PLACE, 2, RW, 0);

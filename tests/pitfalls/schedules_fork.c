@@ -37,7 +37,7 @@ static void write_both(void *arg)
 		CHECK_EQ(get(PLACE + p * PAGE_SIZE), 2);
 }
 
-SEEDED_TEST(pitfall_04_every_schedule_of_fork, 1)
+EXPLORED_TEST(pitfall_04_every_schedule_of_fork, 1, 738)
 {
 	machine_boot_explored(2, 1, 0);
 	space = pitfall_space();
@@ -83,7 +83,7 @@ static void write_with_cache(void *arg)
 	CHECK_EQ(get(PLACE), 2);
 }
 
-SEEDED_TEST(pitfall_04_every_schedule_of_writers_in_a_fork, 1)
+EXPLORED_TEST(pitfall_04_every_schedule_of_writers_in_a_fork, 1, 289)
 {
 	machine_boot_explored(3, 1, 0);
 	space = pitfall_space();

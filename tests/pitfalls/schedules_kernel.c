@@ -28,7 +28,7 @@ static void settle(void *arg)
 	CHECK(!machine_kernel_access((vaddr_t)range, MACHINE_READ, &value).ok);
 }
 
-SEEDED_TEST(pitfall_01_every_schedule_of_settling_an_area, 1)
+EXPLORED_TEST(pitfall_01_every_schedule_of_settling_an_area, 1, 268)
 {
 	void *stacks[STACKS];
 	machine_boot_explored(3, 1, 0);
@@ -56,7 +56,7 @@ static void drain(void *arg)
 	vm_area_trim(&machine_vmm->areas[AREA_HEAP]);
 }
 
-SEEDED_TEST(pitfall_02_every_schedule_of_draining_an_area, 1)
+EXPLORED_TEST(pitfall_02_every_schedule_of_draining_an_area, 1, 161)
 {
 	machine_boot_explored(2, 1, 100);
 	space = pitfall_space();

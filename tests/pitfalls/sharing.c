@@ -153,7 +153,7 @@ static void fork_and_wait(void *arg)
 	CHECK_EQ(get(PLACE), 20);
 }
 
-SEEDED_TEST(pitfall_13_every_schedule_of_a_kernel_write, 1)
+EXPLORED_TEST(pitfall_13_every_schedule_of_a_kernel_write, 1, 468)
 {
 	machine_boot_explored(2, 1, 0);
 	space = pitfall_space();

@@ -90,7 +90,7 @@ static void last_two(uint64_t i)
 TEST_TIMED(pmm_every_schedule_of_two_frees, 120)
 {
 	machine_each(1, last_two);
-	test_note("%llu schedules", (unsigned long long)*machine_schedules);
+	machine_expect_schedules(133);
 }
 
 static void take_whole(void *arg)
@@ -126,7 +126,7 @@ static void whole_or_one(uint64_t i)
 TEST_TIMED(pmm_every_schedule_of_whole_or_one, 120)
 {
 	machine_each(1, whole_or_one);
-	test_note("%llu schedules", (unsigned long long)*machine_schedules);
+	machine_expect_schedules(270);
 }
 
 static void free_beside_owner(void *arg)
@@ -158,5 +158,5 @@ static void owner_and_free(uint64_t i)
 TEST_TIMED(pmm_every_schedule_of_owner_and_free, 120)
 {
 	machine_each(1, owner_and_free);
-	test_note("%llu schedules", (unsigned long long)*machine_schedules);
+	machine_expect_schedules(594);
 }

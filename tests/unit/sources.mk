@@ -1,5 +1,7 @@
-HOSTED_TEST_LIST += test_harness:plain
+HOSTED_TEST_LIST += test_harness:plain test_victims:plain
 test_harness_SRC := tests/runner.c tests/machine/plain.c tests/unit/selftest.c
+# Tests of the runner: they hang and die, and are run by tools/suite_runner.py alone.
+test_victims_SRC := tests/runner.c tests/machine/plain.c tests/unit/victims.c
 HOSTED_TEST_LIST += test_memmap:plain
 test_memmap_SRC := tests/runner.c tests/machine/plain.c tests/unit/memmap.c
 HOSTED_TEST_LIST += test_slab:plain
@@ -37,7 +39,7 @@ test_heap_threads_released_SRC := $(test_heap_threads_SRC)
 HOSTED_TEST_LIST += test_heap_machine:hosted
 test_heap_machine_SRC = tests/runner.c $(MACHINE_SRC) tests/unit/pages.c tests/unit/heap_machine.c
 HOSTED_TEST_LIST += test_slab_schedules:hosted
-test_slab_schedules_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pages.c tests/unit/slab_schedules.c
+test_slab_schedules_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/slab_schedules.c
 test_slab_schedules_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_pt:hosted test_vm:hosted
 test_pt_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pt.c

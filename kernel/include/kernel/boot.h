@@ -13,6 +13,9 @@ extern struct pmm *kernel_pmm;
 extern struct vmm *kernel_vmm;
 extern struct heap *kernel_heap;
 
+/* Where the kernel is linked (kernel/kernel.lds), and how far above that it runs. */
+#define KERNEL_LINK_BASE 0xffffffff80000000ull
+uint64_t boot_slide(void);
 /* The kernel command line ("" if there is none). */
 const char *boot_cmdline(void);
 /* The value of word `name` ("name=value", or "name" alone: empty) on it, copied

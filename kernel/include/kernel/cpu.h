@@ -37,6 +37,28 @@ unsigned cpu_count(void);         /* online; ids are 0 .. cpu_count()-1 once sta
 unsigned cpu_possible(void);      /* that the loader found; constant after boot */
 struct cpu *cpu_get(unsigned id); /* NULL: not started */
 
+/* Test builds measure how long interrupts and preemption are off (kernel/cpu/latency.h):
+ * called with them off, before they are turned on. */
+#ifdef KERNEL_LATENCY
+void latency_irq_off(void);
+void latency_irq_on(void);
+void latency_preempt_off(void);
+void latency_preempt_on(void);
+#else
+static inline void latency_irq_off(void)
+{
+}
+static inline void latency_irq_on(void)
+{
+}
+static inline void latency_preempt_off(void)
+{
+}
+static inline void latency_preempt_on(void)
+{
+}
+#endif
+
 static inline bool irq_enabled(void)
 {
 	unsigned long f;
@@ -47,20 +69,26 @@ static inline unsigned long irq_save(void)
 {
 	unsigned long f;
 	__asm__ volatile("pushf; pop %0; cli" : "=r"(f)::"memory");
+	if (f & 0x200)
+		latency_irq_off();
 	return f;
 }
 static inline void irq_restore(unsigned long f)
 {
-	if (f & 0x200)
+	if (f & 0x200) {
+		latency_irq_on();
 		__asm__ volatile("sti" ::: "memory");
+	}
 }
 static inline void irq_enable(void)
 {
+	latency_irq_on();
 	__asm__ volatile("sti" ::: "memory");
 }
 static inline void irq_disable(void)
 {
 	__asm__ volatile("cli" ::: "memory");
+	latency_irq_off();
 }
 static inline void cpu_relax(void)
 {
@@ -71,12 +99,14 @@ void preempt_check(void); /* switch threads if that is due and allowed here */
 static inline void preempt_disable(void)
 {
 	__asm__ volatile("incl %%gs:36" ::: "memory");
+	latency_preempt_off();
 }
 /* May switch threads: when the count reaches zero with interrupts on. */
 static inline void preempt_enable(void)
 {
 	bool zero;
 	uint32_t due;
+	latency_preempt_on();
 	__asm__ volatile("decl %%gs:36" : "=@ccz"(zero)::"memory");
 	__asm__ volatile("movl %%gs:40, %0" : "=r"(due)::"memory");
 	if (zero && due)
@@ -92,6 +122,7 @@ static inline bool in_interrupt(void)
 /* What this machine can do, decided at boot from CPUID. */
 struct cpu_features {
 	bool nx, giga_pages, smep, smap, umip, xsave, fsgsbase, pku, erms, tsc_invariant;
+	bool random; /* RDSEED or RDRAND */
 	unsigned phys_bits;
 	uint64_t xsave_mask;
 	uint32_t xsave_bytes;

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Programs that are watched: a hang is no progress, not silence and not slowness.
+
+A limit here is in seconds as a machine takes them that is as fast as most, for one
+step: from one line of a program's output, or one growth of the number that it tells,
+to the next. measure() finds how much slower this machine is now, and every limit is
+as much longer (QUIRE_PATIENCE, which the hosted tests and the kernel's know too).
+What is ended for a hang, ends with all that it has started.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import time
+
+from common import Problem
+
+# What measure() takes where limits were written: seconds.
+WORK, FORK = 0.1, 0.001
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+class Hang(Problem):
+    """It made no progress for as long as it may."""
+
+
+def patience():
+    """How many times longer than on most machines things may take here."""
+    return float(os.environ.get("QUIRE_PATIENCE") or 1)
+
+
+def limit(seconds):
+    return seconds * patience()
+
+
+def _work():
+    begun, x = time.monotonic(), 0
+    for i in range(1500000):
+        x = (x * 31 + i) & 0xffffffff
+    return time.monotonic() - begun
+
+
+def _fork():
+    begun = time.monotonic()
+    for _ in range(50):
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    return (time.monotonic() - begun) / 50
+
+
+def _both(what):
+    """The slower of two that run at a time, as the tests will."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(writing, f"{what():.6f}".encode())
+        os._exit(0)
+    mine = what()
+    theirs = os.read(reading, 100)
+    os.waitpid(pid, 0)
+    os.close(reading)
+    os.close(writing)
+    return max(mine, float(theirs))
+
+
+def measure():
+    """Look how fast the machine is, and set the patience unless it is set; what was found."""
+    work, fork = _both(_work), _both(_fork)
+    if "QUIRE_PATIENCE" not in os.environ:
+        os.environ["QUIRE_PATIENCE"] = f"{min(max(1, work / WORK, (fork / FORK) ** 0.5), 20):.2f}"
+    return (f"a fork takes {fork * 1000:.1f} ms, a loop {work:.2f} s (elsewhere {FORK * 1000:g}"
+            f" and {WORK:g}): "
+            f"limits are {patience():.1f} times as long")
+
+
+def _end_with_us():
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_session(leader):
+    """Kill a program that leads a session, and all that it has started there."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as stat:
+                session = int(stat.read().rpartition(")")[2].split()[3])
+            if session == leader:
+                os.kill(int(entry), signal.SIGKILL)
+        except (OSError, ValueError, IndexError):
+            pass  # it has ended meanwhile
+
+
+class Watched:
+    """A program whose lines are read as they come; each is progress:
+
+        with Watched(command, 60) as program:
+            for line in program:
+                ...
+        program.status, or program.hung
+    """
+
+    def __init__(self, command, seconds, **options):
+        self.limit, self.status, self.hung = limit(seconds), None, False
+        self.name = os.path.basename(str(command[0]))
+        options.setdefault("stdin", subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        start_new_session=True, preexec_fn=_end_with_us,
+                                        **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        _end_session(self.process.pid)
+        self.process.stdout.close()
+        self.status = self.process.wait()
+
+    def __iter__(self):
+        descriptor, rest = self.process.stdout.fileno(), b""
+        while True:
+            if not select.select([descriptor], [], [], self.limit)[0]:
+                self.hung = True
+                break
+            data = os.read(descriptor, 65536)
+            if not data:
+                break
+            *whole, rest = (rest + data).split(b"\n")
+            for line in whole:
+                yield line.decode(errors="replace")
+        if rest:
+            yield rest.decode(errors="replace")
+        if not self.hung:  # its output has ended; itself it may take a moment longer
+            try:
+                self.process.wait(self.limit)
+            except subprocess.TimeoutExpired:
+                self.hung = True
+
+    def ended(self):
+        """In words why it ended, if that was not by itself; else None."""
+        if self.hung:
+            return f"{self.name} made no progress for {self.limit:.0f} s (a hang)"
+        if self.status < 0:
+            return f"{self.name} died of signal {-self.status}"
+        return None
+
+
+def run(command, seconds, **options):
+    """What a program prints, and its status. Hang, if it is silent for so long."""
+    with Watched(command, seconds, **options) as program:
+        said = list(program)
+    if program.hung:
+        raise Hang(program.ended() + "\n" + "\n".join(said[-20:]))
+    return program.status, said
