@@ -338,7 +338,8 @@ long sys_brk(uint64_t new)
 		uint64_t new_end = align_up(new, PAGE_SIZE);
 		mem_status status = MEM_OK;
 		if (new_end > old_end && !mmap_address_ok(old_end))
-			status = MEM_EACCES; /* a program of root's, started there, that gave it up */
+			status =
+			    MEM_EACCES; /* a program of root's, started there, that gave it up */
 		else if (new_end > old_end)
 			status = grow_break(p, old_end, new_end);
 		else if (new_end < old_end)

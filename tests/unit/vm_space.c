@@ -483,7 +483,8 @@ TEST(vm_space_access_by_force_spares_shared_pages)
 		CHECK_EQ(read_from(at), page ? 0 : 7);
 	}
 	CHECK_OK(vmm_protect(space, BASE, PAGE_SIZE, VM_NONE));
-	CHECK_OK(vmm_access(space, BASE, &word, 8, false, true, &done)); /* to read, prot is ignored */
+	CHECK_OK(
+	    vmm_access(space, BASE, &word, 8, false, true, &done)); /* to read, prot is ignored */
 	CHECK_EQ(word, 7);
 	end(space);
 }
