@@ -223,6 +223,16 @@ def check_text():
                 yield f"{path}:{number}: a path of one machine"
 
 
+def check_addresses():
+    """Nothing but a crash report prints an address of the kernel (kernel/fs/secrets.c)."""
+    for path in tracked("kernel/*.c"):
+        if path in ("kernel/cpu/panic.c", "kernel/lib/printf.c"):
+            continue
+        for number, line in enumerate(read(path).splitlines(), 1):
+            if re.search(r"%[-0-9.]*p", line):
+                yield f"{path}:{number}: %p"
+
+
 class Skip(Exception):
     pass
 

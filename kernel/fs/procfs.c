@@ -11,6 +11,7 @@
  * text.
  */
 #include "kernel/fs/proc_pid.h"
+#include "kernel/fs/secrets.h"
 
 #include <kernel/boot.h>
 #include <kernel/iobuf.h>
@@ -103,6 +104,7 @@ static int make_text(struct file *f)
 	struct text *t = &pf->text;
 	int r;
 	t->used = 0;
+	t->addresses = pf->sees_addresses;
 	if (node->show_view) {
 		struct proc_view *v = proc_view_get(f->inode, pf->mm, &r);
 		if (v) {
@@ -193,6 +195,7 @@ static int open_file(struct file *f)
 	}
 	pf->mm = mm;
 	pf->sees_frames = capable(CAP_SYS_ADMIN);
+	pf->sees_addresses = secrets_addresses_shown();
 	f->data = pf;
 	f->ops = node->fops ? node->fops : &proc_file_ops;
 	return 0;
@@ -215,7 +218,8 @@ const struct inode_ops proc_file_inode_ops = {.open = proc_open, .refresh = proc
 
 uint64_t proc_ino(const struct proc_node *node, uint64_t number, uint64_t number2)
 {
-	uint64_t low = ((uintptr_t)node >> 3) & 0xfffff;
+	/* Counted from the kernel's beginning, or it would tell where that is. */
+	uint64_t low = ((uintptr_t)node - KERNEL_LINK_BASE - boot_slide()) >> 3 & 0xfffff;
 	return (number2 << 52 ^ number << 20 ^ low) | (uint64_t)1 << 51;
 }
 

@@ -33,6 +33,8 @@ static mem_status check_part(const struct table *t, vpn_t first, vpn_t end, bool
 	return MEM_OK;
 }
 
+static const struct zap everything = {.copies = true};
+
 /* One part after the other is looked at and, if `change`, dropped under the same lock:
  * what is moved away or unmapped meanwhile was dropped before, or is found missing. */
 static mem_status drop_parts(struct space *space, vpn_t first, vpn_t end, bool anonymous,
@@ -44,7 +46,7 @@ static mem_status drop_parts(struct space *space, vpn_t first, vpn_t end, bool a
 		next = mem_min(vm_table_part_end(t, vpn), end);
 		status = check_part(t, vpn, next, anonymous, hole);
 		if (status == MEM_OK && change && t->level == 1)
-			vm_zap_leaf(space, t, NULL, vpn, next, true);
+			vm_zap_leaf(space, t, &everything, vpn, next);
 		table_unlock(t);
 	}
 	return status;

@@ -61,8 +61,9 @@ static enum step refuse(struct page_fault *f, enum vmm_cause cause)
 static bool allowed(const struct page_fault *f, promise_t p)
 {
 	unsigned prot = f->force ? promise_maxprot(p) : promise_prot(p);
-	/* A debugger writes to its own copy of whatever can be read. */
-	if (f->write && !(prot & VM_WRITE) && !(f->force && !(p & PROMISE_SHARED)))
+	/* A debugger writes to its own copy of whatever can be read; what others share it
+	 * writes as the program could, and no otherwise. */
+	if (f->write && !(f->force && !(p & PROMISE_SHARED)) && !(promise_prot(p) & VM_WRITE))
 		return false;
 	if (f->fetch)
 		return prot & VM_EXEC;
@@ -149,7 +150,7 @@ static enum step install_object(struct page_fault *f, struct table *t, unsigned 
 	struct vm_object *object = b->object;
 	uint64_t page = (uint64_t)((int64_t)f->vpn + b->delta);
 	paddr_t pa;
-	switch (vm_object_page_now(object, page, &pa)) {
+	switch (vm_object_frame(object, page, &pa)) {
 	case MEM_OK:
 		break;
 	case MEM_EAGAIN:
@@ -178,7 +179,6 @@ static enum step install_object(struct page_fault *f, struct table *t, unsigned 
 		return STEP_DONE;
 	}
 	paddr_t copy = new_anonymous(f->space, pa);
-	vm_object_page_done(object, pa);
 	if (copy == PADDR_NONE)
 		return STEP_NO_MEMORY;
 	install(f, t, index, copy | read_bits(f, p) | write_bits(p));

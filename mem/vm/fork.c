@@ -5,12 +5,12 @@
  * The parent's tables are walked once, in order, the path to the table being
  * copied locked; the child's tables are made as they are met and linked at once,
  * so that a zap of an object that comes by finds in the child what it no longer
- * finds in the parent. Every private page becomes read-only in both. The parent
- * is flushed once at the end, not under each lock (the stated exception to I5):
- * until then other CPUs may still write to pages that look read-only, which is
- * as if they had written before the fork. What must not happen meanwhile is that
- * the parent gets a copy of such a page, because those writes would go to the
- * old one: a fault that would copy sleeps on space->forking.
+ * finds in the parent; what a zap under way is after is not copied. Every private page becomes
+ * read-only in both. The parent is flushed once at the end, not under each lock (the stated
+ * exception to I5): until then other CPUs may still write to pages that look read-only, which is as
+ * if they had written before the fork. What must not happen meanwhile is that the parent gets a
+ * copy of such a page, because those writes would go to the old one: a fault that would copy sleeps
+ * on space->forking.
  *
  * Promises are transformed on the way: locked is dropped, don't-fork skipped,
  * wipe-on-fork taken without its pages. Backings belong to a space, so the child
@@ -57,6 +57,8 @@ static bool make_twins(struct fork *f)
 		b->twin = vm_backing_get(f->child, b->object, b->delta);
 		if (!b->twin)
 			return false;
+		vm_mapper_extend(b->twin->mapper, atomic_read_seq(&b->mapper->low),
+				 atomic_read_seq(&b->mapper->high));
 	}
 	return true;
 }
@@ -121,12 +123,9 @@ static bool copy_entry(struct fork *f, struct table *from, struct table *to, uns
 	struct pmm *pmm = f->parent->vmm->pmm;
 	pte_t pte = atomic_read_relaxed(&from->entries[index]);
 	bool private = !(p & PROMISE_SHARED);
-	if (!(pte & PTE_UNCOUNTED)) {
-		if (private && !(pte & PTE_OBJECT) && frame_is_pinned(pmm, pte & PTE_ADDR))
-			return copy_now(f, to, index, pte);
-		if (frame_get(pmm, pte & PTE_ADDR) != MEM_OK)
-			return private ? copy_now(f, to, index, pte) : true;
-	}
+	if (!(pte & (PTE_UNCOUNTED | PTE_OBJECT)) &&
+	    (frame_is_pinned(pmm, pte & PTE_ADDR) || frame_get(pmm, pte & PTE_ADDR) != MEM_OK))
+		return copy_now(f, to, index, pte);
 	if (private && (pte & PTE_WRITE)) {
 		pte = atomic_and(&from->entries[index], ~PTE_WRITE) & ~PTE_WRITE;
 		if (pte & PTE_PRESENT)
@@ -143,10 +142,18 @@ static bool copy_leaf(struct fork *f, struct table *from, struct table *to)
 		const struct run *run = &from->runs[i];
 		if (run->promise & (PROMISE_DONTFORK | PROMISE_WIPE))
 			continue;
-		table_for_each(
-		    k, from, (unsigned)(run->first - from->first),
-		    (unsigned)(run->end - from->first)) if (!copy_entry(f, from, to, k,
-									run->promise)) return false;
+		const struct backing *b = promise_backing(run->promise);
+		struct zap zap;
+		bool zapping = b && vm_object_zapping(b->object, &zap);
+		table_for_each(k, from, (unsigned)(run->first - from->first),
+			       (unsigned)(run->end - from->first))
+		{
+			if (zapping && vm_zap_takes(&zap, b, from->first + k,
+						    atomic_read_relaxed(&from->entries[k])))
+				continue;
+			if (!copy_entry(f, from, to, k, run->promise))
+				return false;
+		}
 	}
 	return true;
 }

@@ -7,8 +7,8 @@
  * will need are made (they take over what is promised there now), and all tables
  * get room for the new runs. Then the target is cleared and flushed and gets its
  * promise, entries go over one by one, the source is cut, everything is flushed,
- * and only then is any lock let go of (pitfall 14). Objects learn of it by their
- * count of moves, raised while the locks are held (object_maps.c).
+ * and only then is any lock let go of (pitfall 14). What a zap of the object is after
+ * stays behind: it may have been at the target already (object_zap.c).
  */
 #include "vm/area_walk.h"
 #include "vm/areas.h"
@@ -23,6 +23,8 @@ struct move {
 	promise_t was, now;   /* now: with the backing for the new place */
 	bool replace;         /* what is at the target goes */
 	bool keep;            /* MREMAP_DONTUNMAP: the old promise stays, without pages */
+	bool zapping;         /* `zap` is under way */
+	struct zap zap;
 };
 
 /* Is [first, end) one mapping, of promise p? */
@@ -94,7 +96,10 @@ static bool move_entry(struct edit *e, const struct move *m, struct table *t, un
 {
 	vpn_t target;
 	if (!target_of(m, t, index, &target))
-		return true;                                /* goes when the source is cut */
+		return true; /* goes when the source is cut */
+	if (m->zapping && vm_zap_takes(&m->zap, promise_backing(m->was), t->first + index,
+				       atomic_read_relaxed(&t->entries[index])))
+		return true;
 	struct table *leaf = leaf_below(e, e->top, target); /* exists: cannot fail */
 	pte_t pte = atomic_swap(&t->entries[index], (pte_t)0);
 	if (pte & PTE_PRESENT)
@@ -150,7 +155,7 @@ static uint64_t areas_begin(struct edit *e, const struct move *m)
 
 /* MEM_EAGAIN: things changed before the locks were taken; look again. MEM_EEXIST:
  * the target is taken. */
-static mem_status try_move(const struct move *m)
+static mem_status try_move(struct move *m)
 {
 	struct edit e;
 	vpn_t low = mem_min(m->from, m->to), high = mem_max(m->from_end, m->to_end);
@@ -175,10 +180,9 @@ static mem_status try_move(const struct move *m)
 	vm_edit_clear(&e, m->to, m->to_end);
 	vm_edit_flush(&e);
 	vm_edit_insert(&e, m->to, m->to_end, m->now);
+	const struct backing *b = promise_backing(m->was);
+	m->zapping = b && vm_object_zapping(b->object, &m->zap);
 	(void)each_entry(&e, m, e.top, move_entry);
-	struct backing *b = promise_backing(m->was);
-	if (b)
-		(void)atomic_add(&b->object->moves, (uint64_t)1);
 	if (m->keep)
 		unlock_source(&e, m);
 	else

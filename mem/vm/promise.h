@@ -15,10 +15,9 @@
  *
  * A backing says which object the pages come from, and by how much page
  * numbers differ: object page = virtual page + delta. It is immutable and does
- * not know a range: splitting a mapping copies nothing. It belongs to one
- * space and stands in its object's list, which is the way back from a page of
- * the object to those who may map it: the page with number p can be mapped at
- * virtual page p - delta and nowhere else. References: one per run.
+ * not know a range: splitting a mapping copies nothing. It belongs to one space.
+ * References: one per run. All backings that a space has of one object hang on a
+ * mapper, which is the way back from the object to who maps it (object_maps.c).
  */
 #include <mem/types.h>
 #include <mem/vmm.h>
@@ -45,13 +44,16 @@ typedef uint64_t promise_t;
 #define PROMISE_BACKING_SHIFT 20
 #define PROMISE_BITS          (((promise_t)1 << PROMISE_BACKING_SHIFT) - 1)
 
+struct mapper;
+
 struct backing {
-	uint32_t refs;            /* one per run that names it, one per temporary user; atomic */
+	uint64_t refs;            /* one per run that names it, one per temporary user; atomic */
 	int64_t delta;            /* object page = virtual page + delta; constant */
 	struct vm_object *object; /* holds a reference; constant */
-	struct space *space;      /* whose promises name it; constant, no reference */
-	struct list link;         /* object->maps, under the object's maps lock */
+	struct mapper *mapper;    /* of the space whose promises name it; constant */
+	struct list link;         /* mapper->backings, under the space's maps lock */
 	struct backing *dead;     /* refs 0: the gather's list */
+	bool let_go;              /* a change let go of it and was not the last; atomic */
 	/* While its space forks (exclusive space lock): the child's, and the list. */
 	struct backing *twin, *fork_next;
 	bool forking;

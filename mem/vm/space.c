@@ -28,6 +28,7 @@ mem_status vmm_space_create(struct vmm *vmm, struct space **out)
 	memcpy(space->root->entries + PT_ENTRIES / 2, kernel + PT_ENTRIES / 2,
 	       PT_ENTRIES / 2 * sizeof(pte_t));
 	space->refs = 1;
+	list_init(&space->mappers);
 	space->id = atomic_add(&vmm->next_id, 1);
 	space->limits =
 	    (struct vmm_space_limits){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};

@@ -31,7 +31,7 @@ struct space {
 	struct vmm *vmm;
 	struct table *root; /* constant */
 	paddr_t root_pa;
-	uint32_t refs;
+	uint64_t refs;
 	uint32_t forking; /* 1 while fork copies: copy-on-write faults sleep on it */
 	uint64_t id;      /* never reused */
 
@@ -48,6 +48,9 @@ struct space {
 	uint64_t tables, runs, areas;                               /* atomic */
 	uint64_t faults_minor, faults_major;                        /* atomic */
 	struct vmm_space_limits limits;
+
+	struct mem_lock maps_lock;
+	struct list mappers; /* objects that it maps (vm/object_maps.c) */
 
 	/* Hint for searches below gap_limit: no gap of more than gap_npages lies above
 	 * gap_from, and no stack is near below gap_top (vm/area_walk.c). gap_turn counts
@@ -81,7 +84,8 @@ struct vmm {
 	struct cpumask online;
 
 	struct frame_source frames;
-	struct slab_cache *tables, *backings, *runs4, *runs16, *objects, *nodes, *space_cache;
+	struct slab_cache *tables, *mappers, *backings, *runs4, *runs16, *objects, *nodes,
+	    *space_cache;
 	struct range_pool ranges; /* descriptors of kernel address ranges */
 
 	uint64_t commit, commit_limit; /* pages; commit is atomic */
@@ -111,8 +115,8 @@ struct vmm {
 /* Where the vmm keeps its caches. */
 #define VM_CACHES(vmm)                                                                             \
 	{                                                                                          \
-		&(vmm)->tables, &(vmm)->backings, &(vmm)->runs4, &(vmm)->runs16, &(vmm)->objects,  \
-		    &(vmm)->nodes, &(vmm)->space_cache                                             \
+		&(vmm)->tables, &(vmm)->mappers, &(vmm)->backings, &(vmm)->runs4, &(vmm)->runs16,  \
+		    &(vmm)->objects, &(vmm)->nodes, &(vmm)->space_cache                            \
 	}
 
 /* ---- walks (vm/walk.c) -------------------------------------------------------- */
@@ -214,10 +218,11 @@ static inline pte_t vm_entry_bits(const struct vmm *vmm, promise_t p)
 /* The backing of (space, object, delta) with one more reference, made if there is
  * none. NULL: no memory. Locks: none. */
 struct backing *vm_backing_get(struct space *space, struct vm_object *object, int64_t delta);
-void vm_backing_ref(struct backing *b, uint32_t n);
-/* Drop one; the last takes it out of the object's set. Locks: none. */
+void vm_backing_ref(struct backing *b, uint64_t n);
+/* Drop one; the last takes it out of the object's set, after a flush if that is needed.
+ * Context: thread or fault, interrupts on. Locks: none. */
 void vm_backing_put(struct backing *b);
-/* refs is 0 already. */
+/* refs is 0 already, and its pages are forgotten. */
 void vm_backing_free(struct backing *b);
 
 /* The static string of a promise's name, or NULL; and the other way round. */

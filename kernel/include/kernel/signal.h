@@ -128,8 +128,8 @@ struct signal_stack {
 };
 struct signal_queue {
 	sigset_t set;
-	struct list infos;
-}; /* infos: of queued siginfo; a signal may be in the set without one */
+	struct siginfo_node *newest[NSIG - 1]; /* by signal; a signal may be set without one */
+}; /* kernel/proc/signal_queue.c */
 struct signal_handlers {
 	uint32_t refs;
 	struct sigaction_user action[NSIG];

@@ -271,9 +271,10 @@ struct vmm_space_limits { /* in pages; UINT64_MAX: none */
 void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *limits);
 
 /* Copy between a kernel buffer and another program's memory as that program
- * could (`force`: as a debugger, ignoring prot within maxprot); a write breaks
- * copy-on-write first. `*done`: bytes copied, also on failure. Context: thread.
- * Errors: MEM_EFAULT at the first page that cannot be reached; MEM_ENOMEM. */
+ * could (`force`: as a debugger, ignoring prot within maxprot, but never writing to
+ * shared pages that the program itself may not write); a write breaks copy-on-write first. `*done`:
+ * bytes copied, also on failure. Context: thread. Errors: MEM_EFAULT at the first page that cannot
+ * be reached; MEM_ENOMEM. */
 MEM_CHECKED mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes,
 				  bool write, bool force, uint64_t *done);
 
