@@ -10,6 +10,10 @@
 
 #define AREA_LIMIT  65530 /* mappings per process, as on Linux */
 #define NR_OPEN_MAX 1048576
+/* Mappings of one file, at different distances, that all processes of a user have
+ * together: four for each of 65,536 processes. A program and its libraries take one or two
+ * each in every process, and a process can have AREA_LIMIT mappings of all kinds. */
+#define FILE_MAPS_LIMIT ((uint64_t)1 << 18)
 
 static uint64_t limit_npages(uint64_t bytes)
 {
@@ -42,6 +46,11 @@ static struct space *hold_space(struct process *p, struct mm_layout **mm)
 	return space;
 }
 
+void space_set_user(struct space *space, uint32_t uid)
+{
+	vmm_space_set_owner(space, uid, FILE_MAPS_LIMIT);
+}
+
 /* Who changes limits or identity comes here afterwards, and the last to come reads the
  * last of them: so the lock around reading and telling. */
 void process_apply_limits(struct process *p)
@@ -53,8 +62,10 @@ void process_apply_limits(struct process *p)
 	mutex_lock(&mm->lock);
 	unsigned long irq = proc_lock();
 	struct vmm_space_limits limits = memory_limits_locked(p);
+	uint32_t uid = p->id.uid;
 	proc_unlock(irq);
 	vmm_space_set_limits(space, &limits);
+	space_set_user(space, uid);
 	mutex_unlock(&mm->lock);
 	mm_layout_put(mm);
 	vmm_space_put(space);

@@ -33,6 +33,7 @@ mem_status vm_object_create(struct vmm *vmm, const struct vm_object_ops *ops, vo
 	object->id = atomic_add(&vmm->next_id, 1);
 	object->bytes = bytes;
 	list_init(&object->mappers);
+	list_init(&object->owners);
 	*out = object;
 	return MEM_OK;
 }

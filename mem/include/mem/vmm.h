@@ -270,6 +270,14 @@ struct vmm_space_limits { /* in pages; UINT64_MAX: none */
  * a child its parent's. Context: thread. */
 void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *limits);
 
+/* On whose account the space's mappings are from now on; a number of the host's, such as
+ * a user. Of one object, all spaces of an owner together have at most `most` mappings at
+ * different distances between page and object page; beyond that the call that would make
+ * one more fails with MEM_ENOMEM. So nobody can make it long to take the object's pages
+ * back. A new space is nobody's (UINT64_MAX) and has no limit, a child is its parent's.
+ * Context: thread. */
+void vmm_space_set_owner(struct space *space, uint64_t owner, uint64_t most);
+
 /* Copy between a kernel buffer and another program's memory as that program
  * could (`force`: as a debugger, ignoring prot within maxprot); a write breaks
  * copy-on-write first. `*done`: bytes copied, also on failure. Context: thread.
