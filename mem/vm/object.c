@@ -184,7 +184,7 @@ static paddr_t new_frame(struct vm_object *object)
 	struct pmm *pmm = object->vmm->pmm;
 	paddr_t pa = pmm_alloc(pmm, 0, PMM_ZERO);
 	if (pa != PADDR_NONE)
-		frame_init(pmm, pa, FRAME_OBJECT, object);
+		frame_init(pmm, pa, FRAME_OBJECT, NULL);
 	return pa;
 }
 

@@ -287,8 +287,7 @@ MEM_CHECKED mem_status vmm_access(struct space *space, vaddr_t va, void *buffer,
 
 /* Make the page at va present for the access and pin its frame (I/O): until vmm_unpin
  * it stays this page's, whatever the program does; fork copies it at once. Context:
- * thread. Errors: as vmm_fault; MEM_EFAULT for device memory, too; MEM_ENOMEM, also if
- * the frame has 31 pins already. */
+ * thread. Errors: as vmm_fault; MEM_EFAULT for device memory, too. */
 MEM_CHECKED mem_status vmm_pin(struct space *space, vaddr_t va, bool write, paddr_t *pa);
 /* Drop the pin that vmm_pin made. Context: thread, or with preemption off. */
 void vmm_unpin(struct vmm *vmm, paddr_t pa);
