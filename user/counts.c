@@ -5,6 +5,7 @@
  *     counts fill FILE   user 1000 maps the first page of FILE from as many places as
  *                        he may, in 17 processes; meanwhile and afterwards root and
  *                        another user run it, read it and map it
+ *     counts limit FILE  the same until the kernel says no; what it says
  *     counts move FILE   user 1000 moves pages of FILE about without end, in four
  *                        threads; root truncates it
  *     counts fork FILE   user 1000 maps FILE in process after process without end;
@@ -16,12 +17,12 @@
 #include <fcntl.h>
 #include <pthread.h>
 
-#define PLACES    65000l
-#define PROCESSES 17
-#define AREA      (2ul << 20)
-#define AREAS     200l
+#define PLACES 65000l
+#define AREA   (2ul << 20)
+#define AREAS  200l
 
 static const char *file;
+static int processes = 17;
 
 static void become(int uid)
 {
@@ -87,13 +88,15 @@ static void fill(int ready)
 			break;
 		(void)*(volatile char *)p;
 	}
-	for (int k = 1; k < PROCESSES; k++) {
+	for (int k = 1; k < processes; k++) {
 		pid_t pid = fork();
 		if (pid == 0)
 			for (;;)
 				pause();
-		if (pid < 0)
-			break; /* he has what he may have */
+		if (pid < 0) {
+			printf("no more: %s\n", strerrorname_np(errno));
+			break;
+		}
 	}
 	(void)!write(ready, "x", 1);
 }
@@ -207,6 +210,8 @@ int main(int argc, char **argv)
 	file = argv[2];
 	if (!strcmp(argv[1], "fill"))
 		test_fill();
+	else if (!strcmp(argv[1], "limit"))
+		processes = 40, test_fill();
 	else if (!strcmp(argv[1], "move"))
 		test_truncate(move);
 	else if (!strcmp(argv[1], "fork"))

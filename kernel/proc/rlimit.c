@@ -11,9 +11,10 @@
 #define AREA_LIMIT  65530 /* mappings per process, as on Linux */
 #define NR_OPEN_MAX 1048576
 /* Mappings of one file, at different distances, that all processes of a user have
- * together: four for each of 65,536 processes. A program and its libraries take one or two
- * each in every process, and a process can have AREA_LIMIT mappings of all kinds. */
-#define FILE_MAPS_LIMIT ((uint64_t)1 << 18)
+ * together: 64 for each of 32,768 processes. A program or a library takes one or two in
+ * every process, and a process has AREA_LIMIT mappings at most. To take one of them down
+ * is some 200 instructions' work, so root's truncation waits for half a second at most. */
+#define FILE_MAPS_LIMIT ((uint64_t)1 << 21)
 
 static uint64_t limit_npages(uint64_t bytes)
 {
