@@ -359,7 +359,7 @@ static const struct proc_node pid_nodes[] = {
     LINK("cwd", PROCESS, LOOK, &proc_cwd_ops),
     TEXT("environ", 0400, SPACE, LOOK, show_environ),
     LINK("exe", PROCESS, LOOK, &proc_exe_ops),
-    DIRECTORY("fd", 0500, PROCESS, LOOK, &proc_fd_dir_ops),
+    DIRECTORY("fd", 0500, PROCESS, OWNER, &proc_fd_dir_ops),
     DIRECTORY("fdinfo", 0555, PROCESS, LOOK, &proc_fdinfo_dir_ops),
     TEXT("limits", 0444, PROCESS, ALL, show_limits),
     TEXT("maps", 0444, SPACE, LOOK, proc_show_maps),

@@ -205,6 +205,8 @@ static int map_at(struct image *image, uint64_t at, uint64_t bytes, unsigned pro
 {
 	if (bytes == 0)
 		return 0;
+	if (at < mmap_min_address && !(image->id.effective & CAP_BIT(CAP_SYS_RAWIO)))
+		return -EPERM;
 	struct vm_map_args args = {
 	    .hint = at,
 	    .bytes = bytes,

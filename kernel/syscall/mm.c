@@ -42,7 +42,12 @@
 	 MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK |   \
 	 MAP_HUGETLB | MAP_FIXED_NOREPLACE)
 
-#define MMAP_MIN_HINT 65536ull /* a mere hint below this is moved up, as on Linux */
+uint64_t mmap_min_address = 65536;
+
+bool mmap_address_ok(uint64_t at)
+{
+	return at >= mmap_min_address || capable(CAP_SYS_RAWIO);
+}
 
 static long status_result(mem_status status)
 {
@@ -166,10 +171,12 @@ long sys_mmap(uint64_t at, uint64_t bytes, uint64_t prot, uint64_t flags, uint64
 		return -ENOMEM;
 	if (flags & MAP_HUGETLB)
 		return -EINVAL; /* as a Linux without huge page pools */
+	if (fixed && !mmap_address_ok(at))
+		return -EPERM;
 	if (!fixed) {
 		at = align_down(at, PAGE_SIZE);
-		if (at && at < MMAP_MIN_HINT)
-			at = MMAP_MIN_HINT;
+		if (at && at < mmap_min_address)
+			at = align_up(mmap_min_address, PAGE_SIZE);
 		if (at && !page_range(at, rounded, &end))
 			at = 0;
 	}
@@ -284,6 +291,8 @@ long sys_mremap(uint64_t at, uint64_t old_bytes, uint64_t new_bytes, uint64_t fl
 			return -EINVAL;
 		if (at < new_at + new_rounded && new_at < at + old_rounded)
 			return -EINVAL;
+		if (!mmap_address_ok(new_at))
+			return -EPERM;
 	}
 	unsigned vm = ((flags & MREMAP_MAYMOVE) ? VM_MOVE_MAY : 0u) |
 		      ((flags & MREMAP_FIXED) ? VM_MOVE_FIXED : 0u) |
@@ -328,7 +337,10 @@ long sys_brk(uint64_t new)
 		uint64_t old_end = align_up(mm->brk, PAGE_SIZE);
 		uint64_t new_end = align_up(new, PAGE_SIZE);
 		mem_status status = MEM_OK;
-		if (new_end > old_end)
+		if (new_end > old_end && !mmap_address_ok(old_end))
+			status =
+			    MEM_EACCES; /* a program of root's, started there, that gave it up */
+		else if (new_end > old_end)
 			status = grow_break(p, old_end, new_end);
 		else if (new_end < old_end)
 			status = vmm_unmap(p->space, new_end, old_end - new_end);

@@ -37,7 +37,8 @@ static long with_task(uint64_t tid, long (*act)(struct task *, void *), void *ar
 static bool may_change(const struct task *t)
 {
 	const struct identity *own = &current_process()->id, *other = &t->process->id;
-	return own->euid == other->uid || own->euid == other->euid || capable(CAP_SYS_NICE);
+	bool same = own->euid == other->uid || own->euid == other->euid;
+	return (same && !(other->permitted & ~own->effective)) || capable(CAP_SYS_NICE);
 }
 
 /* ---- where ---- */

@@ -44,8 +44,8 @@ static mem_status take_frame(struct space *space, vaddr_t va, unsigned access, b
 	if (pte && ((pte & PTE_PRESENT) || (access & FAULT_FORCE))) {
 		bool private = !(run->promise & PROMISE_SHARED);
 		bool exclusive = access & (FAULT_WRITE | FAULT_UNSHARE);
-		bool allowed =
-		    (access & FAULT_FORCE) || !(access & FAULT_WRITE) || (run->promise & VM_WRITE);
+		bool allowed = ((access & FAULT_FORCE) && private) || !(access & FAULT_WRITE) ||
+			       (run->promise & VM_WRITE);
 		if (allowed && (!exclusive || !private || vm_is_exclusive(space, pte))) {
 			*out = pte;
 			status = MEM_OK;

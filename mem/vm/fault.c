@@ -61,8 +61,9 @@ static enum step refuse(struct page_fault *f, enum vmm_cause cause)
 static bool allowed(const struct page_fault *f, promise_t p)
 {
 	unsigned prot = f->force ? promise_maxprot(p) : promise_prot(p);
-	/* A debugger writes to its own copy of whatever can be read. */
-	if (f->write && !(prot & VM_WRITE) && !(f->force && !(p & PROMISE_SHARED)))
+	/* A debugger writes to its own copy of whatever can be read; what others share it
+	 * writes as the program could, and no otherwise. */
+	if (f->write && !(f->force && !(p & PROMISE_SHARED)) && !(promise_prot(p) & VM_WRITE))
 		return false;
 	if (f->fetch)
 		return prot & VM_EXEC;

@@ -223,6 +223,8 @@ void process_counts(uint32_t *processes, uint32_t *tasks, pid_t *last_pid);
 extern uint64_t proc_fork_count;
 extern uint32_t proc_thread_max; /* /proc/sys/kernel/threads-max: tasks there may be */
 extern int32_t proc_pid_max;     /* numbers below this are given out */
+#define PID_MAX_LEAST 301
+#define PID_MAX_MOST  (1 << 22)
 extern char proc_nodename[65], proc_domainname[65]; /* sethostname; racy reads are fine */
 
 /* Run `path` with argv/envp (kernel strings) as pid 1; stdio is opened by fs.
@@ -230,6 +232,11 @@ extern char proc_nodename[65], proc_domainname[65]; /* sethostname; racy reads a
 int proc_start_init(const char *path, const char *const argv[], const char *const envp[]);
 /* End the whole process of the running task with this wait status. */
 MEM_NORETURN void process_exit_group(int status);
+
+/* /proc/sys/vm/mmap_min_addr: below it only CAP_SYS_RAWIO maps. A program whose pages lie
+ * there is what a kernel's null pointer leads to. Hints are moved up to it. */
+extern uint64_t mmap_min_address;
+bool mmap_address_ok(uint64_t at);
 
 /* Memory ran out for good: choose a program and end it. True if one was, and
  * trying again makes sense. Context: thread or fault, may sleep, no lock. */

@@ -279,9 +279,10 @@ void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *li
 void vmm_space_set_owner(struct space *space, uint64_t owner, uint64_t most);
 
 /* Copy between a kernel buffer and another program's memory as that program
- * could (`force`: as a debugger, ignoring prot within maxprot); a write breaks
- * copy-on-write first. `*done`: bytes copied, also on failure. Context: thread.
- * Errors: MEM_EFAULT at the first page that cannot be reached; MEM_ENOMEM. */
+ * could (`force`: as a debugger, ignoring prot within maxprot, but never writing to
+ * shared pages that the program itself may not write); a write breaks copy-on-write first. `*done`:
+ * bytes copied, also on failure. Context: thread. Errors: MEM_EFAULT at the first page that cannot
+ * be reached; MEM_ENOMEM. */
 MEM_CHECKED mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes,
 				  bool write, bool force, uint64_t *done);
 
