@@ -75,6 +75,8 @@ struct task *process_first_task(struct process *p); /* under proc_lock; NULL: no
 #define child_of_link(link)   container_of(link, struct process, sibling_link)
 #define task_of_link(link)    container_of(link, struct task, process_link)
 void process_apply_limits(struct process *p);
+/* What the space maps is on this user's account from now on. */
+void space_set_user(struct space *space, uint32_t uid);
 
 /* ---- kernel/syscall/capability.c: prctl's part of it; -EPERM, -EINVAL ---- */
 long capability_bound_read(uint64_t cap);

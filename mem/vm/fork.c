@@ -51,16 +51,16 @@ static void collect_backings(struct fork *f, struct table *t)
 	table_unlock(t);
 }
 
-static bool make_twins(struct fork *f)
+static mem_status make_twins(struct fork *f)
 {
 	for (struct backing *b = f->backings; b; b = b->fork_next) {
-		b->twin = vm_backing_get(f->child, b->object, b->delta);
-		if (!b->twin)
-			return false;
+		mem_status status = vm_backing_get(f->child, b->object, b->delta, &b->twin);
+		if (status != MEM_OK)
+			return status;
 		vm_mapper_extend(b->twin->mapper, atomic_read_seq(&b->mapper->low),
 				 atomic_read_seq(&b->mapper->high));
 	}
-	return true;
+	return MEM_OK;
 }
 
 static void drop_twins(struct fork *f)
@@ -203,12 +203,13 @@ static mem_status copy_space(struct fork *f)
 	uint64_t charged = atomic_read_relaxed(&parent->totals.charged);
 	collect_backings(f, parent->root);
 	if (vm_commit_charge(vmm, charged)) {
-		if (make_twins(f)) {
+		status = make_twins(f);
+		if (status == MEM_OK) {
 			atomic_write_seq(&parent->forking, 1);
 			table_lock(parent->root);
 			table_lock(child->root);
-			if (copy_table(f, parent->root, child->root))
-				status = MEM_OK;
+			if (!copy_table(f, parent->root, child->root))
+				status = MEM_ENOMEM;
 			table_unlock(child->root);
 			table_unlock(parent->root);
 			end_forking(f);
@@ -234,6 +235,7 @@ mem_status vmm_space_fork(struct space *parent, struct space **out)
 			vm_gather_init(&f.child_gather, child);
 			mem_rwlock_write(&parent->lock);
 			child->limits = parent->limits;
+			vmm_space_set_owner(child, parent->maps_owner, parent->maps_most);
 			status = copy_space(&f);
 			mem_rwlock_write_done(&parent->lock);
 			if (status == MEM_OK) {
@@ -242,7 +244,8 @@ mem_status vmm_space_fork(struct space *parent, struct space **out)
 			}
 			vmm_space_put(child);
 		}
-		if (!vm_relieve(parent->vmm, attempt))
-			return status;
+		/* Against the owner's limit no memory helps. */
+		if (status == MEM_EBUSY || !vm_relieve(parent->vmm, attempt))
+			return MEM_ENOMEM;
 	}
 }

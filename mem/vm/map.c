@@ -87,10 +87,11 @@ static mem_status place_object(struct space *space, vpn_t first, vpn_t end, prom
 {
 	if (!object)
 		return vm_place(space, first, end, p, replace);
-	struct backing *b = vm_backing_get(space, object, (int64_t)(page - first));
-	if (!b)
+	struct backing *b;
+	mem_status status = vm_backing_get(space, object, (int64_t)(page - first), &b);
+	if (status != MEM_OK)
 		return MEM_ENOMEM;
-	mem_status status = vm_place(space, first, end, promise_with_backing(p, b), replace);
+	status = vm_place(space, first, end, promise_with_backing(p, b), replace);
 	vm_backing_put(b);
 	return status;
 }

@@ -249,13 +249,17 @@ static mem_status move_to(struct space *space, struct move *m, bool anywhere)
 			m->to_end = m->to + npages;
 		}
 		struct backing *moved = NULL;
+		mem_status status = MEM_OK;
 		m->now = m->was;
 		if (b) {
-			moved =
-			    vm_backing_get(space, b->object, b->delta + (int64_t)(m->from - m->to));
+			status = vm_backing_get(space, b->object,
+						b->delta + (int64_t)(m->from - m->to), &moved);
+			if (status == MEM_EBUSY)
+				return MEM_ENOMEM; /* which no memory can help */
 			m->now = promise_with_backing(m->was, moved);
 		}
-		mem_status status = b && !moved ? MEM_ENOMEM : try_move(m);
+		if (status == MEM_OK)
+			status = try_move(m);
 		if (moved)
 			vm_backing_put(moved);
 		if (status == MEM_EEXIST && anywhere)

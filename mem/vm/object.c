@@ -33,6 +33,7 @@ mem_status vm_object_create(struct vmm *vmm, const struct vm_object_ops *ops, vo
 	object->id = atomic_add(&vmm->next_id, 1);
 	object->bytes = bytes;
 	list_init(&object->mappers);
+	list_init(&object->owners);
 	*out = object;
 	return MEM_OK;
 }
@@ -183,7 +184,7 @@ static paddr_t new_frame(struct vm_object *object)
 	struct pmm *pmm = object->vmm->pmm;
 	paddr_t pa = pmm_alloc(pmm, 0, PMM_ZERO);
 	if (pa != PADDR_NONE)
-		frame_init(pmm, pa, FRAME_OBJECT, object);
+		frame_init(pmm, pa, FRAME_OBJECT, NULL);
 	return pa;
 }
 

@@ -17,6 +17,9 @@
  * up to MAPPER_SEARCH of them: a second mapper for the same pair does no harm but that
  * the zap goes there twice.
  *
+ * What a zap of an object costs is what its mappers do, and whoever maps it makes it so:
+ * each is on an owner's account, and an owner has a limit (vmm_space_set_owner()).
+ *
  * The end of a backing. Entries of an object's pages hold no reference to them (I9),
  * so a backing, with its mapper and its reference on the object, may not go before
  * every CPU has forgotten what its runs had mapped. A change takes entries down, cuts
@@ -65,6 +68,33 @@ static struct mapper *find_mapper(struct space *space, const struct vm_object *o
 	return NULL;
 }
 
+/* The account of `owner` with one mapper more. NULL: no memory. */
+static struct map_owner *join_owner(struct vm_object *object, uint64_t owner)
+{
+	list_for_each (node, &object->owners) {
+		struct map_owner *o = list_entry(node, struct map_owner, link);
+		if (o->owner == owner) {
+			o->nmappers++;
+			return o;
+		}
+	}
+	struct map_owner *o = slab_alloc(object->vmm->owners);
+	if (o) {
+		*o = (struct map_owner){.owner = owner, .nmappers = 1};
+		list_push_front(&object->owners, &o->link);
+	}
+	return o;
+}
+
+static void leave_owner(struct vm_object *object, struct map_owner *o)
+{
+	if (--o->nmappers)
+		return;
+	mem_assert(!o->nbackings);
+	list_remove(&o->link);
+	slab_free(object->vmm->owners, o);
+}
+
 static struct mapper *make_mapper(struct space *space, struct vm_object *object)
 {
 	struct mapper *m = slab_alloc(space->vmm->mappers);
@@ -76,11 +106,16 @@ static struct mapper *make_mapper(struct space *space, struct vm_object *object)
 			     .least = INT64_MAX,
 			     .most = INT64_MIN};
 	list_init(&m->backings);
-	list_push_front(&space->mappers, &m->of_space);
-	/* In front: a zap that is under way is past it (object_zap.c). */
 	mem_lock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
-	list_push_front(&object->mappers, &m->of_object);
+	m->owner = join_owner(object, space->maps_owner);
+	if (m->owner) /* in front: a zap that is under way is past it (object_zap.c) */
+		list_push_front(&object->mappers, &m->of_object);
 	mem_unlock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
+	if (!m->owner) {
+		slab_free(space->vmm->mappers, m);
+		return NULL;
+	}
+	list_push_front(&space->mappers, &m->of_space);
 	return m;
 }
 
@@ -92,6 +127,7 @@ static void end_mapper(struct mapper *m)
 	if (object->zap_next == &m->of_object)
 		object->zap_next = m->of_object.next;
 	list_remove(&m->of_object);
+	leave_owner(object, m->owner);
 	mem_unlock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
 	slab_free(object->vmm->mappers, m);
 }
@@ -119,35 +155,42 @@ static struct backing *find_backing(struct mapper *m, int64_t delta)
 	return NULL;
 }
 
-static struct backing *make_backing(struct mapper *m, int64_t delta)
+static mem_status make_backing(struct mapper *m, int64_t delta, struct backing **out)
 {
+	if (atomic_add(&m->owner->nbackings, (uint64_t)1) > m->space->maps_most) {
+		atomic_sub(&m->owner->nbackings, (uint64_t)1);
+		return MEM_EBUSY;
+	}
 	struct backing *b = slab_alloc(m->object->vmm->backings);
-	if (!b)
-		return NULL;
+	if (!b) {
+		atomic_sub(&m->owner->nbackings, (uint64_t)1);
+		return MEM_ENOMEM;
+	}
 	*b = (struct backing){.refs = 1, .delta = delta, .object = m->object, .mapper = m};
 	vm_object_get(m->object);
 	list_push_front(&m->backings, &b->link);
 	atomic_write_seq(&m->least, mem_min(m->least, delta));
 	atomic_write_seq(&m->most, mem_max(m->most, delta));
-	return b;
+	*out = b;
+	return MEM_OK;
 }
 
-struct backing *vm_backing_get(struct space *space, struct vm_object *object, int64_t delta)
+mem_status vm_backing_get(struct space *space, struct vm_object *object, int64_t delta,
+			  struct backing **out)
 {
-	struct backing *b = NULL;
+	mem_status status = MEM_ENOMEM;
 	mem_lock(&space->maps_lock, MEM_RANK_SPACE_MAPS);
 	struct mapper *m = find_mapper(space, object);
 	if (!m)
 		m = make_mapper(space, object);
 	if (m) {
-		b = find_backing(m, delta);
-		if (!b)
-			b = make_backing(m, delta);
+		*out = find_backing(m, delta);
+		status = *out ? MEM_OK : make_backing(m, delta, out);
 		if (list_empty(&m->backings))
 			end_mapper(m);
 	}
 	mem_unlock(&space->maps_lock, MEM_RANK_SPACE_MAPS);
-	return b;
+	return status;
 }
 
 void vm_backing_free(struct backing *b)
@@ -157,6 +200,7 @@ void vm_backing_free(struct backing *b)
 	struct space *space = m->space;
 	mem_lock(&space->maps_lock, MEM_RANK_SPACE_MAPS);
 	list_remove(&b->link);
+	atomic_sub(&m->owner->nbackings, (uint64_t)1);
 	if (list_empty(&m->backings))
 		end_mapper(m);
 	mem_unlock(&space->maps_lock, MEM_RANK_SPACE_MAPS);

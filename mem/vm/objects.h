@@ -22,10 +22,19 @@ struct zap {
 	bool copies;                    /* private copies of them, too */
 };
 
+/* Those who map one object on one owner's account. */
+struct map_owner {
+	uint64_t owner;     /* as vmm_space_set_owner said; constant */
+	uint64_t nmappers;  /* under object->maps_lock */
+	uint64_t nbackings; /* of all these; atomic */
+	struct list link;   /* object->owners: object->maps_lock */
+};
+
 /* One space that maps one object (object_maps.c). */
 struct mapper {
 	struct space *space;      /* constant; it outlives its mappers */
 	struct vm_object *object; /* constant; backings hold the references */
+	struct map_owner *owner;  /* on whose account; constant */
 	struct list of_space;     /* space->mappers, last used first: space->maps_lock */
 	struct list of_object;    /* object->mappers, newest first: object->maps_lock */
 	struct list backings;     /* newest first, not empty: space->maps_lock */
@@ -55,6 +64,7 @@ struct vm_object {
 
 	struct mem_lock maps_lock;
 	struct list mappers;   /* newest first */
+	struct list owners;    /* of mappers */
 	struct list *zap_next; /* the mapper that the zap under way visits next */
 	uint64_t charged;      /* pages charged against the commit limit */
 };

@@ -50,7 +50,8 @@ struct space {
 	struct vmm_space_limits limits;
 
 	struct mem_lock maps_lock;
-	struct list mappers; /* objects that it maps (vm/object_maps.c) */
+	struct list mappers;            /* objects that it maps (vm/object_maps.c) */
+	uint64_t maps_owner, maps_most; /* vmm_space_set_owner(); atomic */
 
 	/* Hint for searches below gap_limit: no gap of more than gap_npages lies above
 	 * gap_from, and no stack is near below gap_top (vm/area_walk.c). gap_turn counts
@@ -84,7 +85,7 @@ struct vmm {
 	struct cpumask online;
 
 	struct frame_source frames;
-	struct slab_cache *tables, *mappers, *backings, *runs4, *runs16, *objects, *nodes,
+	struct slab_cache *tables, *mappers, *owners, *backings, *runs4, *runs16, *objects, *nodes,
 	    *space_cache;
 	struct range_pool ranges; /* descriptors of kernel address ranges */
 
@@ -115,8 +116,8 @@ struct vmm {
 /* Where the vmm keeps its caches. */
 #define VM_CACHES(vmm)                                                                             \
 	{                                                                                          \
-		&(vmm)->tables, &(vmm)->mappers, &(vmm)->backings, &(vmm)->runs4, &(vmm)->runs16,  \
-		    &(vmm)->objects, &(vmm)->nodes, &(vmm)->space_cache                            \
+		&(vmm)->tables, &(vmm)->mappers, &(vmm)->owners, &(vmm)->backings, &(vmm)->runs4,  \
+		    &(vmm)->runs16, &(vmm)->objects, &(vmm)->nodes, &(vmm)->space_cache            \
 	}
 
 /* ---- walks (vm/walk.c) -------------------------------------------------------- */
@@ -216,8 +217,9 @@ static inline pte_t vm_entry_bits(const struct vmm *vmm, promise_t p)
 /* ---- backings and objects (vm/object_maps.c) --------------------------------------- */
 
 /* The backing of (space, object, delta) with one more reference, made if there is
- * none. NULL: no memory. Locks: none. */
-struct backing *vm_backing_get(struct space *space, struct vm_object *object, int64_t delta);
+ * none. Locks: none. Errors: MEM_ENOMEM; MEM_EBUSY the owner maps the object too often. */
+mem_status vm_backing_get(struct space *space, struct vm_object *object, int64_t delta,
+			  struct backing **out);
 void vm_backing_ref(struct backing *b, uint64_t n);
 /* Drop one; the last takes it out of the object's set, after a flush if that is needed.
  * Context: thread or fault, interrupts on. Locks: none. */

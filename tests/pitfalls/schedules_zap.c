@@ -88,6 +88,34 @@ SEEDED_TEST(pitfall_01_every_schedule_of_a_zap_and_a_fault, 4)
 	finish();
 }
 
+/* ---- against the end of a space ------------------------------------------------------- */
+
+/* Three spaces: the zap is on its way from one to another that ends, and a CPU has been
+ * in that one just now. */
+static struct space *others[2];
+
+static void end_one(void *arg)
+{
+	machine_set_space(others[0]);
+	CHECK_EQ(get(AWAY), 7);
+	machine_set_space(space);
+	machine_explore(2, 1);
+	vmm_space_put(others[0]);
+}
+
+SEEDED_TEST(pitfall_01_every_schedule_of_a_zap_and_an_end, 2)
+{
+	begin(2, 2, VM_SHARED);
+	punches = i & 1;
+	map_object(AWAY, 0, 2);
+	put(AWAY, 7);
+	for (unsigned n = 0; n < 2; n++)
+		CHECK_OK(vmm_space_fork(space, &others[n]));
+	RUN(space, take_back, end_one);
+	vmm_space_put(others[1]);
+	finish();
+}
+
 /* ---- against fork ------------------------------------------------------------------ */
 
 static void fork_and_look(void *arg)

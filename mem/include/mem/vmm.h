@@ -270,6 +270,14 @@ struct vmm_space_limits { /* in pages; UINT64_MAX: none */
  * a child its parent's. Context: thread. */
 void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *limits);
 
+/* On whose account the space's mappings are from now on; a number of the host's, such as
+ * a user. Of one object, all spaces of an owner together have at most `most` mappings at
+ * different distances between page and object page; beyond that the call that would make
+ * one more fails with MEM_ENOMEM. So nobody can make it long to take the object's pages
+ * back. A new space is nobody's (UINT64_MAX) and has no limit, a child is its parent's.
+ * Context: thread. */
+void vmm_space_set_owner(struct space *space, uint64_t owner, uint64_t most);
+
 /* Copy between a kernel buffer and another program's memory as that program
  * could (`force`: as a debugger, ignoring prot within maxprot, but never writing to
  * shared pages that the program itself may not write); a write breaks copy-on-write first. `*done`:
@@ -280,8 +288,7 @@ MEM_CHECKED mem_status vmm_access(struct space *space, vaddr_t va, void *buffer,
 
 /* Make the page at va present for the access and pin its frame (I/O): until vmm_unpin
  * it stays this page's, whatever the program does; fork copies it at once. Context:
- * thread. Errors: as vmm_fault; MEM_EFAULT for device memory, too; MEM_ENOMEM, also if
- * the frame has 31 pins already. */
+ * thread. Errors: as vmm_fault; MEM_EFAULT for device memory, too. */
 MEM_CHECKED mem_status vmm_pin(struct space *space, vaddr_t va, bool write, paddr_t *pa);
 /* Drop the pin that vmm_pin made. Context: thread, or with preemption off. */
 void vmm_unpin(struct vmm *vmm, paddr_t pa);
