@@ -185,7 +185,8 @@ void vm_account_add(struct space *space, promise_t promise, uint64_t npages);
 void vm_account_sub(struct space *space, promise_t promise, uint64_t npages);
 /* A run's promise changed; charges are the caller's. */
 void vm_account_change(struct space *space, promise_t was, promise_t now, uint64_t npages);
-void vm_resident_add(struct space *space, pte_t pte);
+/* n entries like this one came. */
+void vm_resident_add(struct space *space, pte_t pte, uint64_t n);
 
 /* Give memory back after an allocation failed, holding no lock: false if nothing
  * more can be expected on another try. `attempt` counts from 0. */
