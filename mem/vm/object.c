@@ -206,11 +206,9 @@ mem_status vm_object_frame(struct vm_object *object, uint64_t page, paddr_t *out
 
 uint64_t vm_object_frames(struct vm_object *object, uint64_t page, unsigned n, paddr_t *out)
 {
-	uint64_t found = 0;
 	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
-	uint64_t size = object_size_npages(object);
-	if (page < size)
-		found = vm_pages_lookup_many(object, page, (unsigned)mem_min(n, size - page), out);
+	/* Beyond the size there are none, but for those that a zap is after. */
+	uint64_t found = vm_pages_lookup_many(object, page, n, out);
 	if (unlikely(object->zapping))
 		for (unsigned i = 0; i < n; i++)
 			if (is_zapped(object, page + i))
