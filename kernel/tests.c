@@ -106,6 +106,11 @@ void test_progress(uint64_t number)
 		klog(LOG_INFO, "progress %lu", number);
 }
 
+void test_step(void)
+{
+	test_progress(__atomic_load_n(&progress.number, __ATOMIC_RELAXED) + 1);
+}
+
 void test_expect_panic(void (*body)(void), const char *text)
 {
 	(void)body;

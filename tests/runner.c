@@ -102,6 +102,11 @@ void test_progress(uint64_t number)
 	__atomic_store_n(progress, number, __ATOMIC_RELAXED);
 }
 
+void test_step(void)
+{
+	__atomic_add_fetch(progress, 1, __ATOMIC_RELAXED);
+}
+
 static void progress_init(void)
 {
 	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,

@@ -5,8 +5,7 @@ A test has a name, GROUP/NAME; a filter is a part of it. Tests come in jobs (one
 binary, one boot of a machine), and two jobs run at a time, the longest first.
 SEED=n repeats the random ones.
 
---quick   a verdict on a change in 90 seconds: {quick}
---list    the names of the chosen tests, nothing else
+--quick   a verdict on a change in 90 seconds: {quick}--list    the names of the chosen tests, nothing else
 --verbose all verdicts, also where the output is no terminal
 
 A hang is no progress: what says nothing and makes no step for its limit is ended, and
@@ -47,11 +46,16 @@ SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, 
           suite_models, suite_mutations, suite_bench, suite_libkmalloc, suite_fuzz, suite_runner)
 
 
-# One of each kind: what runs in seconds and what a mistake is likeliest to break.
-QUICK = ("plain/", "bench/", "hosted/(machine|pt|vm|pmm_unit|slab_unit|heap_unit)/",
-         "kernel/2cpus/", "programs/(memory|hostile|threads|processes|signals)/", "run/bytes_exact",
-         "boot/cpus_4", "model/", "runner/")
-QUICK_WORDS = "the unit tests, one boot of the kernel's, some programs"
+# What runs in seconds and is likeliest to notice a mistake; and in words.
+QUICK = ("plain/", "bench/", "hosted/(?!(heap|pmm|slab)_unit/)", "kernel/(2cpus|crash)/",
+         "programs/(applets|files|hostile|memory|processes|signals|threads)/",
+         "run/(bytes_exact|status_exact)", "boot/cpus_4", "check/(?!tidy|docs)")
+QUICK_WORDS = """\
+all hosted tests but those with real threads under TSan and those
+          that are compiled twice, the kernel's on two CPUs, programs, rules about the
+          source. It leaves out: mutations, Spin models, fuzzing, libkmalloc, stress and
+          exhaustion, the other machines and ways to boot, ./run, the shell, numbers.
+"""
 
 # Where the time goes: NAME SECONDS of tests that take long. The newest whole run
 # here knows better than what was measured elsewhere.

@@ -388,6 +388,7 @@ static void held_over_number(void *unused __attribute__((unused)))
 	static const char *const names[] = {"environ", "stat", "cmdline", "status", "mem"};
 	int fd[5], status = 0;
 	pid_t first = 0, next = 0;
+	set_pid_max("1000");
 	while (first < 400) { /* lower ones are not used again */
 		first = fork();
 		if (first == 0) {
@@ -402,7 +403,6 @@ static void held_over_number(void *unused __attribute__((unused)))
 		fd[i] = open(file_path_of(first, names[i]), O_RDONLY);
 	IS(kill(first, SIGKILL), 0);
 	IS(waitpid(first, &status, 0), first);
-	set_pid_max("1000");
 	for (unsigned tries = 0; next != first && tries < 5000; tries++) {
 		next = fork();
 		if (next == 0) {

@@ -32,7 +32,7 @@ void file_get(struct file *f)
 
 bool file_get_live(struct file *f)
 {
-	uint32_t refs = atomic_read_relaxed(&f->refs);
+	uint64_t refs = atomic_read_relaxed(&f->refs);
 	while (refs)
 		if (atomic_cas(&f->refs, &refs, refs + 1))
 			return true;

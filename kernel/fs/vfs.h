@@ -57,14 +57,14 @@ struct mount {
 	uint64_t next_ino;
 	struct dentry *root;  /* with a reference */
 	struct dentry *point; /* what it covers, with a reference; NULL: the root */
-	uint32_t refs;        /* one while it is mounted, and one per inode */
+	uint64_t refs;        /* one while it is mounted, and one per inode */
 };
 
 struct inode {
-	uint32_t refs;
+	uint64_t refs;
+	uint64_t writers;
 	uint32_t mode, uid, gid;
 	uint32_t nlink; /* under the tree lock */
-	uint32_t writers;
 	uint64_t rdev, ino;
 	struct mount *mount;
 	nsec_t atime, mtime, ctime, btime;
@@ -85,7 +85,7 @@ struct inode {
 };
 
 struct dentry {
-	uint32_t refs;
+	uint64_t refs;
 	uint32_t hash;
 	unsigned length;
 	bool hashed; /* in its parent's table: the tree lock */
@@ -98,7 +98,8 @@ struct dentry {
 	uint64_t cookie;          /* position in its directory, for getdents */
 	struct list children;     /* directories */
 	struct dentry **buckets;
-	uint32_t bucket_count, child_count;
+	uint32_t bucket_count;
+	uint64_t child_count;
 	uint64_t next_cookie;
 };
 

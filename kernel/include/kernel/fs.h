@@ -29,7 +29,7 @@ struct file_ops {
 };
 
 struct file { /* an open file description */
-	uint32_t refs;
+	uint64_t refs;
 	uint32_t flags; /* O_* */
 	uint32_t mode;  /* FILE_READ | FILE_WRITE | ... */
 	off_t position;

@@ -31,7 +31,7 @@ struct process;
  * a file of /proc/PID holds the layout, and through it the space for as long as some
  * process runs in it. */
 struct mm_layout {
-	uint32_t refs;
+	uint64_t refs;
 	uint32_t users;      /* processes that run in it (L) */
 	struct space *space; /* NULL once there are none (L); others: mm_space_get */
 	bool dumpable;       /* its owner may look into it: access.h (L) */
@@ -143,7 +143,7 @@ struct process {
 	uint64_t dead_switches_voluntary, dead_switches_forced;              /* (L) */
 	uint64_t faults_minor, faults_major; /* of spaces that are gone (L) */
 	uint64_t child_faults_minor, child_faults_major, peak_resident, child_peak_resident;
-	uint32_t refs;
+	uint64_t refs;
 	int32_t oom_score_adj, oom_score_adj_min; /* the second: as low as without a right (L) */
 	struct ktimer alarm;                      /* ITIMER_REAL */
 	nsec_t alarm_interval;
