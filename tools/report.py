@@ -2,6 +2,7 @@
 """Jobs, which run tests, and the report, which takes their verdicts and adds up."""
 
 import os
+import resource
 import threading
 import time
 
@@ -76,9 +77,10 @@ class Report:
     def slowest(self):
         """Lines about the tests that took longest, and their shares of all."""
         total = sum(self.cost.values()) or 1
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         most = sorted(self.cost.items(), key=lambda item: -item[1])[:self.SLOWEST]
-        yield (f"the slowest, of {total:.0f} s that all jobs took "
-               "(a boot counts for the first test in it):")
+        yield (f"the slowest, of {total:.0f} s that all jobs took ({used.ru_utime:.0f} s of CPU, "
+               f"{used.ru_stime:.0f} s more in the system):")
         for name, seconds in most:
             yield f"  {seconds:7.1f} s {100 * seconds / total:5.1f} %  {name}"
 

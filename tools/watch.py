@@ -8,6 +8,7 @@ as much longer (QUIRE_PATIENCE, which the hosted tests and the kernel's know too
 What is ended for a hang, ends with all that it has started.
 """
 
+import atexit
 import ctypes
 import os
 import select
@@ -21,6 +22,7 @@ from common import Problem
 WORK, FORK = 0.1, 0.001
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
+_leaders = set()  # of the sessions that run
 
 
 class Hang(Problem):
@@ -29,7 +31,13 @@ class Hang(Problem):
 
 def patience():
     """How many times longer than on most machines things may take here."""
-    return float(os.environ.get("QUIRE_PATIENCE") or 1)
+    text = os.environ.get("QUIRE_PATIENCE") or "1"
+    try:
+        if 0 < float(text) < 1e6:
+            return float(text)
+    except ValueError:
+        pass
+    raise Problem(f"QUIRE_PATIENCE={text}: a number above 0")
 
 
 def limit(seconds):
@@ -82,18 +90,34 @@ def _end_with_us():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _end_session(leader):
-    """Kill a program that leads a session, and all that it has started there."""
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
+def _kill_session(leader):
+    """Kill what is in this session now; was there anything?"""
+    found = False
+    for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as stat:
-                session = int(stat.read().rpartition(")")[2].split()[3])
-            if session == leader:
+                state, _, _, session = stat.read().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state != "Z":
                 os.kill(int(entry), signal.SIGKILL)
-        except (OSError, ValueError, IndexError):
+                found = True
+        except (OSError, ValueError):
             pass  # it has ended meanwhile
+    return found
+
+
+def _end_session(leader):
+    """Kill a program that leads a session, and all that it has started there; also what one
+    of them starts while we look for it."""
+    for _ in range(10):
+        if not _kill_session(leader):
+            break
+
+
+@atexit.register
+def _end_all():
+    """We end: so does all that we have started, and what that has."""
+    for leader in list(_leaders):
+        _end_session(leader)
 
 
 class Watched:
@@ -112,6 +136,7 @@ class Watched:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         start_new_session=True, preexec_fn=_end_with_us,
                                         **options)
+        _leaders.add(self.process.pid)
 
     def __enter__(self):
         return self
@@ -120,6 +145,7 @@ class Watched:
         _end_session(self.process.pid)
         self.process.stdout.close()
         self.status = self.process.wait()
+        _leaders.discard(self.process.pid)
 
     def __iter__(self):
         descriptor, rest = self.process.stdout.fileno(), b""

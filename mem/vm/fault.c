@@ -45,7 +45,7 @@ struct page_fault {
 	bool fetch, force;
 	bool spurious;
 	bool major;
-	bool quiet;
+	bool quiet, no_grow;
 	enum vmm_cause cause;
 };
 
@@ -65,9 +65,9 @@ static enum step refuse(struct page_fault *f, enum vmm_cause cause)
 static bool allowed(const struct page_fault *f, promise_t p)
 {
 	unsigned prot = f->force ? promise_maxprot(p) : promise_prot(p);
-	/* A debugger writes to its own copy of whatever can be read; what others share it
-	 * writes as the program could, and no otherwise. */
-	if (f->write && !(f->force && !(p & PROMISE_SHARED)) && !(promise_prot(p) & VM_WRITE))
+	/* A debugger writes to its own copy of whatever can be read; to what is shared only
+	 * as the program could. */
+	if (f->write && !(promise_prot(p) & VM_WRITE) && (!f->force || (p & PROMISE_SHARED)))
 		return false;
 	if (f->fetch)
 		return prot & VM_EXEC;
@@ -306,7 +306,7 @@ static enum step serve(struct page_fault *f, struct table *t)
 	const struct run *run = vm_runs_find(t, f->vpn);
 	if (unlikely(!run)) {
 		table_unlock(t);
-		if (f->quiet)
+		if (f->no_grow)
 			return refuse(f, VMM_FAULT_NO_MAPPING);
 		switch (vm_grow_stack(f->space, f->vpn)) {
 		case MEM_OK:
@@ -382,6 +382,7 @@ mem_status vm_fault_page(struct space *space, vaddr_t va, unsigned access, struc
 	    .fetch = access & FAULT_FETCH,
 	    .force = access & FAULT_FORCE,
 	    .quiet = access & FAULT_QUIET,
+	    .no_grow = access & FAULT_NO_GROW,
 	};
 	mem_debug_assert(host_irq_enabled());
 	if (unlikely(va >= USER_TOP)) {

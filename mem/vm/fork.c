@@ -84,7 +84,7 @@ static void drop_twins(struct fork *f)
 static promise_t inherited(promise_t p)
 {
 	const struct backing *b = promise_backing(p);
-	p &= ~PROMISE_LOCKED;
+	p &= ~(PROMISE_LOCKED | PROMISE_ONFAULT);
 	return b ? promise_with_backing(p, b->twin) : p;
 }
 

@@ -197,7 +197,8 @@ bool vm_relieve(struct vmm *vmm, unsigned attempt);
 /* The part of vmm_fault that others build on: FAULT_* bits plus these. */
 #define FAULT_FORCE   (1u << 16) /* as a debugger: prot is ignored within maxprot */
 #define FAULT_UNSHARE (1u << 17) /* break copy-on-write even for a read */
-#define FAULT_QUIET   (1u << 18) /* do not count it; never grow a stack */
+#define FAULT_QUIET   (1u << 18) /* do not count it */
+#define FAULT_NO_GROW (1u << 19) /* no access of the program: never grow a stack */
 
 mem_status vm_fault_page(struct space *space, vaddr_t va, unsigned access, struct vmm_fault *fault,
 			 bool *spurious);
