@@ -206,7 +206,11 @@ struct file_user { /* who asks, with the running task's groups */
 	uint64_t capabilities;
 };
 int inode_permission_as(struct inode *inode, unsigned want, const struct file_user *user);
-bool inode_owner_ok(const struct inode *inode);       /* owner, or CAP_FOWNER */
+bool inode_owner_ok(const struct inode *inode); /* owner, or CAP_FOWNER */
+/* A writer of a regular file, counted until inode_write_end: -ETXTBSY if a program runs
+ * from it. */
+int inode_write_begin(struct inode *inode);
+void inode_write_end(struct inode *inode);
 void inode_touch(struct inode *inode, bool modified); /* ctime, and mtime */
 void inode_accessed(struct file *f);
 
