@@ -43,7 +43,7 @@ struct mm_layout {
 	uint64_t arg_start, arg_end, env_start, env_end; /* /proc/PID/cmdline, environ */
 	uint64_t auxv[48];
 	uint32_t auxv_words;
-	bool lock_future; /* mlockall(MCL_FUTURE) */
+	unsigned lock_future; /* mlockall(MCL_FUTURE): VM_* flags of what is mapped next */
 };
 
 struct restart_block {

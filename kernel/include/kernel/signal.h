@@ -129,7 +129,7 @@ struct signal_stack {
 struct signal_queue {
 	sigset_t set;
 	struct siginfo_node *newest[NSIG - 1]; /* by signal; a signal may be set without one */
-}; /* kernel/proc/signal_queue.c */
+};                                             /* kernel/proc/signal_queue.c */
 struct signal_handlers {
 	uint32_t refs;
 	struct sigaction_user action[NSIG];
