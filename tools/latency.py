@@ -3,6 +3,7 @@
 """How long a CPU goes without interrupts and without preemption, in the worst cases.
 
     latency.py [CASE...]         measure and show
+    latency.py --raw [CASE...]   with all callers and their offsets
     latency.py --write [CASE...] and write the table of docs/LATENCY.md anew
 
 Boots the test build under --icount on one CPU, where a nanosecond is an instruction,
@@ -36,12 +37,13 @@ class Stretch:
         """Without offsets, and without what merely unlocks."""
         plain = [w.partition("+")[0] for w in self.who]
         names = [w for w in plain if w not in UNLOCKERS]
-        return " < ".join(names[:3] or plain[:3])
+        return " < ".join(self.who if RAW else names[:3] or plain[:3])
 
     def too_long(self):
         return not self.memory and self.length > MOST[self.kind]
 
 
+RAW = "--raw" in sys.argv  # with offsets, for addr2line
 UNLOCKERS = {"irq_restore", "irq_enable", "preempt_enable", "host_irq_restore",
              "host_preempt_enable", "mem_unlock", "mem_unlock_irq", "proc_unlock"}
 

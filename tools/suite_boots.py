@@ -88,7 +88,7 @@ def places(*options):
     status, _, errors = run(*options, "--timeout", "90", "--log", "--", "sh", "-c",
                             "echo c >/proc/sysrq-trigger; sleep 5")
     found = re.search(rb"kernel moved by 0x(\w+), direct map at 0x(\w+)", errors)
-    if status != 125 or not found or not re.search(rb"rip \w+ store_sysrq\+0x", errors):
+    if status != 125 or not found or not re.search(rb"0x\w+ store_sysrq\+0x", errors):
         raise Failure(f"status {status}\n" + errors.decode(errors="replace")[-3000:])
     return int(found[1], 16), int(found[2], 16), errors
 

@@ -92,7 +92,7 @@ static void arm_many(void *at)
 		struct itimerspec later = {{0, 0}, {100000 + (i * 7919) % 1024, 0}};
 		if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
 		    timer_settime(timer, 0, &later, NULL))
-			_exit(1);
+			break; /* RLIMIT_SIGPENDING counts them, for all processes of a user */
 	}
 	*(volatile char *)at = 1;
 	pause();

@@ -47,7 +47,7 @@ struct cpu_private {
 
 	/* Timers (sched/timer.c). */
 	struct mem_lock timer_lock MEM_CACHE_ALIGNED;
-	struct list timers;           /* by deadline */
+	struct ktimer *timers;        /* a heap by deadline; NULL: none */
 	struct ktimer *timer_running; /* whose fn is being called */
 	nsec_t timer_armed_for;       /* what the hardware is set to, NSEC_NEVER: nothing */
 	nsec_t tick_at;               /* next scheduler tick, NSEC_NEVER: none wanted */

@@ -38,9 +38,9 @@ struct pipe {
 	struct mutex lock;
 	uint64_t head, tail;
 	uint32_t slots; /* a power of two */
-	uint32_t readers, writers;
+	uint64_t readers, writers;
 	uint64_t opened_readers, opened_writers; /* ever; FIFOs wait for a change */
-	uint32_t refs;                           /* open files; a FIFO's under fifo_lock */
+	uint64_t refs;                           /* open files; a FIFO's under fifo_lock */
 	struct waitq readable, writable, opened;
 	char **page;
 };

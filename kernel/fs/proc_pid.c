@@ -169,8 +169,8 @@ static int show_status(struct text *t, const struct proc_view *v)
 		   id.fsuid, id.gid, id.egid, id.sgid, id.fsgid);
 	text_print(t, "FDSize:\t%u\nGroups:\t", v->files ? fd_table_slots(v->files) : 0);
 	for (uint32_t i = 0; i < id.group_count; i++)
-		text_print(t, "%u ", id.groups[i]);
-	text_print(t, "\n");
+		text_print(t, i ? " %u" : "%u", id.groups[i]);
+	text_print(t, " \n");
 	print_memory(t, v);
 	text_print(t, "Threads:\t%u\nSigQ:\t0/%lu\n", p->task_count,
 		   (unsigned long)rlimit_soft(p, RLIMIT_SIGPENDING));
@@ -359,7 +359,7 @@ static const struct proc_node pid_nodes[] = {
     LINK("cwd", PROCESS, LOOK, &proc_cwd_ops),
     TEXT("environ", 0400, SPACE, LOOK, show_environ),
     LINK("exe", PROCESS, LOOK, &proc_exe_ops),
-    DIRECTORY("fd", 0500, PROCESS, LOOK, &proc_fd_dir_ops),
+    DIRECTORY("fd", 0500, PROCESS, OWNER, &proc_fd_dir_ops),
     DIRECTORY("fdinfo", 0555, PROCESS, LOOK, &proc_fdinfo_dir_ops),
     TEXT("limits", 0444, PROCESS, ALL, show_limits),
     TEXT("maps", 0444, SPACE, LOOK, proc_show_maps),

@@ -89,10 +89,30 @@ static int store_drop_caches(struct process *p, struct inode *inode, const char 
 	return 0;
 }
 
+static int show_min_address(struct text *t, struct process *p, struct inode *inode)
+{
+	text_print(t, "%lu\n", (unsigned long)mmap_min_address);
+	return 0;
+}
+
+static int store_min_address(struct process *p, struct inode *inode, const char *text, size_t bytes)
+{
+	int64_t at;
+	if (!capable(CAP_SYS_RAWIO))
+		return -EPERM;
+	if (!parse_number(text, &at) || at < 0 || at > INT32_MAX)
+		return -EINVAL;
+	mmap_min_address = (uint64_t)at;
+	return 0;
+}
+
 static const struct proc_node vm_nodes[] = {
     {.name = "drop_caches", .mode = S_IFREG | 0200, .store = store_drop_caches},
     FIXED_NUMBER("max_map_count", "65530"),
-    FIXED_NUMBER("mmap_min_addr", "65536"),
+    {.name = "mmap_min_addr",
+     .mode = S_IFREG | 0644,
+     .show = show_min_address,
+     .store = store_min_address},
     FIXED_NUMBER("overcommit_memory", "2"),
     FIXED_NUMBER("overcommit_ratio", "100"),
     FIXED_NUMBER("panic_on_oom", "0"),
@@ -125,6 +145,15 @@ static int store_hostname(struct process *p, struct inode *inode, const char *te
 static int show_pid_max(struct text *t, struct process *p, struct inode *inode)
 {
 	text_print(t, "%d\n", proc_pid_max);
+	return 0;
+}
+
+static int store_pid_max(struct process *p, struct inode *inode, const char *text, size_t bytes)
+{
+	int64_t max;
+	if (!parse_number(text, &max) || max < PID_MAX_LEAST || max > PID_MAX_MOST)
+		return -EINVAL;
+	proc_pid_max = (int32_t)max;
 	return 0;
 }
 
@@ -198,7 +227,7 @@ static const struct proc_node kernel_nodes[] = {
     FIXED("ostype", QUIRE_SYSNAME),
     FIXED("overflowgid", "65534"),
     FIXED("overflowuid", "65534"),
-    PROC_FILE("pid_max", 0444, show_pid_max),
+    {.name = "pid_max", .mode = S_IFREG | 0644, .show = show_pid_max, .store = store_pid_max},
     PROC_DIR("random", random_nodes),
     FIXED_NUMBER("randomize_va_space", "2"),
     FIXED("version", QUIRE_VERSION),

@@ -25,9 +25,10 @@ struct proc_node {
 	/* Below /proc/PID: what an open file is bound to, and the right that it takes. */
 	enum { BIND_PROCESS, BIND_SPACE } bind;
 	enum {
-		RIGHT_ALL,  /* anybody's */
-		RIGHT_PART, /* anybody's, but for what only who may look into it sees */
-		RIGHT_LOOK  /* who may look into the process (process_access_locked) */
+		RIGHT_ALL,   /* anybody's */
+		RIGHT_PART,  /* anybody's, but for what only who may look into it sees */
+		RIGHT_OWNER, /* whose the file is, as its mode says: checked again at each use */
+		RIGHT_LOOK   /* who may look into the process (process_access_locked) */
 	} right;
 	/* Files: write it out. The second is for those below /proc/PID; `p` is NULL. */
 	int (*show)(struct text *t, struct process *p, struct inode *inode);

@@ -157,6 +157,7 @@ static void process_end(struct process *p)
 	p->handlers = NULL;
 	become_zombie_locked(p);
 	proc_unlock(irq);
+	signal_nodes_settle();
 	signal_handlers_put(handlers);
 }
 
@@ -193,6 +194,7 @@ static bool leave_tasks(struct task *t)
 		}
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return last;
 }
 

@@ -75,6 +75,8 @@ struct task *process_first_task(struct process *p); /* under proc_lock; NULL: no
 #define child_of_link(link)   container_of(link, struct process, sibling_link)
 #define task_of_link(link)    container_of(link, struct task, process_link)
 void process_apply_limits(struct process *p);
+/* What the space maps is on this user's account from now on. */
+void space_set_user(struct space *space, uint32_t uid);
 
 /* ---- kernel/syscall/capability.c: prctl's part of it; -EPERM, -EINVAL ---- */
 long capability_bound_read(uint64_t cap);
@@ -135,8 +137,10 @@ bool group_is_orphaned_locked(pid_t pgid, const struct process *without);
 
 /* ---- signals ---- */
 struct siginfo_node {
-	struct list link;
+	struct siginfo_node *next; /* newer, of the same signal; the newest's is the oldest */
 	struct siginfo info;
+	bool queued; /* (L) */
+	bool kept;   /* a timer's: it is not freed with the signal */
 };
 #define SIGNALS_STOP          (SIGSET(SIGSTOP) | SIGSET(SIGTSTP) | SIGSET(SIGTTIN) | SIGSET(SIGTTOU))
 #define SIGNALS_IGNORE        (SIGSET(SIGCHLD) | SIGSET(SIGCONT) | SIGSET(SIGURG) | SIGSET(SIGWINCH))
@@ -146,10 +150,24 @@ struct siginfo_node {
 	 SIGSET(SIGSYS))
 
 void signal_queue_init(struct signal_queue *q);
-/* Under proc_lock: drop those of `set`. */
+/* Under proc_lock. A node that counts among p's queued signals; NULL: that would be too
+ * many, or no memory. */
+struct siginfo_node *signal_node_create_locked(struct process *p, bool beyond_limit);
+/* Under proc_lock: its timer is done with a node. */
+void signal_node_release_locked(struct siginfo_node *node);
+/* Under proc_lock. */
+void signal_queue_add(struct signal_queue *q, int sig, struct siginfo_node *node);
+/* Under proc_lock: take the next signal of `set`; 0: none. */
+int signal_queue_take(struct signal_queue *q, sigset_t set, struct siginfo *info);
+/* Under proc_lock: drop those of `set`. Thread context calls signal_nodes_settle() after it. */
 void signal_queue_flush(struct signal_queue *q, sigset_t set);
+/* Free what was dropped, and see that the next senders need not ask the heap: before and
+ * after sending. Context: thread, proc_lock not held. */
+void signal_nodes_settle(void);
 /* Under proc_lock. `t` NULL: to the whole process. info NULL: from the kernel. */
 int signal_send_locked(struct process *p, struct task *t, int sig, const struct siginfo *info);
+/* As signal_send_locked, with a timer's node, which is not queued yet. */
+void signal_send_node_locked(struct process *p, struct task *t, struct siginfo_node *node);
 /* Under proc_lock: take the next signal in `set` for t; 0: none. */
 int signal_take_locked(struct task *t, sigset_t set, struct siginfo *info);
 /* Under proc_lock, after masks or queues changed: does t need to pass through delivery? */

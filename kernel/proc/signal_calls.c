@@ -41,6 +41,7 @@ long sys_rt_sigaction(uint64_t sig_arg, uint64_t new_at, uint64_t old_at, uint64
 		}
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return old_at ? copy_to_user(old_at, &old, sizeof(old)) : 0;
 }
 
@@ -181,12 +182,14 @@ static long kill_many(pid_t pgid, int sig, const struct siginfo *info)
 			signal_send_locked(p, NULL, sig, info);
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return done ? 0 : found ? error : -ESRCH;
 }
 
 static long kill_one(pid_t pid, int sig, const struct siginfo *info)
 {
 	long result = -ESRCH;
+	signal_nodes_settle();
 	unsigned long irq = proc_lock();
 	struct pid_entry *entry = pid_lookup(pid);
 	struct process *p = entry ? entry->process : NULL;
@@ -223,6 +226,7 @@ static long signal_thread(pid_t tgid, pid_t tid, int sig, const struct siginfo *
 	if (tid <= 0 || (sig != 0 && !signal_number_ok(sig)))
 		return -EINVAL;
 	long result = -ESRCH;
+	signal_nodes_settle();
 	unsigned long irq = proc_lock();
 	struct task *t = task_find_locked(tid);
 	if (t && (tgid == 0 || t->process->pid == tgid)) {

@@ -34,10 +34,21 @@ static long with_task(uint64_t tid, long (*act)(struct task *, void *), void *ar
 	return result;
 }
 
+static bool is_owner(const struct process *p)
+{
+	uint32_t euid = current_process()->id.euid;
+	return euid == p->id.uid || euid == p->id.euid || capable(CAP_SYS_NICE);
+}
+
+/* Who has capabilities that the caller lacks is not slowed down by him either. */
+static bool is_weaker(const struct process *p)
+{
+	return !(p->id.permitted & ~current_process()->id.effective) || capable(CAP_SYS_NICE);
+}
+
 static bool may_change(const struct task *t)
 {
-	const struct identity *own = &current_process()->id, *other = &t->process->id;
-	return own->euid == other->uid || own->euid == other->euid || capable(CAP_SYS_NICE);
+	return is_owner(t->process) && is_weaker(t->process);
 }
 
 /* ---- where ---- */
@@ -278,12 +289,13 @@ long sys_getpriority(uint64_t which, uint64_t who)
 
 static long set_nice(struct process *p, int nice)
 {
-	struct task *first = process_first_task(p);
-	if (first && !may_change(first))
+	if (!is_owner(p))
 		return -EPERM;
 	list_for_each (link, &p->tasks)
 		if (nice < task_of_link(link)->thread.nice && !capable(CAP_SYS_NICE))
 			return -EACCES;
+	if (!is_weaker(p))
+		return -EPERM;
 	list_for_each (link, &p->tasks)
 		task_of_link(link)->thread.nice = (int8_t)nice;
 	return 0;

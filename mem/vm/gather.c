@@ -10,10 +10,17 @@
 
 void vm_gather_backing(struct gather *g, struct backing *b)
 {
-	if (atomic_sub(&b->refs, 1) == 0) {
-		b->dead = g->dead;
-		g->dead = b;
-	}
+	uint64_t refs = atomic_read_acquire(&b->refs);
+	do {
+		if (refs > 1)
+			atomic_write_release(&b->let_go, true);
+	} while (!atomic_cas(&b->refs, &refs, refs - 1));
+	if (refs > 1)
+		return;
+	if (atomic_read_acquire(&b->let_go))
+		vm_gather_all(g); /* theirs as well as ours (object_maps.c) */
+	b->dead = g->dead;
+	g->dead = b;
 }
 
 void vm_entry_drop(struct space *space, pte_t pte)
@@ -23,8 +30,8 @@ void vm_entry_drop(struct space *space, pte_t pte)
 	struct pmm *pmm = space->vmm->pmm;
 	atomic_count(&space->resident, -1);
 	if (pte & PTE_OBJECT)
-		atomic_count(&space->resident_file, -1);
-	if (frame_put(pmm, pte & PTE_ADDR))
+		atomic_count(&space->resident_file, -1); /* the object keeps it (I9) */
+	else if (frame_put(pmm, pte & PTE_ADDR))
 		pmm_free(pmm, pte & PTE_ADDR, 0);
 }
 

@@ -49,7 +49,7 @@ static void sweep_all(const struct sweep_operation *operation, bool from_then)
 		model_note("sweep: %s", operation->name);
 		while (run_one(operation, n, from_then)) {
 			n++;
-			count.points++;
+			test_progress(++count.points);
 			count.refused += model.refused > 0;
 		}
 		count.operations++;
@@ -67,12 +67,12 @@ static void sweep(bool from_then)
 	CHECK(count.points > 400);
 }
 
-TEST_TIMED(sweep_one_failure, 300)
+TEST(sweep_one_failure)
 {
 	sweep(false);
 }
 
-TEST_TIMED(sweep_all_fail_from_then, 300)
+TEST(sweep_all_fail_from_then)
 {
 	sweep(true);
 }
@@ -99,7 +99,7 @@ static void start_up(uint64_t i)
 	CHECK(pmm_is_valid(machine_pmm));
 }
 
-TEST_TIMED(sweep_start_up, 300)
+TEST(sweep_start_up)
 {
 	machine_each(100, start_up);
 	test_note("vmm_init: %llu failure points", (unsigned long long)machine_totals[0]);

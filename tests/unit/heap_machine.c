@@ -66,6 +66,7 @@ static void worker(void *arg)
 	for (unsigned i = 0; i < ops_per_thread; i++) {
 		step();
 		machine_progress();
+		test_step();
 	}
 }
 
@@ -136,21 +137,21 @@ static void runs(unsigned n, bool reap, uint64_t limit)
 		  (unsigned long)allocs, interrupts, reaps, failures);
 }
 
-TEST_TIMED(heap_machine_exchange, 120)
+TEST(heap_machine_exchange)
 {
 	runs(100, false, 0);
 	CHECK_EQ(failures, 0);
 	CHECK(interrupts > 0);
 }
 
-TEST_TIMED(heap_machine_and_reaper, 120)
+TEST(heap_machine_and_reaper)
 {
 	runs(100, true, 0);
 	CHECK_EQ(failures, 0);
 	CHECK(reaps > 0);
 }
 
-TEST_TIMED(heap_machine_running_out, 120)
+TEST(heap_machine_running_out)
 {
 	runs(100, true, 140);
 	CHECK(failures > 0);
@@ -192,7 +193,7 @@ static void burster(void *arg)
 	}
 }
 
-TEST_TIMED(heap_machine_changes_hands, 120)
+TEST(heap_machine_changes_hands)
 {
 	enum { RUNS = 12 };
 	for (unsigned i = 0; i < RUNS; i++) {
@@ -276,7 +277,7 @@ static void second_cpu(void *arg)
 	host_preempt_enable();
 }
 
-TEST_TIMED(heap_machine_takes_turns, 120)
+TEST(heap_machine_takes_turns)
 {
 	struct machine_config config = {
 	    .bytes = 1 << 20, .ncpus = 2, .seed = test_random(), .switch_mean = 100};

@@ -25,19 +25,19 @@ enum { ROUNDS = 200000 };
 /* One body, two tests: each profile's. */
 #define HEAP_TEST(id)                                                                              \
 	static void body_##id(void);                                                               \
-	TEST_TIMED(id, 120)                                                                        \
+	TEST(id)                                                                                   \
 	{                                                                                          \
 		profile = HEAP_HARDENED;                                                           \
 		body_##id();                                                                       \
 	}                                                                                          \
-	TEST_TIMED(id##_fast, 120)                                                                 \
+	TEST(id##_fast)                                                                            \
 	{                                                                                          \
 		profile = HEAP_FAST;                                                               \
 		body_##id();                                                                       \
 	}                                                                                          \
 	static void body_##id(void)
 
-enum { CPUS = 4, SLOTS = 512, CACHE_BYTES = 96 };
+enum { CPUS = 4, SLOTS = 512, CACHE_BYTES = 96, STEP = 1024 };
 
 static struct test_pages pages;
 static struct heap *heap;
@@ -114,6 +114,8 @@ static void *worker(void *arg)
 	is_cpu = true;
 	uint64_t random = seed + cpu;
 	for (unsigned i = 0; i < ROUNDS || interrupts < wanted_interrupts; i++) {
+		if (i % STEP == 0)
+			test_step();
 		uint64_t r = next_random(&random);
 		struct block *b = r % 100 < 60 ? get(r >> 8) : NULL;
 		if (r % 100 < 60 && !b)
@@ -220,6 +222,7 @@ static void *burster(void *arg)
 	uint64_t random = seed + cpu;
 	struct block *got[BURST];
 	for (unsigned i = 0; i < BURSTS; i++) {
+		test_step();
 		for (unsigned k = 0; k < BURST; k++)
 			got[k] = get(next_random(&random) | 1);
 		for (unsigned k = 0; k < BURST; k++)
@@ -255,6 +258,8 @@ static void *producer(void *arg)
 	plain_set_cpu(0);
 	uint64_t random = seed;
 	for (unsigned i = 0; i < ROUNDS; i++) {
+		if (i % STEP == 0)
+			test_step();
 		struct block *b = get(next_random(&random) | 1);
 		while (ring[i % 1024])
 			host_relax();

@@ -121,6 +121,8 @@ void stress_user(struct stress *stress, unsigned user)
 	uint64_t *have = calloc(stress->live, sizeof(*have)), state = seed_base + user * 7919;
 	unsigned count = 0;
 	for (unsigned step = 0; step < stress->steps; step++) {
+		if (step % 512 == 0)
+			test_step();
 		uint64_t r = next_random(&state);
 		bool grow = (step / 512 + user) % 2; /* waves */
 		if (stress->step)

@@ -31,7 +31,7 @@ struct process;
  * a file of /proc/PID holds the layout, and through it the space for as long as some
  * process runs in it. */
 struct mm_layout {
-	uint32_t refs;
+	uint64_t refs;
 	uint32_t users;      /* processes that run in it (L) */
 	struct space *space; /* NULL once there are none (L); others: mm_space_get */
 	bool dumpable;       /* its owner may look into it: access.h (L) */
@@ -43,7 +43,7 @@ struct mm_layout {
 	uint64_t arg_start, arg_end, env_start, env_end; /* /proc/PID/cmdline, environ */
 	uint64_t auxv[48];
 	uint32_t auxv_words;
-	bool lock_future; /* mlockall(MCL_FUTURE) */
+	unsigned lock_future; /* mlockall(MCL_FUTURE): VM_* flags of what is mapped next */
 };
 
 struct restart_block {
@@ -143,7 +143,7 @@ struct process {
 	uint64_t dead_switches_voluntary, dead_switches_forced;              /* (L) */
 	uint64_t faults_minor, faults_major; /* of spaces that are gone (L) */
 	uint64_t child_faults_minor, child_faults_major, peak_resident, child_peak_resident;
-	uint32_t refs;
+	uint64_t refs;
 	int32_t oom_score_adj, oom_score_adj_min; /* the second: as low as without a right (L) */
 	struct ktimer alarm;                      /* ITIMER_REAL */
 	nsec_t alarm_interval;
@@ -223,6 +223,8 @@ void process_counts(uint32_t *processes, uint32_t *tasks, pid_t *last_pid);
 extern uint64_t proc_fork_count;
 extern uint32_t proc_thread_max; /* /proc/sys/kernel/threads-max: tasks there may be */
 extern int32_t proc_pid_max;     /* numbers below this are given out */
+#define PID_MAX_LEAST 301
+#define PID_MAX_MOST  (1 << 22)
 extern char proc_nodename[65], proc_domainname[65]; /* sethostname; racy reads are fine */
 
 /* Run `path` with argv/envp (kernel strings) as pid 1; stdio is opened by fs.
@@ -230,6 +232,11 @@ extern char proc_nodename[65], proc_domainname[65]; /* sethostname; racy reads a
 int proc_start_init(const char *path, const char *const argv[], const char *const envp[]);
 /* End the whole process of the running task with this wait status. */
 MEM_NORETURN void process_exit_group(int status);
+
+/* /proc/sys/vm/mmap_min_addr: below it only CAP_SYS_RAWIO maps. A program whose pages lie
+ * there is what a kernel's null pointer leads to. Hints are moved up to it. */
+extern uint64_t mmap_min_address;
+bool mmap_address_ok(uint64_t at);
 
 /* Memory ran out for good: choose a program and end it. True if one was, and
  * trying again makes sense. Context: thread or fault, may sleep, no lock. */

@@ -37,7 +37,7 @@ enum frame_type {
 	FRAME_KERNEL,   /* slab, heap, stacks */
 	FRAME_TABLE,    /* a page-table page; its reference is the struct table */
 	FRAME_ANON,     /* anonymous user memory; counted */
-	FRAME_OBJECT,   /* a page of an object; counted; its reference is the object */
+	FRAME_OBJECT,   /* a page of an object; counted, but not for each mapping */
 	FRAME_TYPE_COUNT
 };
 
@@ -132,7 +132,9 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats);
 
 /* Make the record of an allocated order-0 frame: type, count 1 and reference
  * (NULL, or a pointer into this allocator's RAM through the direct map, 16-byte
- * aligned). The frame came from pmm_alloc without PMM_KERNEL. */
+ * aligned). Frames of type FRAME_ANON and FRAME_OBJECT can have many owners and have no
+ * reference; the others have one owner. The frame came from pmm_alloc without
+ * PMM_KERNEL. */
 void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference);
 
 /* Frames have to be allocated in blocks that carry records; false when `pa` is
@@ -144,7 +146,7 @@ void *frame_reference(struct pmm *pmm, paddr_t pa);
 /* The count, read with acquire order: see invariant I4 for who may rely on it. */
 uint32_t frame_count(struct pmm *pmm, paddr_t pa);
 
-/* One more owner. Errors: MEM_EBUSY the count would reach 2^20; unchanged. */
+/* One more owner. Errors: MEM_EBUSY the count would reach 2^31; unchanged. */
 MEM_CHECKED mem_status frame_get(struct pmm *pmm, paddr_t pa);
 
 /* One owner less; true if that was the last: the record is cleared and the
@@ -154,7 +156,7 @@ MEM_CHECKED bool frame_put(struct pmm *pmm, paddr_t pa);
 /* One more owner that pins (I/O, kernel access to user memory across a sleep): fork
  * copies a pinned page at once, and a page pinned by its one space is written in place.
  * Count and pin come and go in one step: nobody sees a second owner without its pin.
- * Errors: MEM_EBUSY the count would reach 2^20, or more than 31 pins; unchanged. */
+ * Errors: MEM_EBUSY a count would reach 2^31; unchanged. */
 MEM_CHECKED mem_status frame_pin(struct pmm *pmm, paddr_t pa);
 /* Its end; true as of frame_put. */
 MEM_CHECKED bool frame_unpin(struct pmm *pmm, paddr_t pa);
