@@ -49,9 +49,9 @@ SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, 
 
 
 # What runs in seconds and is likeliest to notice a mistake; and in words.
-QUICK = ("plain/", "bench/", "hosted/(?!(heap|pmm|slab)_unit/)", "kernel/(2cpus|crash)/",
-         "programs/(applets|files|hostile|memory|processes|signals|threads)/",
-         "run/(bytes_exact|status_exact)", "boot/cpus_4", "check/(?!tidy|docs)")
+QUICK = ("plain/", "bench/", "hosted/(?!(heap|pmm|slab)_unit/|model/pairs_of)",
+         "kernel/(2cpus|crash)/", "programs/(applets|files|hostile|memory|processes|signals|threads)/",
+         "run/(bytes_exact|status_exact)", "boot/cpus_4", "check/(?!tidy|docs|headers)")
 QUICK_WORDS = """\
           the hosted tests, the kernel's on two CPUs, programs, and rules about the source;
           but not: real threads under TSan, mutations, Spin models, fuzzing, libkmalloc,

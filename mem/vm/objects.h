@@ -65,6 +65,7 @@ struct vm_object {
 	struct mem_lock maps_lock;
 	struct list mappers;   /* newest first */
 	struct list owners;    /* of mappers */
+	struct map_owner own;  /* the first of them, and usually the only one */
 	struct list *zap_next; /* the mapper that the zap under way visits next */
 	uint64_t charged;      /* pages charged against the commit limit */
 };
