@@ -67,6 +67,12 @@ void process_swap_memory_locked(struct process *p, struct memory *m);
 void memory_put(struct memory *m);
 /* Put a process into / take it out of the list of all; under proc_lock. */
 void process_list_insert(struct process *p);
+/* The process after p (NULL: the first), and now and then the lock is let go of before;
+ * `steps` begins with 0, *irq is what proc_lock gave. Those that were there all the time
+ * are all visited; see process_low_births. */
+struct process *process_walk_next(struct process *p, unsigned *steps, unsigned long *irq);
+/* (L) Processes that were put in front of others, where a walk may have been already. */
+extern uint32_t process_low_births;
 struct task *task_find_locked(pid_t tid);
 /* The process that this number names, or whose thread it names; NULL: none. */
 struct process *process_of_number_locked(pid_t number);
@@ -121,6 +127,8 @@ MEM_NORETURN void task_exit(int status); /* end the running task */
 /* Under proc_lock: make every task but `except` end; the wait status is given by
  * whoever calls this first for a group exit. */
 void group_exit_locked(struct process *p, int status, struct task *except);
+/* Go on telling where group_exit_locked left off. Context: thread, no lock. */
+void group_exits_settle(void);
 void task_must_exit_locked(struct task *t);
 /* Under proc_lock: take a zombie out of the tree; drops the tree's reference, so the
  * caller or the ending task has another. */

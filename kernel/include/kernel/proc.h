@@ -106,6 +106,9 @@ struct cpu_timer { /* ITIMER_VIRTUAL, ITIMER_PROF: in CPU time of the process */
 
 struct process {
 	struct list all_link; /* every process, zombies too, by pid (L) */
+	/* Exiting: the first of its tasks that was not told yet, and those before it (L). */
+	struct task *untold;
+	struct list untold_link;
 	pid_t pid;
 	struct pid_entry *pid_entry, *pgid_entry, *sid_entry; /* (L) */
 	struct process *parent;                               /* (L) */
