@@ -41,6 +41,7 @@ struct file { /* an open file description */
 	uint64_t number; /* a second word for ops (directory cursor, generation) */
 	pid_t owner;     /* F_SETOWN */
 	bool watched;    /* some epoll set may hold it */
+	struct account *account;
 };
 enum file_mode {
 	FILE_READ = 1,
