@@ -248,7 +248,9 @@ static enum step copy_on_write(struct page_fault *f, struct table *t, unsigned i
 	}
 	pte_t pte = pa | read_bits(f, p) | write_bits(p);
 	atomic_write_release(&t->entries[index], pte);
-	vm_entry_drop(f->space, old);
+	struct drops drops = {0};
+	vm_entry_drop(vmm->pmm, old, &drops);
+	vm_resident_drop(f->space, &drops);
 	vm_resident_add(f->space, pte, 1);
 	return STEP_DONE;
 }

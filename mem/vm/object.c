@@ -204,6 +204,14 @@ mem_status vm_object_frame(struct vm_object *object, uint64_t page, paddr_t *out
 	return status == MEM_EBUSY ? MEM_EAGAIN : status;
 }
 
+uint64_t vm_object_run(struct vm_object *object, uint64_t page, bool *data)
+{
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	uint64_t npages = vm_pages_run(object, page, data);
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	return npages;
+}
+
 uint64_t vm_object_frames(struct vm_object *object, uint64_t page, unsigned n, paddr_t *out)
 {
 	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);

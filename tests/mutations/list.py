@@ -68,9 +68,8 @@ MUTATIONS = [
      "\tg.count = 0;\n",
      [EVERY % ("01", "truncate"), "test_model racing_object_resize", "test_model racing_private"]),
     ("freed tables are not flushed", "mem/vm/gather.c",
-     "\tvm_gather_page(g, t->first);\n\tif (t->level == 1)\n"
-     "\t\ttable_for_each(i, t, 0, PT_ENTRIES) if (i && (",
-     "\tif (t->level == 1)\n\t\ttable_for_each(i, t, 0, PT_ENTRIES) if ((",
+     "\tvm_gather_page(g, t->first);\n\tfor (unsigned i = 1;",
+     "\tfor (unsigned i = 0;",
      [PITFALL + "05", PITFALL + "06", "test_model model_wandering"]),
     ("zero pages are not flushed when replaced", "mem/vm/fault.c",
      "\tif (old & PTE_PRESENT) {\n\t\tstruct gather g;",
