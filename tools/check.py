@@ -28,8 +28,9 @@ STANDARD = {"stdbool.h", "stddef.h", "stdint.h", "stdarg.h", "limits.h"}
 
 EXPORTS = re.compile(
     r"^(mem_|memmap_|pmm_|frame_|slab_|heap_|vmm_|vm_object_|vm_area_|pt_(map|unmap|translate)$"
-    r"|k(malloc|zalloc|calloc|realloc|free|malloc_aligned)$)")
-IMPORTS = re.compile(r"^(host_\w+|mem(set|cpy|move|cmp))$")
+    r"|k(malloc|zalloc|calloc|realloc|free|malloc_aligned|malloc_page)$)")
+# The linker makes _GLOBAL_OFFSET_TABLE_ for whatever is position-independent.
+IMPORTS = re.compile(r"^(host_\w+|mem(set|cpy|move|cmp)|_GLOBAL_OFFSET_TABLE_)$")
 
 
 def tracked(*patterns):

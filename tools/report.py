@@ -108,8 +108,9 @@ class Job:
 
     PATIENCE = 3  # failures in a row without any other verdict
 
-    def __init__(self, names, run, seconds=0):
+    def __init__(self, names, run, seconds=0, waits=False):
         self.names, self.run, self.seconds = names, run, seconds
+        self.waits = waits  # it leaves the CPU to others most of the time
 
     def __call__(self, report):
         report.job_begins()

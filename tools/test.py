@@ -2,10 +2,12 @@
 """./test [--list] [--quick] [--verbose] [FILTER...]: build everything and run the tests.
 
 A test has a name, GROUP/NAME; a filter is a part of it. Tests come in jobs (one
-binary, one boot of a machine), and two jobs run at a time, the longest first.
+binary, one boot of a machine), and two run at a time, the longest first, beside one
+that mostly waits.
 SEED=n repeats the random ones.
 
---quick   a verdict on a change in 90 seconds: {quick}--list    the names of the chosen tests, nothing else
+--quick   a verdict on a change in 90 seconds:
+{quick}--list    the names of the chosen tests, nothing else
 --verbose all verdicts, also where the output is no terminal
 
 A hang is no progress: what says nothing and makes no step for its limit is ended, and
@@ -47,14 +49,13 @@ SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, 
 
 
 # What runs in seconds and is likeliest to notice a mistake; and in words.
-QUICK = ("plain/", "bench/", "hosted/(?!(heap|pmm|slab)_unit/)", "kernel/(2cpus|crash)/",
-         "programs/(applets|files|hostile|memory|processes|signals|threads)/",
-         "run/(bytes_exact|status_exact)", "boot/cpus_4", "check/(?!tidy|docs)")
+QUICK = ("plain/", "bench/", "hosted/(?!(heap|pmm|slab)_unit/|model/pairs_of)",
+         "kernel/(2cpus|crash)/", "programs/(applets|files|hostile|memory|processes|signals|threads)/",
+         "run/(bytes_exact|status_exact)", "boot/cpus_4", "check/(?!tidy|docs|headers)")
 QUICK_WORDS = """\
-all hosted tests but those with real threads under TSan and those
-          that are compiled twice, the kernel's on two CPUs, programs, rules about the
-          source. It leaves out: mutations, Spin models, fuzzing, libkmalloc, stress and
-          exhaustion, the other machines and ways to boot, ./run, the shell, numbers.
+          the hosted tests, the kernel's on two CPUs, programs, and rules about the source;
+          but not: real threads under TSan, mutations, Spin models, fuzzing, libkmalloc,
+          stress and exhaustion, other machines and ways to boot, ./run, the shell, numbers
 """
 
 # Where the time goes: NAME SECONDS of tests that take long. The newest whole run
@@ -93,12 +94,13 @@ def pieces(names, seconds, may_split):
     yield part, total
 
 
-def work(jobs, report):
-    while True:
+def work(queues, report):
+    for jobs in queues:
         try:
-            jobs.get_nowait()(report)
+            while True:
+                jobs.get_nowait()(report)
         except queue.Empty:
-            return
+            pass
 
 
 def wanted(name, filters, quick):
@@ -113,18 +115,18 @@ def choose(filters, quick):
         for names, run, may_split in suite.jobs():
             chosen = [name for name in names if wanted(name, filters, quick)]
             if chosen:
-                jobs += [Job(part, run, total)
+                jobs += [Job(part, run, total, getattr(suite, "WAITS", False))
                          for part, total in pieces(chosen, seconds, may_split)]
     return sorted(jobs, key=lambda job: -job.seconds)
 
 
 def do(jobs, report):
-    """Two at a time."""
-    waiting = queue.Queue()
+    """Two at a time, and beside them one of those that mostly wait."""
+    busy, waiting = queue.SimpleQueue(), queue.SimpleQueue()
     for job in jobs:
-        waiting.put(job)
-    workers = [threading.Thread(target=work, args=(waiting, report), daemon=True)
-               for _ in range(2)]
+        (waiting if job.waits else busy).put(job)
+    workers = [threading.Thread(target=work, args=(queues, report), daemon=True)
+               for queues in ((busy, waiting), (busy, waiting), (waiting,))]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -144,7 +146,7 @@ def main():
         if option not in ("--list", "--quick", "--verbose"):
             note(f"test: there is no option {option} (see ./test --help)")
             return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: stop(143))
     try:
         packages.busybox() # what the machines boot, fetched before anything is built
         packages.linux()
@@ -174,8 +176,15 @@ def main():
     return report.end()
 
 
+def stop(status):
+    """End at once, with all that was started: threads that wait for it are not waited for."""
+    watch.end_all()
+    sys.stdout.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit(130)
+        stop(130)

@@ -44,6 +44,29 @@ def limit(seconds):
     return seconds * patience()
 
 
+class Clock:
+    """Counts the time since the last progress, as far as we have been running ourselves: of
+    the time in which the whole machine stood still or did others' work only a slice counts,
+    since who is watched has not run either."""
+
+    SLICE = 0.5
+
+    def __init__(self, seconds):
+        self.restart(limit(seconds))
+
+    def restart(self, allowed=None):
+        """There was progress; from now on so much is allowed, by default as before."""
+        self.allowed = self.left = allowed or self.allowed
+        self.last = time.monotonic()
+
+    def over(self):
+        """Look at the time, at least once a slice. Has there been none for too long?"""
+        now = time.monotonic()
+        self.left -= min(now - self.last, 2 * self.SLICE)
+        self.last = now
+        return self.left <= 0
+
+
 def _work():
     begun, x = time.monotonic(), 0
     for i in range(1500000):
@@ -114,7 +137,7 @@ def _end_session(leader):
 
 
 @atexit.register
-def _end_all():
+def end_all():
     """We end: so does all that we have started, and what that has."""
     for leader in list(_leaders):
         _end_session(leader)
@@ -130,7 +153,7 @@ class Watched:
     """
 
     def __init__(self, command, seconds, **options):
-        self.limit, self.status, self.hung = limit(seconds), None, False
+        self.clock, self.status, self.hung = Clock(seconds), None, False
         self.name = os.path.basename(str(command[0]))
         options.setdefault("stdin", subprocess.DEVNULL)
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -150,27 +173,30 @@ class Watched:
     def __iter__(self):
         descriptor, rest = self.process.stdout.fileno(), b""
         while True:
-            if not select.select([descriptor], [], [], self.limit)[0]:
-                self.hung = True
-                break
+            if not select.select([descriptor], [], [], Clock.SLICE)[0]:
+                self.hung = self.clock.over()
+                if self.hung:
+                    break
+                continue
             data = os.read(descriptor, 65536)
             if not data:
                 break
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 yield line.decode(errors="replace")
+            self.clock.restart()
         if rest:
             yield rest.decode(errors="replace")
         if not self.hung:  # its output has ended; itself it may take a moment longer
             try:
-                self.process.wait(self.limit)
+                self.process.wait(self.clock.allowed)
             except subprocess.TimeoutExpired:
                 self.hung = True
 
     def ended(self):
         """In words why it ended, if that was not by itself; else None."""
         if self.hung:
-            return f"{self.name} made no progress for {self.limit:.0f} s (a hang)"
+            return f"{self.name} made no progress for {self.clock.allowed:.0f} s (a hang)"
         if self.status < 0:
             return f"{self.name} died of signal {-self.status}"
         return None

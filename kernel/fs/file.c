@@ -43,13 +43,13 @@ void file_put(struct file *f)
 {
 	if (!f || atomic_sub(&f->refs, 1))
 		return;
-	if (f->watched)
+	if (f->watchers.next)
 		epoll_forget(f);
 	file_locks_release(f);
 	if (f->ops->release)
 		f->ops->release(f);
 	if ((f->mode & FILE_WRITE) && inode_is(f->inode, S_IFREG))
-		atomic_sub(&f->inode->writers, 1);
+		inode_write_end(f->inode);
 	dentry_put(f->dentry);
 	kfree(f);
 }
@@ -95,19 +95,30 @@ static bool is_running_program(struct vm_object *object)
 	return found;
 }
 
+int inode_write_begin(struct inode *inode)
+{
+	/* Counted first, so that exec and we cannot both see nothing. */
+	atomic_add(&inode->writers, 1);
+	if (!(inode->mode & 0111) || !is_running_program(inode->object))
+		return 0;
+	inode_write_end(inode);
+	return -ETXTBSY;
+}
+
+void inode_write_end(struct inode *inode)
+{
+	atomic_sub(&inode->writers, 1);
+}
+
 static int open_regular(struct file *f)
 {
 	f->ops = f->inode->fops;
 	if (!f->inode->object || !(f->mode & FILE_WRITE))
 		return 0;
-	/* Counted first, so that exec and we cannot both see nothing. */
-	atomic_add(&f->inode->writers, 1);
-	if ((f->inode->mode & 0111) && is_running_program(f->inode->object)) {
-		atomic_sub(&f->inode->writers, 1);
+	int r = inode_write_begin(f->inode);
+	if (r)
 		f->mode = 0;
-		return -ETXTBSY;
-	}
-	return 0;
+	return r;
 }
 
 static int open_by_kind(struct file *f)

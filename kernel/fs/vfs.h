@@ -40,7 +40,8 @@
 #define FS_RANK_CONTEXT FS_RANK(10) /* fs_context: cwd and root */
 #define FS_RANK_FDS     FS_RANK(11) /* one descriptor table */
 #define FS_RANK_ALIAS   FS_RANK(12) /* inode->alias of every inode */
-#define FS_RANK_EVENT   FS_RANK(13) /* eventfd, timerfd, epoll ready lists */
+#define FS_RANK_EVENT   FS_RANK(13) /* eventfd, timerfd */
+#define FS_RANK_EPOLL   FS_RANK(14) /* which epoll items watch a file */
 
 struct inode_ops;
 struct pipe;
@@ -205,7 +206,11 @@ struct file_user { /* who asks, with the running task's groups */
 	uint64_t capabilities;
 };
 int inode_permission_as(struct inode *inode, unsigned want, const struct file_user *user);
-bool inode_owner_ok(const struct inode *inode);       /* owner, or CAP_FOWNER */
+bool inode_owner_ok(const struct inode *inode); /* owner, or CAP_FOWNER */
+/* A writer of a regular file, counted until inode_write_end: -ETXTBSY if a program runs
+ * from it. */
+int inode_write_begin(struct inode *inode);
+void inode_write_end(struct inode *inode);
 void inode_touch(struct inode *inode, bool modified); /* ctime, and mtime */
 void inode_accessed(struct file *f);
 

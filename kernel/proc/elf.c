@@ -99,6 +99,8 @@ static int check_segment(const struct elf_phdr *ph)
 		return -EINVAL;
 	if (__builtin_add_overflow(ph->vaddr, ph->memsz, &end) || end > USER_TOP)
 		return -EINVAL;
+	if (!ph->filesz)
+		return 0; /* nothing of the file: where does not matter */
 	if ((ph->offset ^ ph->vaddr) & PAGE_MASK)
 		return -EINVAL;
 	if (ph->offset > INT64_MAX - ph->filesz - PAGE_SIZE)

@@ -161,7 +161,7 @@ struct mm_layout *mm_layout_create(const struct mm_layout *copy_of)
 		unsigned long irq = proc_lock();
 		mm_layout_copy_locked(copy_of, mm);
 		proc_unlock(irq);
-		mm->lock_future = false; /* mlockall is not inherited */
+		mm->lock_future = 0; /* mlockall is not inherited */
 	}
 	mm->refs = 1;
 	return mm;

@@ -83,7 +83,8 @@ static void put_page(struct vmm *vmm, pte_t pte, bool pinned)
 mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes, bool write,
 		      bool force, uint64_t *done)
 {
-	unsigned access = (write ? FAULT_WRITE : 0) | (force ? FAULT_FORCE : 0) | FAULT_QUIET;
+	unsigned access =
+	    (write ? FAULT_WRITE : 0) | (force ? FAULT_FORCE : 0) | FAULT_QUIET | FAULT_NO_GROW;
 	*done = 0;
 	while (*done < bytes) {
 		vaddr_t at = va + *done;

@@ -12,6 +12,9 @@
  * copy of such a page, because those writes would go to the old one: a fault that would copy sleeps
  * on space->forking.
  *
+ * An object's pages are not copied: the child has the promise and finds them again, many
+ * with each fault. So fork costs nothing for a page of a file that nobody wrote to.
+ *
  * Promises are transformed on the way: locked is dropped, don't-fork skipped,
  * wipe-on-fork taken without its pages. Backings belong to a space, so the child
  * needs its own: they are made before any table lock is taken (the set of runs
@@ -81,7 +84,7 @@ static void drop_twins(struct fork *f)
 static promise_t inherited(promise_t p)
 {
 	const struct backing *b = promise_backing(p);
-	p &= ~PROMISE_LOCKED;
+	p &= ~(PROMISE_LOCKED | PROMISE_ONFAULT);
 	return b ? promise_with_backing(p, b->twin) : p;
 }
 
@@ -113,48 +116,54 @@ static bool copy_now(struct fork *f, struct table *to, unsigned index, pte_t pte
 	frame_init(pmm, pa, FRAME_ANON, NULL);
 	pte = (pte & ~(PTE_ADDR | PTE_OBJECT)) | pa;
 	table_entry_fill(to, index, pte);
-	vm_resident_add(f->child, pte);
+	vm_resident_add(f->child, pte, 1);
 	return true;
 }
 
-static bool copy_entry(struct fork *f, struct table *from, struct table *to, unsigned index,
-		       promise_t p)
+/* A private page becomes both's. */
+static bool copy_entry(struct fork *f, struct table *from, struct table *to, unsigned index)
 {
 	struct pmm *pmm = f->parent->vmm->pmm;
 	pte_t pte = atomic_read_relaxed(&from->entries[index]);
-	bool private = !(p & PROMISE_SHARED);
-	if (!(pte & (PTE_UNCOUNTED | PTE_OBJECT)) &&
+	if (!(pte & PTE_UNCOUNTED) &&
 	    (frame_is_pinned(pmm, pte & PTE_ADDR) || frame_get(pmm, pte & PTE_ADDR) != MEM_OK))
 		return copy_now(f, to, index, pte);
-	if (private && (pte & PTE_WRITE)) {
+	if (pte & PTE_WRITE) {
 		pte = atomic_and(&from->entries[index], ~PTE_WRITE) & ~PTE_WRITE;
 		if (pte & PTE_PRESENT)
 			vm_gather_page(&f->gather, from->first + index);
 	}
 	table_entry_fill(to, index, pte);
-	vm_resident_add(f->child, pte);
+	vm_resident_add(f->child, pte, 1);
+	return true;
+}
+
+static bool copy_run(struct fork *f, struct table *from, struct table *to, const struct run *run)
+{
+	const struct backing *b = promise_backing(run->promise);
+	struct zap zap;
+	bool zapping = b && vm_object_zapping(b->object, &zap);
+	table_for_each(k, from, (unsigned)(run->first - from->first),
+		       (unsigned)(run->end - from->first))
+	{
+		pte_t pte = atomic_read_relaxed(&from->entries[k]);
+		if (b && (pte & (PTE_OBJECT | PTE_UNCOUNTED)))
+			continue;
+		if (zapping && vm_zap_takes(&zap, b, from->first + k, pte))
+			continue;
+		if (!copy_entry(f, from, to, k))
+			return false;
+	}
 	return true;
 }
 
 static bool copy_leaf(struct fork *f, struct table *from, struct table *to)
 {
-	for (unsigned i = 0; i < from->run_count; i++) {
-		const struct run *run = &from->runs[i];
-		if (run->promise & (PROMISE_DONTFORK | PROMISE_WIPE))
-			continue;
-		const struct backing *b = promise_backing(run->promise);
-		struct zap zap;
-		bool zapping = b && vm_object_zapping(b->object, &zap);
-		table_for_each(k, from, (unsigned)(run->first - from->first),
-			       (unsigned)(run->end - from->first))
-		{
-			if (zapping && vm_zap_takes(&zap, b, from->first + k,
-						    atomic_read_relaxed(&from->entries[k])))
-				continue;
-			if (!copy_entry(f, from, to, k, run->promise))
-				return false;
-		}
-	}
+	/* Where only an object's pages can be, not even a look at each is needed. */
+	const promise_t without = PROMISE_DONTFORK | PROMISE_WIPE | PROMISE_SHARED;
+	for (unsigned i = 0; i < from->run_count; i++)
+		if (!(from->runs[i].promise & without) && !copy_run(f, from, to, &from->runs[i]))
+			return false;
 	return true;
 }
 

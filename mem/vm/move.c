@@ -133,7 +133,7 @@ static bool reserve(struct edit *e)
 /* What stays of the source, without pages, is not locked any more. */
 static void unlock_source(struct edit *e, const struct move *m)
 {
-	promise_t p = m->was & ~PROMISE_LOCKED;
+	promise_t p = m->was & ~(PROMISE_LOCKED | PROMISE_ONFAULT);
 	if (p == m->was)
 		return;
 	vm_edit_clear(e, m->from, m->from_end);
@@ -210,8 +210,9 @@ static mem_status find_mapping(struct space *space, vpn_t first, vpn_t end, stru
 /* Limits for `more` pages of promise p, and the charge for `npages`. */
 static mem_status charge(struct space *space, promise_t p, uint64_t more, uint64_t npages)
 {
-	if (more && !vm_within_limits(space, p, more, 0))
-		return (p & PROMISE_LOCKED) ? MEM_EAGAIN : MEM_ENOMEM;
+	mem_status status = more ? vm_within_limits(space, p, more, 0) : MEM_OK;
+	if (status != MEM_OK)
+		return status;
 	if ((p & PROMISE_CHARGED) && !vm_commit_charge(space->vmm, npages))
 		return MEM_ENOMEM;
 	return MEM_OK;
@@ -237,14 +238,22 @@ static mem_status grow_in_place(struct space *space, promise_t p, vpn_t end, vpn
 	return status;
 }
 
-/* Move to m->to, or to wherever there is room. */
-static mem_status move_to(struct space *space, struct move *m, bool anywhere)
+/* Room for npages: below `limit` if there is, else anywhere. */
+static bool find_room(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
+{
+	return vm_find_gap(space, npages, limit, out) ||
+	       vm_find_gap(space, npages, vpn_of(USER_TOP), out);
+}
+
+/* Move to m->to, or with `limit` to wherever there is room. */
+static mem_status move_to(struct space *space, struct move *m, vpn_t limit)
 {
 	uint64_t npages = m->to_end - m->to;
+	bool anywhere = limit;
 	struct backing *b = promise_backing(m->was);
 	for (unsigned attempt = 0;;) {
 		if (anywhere) {
-			if (!vm_find_gap(space, npages, vpn_of(USER_TOP), &m->to))
+			if (!find_room(space, npages, limit, &m->to))
 				return MEM_ENOMEM;
 			m->to_end = m->to + npages;
 		}
@@ -296,7 +305,7 @@ static mem_status move_elsewhere(struct space *space, const struct run *area, vp
 	mem_status status = charge(space, m.was, more, new_npages);
 	if (status != MEM_OK)
 		return status;
-	status = move_to(space, &m, !(flags & VM_MOVE_FIXED));
+	status = move_to(space, &m, (flags & VM_MOVE_FIXED) ? 0 : to);
 	if (status != MEM_OK)
 		uncharge(space, m.was, new_npages);
 	*out = m.to;
@@ -310,12 +319,15 @@ static mem_status duplicate(struct space *space, const struct run *area, vpn_t f
 	struct backing *b = promise_backing(area->promise);
 	if (!b || !(area->promise & PROMISE_SHARED))
 		return MEM_EINVAL;
+	if (!(flags & VM_MOVE_MAY))
+		return MEM_ENOMEM;
 	struct vm_map_args args = {
 	    .hint = (flags & VM_MOVE_FIXED) ? new_va : 0,
 	    .bytes = npages << PAGE_SHIFT,
 	    .prot = promise_prot(area->promise),
 	    .maxprot = promise_maxprot(area->promise),
 	    .flags = VM_SHARED | ((flags & VM_MOVE_FIXED) ? VM_FIXED : 0),
+	    .limit = (flags & VM_MOVE_FIXED) ? 0 : new_va,
 	    .object = b->object,
 	    .offset = (uint64_t)((int64_t)from + b->delta) << PAGE_SHIFT,
 	};
@@ -345,7 +357,8 @@ static mem_status remap(struct space *space, const struct run *area, vpn_t from,
 mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_t new_bytes,
 		    unsigned flags, vaddr_t new_va, vaddr_t *out)
 {
-	vpn_t from, end, to = 0, to_end = 0;
+	vpn_t from, end, to_end = 0;
+	vpn_t to = vpn_of(new_va && new_va < USER_TOP ? new_va : USER_TOP);
 	struct run area;
 	bool fixed = flags & VM_MOVE_FIXED;
 	if (!new_bytes || (va & PAGE_MASK) ||

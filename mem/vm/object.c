@@ -204,6 +204,27 @@ mem_status vm_object_frame(struct vm_object *object, uint64_t page, paddr_t *out
 	return status == MEM_EBUSY ? MEM_EAGAIN : status;
 }
 
+uint64_t vm_object_run(struct vm_object *object, uint64_t page, bool *data)
+{
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	uint64_t npages = vm_pages_run(object, page, data);
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	return npages;
+}
+
+uint64_t vm_object_frames(struct vm_object *object, uint64_t page, unsigned n, paddr_t *out)
+{
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	/* Beyond the size there are none, but for those that a zap is after. */
+	uint64_t found = vm_pages_lookup_many(object, page, n, out);
+	if (unlikely(object->zapping))
+		for (unsigned i = 0; i < n; i++)
+			if (is_zapped(object, page + i))
+				found &= ~((uint64_t)1 << i);
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	return found;
+}
+
 mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create, paddr_t *out)
 {
 	if (object_is_device(object))

@@ -78,7 +78,8 @@ static struct map_owner *join_owner(struct vm_object *object, uint64_t owner)
 			return o;
 		}
 	}
-	struct map_owner *o = slab_alloc_wait(object->vmm->owners);
+	struct map_owner *o =
+	    object->own.nmappers ? slab_alloc_wait(object->vmm->owners) : &object->own;
 	if (o) {
 		*o = (struct map_owner){.owner = owner, .nmappers = 1};
 		list_push_front(&object->owners, &o->link);
@@ -92,7 +93,8 @@ static void leave_owner(struct vm_object *object, struct map_owner *o)
 		return;
 	mem_assert(!o->nbackings);
 	list_remove(&o->link);
-	slab_free(object->vmm->owners, o);
+	if (o != &object->own)
+		slab_free(object->vmm->owners, o);
 }
 
 static struct mapper *make_mapper(struct space *space, struct vm_object *object)

@@ -65,6 +65,7 @@ struct vm_object {
 	struct mem_lock maps_lock;
 	struct list mappers;   /* newest first */
 	struct list owners;    /* of mappers */
+	struct map_owner own;  /* the first of them, and usually the only one */
 	struct list *zap_next; /* the mapper that the zap under way visits next */
 	uint64_t charged;      /* pages charged against the commit limit */
 };
@@ -85,6 +86,10 @@ static inline bool object_is_device(const struct vm_object *object)
  * which may sleep, is to be called; MEM_ENOMEM. */
 mem_status vm_object_frame(struct vm_object *object, uint64_t page, paddr_t *out);
 
+/* The frames that there are of `n` (up to 64) pages and may be mapped, as vm_object_frame
+ * gives one; bit i of the result: out[i] is that of page + i. */
+uint64_t vm_object_frames(struct vm_object *object, uint64_t page, unsigned n, paddr_t *out);
+
 /* An anonymous shared object, charged against the commit limit unless `charge`
  * is false. */
 mem_status vm_object_create_shared(struct vmm *vmm, uint64_t bytes, bool charge,
@@ -93,6 +98,11 @@ mem_status vm_object_create_shared(struct vmm *vmm, uint64_t bytes, bool charge,
 /* The radix tree (vm/object_pages.c), under pages_lock. */
 extern const size_t vm_object_node_bytes;
 paddr_t vm_pages_lookup(const struct vm_object *object, uint64_t page);
+/* The frames of `n` (up to 64) pages; bit i of the result: there is one for page + i. */
+uint64_t vm_pages_lookup_many(const struct vm_object *object, uint64_t page, unsigned n,
+			      paddr_t *out);
+/* As vm_object_run. */
+uint64_t vm_pages_run(const struct vm_object *object, uint64_t page, bool *data);
 /* MEM_ENOMEM: nothing has changed. The page is not in the tree. */
 mem_status vm_pages_insert(struct vm_object *object, uint64_t page, paddr_t pa);
 /* Take out the first page in [from, end) at or after `from`: its frame and

@@ -4,7 +4,7 @@
 /*
  * A promise: eight bytes that say what a page will be when it is touched.
  *
- *   63                              20 19  16 15   13 12      6 5     3 2    0
+ *   63                              20 19  16 15   14 13      6 5     3 2    0
  *  +----------------------------------+------+-------+---------+-------+------+
  *  | backing >> 4, sign-extended      | name | spare |  flags  |maxprot| prot |
  *  +----------------------------------+------+-------+---------+-------+------+
@@ -38,7 +38,9 @@ typedef uint64_t promise_t;
 #define PROMISE_WIPE      ((promise_t)1 << 11)
 /* Its pages are charged against the commit limit. Stays when the promise loses
  * VM_WRITE, since what was written stays too. */
-#define PROMISE_CHARGED       ((promise_t)1 << 12)
+#define PROMISE_CHARGED ((promise_t)1 << 12)
+/* With PROMISE_LOCKED: touching ahead passes it over. */
+#define PROMISE_ONFAULT       ((promise_t)1 << 13)
 #define PROMISE_NAME_SHIFT    16
 #define PROMISE_NAME          ((promise_t)15 << PROMISE_NAME_SHIFT)
 #define PROMISE_BACKING_SHIFT 20
@@ -77,6 +79,12 @@ static inline unsigned promise_prot(promise_t p)
 static inline unsigned promise_maxprot(promise_t p)
 {
 	return (p & PROMISE_MAXPROT) >> PROMISE_MAX_SHIFT;
+}
+
+/* Private anonymous memory? */
+static inline bool promise_is_anonymous(promise_t p)
+{
+	return !promise_backing(p) && !(p & PROMISE_SHARED);
 }
 
 /* Does a promise of these bits have to be charged against the commit limit? */

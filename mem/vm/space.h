@@ -185,7 +185,8 @@ void vm_account_add(struct space *space, promise_t promise, uint64_t npages);
 void vm_account_sub(struct space *space, promise_t promise, uint64_t npages);
 /* A run's promise changed; charges are the caller's. */
 void vm_account_change(struct space *space, promise_t was, promise_t now, uint64_t npages);
-void vm_resident_add(struct space *space, pte_t pte);
+/* n entries like this one came. */
+void vm_resident_add(struct space *space, pte_t pte, uint64_t n);
 
 /* Give memory back after an allocation failed, holding no lock: false if nothing
  * more can be expected on another try. `attempt` counts from 0. */
@@ -196,7 +197,8 @@ bool vm_relieve(struct vmm *vmm, unsigned attempt);
 /* The part of vmm_fault that others build on: FAULT_* bits plus these. */
 #define FAULT_FORCE   (1u << 16) /* as a debugger: prot is ignored within maxprot */
 #define FAULT_UNSHARE (1u << 17) /* break copy-on-write even for a read */
-#define FAULT_QUIET   (1u << 18) /* do not count it; never grow a stack */
+#define FAULT_QUIET   (1u << 18) /* do not count it */
+#define FAULT_NO_GROW (1u << 19) /* no access of the program: never grow a stack */
 
 mem_status vm_fault_page(struct space *space, vaddr_t va, unsigned access, struct vmm_fault *fault,
 			 bool *spurious);

@@ -57,3 +57,6 @@ test_vm_races_SRC := $(test_vm_threads_SRC)
 HOSTED_TEST_LIST += test_uservalues:plain
 test_uservalues_SRC := tests/runner.c tests/machine/plain.c kernel/cpu/uservalues.c tests/unit/uservalues.c
 $(BUILD)/plain/kernel/cpu/uservalues.c.o $(BUILD)/plain/tests/unit/uservalues.c.o: HOSTED_CFLAGS += -Ikernel/include
+HOSTED_TEST_LIST += test_weaknesses:plain
+test_weaknesses_SRC := tests/runner.c tests/machine/plain.c kernel/cpu/weaknesses.c tests/unit/weaknesses.c
+$(patsubst %,$(BUILD)/plain/%.o,kernel/cpu/weaknesses.c tests/unit/weaknesses.c): HOSTED_CFLAGS += -Ikernel/include

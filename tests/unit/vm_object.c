@@ -393,6 +393,117 @@ TEST(vm_object_maps_are_on_an_owners_account)
 	end(space);
 }
 
+/* ---- pages that come with others ----------------------------------------------------- */
+
+static uint64_t resident(struct space *space)
+{
+	struct vmm_space_stats stats;
+	vmm_space_stats(space, &stats);
+	CHECK(vmm_space_is_valid(space));
+	return stats.resident_npages;
+}
+
+static bool is_present(struct space *space, vaddr_t va, bool *writable, bool *dirty)
+{
+	return vmm_page_info(space, va, NULL, writable, dirty);
+}
+
+TEST(vm_object_pages_come_with_a_fault)
+{
+	struct space *space = start(), *child;
+	struct vm_object *object;
+	bool writable, dirty;
+	uint64_t done, word = 5;
+	vaddr_t out;
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 40 * PAGE_SIZE, &object));
+	for (unsigned page = 0; page < 40; page++)
+		if (page != 9)
+			CHECK_OK(vm_object_write(object, page * PAGE_SIZE, &word, 8, &done));
+	/* Shared, from page 2 on, in the middle of a window and up to beyond the end. */
+	const vaddr_t base = 0x40000000, va = base + 4 * PAGE_SIZE;
+	struct vm_map_args args = {.hint = va,
+				   .bytes = 60 * PAGE_SIZE,
+				   .prot = 3,
+				   .maxprot = 7,
+				   .flags = VM_FIXED | VM_SHARED,
+				   .object = object,
+				   .offset = 2 * PAGE_SIZE};
+	CHECK_OK(vmm_map(space, &args, &out));
+	CHECK_OK(vmm_fault(space, va, FAULT_USER | FAULT_WRITE, NULL));
+	/* 12 pages are left of the first window; one of them is a hole. */
+	CHECK_EQ(resident(space), 11);
+	CHECK(is_present(space, va, &writable, &dirty) && writable && dirty);
+	CHECK(is_present(space, va + 11 * PAGE_SIZE, &writable, &dirty) && writable && !dirty);
+	CHECK(!is_present(space, va + 7 * PAGE_SIZE, NULL, NULL));
+	CHECK(!is_present(space, va + 12 * PAGE_SIZE, NULL, NULL));
+	/* The hole is filled when it is asked for; 26 pages later the object ends. */
+	CHECK_OK(vmm_fault(space, va + 7 * PAGE_SIZE, FAULT_USER, NULL));
+	CHECK_EQ(resident(space), 12);
+	CHECK_OK(vmm_fault(space, va + 37 * PAGE_SIZE, FAULT_USER, NULL));
+	CHECK_EQ(resident(space), 22);
+	CHECK_EQ(vmm_fault(space, va + 38 * PAGE_SIZE, FAULT_USER, NULL), MEM_EBEYOND);
+	/* A child finds them for itself, and they cost it nothing before. */
+	CHECK_OK(vmm_space_fork(space, &child));
+	CHECK_EQ(resident(child), 0);
+	CHECK_OK(vmm_fault(child, va, FAULT_USER, NULL));
+	CHECK_EQ(resident(child), 12);
+	vmm_space_put(child);
+	CHECK_OK(vmm_unmap(space, va, 60 * PAGE_SIZE));
+	/* Private: a read maps what is there, and a write copies one page alone. */
+	args.flags = VM_FIXED;
+	args.bytes = 3 * PAGE_SIZE;
+	CHECK_OK(vmm_map(space, &args, &out));
+	CHECK_OK(vmm_fault(space, va + PAGE_SIZE, FAULT_USER | FAULT_WRITE, NULL));
+	CHECK_EQ(resident(space), 1);
+	CHECK_OK(vmm_fault(space, va, FAULT_USER, NULL));
+	CHECK_EQ(resident(space), 3);
+	CHECK(is_present(space, va, &writable, &dirty) && !writable);
+	CHECK(is_present(space, va + PAGE_SIZE, &writable, &dirty) && writable);
+	vm_object_put(object);
+	end(space);
+}
+
+static void check_run(struct vm_object *object, uint64_t page, bool data, uint64_t least,
+		      uint64_t most)
+{
+	bool is;
+	uint64_t n = vm_object_run(object, page, &is);
+	CHECK_EQ(is, data);
+	CHECK(n >= least && n <= most);
+}
+
+TEST(vm_object_runs_of_data_and_holes)
+{
+	struct vm_object *object;
+	struct space *space = start();
+	const uint64_t far = (uint64_t)1 << 50;
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, INT64_MAX, &object));
+	check_run(object, 0, false, far + 100, UINT64_MAX);
+	check_run(object, far, false, 100, UINT64_MAX);
+	static const uint64_t made[] = {5, 6, 7, 63, 64, 4096};
+	for (unsigned i = 0; i <= sizeof(made) / sizeof(made[0]); i++) {
+		paddr_t pa;
+		uint64_t page = i < sizeof(made) / sizeof(made[0]) ? made[i] : far;
+		CHECK_OK(vm_object_page(object, page, true, &pa));
+		vm_object_page_done(object, pa);
+	}
+	check_run(object, 0, false, 5, 5);
+	check_run(object, 4, false, 1, 1);
+	check_run(object, 5, true, 1, 3);
+	check_run(object, 7, true, 1, 1);
+	check_run(object, 8, false, 55, 55);
+	check_run(object, 63, true, 1, 2);
+	check_run(object, 64, true, 1, 1);
+	check_run(object, 65, false, 4096 - 65, 4096 - 65);
+	check_run(object, 4097, false, far - 4097, far - 4097);
+	check_run(object, far, true, 1, 1);
+	check_run(object, far + 1, false, 1, UINT64_MAX);
+	CHECK_OK(vm_object_punch(object, far, 1));
+	check_run(object, 4097, false, far, UINT64_MAX);
+	vm_object_put(object);
+	end(space);
+}
+
 /* ---- a zap ends --------------------------------------------------------------------- */
 
 #define ZAP_PLACES 48

@@ -146,7 +146,7 @@ TEST(vm_space_limits)
 	CHECK_OK(map(space, 0, 60, 1, 0, &va));
 	CHECK_EQ(map(space, 0, 41, 1, 0, &va), MEM_ENOMEM);
 	CHECK_EQ(map(space, 0, 21, 3, 0, &va), MEM_ENOMEM); /* data */
-	CHECK_EQ(map(space, BASE, 11, 1, VM_FIXED | VM_LOCKED, &va), MEM_ENOMEM);
+	CHECK_EQ(map(space, BASE, 11, 1, VM_FIXED | VM_LOCKED, &va), MEM_EAGAIN);
 	CHECK_OK(map(space, BASE, 20, 3, VM_FIXED, &va));
 	CHECK_OK(map(space, BASE, 20, 1, VM_FIXED, &va)); /* in place of it */
 	CHECK_OK(vmm_protect(space, BASE, 20 * PAGE_SIZE, 3));

@@ -43,7 +43,7 @@ struct mm_layout {
 	uint64_t arg_start, arg_end, env_start, env_end; /* /proc/PID/cmdline, environ */
 	uint64_t auxv[48];
 	uint32_t auxv_words;
-	bool lock_future; /* mlockall(MCL_FUTURE) */
+	unsigned lock_future; /* mlockall(MCL_FUTURE): VM_* flags of what is mapped next */
 };
 
 struct restart_block {
@@ -168,7 +168,12 @@ static inline struct process *current_process(void)
 
 /* The lock over (L) fields. Context: any. Not recursive; do not sleep, touch user
  * memory or call signal_send_* while it is held. */
-MEM_CHECKED unsigned long proc_lock(void);
+MEM_CHECKED /* Has the running task been told to end (SIGKILL)? A loop whose length a program
+	     * chooses looks at this and gives up: nobody will see what it returns. Context: thread.
+	     */
+    bool
+    task_killed(void);
+unsigned long proc_lock(void);
 void proc_unlock(unsigned long irq);
 
 /* Find by pid / iterate in pid order: the first process with pid >= `from`;
