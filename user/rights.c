@@ -375,53 +375,31 @@ static void held_over_exec(void *unused __attribute__((unused)))
 	outlive();
 }
 
-static void set_pid_max(const char *text)
-{
-	int fd = open("/proc/sys/kernel/pid_max", O_WRONLY);
-	IS(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-}
-
 /* The number of a process that is gone comes round again, for a process of root's. */
 static void held_over_number(void *unused __attribute__((unused)))
 {
 	static const char *const names[] = {"environ", "stat", "cmdline", "status", "mem"};
-	int fd[5], status = 0;
-	pid_t first = 0, next = 0;
+	int fd[5];
+	pid_t pid;
+	bool again = false;
 	set_pid_max("1000");
-	while (first < 400) { /* lower ones are not used again */
-		first = fork();
-		if (first == 0) {
-			if (getpid() >= 400)
-				pause();
-			_exit(0);
-		}
-		if (first < 400)
-			waitpid(first, &status, 0);
-	}
-	for (unsigned i = 0; i < 5; i++)
-		fd[i] = open(file_path_of(first, names[i]), O_RDONLY);
-	IS(kill(first, SIGKILL), 0);
-	IS(waitpid(first, &status, 0), first);
-	for (unsigned tries = 0; next != first && tries < 5000; tries++) {
-		next = fork();
-		if (next == 0) {
-			if (getpid() != first)
-				_exit(0);
-			pause();
-		}
-		if (next != first)
-			waitpid(next, &status, 0);
+	for (unsigned tries = 0; !again && tries < 5; tries++) {
+		pid = child_to_pause();
+		for (unsigned i = 0; i < 5; i++)
+			fd[i] = open(file_path_of(pid, names[i]), O_RDONLY);
+		IS(kill(pid, SIGKILL), 0);
+		IS(waitpid(pid, NULL, 0), pid);
+		again = child_of_number(pid);
 	}
 	set_pid_max("32768");
-	IS(next, first);
+	CHECK(again);
 	for (unsigned i = 0; i < 5; i++) {
 		char text[64];
 		ssize_t n = pread(fd[i], text, sizeof(text), i == 4 ? (off_t)(uintptr_t)marker : 0);
 		printf("    %s: %s\n", names[i], n > 0 ? "some" : n ? result_of(n) : "nothing");
 	}
-	kill(next, SIGKILL);
-	waitpid(next, &status, 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 }
 
 /* ---- itself ---------------------------------------------------------------------------- */

@@ -127,6 +127,47 @@ __attribute__((unused)) static void end_other(struct other o)
 	IS(waitpid(o.pid, NULL, 0), o.pid);
 }
 
+__attribute__((unused)) static void set_pid_max(const char *text)
+{
+	int fd = open("/proc/sys/kernel/pid_max", O_WRONLY);
+	IS(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+/* A child with a number that will be given out again: low ones are not. */
+__attribute__((unused)) static pid_t child_to_pause(void)
+{
+	for (;;) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			if (getpid() >= 400)
+				pause();
+			_exit(0);
+		}
+		if (pid >= 400 || pid < 0)
+			return pid;
+		waitpid(pid, NULL, 0);
+	}
+}
+
+/* Fork until a child has this number. False: somebody else has taken it, as Linux's own
+ * threads may. */
+__attribute__((unused)) static bool child_of_number(pid_t wanted)
+{
+	for (unsigned tries = 0; tries < 2000; tries++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			if (getpid() == wanted)
+				pause();
+			_exit(0);
+		}
+		if (pid == wanted)
+			return true;
+		waitpid(pid, NULL, 0);
+	}
+	return false;
+}
+
 __attribute__((unused)) static const char *result_of(long r)
 {
 	return r < 0 ? strerrorname_np(errno) : "ok";

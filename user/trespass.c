@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #define ATTACKERS 3
@@ -56,11 +57,17 @@ static int keep_umask(void)
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
+/* What the new program has there from its start, or later; the old one had "before". */
+static bool is_new(const char *text)
+{
+	return !strncmp(text, "public", 6) || !strncmp(text, "secret", 6);
+}
+
 static void attack_once(pid_t pid)
 {
 	char text[8] = "", path[50];
 	struct iovec here = {text, 6}, there = {(void *)(uintptr_t)secret, 6};
-	if (process_vm_readv(pid, &here, 1, &there, 1, 0) == 6 && text[0] == 's')
+	if (process_vm_readv(pid, &here, 1, &there, 1, 0) == 6 && is_new(text))
 		shared->seen++;
 	strcpy(text, "PWNED");
 	(void)!process_vm_writev(pid, &here, 1, &there, 1, 0);
@@ -69,7 +76,7 @@ static void attack_once(pid_t pid)
 	if (fd < 0)
 		return;
 	for (int i = 0; i < 20; i++) {
-		if (pread(fd, text, 6, (off_t)(uintptr_t)secret) == 6 && text[0] == 's')
+		if (pread(fd, text, 6, (off_t)(uintptr_t)secret) == 6 && is_new(text))
 			shared->seen++;
 		(void)!pwrite(fd, "PWNED", 6, (off_t)(uintptr_t)secret);
 	}
@@ -94,6 +101,7 @@ static void memory(void *unused __attribute__((unused)))
 	int status;
 	share_memory();
 	become(USER, USER);
+	strcpy((char *)secret, "before");
 	for (int i = 0; i < ATTACKERS; i++)
 		if ((attacker[i] = fork()) == 0)
 			attack();
@@ -209,6 +217,59 @@ static void sharing(void *unused __attribute__((unused)))
 	}
 }
 
+/* ---- the number of a terminal's group ---------------------------------------------------- */
+
+/* Leads a session whose foreground group is gone, and its number with it. */
+static pid_t session_without_foreground(const char *terminal, pid_t *group)
+{
+	int up[2];
+	IS(pipe(up), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		setsid();
+		int fd = open(terminal, O_RDWR); /* and controls it */
+		pid_t member = child_to_pause();
+		signal(SIGTTOU, SIG_IGN);
+		if (setpgid(member, member) || tcsetpgrp(fd, member))
+			printf("    no terminal: %s\n", strerrorname_np(errno));
+		fflush(stdout);
+		kill(member, SIGKILL);
+		waitpid(member, NULL, 0);
+		(void)!write(up[1], &member, sizeof(member));
+		pause();
+	}
+	close(up[1]);
+	IS(read(up[0], group, sizeof(*group)), sizeof(*group));
+	return pid;
+}
+
+/* Who types on his terminal does not interrupt the group that has the number now. */
+static void foreground(void *unused __attribute__((unused)))
+{
+	int master = open("/dev/ptmx", O_RDWR | O_NOCTTY), zero = 0, status;
+	unsigned number;
+	char terminal[40];
+	pid_t group;
+	IS(ioctl(master, TIOCSPTLCK, &zero), 0);
+	IS(ioctl(master, TIOCGPTN, &number), 0);
+	snprintf(terminal, sizeof(terminal), "/dev/pts/%u", number);
+	set_pid_max("1000");
+	pid_t leader = session_without_foreground(terminal, &group);
+	bool again = child_of_number(group); /* pauses, in our session */
+	set_pid_max("32768");
+	if (again) {
+		IS(setpgid(group, group), 0);
+		IS(write(master, "\003", 1), 1);
+		usleep(100000);
+		IS(waitpid(group, &status, WNOHANG), 0);
+		kill(group, SIGKILL);
+		IS(waitpid(group, &status, 0), group);
+		IS(WTERMSIG(status), SIGKILL);
+	}
+	kill(leader, SIGKILL);
+	IS(waitpid(leader, &status, 0), leader);
+}
+
 /* ---- owners that change ---------------------------------------------------------------- */
 
 /* A user's set-user-id program becomes root's, and loses the bit in the same step. */
@@ -288,6 +349,7 @@ int main(int argc, char **argv)
 	run_case("memory", memory);
 	run_case("given up", given_up);
 	run_case("sharing", sharing);
+	run_case("foreground", foreground);
 	run_case("owners", owners);
 	run_case("bits", bits);
 	return failures != 0;

@@ -450,6 +450,7 @@ void boot_main(void)
 	copy_cmdline();
 	cpu_detect();
 	log_placement();
+	cpu_log_weaknesses();
 	cpu_patch_smap(mem_direct_map_base + ask_address.response->physical -
 		       ask_address.response->virtual_address);
 	cpu_init_registers();

@@ -74,6 +74,8 @@ extern struct cpu_private boot_cpu;
 void cpu_init_tables(struct cpu_private *c);
 /* CPUID into cpu_features. */
 void cpu_detect(void);
+/* Say which of its weaknesses let users read each other's memory. After cpu_detect. */
+void cpu_log_weaknesses(void);
 /* CR0, CR4, EFER, PAT, XCR0, SYSCALL MSRs. Each CPU. */
 void cpu_init_registers(void);
 /* Write STAC/CLAC over their placeholders if this machine has SMAP. Before the

@@ -47,7 +47,7 @@ void file_put(struct file *f)
 {
 	if (!f || atomic_sub(&f->refs, 1))
 		return;
-	if (f->watched)
+	if (f->watchers.next)
 		epoll_forget(f);
 	file_locks_release(f);
 	if (f->ops->release)

@@ -11,7 +11,8 @@
  *                       logged has no address of the kernel but in a crash report.
  *   /proc/kallsyms      addresses for who had CAP_SYSLOG when opening it, unless
  *                       kptr_restrict is 2; zeros for all others
- *   other files         print no address of the kernel, whoever reads (no pointer is ever formatted)
+ *   other files         print no address of the kernel, whoever reads (check_addresses in
+ *                       tools/check.py)
  *   numbers made from   inode numbers of /proc count from the kernel's beginning
  *   addresses           (proc_ino); others are counted up
  *   what is copied out  is cleared before it is filled in

@@ -245,7 +245,7 @@ static ssize_t tmpfs_read(struct file *f, uint64_t buffer, size_t bytes, off_t *
 		chunk = mem_min(chunk, size - position);
 		size_t copied = read_page(object, position, buffer + done, chunk, &status);
 		done += copied;
-		if (copied < chunk)
+		if (copied < chunk || task_killed())
 			break;
 	}
 	*at += (off_t)done;
@@ -361,7 +361,7 @@ static struct vm_object *tmpfs_object(struct file *f)
 	return f->inode->object;
 }
 
-/* SEEK_DATA and SEEK_HOLE look page by page; the rest is the caller's. */
+/* SEEK_DATA and SEEK_HOLE; the rest is the caller's. */
 static off_t tmpfs_seek(struct file *f, off_t offset, int whence)
 {
 	struct vm_object *object = f->inode->object;
@@ -369,13 +369,16 @@ static off_t tmpfs_seek(struct file *f, off_t offset, int whence)
 	if (offset < 0 || (uint64_t)offset >= size)
 		return -ENXIO;
 	uint64_t page = (uint64_t)offset >> PAGE_SHIFT, end = (size + PAGE_MASK) >> PAGE_SHIFT;
-	for (uint64_t p = page; p < end; p++) {
-		paddr_t pa;
-		bool data = vm_object_page(object, p, false, &pa) == MEM_OK;
-		if (data)
-			vm_object_page_done(object, pa);
+	for (uint64_t p = page; p < end;) {
+		bool data;
+		uint64_t run = vm_object_run(object, p, &data);
 		if (data == (whence == SEEK_DATA))
 			return p == page ? offset : (off_t)(p << PAGE_SHIFT);
+		if (run >= end - p)
+			break;
+		p += run;
+		if (task_killed())
+			return -EINTR;
 	}
 	return whence == SEEK_DATA ? -ENXIO : (off_t)size;
 }

@@ -40,7 +40,8 @@
 #define FS_RANK_CONTEXT FS_RANK(10) /* fs_context: cwd and root */
 #define FS_RANK_FDS     FS_RANK(11) /* one descriptor table */
 #define FS_RANK_ALIAS   FS_RANK(12) /* inode->alias of every inode */
-#define FS_RANK_EVENT   FS_RANK(13) /* eventfd, timerfd, epoll ready lists */
+#define FS_RANK_EVENT   FS_RANK(13) /* eventfd, timerfd */
+#define FS_RANK_EPOLL   FS_RANK(14) /* which epoll items watch a file */
 
 struct inode_ops;
 struct pipe;

@@ -26,6 +26,13 @@
 
 #include "kernel/syscall/syscalls.h"
 
+bool task_killed(void)
+{
+	struct thread *t = current_thread();
+	return t->user &&
+	       __atomic_load_n(&container_of(t, struct task, thread)->must_exit, __ATOMIC_RELAXED);
+}
+
 void task_must_exit_locked(struct task *t)
 {
 	t->must_exit = true;

@@ -293,13 +293,16 @@ static void settle(struct edit *e, struct table *t)
 	vpn_t first = mem_max(e->cut_first, t->first), end = mem_min(e->cut_end, table_end(t));
 	if (first >= end || t->level > 1 || t->state == TABLE_STALE)
 		return;
+	struct pmm *pmm = e->space->vmm->pmm;
+	struct drops drops = {0};
 	table_for_each(i, t, (unsigned)(first - t->first), (unsigned)(end - t->first))
 	{
 		pte_t pte = atomic_read_relaxed(&t->entries[i]);
 		mem_debug_assert(!(pte & PTE_PRESENT));
 		table_entry_empty(t, i);
-		vm_entry_drop(e->space, pte);
+		vm_entry_drop(pmm, pte, &drops);
 	}
+	vm_resident_drop(e->space, &drops);
 }
 
 void vm_edit_flush(struct edit *e)

@@ -97,7 +97,7 @@ static void install(struct page_fault *f, struct table *t, unsigned index, pte_t
 static paddr_t new_anonymous(struct space *space, paddr_t from)
 {
 	struct pmm *pmm = space->vmm->pmm;
-	paddr_t pa = pmm_alloc(pmm, 0, from == PADDR_NONE ? PMM_ZERO : PMM_ANY);
+	paddr_t pa = pmm_alloc(pmm, 0, PMM_WAIT | (from == PADDR_NONE ? PMM_ZERO : 0));
 	if (unlikely(pa == PADDR_NONE))
 		return pa;
 	if (from != PADDR_NONE)
@@ -248,7 +248,9 @@ static enum step copy_on_write(struct page_fault *f, struct table *t, unsigned i
 	}
 	pte_t pte = pa | read_bits(f, p) | write_bits(p);
 	atomic_write_release(&t->entries[index], pte);
-	vm_entry_drop(f->space, old);
+	struct drops drops = {0};
+	vm_entry_drop(vmm->pmm, old, &drops);
+	vm_resident_drop(f->space, &drops);
 	vm_resident_add(f->space, pte, 1);
 	return STEP_DONE;
 }

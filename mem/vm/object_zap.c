@@ -60,6 +60,7 @@ static bool is_after(const struct zap *zap, const struct run *run, vpn_t *first,
 static void zap_entries(const struct zap *zap, struct gather *g, struct table *t, vpn_t first,
 			vpn_t end, bool flushed)
 {
+	struct drops drops = {0};
 	for (unsigned i = vm_runs_lower(t, first); i < t->run_count && t->runs[i].first < end;
 	     i++) {
 		vpn_t low = mem_max(t->runs[i].first, first), high = mem_min(t->runs[i].end, end);
@@ -72,12 +73,13 @@ static void zap_entries(const struct zap *zap, struct gather *g, struct table *t
 				continue;
 			if (flushed) {
 				table_entry_empty(t, k);
-				vm_entry_drop(g->space, pte);
+				vm_entry_drop(g->space->vmm->pmm, pte, &drops);
 			} else if (atomic_and(&t->entries[k], ~PTE_PRESENT) & PTE_PRESENT) {
 				vm_gather_page(g, t->first + k);
 			}
 		}
 	}
+	vm_resident_drop(g->space, &drops);
 }
 
 void vm_zap_leaf(struct space *space, struct table *t, const struct zap *zap, vpn_t first,

@@ -171,7 +171,12 @@ static inline struct process *current_process(void)
 
 /* The lock over (L) fields. Context: any. Not recursive; do not sleep, touch user
  * memory or call signal_send_* while it is held. */
-MEM_CHECKED unsigned long proc_lock(void);
+MEM_CHECKED /* Has the running task been told to end (SIGKILL)? A loop whose length a program
+	     * chooses looks at this and gives up: nobody will see what it returns. Context: thread.
+	     */
+    bool
+    task_killed(void);
+unsigned long proc_lock(void);
 void proc_unlock(unsigned long irq);
 
 /* Find by pid / iterate in pid order: the first process with pid >= `from`;
