@@ -45,7 +45,7 @@ static bool text_reserve(struct text *t, size_t bytes)
 	if (room > PAGE_SIZE) {
 		bigger = kmalloc(room);
 	} else {
-		paddr_t frame = pmm_alloc(kernel_pmm, 0, PMM_KERNEL);
+		paddr_t frame = pmm_alloc(kernel_pmm, 0, PMM_KERNEL | PMM_WAIT);
 		if (frame != PADDR_NONE)
 			bigger = paddr_to_ptr(frame);
 	}
