@@ -147,7 +147,7 @@ def main():
         if option not in ("--list", "--quick", "--verbose"):
             note(f"test: there is no option {option} (see ./test --help)")
             return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: stop(143))
     try:
         packages.busybox() # what the machines boot, fetched before anything is built
         packages.linux()
@@ -177,8 +177,15 @@ def main():
     return report.end()
 
 
+def stop(status):
+    """End at once, with all that was started: threads that wait for it are not waited for."""
+    watch.end_all()
+    sys.stdout.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit(130)
+        stop(130)

@@ -18,6 +18,7 @@
  * which whoever sends signals or waits looks at.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <kernel/tty.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
@@ -74,6 +75,7 @@ void group_exit_locked(struct process *p, int status, struct task *except)
 {
 	if (!p->exiting) {
 		p->exiting = true;
+		p->exit_began = time_monotonic();
 		p->exit_code = status;
 	}
 	p->stopping = p->stopped = false;
@@ -136,6 +138,7 @@ void process_reap_locked(struct process *p)
 	list_remove(&p->sibling_link);
 	list_remove(&p->all_link);
 	process_total--;
+	user_uncharge(p->user, USER_TASKS, 1);
 	p->parent = NULL;
 	p->pid_entry->process = NULL;
 	pid_drop(p->pid_entry);
@@ -221,11 +224,15 @@ static bool leave_tasks(struct task *t)
 	list_remove(&t->process_link);
 	task_total--;
 	bool last = --p->task_count == 0;
+	if (!last)
+		user_uncharge(p->user, USER_TASKS, 1); /* the last one's goes when it is reaped */
 	/* Without a group exit the status is that of the first thread, whenever it ends. */
 	if (!p->exiting && (t->tid == p->pid))
 		p->exit_code = t->exit_status;
-	if (last)
+	if (last && !p->exiting) {
 		p->exiting = true;
+		p->exit_began = time_monotonic();
+	}
 	p->dead_user_ns += t->thread.user_ns;
 	p->dead_system_ns += t->thread.system_ns;
 	p->dead_switches_voluntary += t->thread.switches_voluntary;

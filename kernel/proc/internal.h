@@ -147,8 +147,10 @@ bool group_is_orphaned_locked(pid_t pgid, const struct process *without);
 struct siginfo_node {
 	struct siginfo_node *next; /* newer, of the same signal; the newest's is the oldest */
 	struct siginfo info;
-	bool queued; /* (L) */
-	bool kept;   /* a timer's: it is not freed with the signal */
+	bool queued;       /* (L) */
+	bool kept;         /* a timer's: it is not freed with the signal */
+	struct user *user; /* that it counts for */
+	struct account *account;
 };
 #define SIGNALS_STOP          (SIGSET(SIGSTOP) | SIGSET(SIGTSTP) | SIGSET(SIGTTIN) | SIGSET(SIGTTOU))
 #define SIGNALS_IGNORE        (SIGSET(SIGCHLD) | SIGSET(SIGCONT) | SIGSET(SIGURG) | SIGSET(SIGWINCH))
@@ -158,8 +160,8 @@ struct siginfo_node {
 	 SIGSET(SIGSYS))
 
 void signal_queue_init(struct signal_queue *q);
-/* Under proc_lock. A node that counts among p's queued signals; NULL: that would be too
- * many, or no memory. */
+/* Under proc_lock. A node that counts among the queued signals of p's user; NULL: that
+ * would be too many, or no memory. */
 struct siginfo_node *signal_node_create_locked(struct process *p, bool beyond_limit);
 /* Under proc_lock: its timer is done with a node. */
 void signal_node_release_locked(struct siginfo_node *node);

@@ -13,6 +13,7 @@
  * memory of another process takes a reference to the space under the lock.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <mem/heap.h>
 #include <mem/object.h>
 
@@ -37,6 +38,11 @@ struct process *process_alloc(void)
 	struct process *p = kzalloc(sizeof(*p));
 	if (!p)
 		return NULL;
+	p->account = account_create();
+	if (!p->account) {
+		kfree(p);
+		return NULL;
+	}
 	p->refs = 1;
 	list_init(&p->all_link);
 	list_init(&p->children);
@@ -60,6 +66,8 @@ void process_put(struct process *p)
 	if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_SEQ_CST))
 		return;
 	kassert(list_empty(&p->tasks) && !p->space && !p->exe);
+	user_put(p->user);
+	account_put(p->account);
 	kfree(p);
 }
 

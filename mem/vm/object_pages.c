@@ -69,7 +69,7 @@ uint64_t vm_pages_lookup_many(const struct vm_object *object, uint64_t page, uns
 
 static struct object_node *node_create(struct vm_object *object)
 {
-	struct object_node *node = slab_alloc(object->vmm->nodes);
+	struct object_node *node = slab_alloc_wait(object->vmm->nodes);
 	if (node)
 		memset(node, 0, sizeof(*node));
 	return node;
