@@ -34,6 +34,7 @@ import suite_check
 import suite_fuzz
 import suite_hosted
 import suite_kernel
+import suite_latency
 import suite_libkmalloc
 import suite_models
 import suite_mutations
@@ -45,7 +46,7 @@ from common import BUILD, ROOT, Problem, make, note, write_atomically
 from report import Job, Report
 
 SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, suite_check,
-          suite_models, suite_mutations, suite_bench, suite_libkmalloc, suite_fuzz, suite_runner)
+          suite_models, suite_mutations, suite_latency, suite_bench, suite_libkmalloc, suite_fuzz, suite_runner)
 
 
 # What runs in seconds and is likeliest to notice a mistake; and in words.
@@ -146,7 +147,7 @@ def main():
         if option not in ("--list", "--quick", "--verbose"):
             note(f"test: there is no option {option} (see ./test --help)")
             return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: stop(143))
     try:
         packages.busybox() # what the machines boot, fetched before anything is built
         packages.linux()
@@ -176,8 +177,15 @@ def main():
     return report.end()
 
 
+def stop(status):
+    """End at once, with all that was started: threads that wait for it are not waited for."""
+    watch.end_all()
+    sys.stdout.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit(130)
+        stop(130)

@@ -137,7 +137,7 @@ def _end_session(leader):
 
 
 @atexit.register
-def _end_all():
+def end_all():
     """We end: so does all that we have started, and what that has."""
     for leader in list(_leaders):
         _end_session(leader)

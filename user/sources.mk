@@ -1,7 +1,7 @@
 # Programs for the guest: static, ET_EXEC, linked at 0x40000000. Each is one
 # file and becomes /usr/local/bin/NAME (init: /init).
 # One line a subject, so that two who add programs do not meet.
-USER_PROGRAMS := init now hello cost stress chaos exact exhaust latency
+USER_PROGRAMS := init now hello cost stress chaos exact exhaust kills latency
 USER_PROGRAMS += memory faults wild pie areas counts
 USER_PROGRAMS += signals sigframes cpuvalues secrets badelf
 USER_PROGRAMS += threads processes sessions rights identity trespass

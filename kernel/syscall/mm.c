@@ -133,8 +133,40 @@ static long map_flags(uint64_t flags, struct vm_map_args *args)
 	return 0;
 }
 
+/* Advice that takes time for each page of a range that a program chooses: in steps, so
+ * that it ends with the program. */
+#define ADVICE_STEP (4ull << 20)
+
+static long advise_in_steps(struct space *space, uint64_t at, uint64_t bytes, enum vm_advice advice)
+{
+	for (uint64_t done = 0; done < bytes;) {
+		uint64_t step = mem_min(bytes - done, ADVICE_STEP);
+		mem_status status = vmm_advise(space, at + done, step, advice);
+		if (status != MEM_OK)
+			return status_result(status);
+		done += step;
+		if (task_killed())
+			return -EINTR;
+	}
+	return 0;
+}
+
+/* mlock: the whole range is locked or refused first, then what is missing is made. */
+static long lock_range(struct space *space, uint64_t at, uint64_t bytes, enum vm_advice advice)
+{
+	bool fill = advice == VM_ADVICE_LOCK;
+	mem_status status = vmm_advise(space, at, bytes, fill ? VM_ADVICE_ONFAULT : advice);
+	if (status != MEM_OK)
+		return status_result(status);
+	return fill ? advise_in_steps(space, at, bytes, VM_ADVICE_LOCK) : 0;
+}
+
 static long do_map(struct process *p, struct vm_map_args *args)
 {
+	/* What is there at once is made after mapping it, for which the program may not wait. */
+	bool locked = (args->flags & VM_LOCKED) && !(args->flags & VM_ONFAULT);
+	bool populate = (args->flags & VM_POPULATE) && args->prot && !locked;
+	args->flags &= ~(unsigned)VM_POPULATE;
 	vaddr_t at;
 	bool fixed = args->flags & (VM_FIXED | VM_FIXED_NOREPLACE);
 	args->limit = fixed ? 0 : p->mm->mmap_top;
@@ -143,6 +175,10 @@ static long do_map(struct process *p, struct vm_map_args *args)
 		args->limit = 0;
 		status = vmm_map(p->space, args, &at);
 	}
+	if (status == MEM_OK && populate) /* as promised: failures are ignored */
+		(void)advise_in_steps(p->space, at, args->bytes,
+				      (args->prot & VM_WRITE) ? VM_ADVICE_POPULATE_WRITE
+							      : VM_ADVICE_POPULATE_READ);
 	return status == MEM_OK ? (long)at : errno_from(status);
 }
 
@@ -409,6 +445,8 @@ static long do_madvise(struct space *space, uint64_t at, uint64_t bytes, int lin
 		return 0;
 	if (!page_range(at, rounded, &rounded))
 		return -ENOMEM;
+	if (advice == VM_ADVICE_POPULATE_READ || advice == VM_ADVICE_POPULATE_WRITE)
+		return advise_in_steps(space, at, rounded, (enum vm_advice)advice);
 	return status_result(vmm_advise(space, at, rounded, (enum vm_advice)advice));
 }
 
@@ -476,6 +514,8 @@ long sys_mincore(uint64_t at, uint64_t bytes, uint64_t vec)
 		if (copy_to_user(vec + done, chunk, now))
 			return -EFAULT;
 		done += now;
+		if (task_killed())
+			return -EINTR;
 	}
 	return 0;
 }
@@ -503,8 +543,8 @@ static long do_lock(uint64_t at, uint64_t bytes, enum vm_advice advice)
 	if (advice != VM_ADVICE_UNLOCK && !capable(CAP_IPC_LOCK) &&
 	    rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
 		return -EPERM;
-	mem_status status = vmm_advise(p->space, at, rounded, advice);
-	return status == MEM_EAGAIN ? -ENOMEM : status_result(status);
+	long result = lock_range(p->space, at, rounded, advice);
+	return result == -EAGAIN ? -ENOMEM : result;
 }
 
 long sys_mlock(uint64_t at, uint64_t bytes)
@@ -530,11 +570,13 @@ static long advise_all(enum vm_advice advice)
 	struct vm_area area;
 	long result = 0;
 	for (vaddr_t at = 0; vmm_next_area(space, at, &area);) {
-		mem_status status = vmm_advise(space, area.start, area.end - area.start, advice);
-		if (status != MEM_OK && status != MEM_EFAULT)
-			result = status_result(status);
+		long error = lock_range(space, area.start, area.end - area.start, advice);
+		if (error && error != -EFAULT)
+			result = error;
 		at = area.end;
 		vm_area_done(&area);
+		if (task_killed())
+			break;
 	}
 	return result;
 }

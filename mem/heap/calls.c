@@ -10,6 +10,14 @@ void *heap_alloc(struct heap *heap, size_t bytes)
 	return heap_alloc_inline(heap, bytes, SITE);
 }
 
+void *heap_alloc_wait(struct heap *heap, size_t bytes)
+{
+	void *block;
+	if (!SLAB_DEBUG && likely(heap_take_fast(heap, bytes, &block)))
+		return block;
+	return heap_alloc_beyond(heap, bytes, HEAP_WAIT, SITE);
+}
+
 void heap_free(struct heap *heap, void *block)
 {
 	heap_free_inline(heap, block, SITE);
@@ -25,7 +33,7 @@ void *heap_alloc_at(struct heap *heap, size_t bytes, size_t align, const void *s
 		return heap_alloc_aligned_slowly(heap, bytes, align, site);
 	if (!SLAB_DEBUG && likely(heap_take_fast(heap, bytes, &block)))
 		return block;
-	return heap_alloc_beyond(heap, bytes, site);
+	return heap_alloc_beyond(heap, bytes, HEAP_GROW, site);
 }
 
 void heap_free_at(struct heap *heap, void *block, const void *site)

@@ -92,7 +92,8 @@ HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
  * large ones, and take it where the fast path ends. */
 HEAP_INLINE void *heap_alloc_inline(struct heap *heap, size_t bytes, const void *site)
 {
-	return SLAB_DEBUG ? heap_alloc_beyond(heap, bytes, site) : heap_alloc_fast(bytes, heap);
+	return SLAB_DEBUG ? heap_alloc_beyond(heap, bytes, HEAP_GROW, site)
+			  : heap_alloc_fast(bytes, heap);
 }
 
 HEAP_INLINE void heap_free_inline(struct heap *heap, void *block, const void *site)

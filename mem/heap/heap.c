@@ -29,8 +29,8 @@
  * one before: an empty slab's pages go back to its segment (any context; other
  * classes use them), the reaper folds the CPUs' cpus so that every empty slab
  * is found, and gives empty segments and queued large blocks back to the area
- * (thread context only). In atomic context the heap takes the reserve pages of
- * segments, or what the area can map without waiting, or returns NULL.
+ * (thread context only). An allocation takes the reserve pages of segments, or what the
+ * area can map without waiting, or returns NULL; only heap_alloc_wait() has the area wait.
  *
  * Locks: heap->lock (MEM_RANK_HEAP, interrupts off) for segments and large
  * blocks; never held together with a cache's; the area is called with none.
@@ -202,11 +202,13 @@ MEM_NORETURN void heap_canary_bad(const void *block, size_t class_bytes)
 		   (unsigned long)class_bytes);
 }
 
-/* A block of the class; NULL: none without a new slab, if not `grow`. */
-static void *take(struct heap *heap, unsigned number, size_t bytes, bool grow, const void *site)
+/* A block of the class. */
+static void *take(struct heap *heap, unsigned number, size_t bytes, enum heap_effort effort,
+		  const void *site)
 {
 	struct slab_cache *cache = heap->classes[number];
-	void *block = grow ? slab_take_slowly(cache) : slab_take_ready(cache);
+	void *block = effort == HEAP_READY ? slab_take_ready(cache)
+					   : slab_take_slowly(cache, effort == HEAP_WAIT);
 	if (SLAB_DEBUG && block)
 		slab_debug_alloc(slab_of(cache, block), block, bytes, site);
 	if (block && cache->has_canary)
@@ -215,13 +217,14 @@ static void *take(struct heap *heap, unsigned number, size_t bytes, bool grow, c
 }
 
 /* The same for sizes of a finest class, by the one that serves them. */
-static void *take_small(struct heap *heap, unsigned finest, size_t bytes, const void *site)
+static void *take_small(struct heap *heap, unsigned finest, size_t bytes, enum heap_effort effort,
+			const void *site)
 {
-	void *block = take(heap, heap_serves(heap, finest), bytes, false, site);
+	void *block = take(heap, heap_serves(heap, finest), bytes, HEAP_READY, site);
 	if (!block)
-		block = take(heap, heap_open_classes(heap, finest), bytes, true, site);
+		block = take(heap, heap_open_classes(heap, finest), bytes, effort, site);
 	/* No pages for a class that has just been opened: it has served so far. */
-	return block ? block : take(heap, heap_coarse_class(heap, finest), bytes, false, site);
+	return block ? block : take(heap, heap_coarse_class(heap, finest), bytes, HEAP_READY, site);
 }
 
 /* Aligned to no more than a page, by a class whose size is a multiple; 16 KiB is one of all. */
@@ -231,22 +234,24 @@ static void *take_aligned(struct heap *heap, size_t bytes, size_t align, const v
 	while (heap_class_bytes(number) & (align - 1))
 		number++;
 	/* Without space for canaries coarse classes are powers of two, and as good. */
-	void *block = heap_leaves_space(heap) ? take(heap, number, bytes, true, site)
-					      : take_small(heap, number, bytes, site);
+	void *block = heap_leaves_space(heap) ? take(heap, number, bytes, HEAP_GROW, site)
+					      : take_small(heap, number, bytes, HEAP_GROW, site);
 	if (likely(!((uintptr_t)block & (align - 1))))
 		return block;
 	/* It was borrowed of a larger class, which powers of two do not do. */
 	heap_free_slowly(heap, block, site);
 	while (!is_pow2(heap_class_bytes(number)))
 		number++;
-	return take(heap, number, bytes, true, site);
+	return take(heap, number, bytes, HEAP_GROW, site);
 }
 
-static void *alloc_slowly(struct heap *heap, size_t bytes, const void *site)
+static void *alloc_slowly(struct heap *heap, size_t bytes, enum heap_effort effort,
+			  const void *site)
 {
 	unsigned finest = heap_finest_class(heap, bytes);
-	void *block = finest < HEAP_CLASSES ? take_small(heap, finest, bytes, site)
-					    : heap_alloc_large(heap, bytes, PAGE_SIZE, site);
+	void *block = finest < HEAP_CLASSES
+			  ? take_small(heap, finest, bytes, effort, site)
+			  : heap_alloc_large(heap, bytes, PAGE_SIZE, effort, site);
 	return likely(block != NULL) ? block : failed(heap);
 }
 
@@ -269,19 +274,19 @@ void heap_free_slowly(struct heap *heap, void *block, const void *site)
 	}
 }
 
-void *heap_alloc_beyond(struct heap *heap, size_t bytes, const void *site)
+void *heap_alloc_beyond(struct heap *heap, size_t bytes, enum heap_effort effort, const void *site)
 {
 	void *block = NULL;
 	if (unlikely(atomic_read_relaxed(&heap->sample_interval)))
 		block = heap_sample_alloc(heap, bytes, site);
 	if (!block && heap_is_hardened(heap) && !SLAB_DEBUG)
 		block = heap_alloc_hardened(heap, bytes);
-	return likely(block != NULL) ? block : alloc_slowly(heap, bytes, site);
+	return likely(block != NULL) ? block : alloc_slowly(heap, bytes, effort, site);
 }
 
 void *heap_alloc_elsewhere(size_t bytes, struct heap *heap)
 {
-	return heap_alloc_beyond(heap, bytes, __builtin_return_address(0));
+	return heap_alloc_beyond(heap, bytes, HEAP_GROW, __builtin_return_address(0));
 }
 
 void heap_free_elsewhere(void *block, struct heap *heap)
@@ -300,7 +305,7 @@ void *heap_alloc_aligned_slowly(struct heap *heap, size_t bytes, size_t align, c
 	if (align <= most && bytes <= HEAP_MAX_SMALL - 2)
 		block = take_aligned(heap, bytes, align, site);
 	else
-		block = heap_alloc_large(heap, bytes, align, site);
+		block = heap_alloc_large(heap, bytes, align, HEAP_GROW, site);
 	return block ? block : failed(heap);
 }
 

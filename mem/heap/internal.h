@@ -152,7 +152,11 @@ struct large {
 	enum large_state state;
 };
 
-void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, const void *site);
+/* How far an allocation goes: blocks that are ready; and pages for more; and waits for these. */
+enum heap_effort { HEAP_READY, HEAP_GROW, HEAP_WAIT };
+
+void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, enum heap_effort effort,
+		       const void *site);
 void heap_free_large(struct heap *heap, void *block, const void *site);
 /* Bytes asked for; panics if `block` is no live large block. */
 size_t heap_large_bytes(struct heap *heap, const void *block);
@@ -348,7 +352,7 @@ static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
 /* When the inline paths of fast.h cannot serve. */
 void *heap_alloc_aligned_slowly(struct heap *heap, size_t bytes, size_t align, const void *site);
 bool heap_resize_in_place(struct heap *heap, void *block, size_t bytes, const void *site);
-void *heap_alloc_beyond(struct heap *heap, size_t bytes, const void *site);
+void *heap_alloc_beyond(struct heap *heap, size_t bytes, enum heap_effort effort, const void *site);
 void heap_free_slowly(struct heap *heap, void *block, const void *site);
 /* hardened.c: a small block, or NULL: by the slow path, if at all. And its end; false: by the
  * slow path, which also says what is wrong. */

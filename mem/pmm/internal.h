@@ -308,7 +308,7 @@ static inline unsigned pmm_cache_id(const struct pmm *pmm, const struct pmm_cpu_
 /* May the caller wait for other CPUs? */
 static inline bool may_wait(unsigned flags)
 {
-	return !(flags & PMM_ATOMIC) && host_irq_enabled() && !host_in_interrupt();
+	return (flags & PMM_WAIT) && host_irq_enabled() && !host_in_interrupt();
 }
 
 /* ---- records: 8 bytes per frame, in a frame of the block itself ----------------- */

@@ -97,7 +97,7 @@ static void install(struct page_fault *f, struct table *t, unsigned index, pte_t
 static paddr_t new_anonymous(struct space *space, paddr_t from)
 {
 	struct pmm *pmm = space->vmm->pmm;
-	paddr_t pa = pmm_alloc(pmm, 0, from == PADDR_NONE ? PMM_ZERO : PMM_ANY);
+	paddr_t pa = pmm_alloc(pmm, 0, PMM_WAIT | (from == PADDR_NONE ? PMM_ZERO : 0));
 	if (unlikely(pa == PADDR_NONE))
 		return pa;
 	if (from != PADDR_NONE)

@@ -109,7 +109,7 @@ static bool copy_runs(struct fork *f, const struct table *from, struct table *to
 static bool copy_now(struct fork *f, struct table *to, unsigned index, pte_t pte)
 {
 	struct pmm *pmm = f->parent->vmm->pmm;
-	paddr_t pa = pmm_alloc(pmm, 0, PMM_ANY);
+	paddr_t pa = pmm_alloc(pmm, 0, PMM_WAIT);
 	if (pa == PADDR_NONE)
 		return false;
 	arch_copy_page(paddr_to_ptr(pa), paddr_to_ptr(pte & PTE_ADDR));

@@ -22,7 +22,7 @@ mem_status vm_object_create(struct vmm *vmm, const struct vm_object_ops *ops, vo
 {
 	if (bytes > OBJECT_BYTES_MAX)
 		return MEM_EINVAL;
-	struct vm_object *object = slab_alloc(vmm->objects);
+	struct vm_object *object = slab_alloc_wait(vmm->objects);
 	if (!object)
 		return MEM_ENOMEM;
 	memset(object, 0, sizeof(*object));
@@ -182,7 +182,7 @@ static mem_status device_page(struct vm_object *object, uint64_t page, paddr_t *
 static paddr_t new_frame(struct vm_object *object)
 {
 	struct pmm *pmm = object->vmm->pmm;
-	paddr_t pa = pmm_alloc(pmm, 0, PMM_ZERO);
+	paddr_t pa = pmm_alloc(pmm, 0, PMM_ZERO | PMM_WAIT);
 	if (pa != PADDR_NONE)
 		frame_init(pmm, pa, FRAME_OBJECT, NULL);
 	return pa;
@@ -202,6 +202,14 @@ mem_status vm_object_frame(struct vm_object *object, uint64_t page, paddr_t *out
 		return MEM_ENOMEM;
 	status = enter(object, page, false, out);
 	return status == MEM_EBUSY ? MEM_EAGAIN : status;
+}
+
+uint64_t vm_object_run(struct vm_object *object, uint64_t page, bool *data)
+{
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	uint64_t npages = vm_pages_run(object, page, data);
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	return npages;
 }
 
 uint64_t vm_object_frames(struct vm_object *object, uint64_t page, unsigned n, paddr_t *out)

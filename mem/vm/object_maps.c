@@ -78,7 +78,8 @@ static struct map_owner *join_owner(struct vm_object *object, uint64_t owner)
 			return o;
 		}
 	}
-	struct map_owner *o = object->own.nmappers ? slab_alloc(object->vmm->owners) : &object->own;
+	struct map_owner *o =
+	    object->own.nmappers ? slab_alloc_wait(object->vmm->owners) : &object->own;
 	if (o) {
 		*o = (struct map_owner){.owner = owner, .nmappers = 1};
 		list_push_front(&object->owners, &o->link);
@@ -98,7 +99,7 @@ static void leave_owner(struct vm_object *object, struct map_owner *o)
 
 static struct mapper *make_mapper(struct space *space, struct vm_object *object)
 {
-	struct mapper *m = slab_alloc(space->vmm->mappers);
+	struct mapper *m = slab_alloc_wait(space->vmm->mappers);
 	if (!m)
 		return NULL;
 	*m = (struct mapper){.space = space,
@@ -162,7 +163,7 @@ static mem_status make_backing(struct mapper *m, int64_t delta, struct backing *
 		atomic_sub(&m->owner->nbackings, (uint64_t)1);
 		return MEM_EBUSY;
 	}
-	struct backing *b = slab_alloc(m->object->vmm->backings);
+	struct backing *b = slab_alloc_wait(m->object->vmm->backings);
 	if (!b) {
 		atomic_sub(&m->owner->nbackings, (uint64_t)1);
 		return MEM_ENOMEM;

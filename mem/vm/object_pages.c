@@ -69,7 +69,7 @@ uint64_t vm_pages_lookup_many(const struct vm_object *object, uint64_t page, uns
 
 static struct object_node *node_create(struct vm_object *object)
 {
-	struct object_node *node = slab_alloc(object->vmm->nodes);
+	struct object_node *node = slab_alloc_wait(object->vmm->nodes);
 	if (node)
 		memset(node, 0, sizeof(*node));
 	return node;
@@ -158,6 +158,25 @@ static bool find_from(const struct object_node *node, unsigned level, uint64_t b
 			return true;
 	}
 	return false;
+}
+
+uint64_t vm_pages_run(const struct vm_object *object, uint64_t page, bool *data)
+{
+	uint64_t next;
+	*data = false;
+	if (!object->height || !fits(object->height, page) ||
+	    !find_from(object->root, object->height - 1, 0, page, &next))
+		return UINT64_MAX - page;
+	if (next > page)
+		return next - page;
+	*data = true;
+	const struct object_node *node = object->root;
+	for (unsigned level = object->height - 1; level > 0; level--)
+		node = node_at(node->slots[slot_of(page, level)]);
+	unsigned i = slot_of(page, 0), first = i;
+	while (i < NODE_SLOTS && node->slots[i])
+		i++;
+	return i - first;
 }
 
 paddr_t vm_pages_take(struct vm_object *object, uint64_t from, uint64_t end, uint64_t *page)

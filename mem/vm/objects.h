@@ -101,6 +101,8 @@ paddr_t vm_pages_lookup(const struct vm_object *object, uint64_t page);
 /* The frames of `n` (up to 64) pages; bit i of the result: there is one for page + i. */
 uint64_t vm_pages_lookup_many(const struct vm_object *object, uint64_t page, unsigned n,
 			      paddr_t *out);
+/* As vm_object_run. */
+uint64_t vm_pages_run(const struct vm_object *object, uint64_t page, bool *data);
 /* MEM_ENOMEM: nothing has changed. The page is not in the tree. */
 mem_status vm_pages_insert(struct vm_object *object, uint64_t page, paddr_t pa);
 /* Take out the first page in [from, end) at or after `from`: its frame and

@@ -13,7 +13,7 @@
 
 mem_status vmm_space_create(struct vmm *vmm, struct space **out)
 {
-	struct space *space = slab_alloc(vmm->space_cache);
+	struct space *space = slab_alloc_wait(vmm->space_cache);
 	if (!space)
 		return MEM_ENOMEM;
 	memset(space, 0, sizeof(*space));

@@ -429,7 +429,7 @@ MUTATIONS = [
      "\t\tatomic_write_relaxed(&heap->magazine_at[i], (uint16_t)at);\n", "\t\t(void)at;\n",
      ["test_heap_unit heap_few_blocks"]),
     ("an opened class without pages fails", "mem/heap/heap.c",
-     "return block ? block : take(heap, heap_coarse_class(heap, finest), bytes, false, site);",
+     "return block ? block : take(heap, heap_coarse_class(heap, finest), bytes, HEAP_READY, site);",
      "return block;", ["test_heap_released heap_classes_open_without"]),
     ("powers of two borrow", "mem/heap/heap.c",
      "cache->borrows = !is_pow2(bytes);", "cache->borrows = true;",

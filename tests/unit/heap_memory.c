@@ -344,9 +344,11 @@ HEAP_TEST(heap_in_interrupts_takes_prepared_pages)
 	plain_set_interrupt(true);
 	CHECK(!kmalloc(64)); /* there are no reserve pages yet */
 	plain_set_interrupt(false);
-	void *first = kmalloc(64);
+	CHECK(!kmalloc(64)); /* does not wait for the area either */
+	void *first = heap_alloc_wait(heap, 64);
 	CHECK(first);
 	plain_set_interrupt(true);
+	CHECK(!heap_alloc_wait(heap, 1 << 20)); /* nor that, here */
 	static void *got[64];
 	unsigned n = 0;
 	while (n < 16 && (got[n] = kmalloc(2000))) /* a class never used before */

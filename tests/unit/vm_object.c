@@ -463,6 +463,47 @@ TEST(vm_object_pages_come_with_a_fault)
 	end(space);
 }
 
+static void check_run(struct vm_object *object, uint64_t page, bool data, uint64_t least,
+		      uint64_t most)
+{
+	bool is;
+	uint64_t n = vm_object_run(object, page, &is);
+	CHECK_EQ(is, data);
+	CHECK(n >= least && n <= most);
+}
+
+TEST(vm_object_runs_of_data_and_holes)
+{
+	struct vm_object *object;
+	struct space *space = start();
+	const uint64_t far = (uint64_t)1 << 50;
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, INT64_MAX, &object));
+	check_run(object, 0, false, far + 100, UINT64_MAX);
+	check_run(object, far, false, 100, UINT64_MAX);
+	static const uint64_t made[] = {5, 6, 7, 63, 64, 4096};
+	for (unsigned i = 0; i <= sizeof(made) / sizeof(made[0]); i++) {
+		paddr_t pa;
+		uint64_t page = i < sizeof(made) / sizeof(made[0]) ? made[i] : far;
+		CHECK_OK(vm_object_page(object, page, true, &pa));
+		vm_object_page_done(object, pa);
+	}
+	check_run(object, 0, false, 5, 5);
+	check_run(object, 4, false, 1, 1);
+	check_run(object, 5, true, 1, 3);
+	check_run(object, 7, true, 1, 1);
+	check_run(object, 8, false, 55, 55);
+	check_run(object, 63, true, 1, 2);
+	check_run(object, 64, true, 1, 1);
+	check_run(object, 65, false, 4096 - 65, 4096 - 65);
+	check_run(object, 4097, false, far - 4097, far - 4097);
+	check_run(object, far, true, 1, 1);
+	check_run(object, far + 1, false, 1, UINT64_MAX);
+	CHECK_OK(vm_object_punch(object, far, 1));
+	check_run(object, 4097, false, far, UINT64_MAX);
+	vm_object_put(object);
+	end(space);
+}
+
 /* ---- a zap ends --------------------------------------------------------------------- */
 
 #define ZAP_PLACES 48

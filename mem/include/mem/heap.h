@@ -6,8 +6,8 @@
  *
  * A `struct heap` is an object; the short names (kmalloc ...) work on the one
  * that heap_set_default() named. Context of all allocation and free calls: any,
- * interrupt handlers included; with interrupts off or in a handler they take
- * reserve pages or return NULL. They never sleep and never fault.
+ * interrupt handlers included. They never sleep, never fault and never wait for another
+ * CPU (what waiting is: mem/pmm.h), but for heap_alloc_wait(). Nor do frees and statistics.
  */
 #include <mem/slab.h>
 #include <mem/types.h>
@@ -22,7 +22,7 @@ struct heap;
 struct heap_area {
 	/* Map npages (> 0) of zeroed or dirty memory followed by an unmapped guard
 	 * page, at a multiple of align_pages (a power of two). NULL: none. `atomic`:
-	 * interrupts are off; only what needs no waiting. */
+	 * do not wait for other CPUs; interrupts may be off. */
 	void *(*map)(struct heap_area *area, uint64_t npages, uint64_t align_pages, bool atomic);
 	/* Unmap what map returned: clear, quarantine the addresses, flush with no
 	 * lock held, then release. Context: thread, interrupts on, no lock (the
@@ -59,6 +59,10 @@ void heap_destroy(struct heap *heap);
 /* `bytes` bytes aligned to 16, whatever the size, or NULL; bytes 0 gives a unique pointer
  * that must be freed. */
 void *heap_alloc(struct heap *heap, size_t bytes);
+/* As heap_alloc; where that gives NULL it may wait for pages that other CPUs keep free.
+ * Context: thread, interrupts on, no lock that others spin on with interrupts off;
+ * elsewhere as heap_alloc. */
+void *heap_alloc_wait(struct heap *heap, size_t bytes);
 /* Aligned to `align`, a power of two; from a page on it costs whole pages. */
 void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align);
 /* NULL is ignored. Double and invalid frees and writes behind the block's end are
