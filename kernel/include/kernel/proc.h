@@ -106,6 +106,9 @@ struct cpu_timer { /* ITIMER_VIRTUAL, ITIMER_PROF: in CPU time of the process */
 
 struct process {
 	struct list all_link; /* every process, zombies too, by pid (L) */
+	/* Exiting: the first of its tasks that was not told yet, and those before it (L). */
+	struct task *untold;
+	struct list untold_link;
 	pid_t pid;
 	struct pid_entry *pid_entry, *pgid_entry, *sid_entry; /* (L) */
 	struct process *parent;                               /* (L) */
@@ -154,6 +157,9 @@ struct process {
 	struct list posix_timers;      /* of struct posix_timer, under posix_lock */
 	struct mutex posix_lock;
 	int32_t posix_next_id;
+	struct user *user;       /* of its real user number, with a reference (L); account.h */
+	struct account *account; /* what it makes the kernel hold */
+	nsec_t exit_began;       /* when `exiting` was set (L) */
 };
 
 static inline struct task *current_task(void)
@@ -246,6 +252,8 @@ bool mmap_address_ok(uint64_t at);
 /* Memory ran out for good: choose a program and end it. True if one was, and
  * trying again makes sense. Context: thread or fault, may sleep, no lock. */
 bool proc_out_of_memory(uint64_t npages);
+/* How likely it is to be chosen then, 0 to 2000: /proc/PID/oom_score. Context: thread. */
+uint64_t proc_oom_score(struct process *p);
 
 /* Provided by fs/: shared tables of a new task and their end. */
 int fs_fork(struct task *child, struct task *parent, bool share_files, bool share_fs);
