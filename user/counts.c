@@ -16,6 +16,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 
 #define PLACES 65000l
 #define AREA   (2ul << 20)
@@ -68,10 +69,8 @@ static pid_t start(int uid, void (*body)(int ready))
 static void finish(pid_t group)
 {
 	kill(-group, SIGKILL);
-	while (waitpid(-group, NULL, 0) > 0)
+	while (waitpid(-group, NULL, 0) > 0) /* also those whose parents went first */
 		;
-	while (kill(-group, 0) == 0) /* those that are init's children now */
-		usleep(1000);
 }
 
 /* ---- fill ------------------------------------------------------------------------ */
@@ -207,6 +206,7 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	file = argv[2];
 	if (!strcmp(argv[1], "fill"))
 		test_fill();

@@ -94,6 +94,7 @@ void dentry_put(struct dentry *d)
 			return;
 		kassert(!d->hashed && list_empty(&d->children));
 		struct dentry *parent = d->parent == d ? NULL : d->parent;
+		tmpfs_let_go(d->held);
 		inode_put(d->inode);
 		kfree(d->buckets);
 		kfree(d->name);

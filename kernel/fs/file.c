@@ -13,6 +13,7 @@
 #include "kernel/fs/epoll.h"
 #include "kernel/fs/vfs.h"
 
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <mem/heap.h>
 
@@ -39,6 +40,9 @@ bool file_get_live(struct file *f)
 	return false;
 }
 
+/* What an open file takes at most, if nothing else has a name or a body for it. */
+#define FILE_BYTES (sizeof(struct file) + sizeof(struct dentry) + sizeof(struct inode))
+
 void file_put(struct file *f)
 {
 	if (!f || atomic_sub(&f->refs, 1))
@@ -51,6 +55,7 @@ void file_put(struct file *f)
 	if ((f->mode & FILE_WRITE) && inode_is(f->inode, S_IFREG))
 		inode_write_end(f->inode);
 	dentry_put(f->dentry);
+	account_give(f->account, FILE_BYTES);
 	kfree(f);
 }
 
@@ -59,6 +64,7 @@ static struct file *file_new(struct dentry *d, unsigned flags)
 	struct file *f = kzalloc(sizeof(*f));
 	if (!f)
 		return NULL;
+	f->account = account_take(FILE_BYTES);
 	f->refs = 1;
 	f->flags = flags;
 	f->dentry = dentry_get(d);
@@ -163,6 +169,7 @@ struct file *file_open_dentry(struct dentry *d, unsigned flags, int *error)
 	if (r) {
 		/* Not opened: nothing to release but the file itself. */
 		dentry_put(f->dentry);
+		account_give(f->account, FILE_BYTES);
 		kfree(f);
 		*error = r;
 		return NULL;

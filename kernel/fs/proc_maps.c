@@ -90,11 +90,13 @@ static int show_areas(struct text *t, const struct proc_view *v, bool detailed)
 	char *path = kmalloc(PATH_MAX);
 	int r = path ? 0 : -ENOMEM;
 	struct vm_area a;
-	for (vaddr_t va = 0; !r && !t->failed && vmm_next_area(v->space, va, &a);) {
+	t->more = true;
+	while (!r && !t->failed && t->used < TEXT_PIECE &&
+	       (t->more = vmm_next_area(v->space, t->next, &a))) {
 		print_area(t, &a, &v->mm, path);
 		if (detailed)
 			print_smaps(t, v->space, &a);
-		va = a.end;
+		t->next = a.end;
 		vm_area_done(&a);
 		if (thread_interrupted())
 			r = -EINTR;

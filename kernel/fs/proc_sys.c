@@ -238,10 +238,37 @@ static const struct proc_node kernel_nodes[] = {
  * -----------------------------------------------------------------------------------------------
  */
 
+/* ---- fs: limits per user; node->arg is where they are ---- */
+
+extern uint32_t pipe_user_pages_soft, pipe_user_pages_hard; /* pipe.c */
+
+static int show_limit(struct text *t, struct process *p, struct inode *inode)
+{
+	text_print(t, "%u\n", *(const uint32_t *)node_of(inode)->arg);
+	return 0;
+}
+
+static int store_limit(struct process *p, struct inode *inode, const char *text, size_t bytes)
+{
+	int64_t value;
+	if (!parse_number(text, &value) || value < 0 || value > UINT32_MAX)
+		return -EINVAL;
+	*(uint32_t *)(uintptr_t)node_of(inode)->arg = (uint32_t)value;
+	return 0;
+}
+
+#define LIMIT(n, at)                                                                               \
+	{                                                                                          \
+		.name = (n), .mode = S_IFREG | 0644, .show = show_limit, .store = store_limit,     \
+		.arg = (at)                                                                        \
+	}
+
 static const struct proc_node fs_nodes[] = {
     FIXED("file-max", "9223372036854775807"),
     FIXED("nr_open", "1048576"),
     FIXED("pipe-max-size", "1048576"),
+    LIMIT("pipe-user-pages-soft", &pipe_user_pages_soft),
+    LIMIT("pipe-user-pages-hard", &pipe_user_pages_hard),
     {.name = NULL},
 };
 

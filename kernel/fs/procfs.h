@@ -13,7 +13,12 @@ struct text { /* grows as it is printed to */
 	size_t used, room;
 	bool failed;    /* no memory */
 	bool addresses; /* who opened the file may see those of the kernel */
+	/* Texts without bound come in pieces of about TEXT_PIECE: the one who prints goes on
+	 * at `next`, and says by `more` that there is something behind what it printed. */
+	uint64_t next;
+	bool more;
 };
+#define TEXT_PIECE 2048
 void text_add(struct text *t, const char *bytes, size_t count);
 void text_print(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -55,6 +60,9 @@ struct proc_node {
 /* What an open file of /proc has in f->data. */
 struct proc_file {
 	struct text text;
+	uint64_t text_at; /* where in the file its first byte is */
+	struct account *account;
+	uint64_t charged;     /* bytes of the text */
 	struct mm_layout *mm; /* BIND_SPACE: with a reference; NULL: it had ended */
 	bool sees_frames;     /* who opened it may see physical addresses */
 	bool sees_addresses;  /* and those of the kernel */

@@ -83,6 +83,7 @@ struct inode {
 	struct process *process; /* /proc: what it is about, with a reference, or NULL */
 	uint64_t number;         /* /proc: its number, for inode numbers alone */
 	uint64_t number2;        /* /proc: descriptor or task */
+	uint32_t held;           /* tmpfs: bytes that tmpfs_hold counts for it */
 };
 
 struct dentry {
@@ -102,6 +103,7 @@ struct dentry {
 	uint32_t bucket_count;
 	uint64_t child_count;
 	uint64_t next_cookie;
+	uint32_t held; /* as an inode's */
 };
 
 typedef bool (*dir_emit)(void *arg, const char *name, unsigned length, uint64_t ino, unsigned type,
@@ -259,6 +261,12 @@ int tmpfs_inode(struct mount *mount, uint32_t mode, uint64_t rdev, const char *l
 /* Create `name` in dir (tree lock exclusive, permission and absence checked). */
 int tmpfs_create(struct dentry *dir, const char *name, unsigned length, uint32_t mode,
 		 uint64_t rdev, const char *link, struct dentry **out);
+/* Count `bytes` of the heap for files, in *held too; false: they have their share. */
+MEM_CHECKED bool tmpfs_hold(uint32_t bytes, uint32_t *held);
+/* The same for a name, which may become as long as any. */
+MEM_CHECKED bool tmpfs_hold_name(struct dentry *d);
+/* What was held until now is gone. */
+void tmpfs_let_go(uint32_t held);
 int tmpfs_resize(struct inode *inode, uint64_t bytes); /* inode->lock held */
 /* Half of memory: what files may take. */
 uint64_t tmpfs_limit_npages(const struct vmm_stats *stats);

@@ -67,6 +67,12 @@ void process_swap_memory_locked(struct process *p, struct memory *m);
 void memory_put(struct memory *m);
 /* Put a process into / take it out of the list of all; under proc_lock. */
 void process_list_insert(struct process *p);
+/* The process after p (NULL: the first), and now and then the lock is let go of before;
+ * `steps` begins with 0, *irq is what proc_lock gave. Those that were there all the time
+ * are all visited; see process_low_births. */
+struct process *process_walk_next(struct process *p, unsigned *steps, unsigned long *irq);
+/* (L) Processes that were put in front of others, where a walk may have been already. */
+extern uint32_t process_low_births;
 struct task *task_find_locked(pid_t tid);
 /* The process that this number names, or whose thread it names; NULL: none. */
 struct process *process_of_number_locked(pid_t number);
@@ -121,6 +127,14 @@ MEM_NORETURN void task_exit(int status); /* end the running task */
 /* Under proc_lock: make every task but `except` end; the wait status is given by
  * whoever calls this first for a group exit. */
 void group_exit_locked(struct process *p, int status, struct task *except);
+/* Under proc_lock: have every task look at what its process is to do. Only the first are
+ * told at once; tasks_settle tells the others, which those told call, too. */
+void tasks_tell_locked(struct process *p);
+void tasks_settle(void); /* Context: thread, no lock */
+static inline bool task_is_stopped(const struct task *t)
+{
+	return t->stopped_in == t->process->stop_number;
+}
 void task_must_exit_locked(struct task *t);
 /* Under proc_lock: take a zombie out of the tree; drops the tree's reference, so the
  * caller or the ending task has another. */
@@ -139,8 +153,10 @@ bool group_is_orphaned_locked(pid_t pgid, const struct process *without);
 struct siginfo_node {
 	struct siginfo_node *next; /* newer, of the same signal; the newest's is the oldest */
 	struct siginfo info;
-	bool queued; /* (L) */
-	bool kept;   /* a timer's: it is not freed with the signal */
+	bool queued;       /* (L) */
+	bool kept;         /* a timer's: it is not freed with the signal */
+	struct user *user; /* that it counts for */
+	struct account *account;
 };
 #define SIGNALS_STOP          (SIGSET(SIGSTOP) | SIGSET(SIGTSTP) | SIGSET(SIGTTIN) | SIGSET(SIGTTOU))
 #define SIGNALS_IGNORE        (SIGSET(SIGCHLD) | SIGSET(SIGCONT) | SIGSET(SIGURG) | SIGSET(SIGWINCH))
@@ -150,8 +166,8 @@ struct siginfo_node {
 	 SIGSET(SIGSYS))
 
 void signal_queue_init(struct signal_queue *q);
-/* Under proc_lock. A node that counts among p's queued signals; NULL: that would be too
- * many, or no memory. */
+/* Under proc_lock. A node that counts among the queued signals of p's user; NULL: that
+ * would be too many, or no memory. */
 struct siginfo_node *signal_node_create_locked(struct process *p, bool beyond_limit);
 /* Under proc_lock: its timer is done with a node. */
 void signal_node_release_locked(struct siginfo_node *node);

@@ -16,13 +16,13 @@
  * refused. It is freed when both are done with it: the timer gone and the signal taken.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <mem/heap.h>
 
 #define AT_ONCE     16 /* nodes under one taking of the lock */
 #define STOCK_LEAST 64
 #define STOCK_MOST  128
 
-static uint32_t queued_infos;        /* (L) all nodes that count towards RLIMIT_SIGPENDING */
 static struct siginfo_node *dropped; /* (L) a chain of nodes that still count */
 static struct siginfo_node *stock;   /* (L) a chain of nodes of nobody */
 static uint32_t stocked;             /* (L) */
@@ -53,19 +53,25 @@ static struct siginfo_node *stock_take(void)
 
 struct siginfo_node *signal_node_create_locked(struct process *p, bool beyond_limit)
 {
-	if (queued_infos >= rlimit_soft(p, RLIMIT_SIGPENDING) && !beyond_limit)
+	uint64_t limit = beyond_limit ? UINT64_MAX : rlimit_soft(p, RLIMIT_SIGPENDING);
+	if (!user_charge(p->user, USER_SIGNALS, 1, limit))
 		return NULL;
 	struct siginfo_node *node = stock_take();
-	if (!node && !(node = kmalloc(sizeof(*node))))
+	if (!node && !(node = kmalloc(sizeof(*node)))) {
+		user_uncharge(p->user, USER_SIGNALS, 1);
 		return NULL;
+	}
 	memset(node, 0, sizeof(*node));
-	queued_infos++;
+	node->user = user_hold(p->user);
+	node->account = account_hold(p->account, sizeof(*node));
 	return node;
 }
 
 static void node_free(struct siginfo_node *node)
 {
-	queued_infos--;
+	user_uncharge(node->user, USER_SIGNALS, 1);
+	user_put(node->user);
+	account_give(node->account, sizeof(*node));
 	stock_put(node);
 }
 
@@ -99,6 +105,7 @@ static struct siginfo_node *settle_some(void)
 
 void signal_nodes_settle(void)
 {
+	tasks_settle();
 	while (__atomic_load_n(&dropped, __ATOMIC_RELAXED) ||
 	       __atomic_load_n(&stocked, __ATOMIC_RELAXED) > STOCK_MOST) {
 		for (struct siginfo_node *next, *node = settle_some(); node; node = next) {

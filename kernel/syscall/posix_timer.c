@@ -12,6 +12,7 @@
  * programs use.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
 
@@ -37,6 +38,7 @@ struct posix_timer {
 	uint32_t overrun;          /* (I) since the signal was sent */
 	uint32_t last_overrun;
 	struct siginfo_node *node;
+	struct account *account;
 };
 
 struct sigevent_user {
@@ -110,6 +112,7 @@ static struct posix_timer *find(struct process *p, int32_t id)
 
 static void timer_free(struct posix_timer *timer)
 {
+	account_give(timer->account, sizeof(*timer));
 	unsigned long irq = proc_lock();
 	if (timer->node)
 		signal_node_release_locked(timer->node);
@@ -130,8 +133,10 @@ static struct posix_timer *timer_new(struct process *p, int clock)
 	if (timer->node)
 		timer->node->kept = true;
 	proc_unlock(irq);
-	if (timer->node)
+	if (timer->node) {
+		timer->account = account_take(sizeof(*timer));
 		return timer;
+	}
 	kfree(timer);
 	return NULL;
 }

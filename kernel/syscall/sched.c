@@ -274,11 +274,11 @@ static bool selected(const struct process *p, int which, uint32_t who)
 long sys_getpriority(uint64_t which, uint64_t who)
 {
 	long best = -ESRCH;
+	unsigned steps = 0;
 	if ((int)which < PRIO_PROCESS || (int)which > PRIO_USER)
 		return -EINVAL;
 	unsigned long irq = proc_lock();
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
+	for (struct process *p = NULL; (p = process_walk_next(p, &steps, &irq));) {
 		struct task *t = process_first_task(p);
 		if (t && selected(p, (int)which, (uint32_t)who))
 			best = mem_max(best, 20l - t->thread.nice); /* 40 .. 1 */
@@ -304,11 +304,11 @@ static long set_nice(struct process *p, int nice)
 long sys_setpriority(uint64_t which, uint64_t who, uint64_t nice)
 {
 	long result = -ESRCH;
+	unsigned steps = 0;
 	if ((int)which < PRIO_PROCESS || (int)which > PRIO_USER)
 		return -EINVAL;
 	unsigned long irq = proc_lock();
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
+	for (struct process *p = NULL; (p = process_walk_next(p, &steps, &irq));) {
 		if (p->zombie || !selected(p, (int)which, (uint32_t)who))
 			continue;
 		long one = set_nice(p, clamp_nice((int)nice));

@@ -16,7 +16,8 @@
  *   install:          make present    allows the access: spurious, done
  *    zero frame        (read-only),   exclusive: raise in place
  *    new zeroed frame  then as        else copy: clear, flush and wait,
- *    object page       present ---->   install the copy, drop the old one
+ *    object page, and  present ---->   install the copy, drop the old one
+ *    those around it
  *    copy of it
  *
  * One lock, no search but for the run, no allocation but the frame. What needs

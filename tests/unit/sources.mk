@@ -49,6 +49,8 @@ test_vm_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/vm_kernel.c tests/un
 test_vm_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_loader_map:plain
 test_loader_map_SRC := tests/runner.c tests/machine/plain.c tests/unit/loader_map.c loader/memory.c
+HOSTED_TEST_LIST += test_loader_elf:plain
+test_loader_elf_SRC := tests/runner.c tests/machine/plain.c tests/unit/loader_elf.c loader/elf.c
 HOSTED_TEST_LIST += test_vm_threads:plain test_vm_races:threads
 test_vm_threads_SRC := tests/runner.c tests/unit/vm_host.c tests/unit/vm_threads.c \
 	tests/unit/vm_direct.c

@@ -41,6 +41,7 @@ struct file { /* an open file description */
 	uint64_t number;      /* a second word for ops (directory cursor, generation) */
 	pid_t owner;          /* F_SETOWN */
 	struct list watchers; /* items of epoll sets; all-zero: none ever (kernel/fs/epoll.c) */
+	struct account *account; /* that it is on: kernel/account.h */
 };
 enum file_mode {
 	FILE_READ = 1,

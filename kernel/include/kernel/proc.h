@@ -63,7 +63,7 @@ struct task { /* one thread of a program */
 	sigset_t waiting_for;       /* sigtimedwait: these wake it though blocked (L) */
 	bool restore_blocked;       /* sigsuspend, ppoll: after the next signal (T) */
 	bool must_exit;             /* ends at the next return to user mode (L) */
-	bool stopped;               /* sleeps in a group stop (L) */
+	uint32_t stopped_in;        /* the group stop that it sleeps in (task_is_stopped) (L) */
 	bool exited;                /* left process->tasks (L) */
 	int8_t parent_death_signal; /* prctl(PR_SET_PDEATHSIG) */
 	uint8_t priority;           /* realtime priority, as set; 0 for others */
@@ -106,6 +106,9 @@ struct cpu_timer { /* ITIMER_VIRTUAL, ITIMER_PROF: in CPU time of the process */
 
 struct process {
 	struct list all_link; /* every process, zombies too, by pid (L) */
+	/* It ends, stops or goes on: the first of its tasks that was not told yet (L). */
+	struct task *untold;
+	struct list untold_link;
 	pid_t pid;
 	struct pid_entry *pid_entry, *pgid_entry, *sid_entry; /* (L) */
 	struct process *parent;                               /* (L) */
@@ -135,6 +138,7 @@ struct process {
 	int exit_code;           /* wait status (L) */
 	int stop_signal;         /* (L) */
 	uint32_t stopped_tasks;  /* (L) */
+	uint32_t stop_number;    /* of its group stops, from 1; the next begins with SIGCONT (L) */
 	struct task *exec_task;  /* waits in exec for the others to be gone (L) */
 	int exit_signal;         /* to the parent, normally SIGCHLD */
 	struct waitq child_wait; /* parents sleep here */
@@ -154,6 +158,9 @@ struct process {
 	struct list posix_timers;      /* of struct posix_timer, under posix_lock */
 	struct mutex posix_lock;
 	int32_t posix_next_id;
+	struct user *user;       /* of its real user number, with a reference (L); account.h */
+	struct account *account; /* what it makes the kernel hold */
+	nsec_t exit_began;       /* when `exiting` was set (L) */
 };
 
 static inline struct task *current_task(void)
@@ -246,6 +253,8 @@ bool mmap_address_ok(uint64_t at);
 /* Memory ran out for good: choose a program and end it. True if one was, and
  * trying again makes sense. Context: thread or fault, may sleep, no lock. */
 bool proc_out_of_memory(uint64_t npages);
+/* How likely it is to be chosen then, 0 to 2000: /proc/PID/oom_score. Context: thread. */
+uint64_t proc_oom_score(struct process *p);
 
 /* Provided by fs/: shared tables of a new task and their end. */
 int fs_fork(struct task *child, struct task *parent, bool share_files, bool share_fs);
