@@ -15,6 +15,10 @@
  * interrupt handlers and of locks that another CPU may spin on with interrupts off;
  * elsewhere PMM_WAIT has no effect.
  *
+ * What is out of reach without it: a CPU keeps up to 5,216 single frames to itself (what is
+ * left of two 2 MiB blocks, and what it freed last), and all CPUs together an eighth of memory
+ * in larger blocks, but no less than two of each order. pmm_drain() gives it all back.
+ *
  * At most 2 TiB of RAM are managed (holes do not count); what lies above is left
  * alone.
  */
