@@ -99,7 +99,7 @@ def body_fails(image, name, mutation):
     """Boot with one test body in place of /init: why it fails, or None."""
     settings = Settings()
     settings.cpus = 2
-    settings.boot = boot.own(str(image), suite_programs.files()[0], f"tests={name}", "")
+    settings.boot = boot.own(str(image), suite_programs.files()[0], f"tests={name} seed=1", "")
     lines = list(suite_kernel.Lines(settings, f"mutation-{mutation}"))
     failed = [line[5:] for line in lines if line.startswith("FAIL ")]
     failed += [line for line in lines if "panic: " in line]
