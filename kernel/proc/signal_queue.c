@@ -19,7 +19,7 @@
 #include <kernel/account.h>
 #include <mem/heap.h>
 
-#define AT_ONCE     16 /* nodes under one taking of the lock */
+#define AT_ONCE     6 /* nodes under one taking of the lock */
 #define STOCK_LEAST 64
 #define STOCK_MOST  128
 

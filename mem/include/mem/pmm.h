@@ -164,7 +164,7 @@ MEM_CHECKED bool frame_put(struct pmm *pmm, paddr_t pa);
 /* One more owner that pins (I/O, kernel access to user memory across a sleep): fork
  * copies a pinned page at once, and a page pinned by its one space is written in place.
  * Count and pin come and go in one step: nobody sees a second owner without its pin.
- * Errors: MEM_EBUSY a count would reach 2^31; unchanged. */
+ * Errors: MEM_EBUSY the count would reach 2^31; unchanged. */
 MEM_CHECKED mem_status frame_pin(struct pmm *pmm, paddr_t pa);
 /* Its end; true as of frame_put. */
 MEM_CHECKED bool frame_unpin(struct pmm *pmm, paddr_t pa);
