@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kills CASE...: SIGKILL ends a process whatever call it is in: calls whose work a program can make as
- * long as it likes, each in a child of uid 1000 that is killed in the middle of it.
+ * kills CASE...: SIGKILL ends a process whatever call it is in: calls whose work a program can make
+ * as long as it likes, each in a child of uid 1000 that is killed in the middle of it.
  */
 #define _GNU_SOURCE
 #include "check.h"

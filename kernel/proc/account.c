@@ -10,8 +10,9 @@
 
 #include "kernel/proc/internal.h"
 
-#define RANK_USERS ((enum mem_rank)41) /* below proc_lock, under which users are held and dropped  \
-					*/
+#define RANK_USERS                                                                                 \
+	((enum mem_rank)41) /* below proc_lock, under which users are held and dropped             \
+			     */
 #define BUCKETS 64
 
 struct user {

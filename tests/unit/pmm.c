@@ -358,7 +358,7 @@ TEST(pmm_counts_refuse_to_overflow)
 	boot(64 * MIB, 1);
 	paddr_t pa = take(0, 0);
 	frame_init(pmm, pa, FRAME_ANON, NULL);
-	/* Two billion owners at once, but for 1000; and then as many pins. */
+	/* Two billion owners at once, but for 1000. */
 	const uint32_t most = RECORD_COUNT_MAX;
 	uint64_t *record =
 	    frame_record(pa, pmm->states[pfn_to_dense(pmm, paddr_to_pfn(pa)) / BLOCK_PAGES]);
@@ -375,11 +375,14 @@ TEST(pmm_counts_refuse_to_overflow)
 	CHECK(!frame_is_pinned(pmm, pa));
 	for (unsigned i = 0; i < 1000; i++)
 		CHECK(!frame_put(pmm, pa));
-	*record += (uint64_t)(RECORD_PIN_MAX - 10) << RECORD_PIN_SHIFT;
+	/* And nearly as many of them pins. */
+	*record += (uint64_t)(most - 1010) << RECORD_PIN_SHIFT;
 	unsigned pins = 0;
 	while (frame_pin(pmm, pa) == MEM_OK)
-		CHECK(++pins <= 10);
-	CHECK_EQ(pins, 10);
+		CHECK(++pins <= 1000);
+	CHECK_EQ(pins, 1000);
+	CHECK_EQ(frame_get(pmm, pa), MEM_EBUSY);
+	CHECK(!frame_unpin(pmm, pa));
 	CHECK_OK(frame_get(pmm, pa)); /* an owner, but no pin */
 	CHECK(!frame_put(pmm, pa));
 	*record = before;

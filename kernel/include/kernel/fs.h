@@ -38,9 +38,9 @@ struct file { /* an open file description */
 	struct inode *inode;   /* dentry's, with a reference */
 	struct dentry *dentry; /* with a reference; never NULL */
 	void *data;
-	uint64_t number;      /* a second word for ops (directory cursor, generation) */
-	pid_t owner;          /* F_SETOWN */
-	struct list watchers; /* items of epoll sets; all-zero: none ever (kernel/fs/epoll.c) */
+	uint64_t number;         /* a second word for ops (directory cursor, generation) */
+	pid_t owner;             /* F_SETOWN */
+	struct list watchers;    /* items of epoll sets; all-zero: none ever (kernel/fs/epoll.c) */
 	struct account *account; /* that it is on: kernel/account.h */
 };
 enum file_mode {
