@@ -498,23 +498,6 @@ int fs_fork(struct task *child, struct task *parent, bool share_files, bool shar
 	return 0;
 }
 
-int fs_unshare(struct task *task, bool files, bool fs)
-{
-	if (files) {
-		int r = unshare_files(task);
-		if (r)
-			return r;
-	}
-	if (fs) {
-		struct fs_context *old = task->fs, *c = context_copy(old);
-		if (!c)
-			return -ENOMEM;
-		set_files(task, task->files, c);
-		context_put(old);
-	}
-	return 0;
-}
-
 int fs_exec_unshare(struct task *task)
 {
 	return unshare_files(task);

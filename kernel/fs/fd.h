@@ -13,5 +13,4 @@ long fd_dup_from(int fd, unsigned from, bool cloexec);
 int fd_flags(int fd); /* FD_CLOEXEC or 0; -EBADF */
 int fd_set_flags(int fd, bool cloexec);
 int fd_close_range(unsigned first, unsigned last, bool unshare, bool cloexec);
-int fs_unshare(struct task *task, bool files, bool fs); /* unshare(2) */
 #endif

@@ -15,9 +15,10 @@ static void take_space_locked(struct proc_view *v, struct mm_layout *mm)
 	mm_layout_copy_locked(mm, &v->mm);
 }
 
-static void take_process_locked(struct proc_view *v, struct process *p)
+static void take_process_locked(struct proc_view *v, struct process *p, bool memory)
 {
-	take_space_locked(v, p->mm);
+	if (memory)
+		take_space_locked(v, p->mm);
 	v->exe = p->exe;
 	if (v->exe)
 		vm_object_get(v->exe);
@@ -57,7 +58,9 @@ static int take_locked(struct proc_view *v, const struct proc_node *node, struct
 		return -EACCES;
 	if (node->right == RIGHT_OWNER && !owns_locked(p))
 		return -EACCES;
-	take_process_locked(v, p);
+	/* Links and directories are followed under the tree lock, where the last to let go of
+	 * a space must not be. */
+	take_process_locked(v, p, node->show_view != NULL);
 	return 0;
 }
 

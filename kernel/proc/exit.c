@@ -44,13 +44,13 @@ void task_must_exit_locked(struct task *t)
  * the others by threads that settle, those that were told and end among them. */
 #define TOLD_AT_ONCE 8
 
-static struct list exits = {&exits, &exits}; /* (L) processes with tasks that are not told */
+static struct list telling = {&telling, &telling}; /* (L) processes with tasks not told */
 
 /* The next task to be told is `t`; NULL: that were all. */
 static void set_untold(struct process *p, struct task *t)
 {
 	if (t && !p->untold)
-		list_push_back(&exits, &p->untold_link);
+		list_push_back(&telling, &p->untold_link);
 	else if (!t && p->untold)
 		list_remove(&p->untold_link);
 	p->untold = t;
@@ -61,14 +61,32 @@ static struct task *task_after(struct process *p, struct task *t)
 	return t->process_link.next == &p->tasks ? NULL : task_of_link(t->process_link.next);
 }
 
+static void tell(struct process *p, struct task *t)
+{
+	if (t->must_exit)
+		return;
+	if (p->exiting) {
+		task_must_exit_locked(t);
+		return;
+	}
+	if (p->stopping)
+		thread_interrupt(&t->thread);
+	waitq_wake_all(&t->wait); /* it may sleep in a stop that is over */
+}
+
 static void tell_some(struct process *p)
 {
 	for (unsigned i = 0; i < TOLD_AT_ONCE && p->untold; i++) {
 		struct task *t = p->untold;
 		set_untold(p, task_after(p, t));
-		if (!t->must_exit)
-			task_must_exit_locked(t);
+		tell(p, t);
 	}
+}
+
+void tasks_tell_locked(struct process *p)
+{
+	set_untold(p, process_first_task(p));
+	tell_some(p);
 }
 
 void group_exit_locked(struct process *p, int status, struct task *except)
@@ -81,16 +99,15 @@ void group_exit_locked(struct process *p, int status, struct task *except)
 	p->stopping = p->stopped = false;
 	if (except)
 		except->must_exit = true; /* it knows */
-	set_untold(p, process_first_task(p));
-	tell_some(p);
+	tasks_tell_locked(p);
 }
 
-void group_exits_settle(void)
+void tasks_settle(void)
 {
-	while (__atomic_load_n(&exits.next, __ATOMIC_RELAXED) != &exits) {
+	while (__atomic_load_n(&telling.next, __ATOMIC_RELAXED) != &telling) {
 		unsigned long irq = proc_lock();
-		if (!list_empty(&exits))
-			tell_some(list_entry(exits.next, struct process, untold_link));
+		if (!list_empty(&telling))
+			tell_some(list_entry(telling.next, struct process, untold_link));
 		proc_unlock(irq);
 	}
 }
@@ -285,7 +302,7 @@ void process_exit_group(int status)
 	unsigned long irq = proc_lock();
 	group_exit_locked(t->process, status, t);
 	proc_unlock(irq);
-	group_exits_settle();
+	tasks_settle();
 	task_exit(status);
 }
 

@@ -127,8 +127,14 @@ MEM_NORETURN void task_exit(int status); /* end the running task */
 /* Under proc_lock: make every task but `except` end; the wait status is given by
  * whoever calls this first for a group exit. */
 void group_exit_locked(struct process *p, int status, struct task *except);
-/* Go on telling where group_exit_locked left off. Context: thread, no lock. */
-void group_exits_settle(void);
+/* Under proc_lock: have every task look at what its process is to do. Only the first are
+ * told at once; tasks_settle tells the others, which those told call, too. */
+void tasks_tell_locked(struct process *p);
+void tasks_settle(void); /* Context: thread, no lock */
+static inline bool task_is_stopped(const struct task *t)
+{
+	return t->stopped_in == t->process->stop_number;
+}
 void task_must_exit_locked(struct task *t);
 /* Under proc_lock: take a zombie out of the tree; drops the tree's reference, so the
  * caller or the ending task has another. */

@@ -52,6 +52,7 @@ struct process *process_alloc(void)
 	signal_queue_init(&p->pending);
 	waitq_init(&p->child_wait);
 	p->exit_signal = SIGCHLD;
+	p->stop_number = 1;
 	p->started_at = time_monotonic();
 	return p;
 }
@@ -244,7 +245,7 @@ struct task *process_first_task(struct process *p)
 
 static char task_state(const struct task *t)
 {
-	if (t->stopped || t->thread.state == THREAD_STOPPED)
+	if (task_is_stopped(t) || t->thread.state == THREAD_STOPPED)
 		return 'T';
 	switch (t->thread.state) {
 	case THREAD_SLEEPING:

@@ -83,9 +83,10 @@ static void settle_call_handler(struct trapframe *frame, const struct sigaction_
 static void sleep_stopped(struct task *t)
 {
 	struct process *p = t->process;
+	signal_nodes_settle();
 	unsigned long irq = proc_lock();
-	if (p->stopping && !t->stopped && !t->must_exit) {
-		t->stopped = true;
+	if (p->stopping && !task_is_stopped(t) && !t->must_exit) {
+		t->stopped_in = p->stop_number;
 		if (++p->stopped_tasks == p->task_count) {
 			p->stopped = true;
 			p->stop_reported = false;
@@ -94,7 +95,8 @@ static void sleep_stopped(struct task *t)
 	}
 	signal_recalc_locked(t); /* a stopped task is not woken by what merely pends */
 	proc_unlock(irq);
-	wait_event(&t->wait, !t->stopped || t->must_exit);
+	wait_event(&t->wait, !task_is_stopped(t) || t->must_exit);
+	signal_nodes_settle();
 	irq = proc_lock();
 	signal_recalc_locked(t);
 	proc_unlock(irq);
@@ -110,8 +112,7 @@ static void begin_stop(struct process *p, int sig)
 	p->stopping = true;
 	p->continued = false;
 	p->stop_signal = sig;
-	list_for_each (link, &p->tasks)
-		thread_interrupt(&task_of_link(link)->thread);
+	tasks_tell_locked(p);
 }
 
 enum outcome { DELIVER_DONE, DELIVER_STOP, DELIVER_EXIT, DELIVER_FATAL, DELIVER_HANDLER };

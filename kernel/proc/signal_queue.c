@@ -19,7 +19,7 @@
 #include <kernel/account.h>
 #include <mem/heap.h>
 
-#define AT_ONCE     16 /* nodes under one taking of the lock */
+#define AT_ONCE     6 /* nodes under one taking of the lock */
 #define STOCK_LEAST 64
 #define STOCK_MOST  128
 
@@ -105,7 +105,7 @@ static struct siginfo_node *settle_some(void)
 
 void signal_nodes_settle(void)
 {
-	group_exits_settle();
+	tasks_settle();
 	while (__atomic_load_n(&dropped, __ATOMIC_RELAXED) ||
 	       __atomic_load_n(&stocked, __ATOMIC_RELAXED) > STOCK_MOST) {
 		for (struct siginfo_node *next, *node = settle_some(); node; node = next) {

@@ -26,8 +26,11 @@
 static void flush_process(struct process *p, sigset_t set)
 {
 	signal_queue_flush(&p->pending, set);
-	list_for_each (link, &p->tasks)
-		signal_queue_flush(&task_of_link(link)->pending, set);
+	list_for_each (link, &p->tasks) {
+		struct task *t = task_of_link(link);
+		if (t->pending.set & set) /* rarely */
+			signal_queue_flush(&t->pending, set);
+	}
 }
 
 static bool has_default_ignore(int sig)
@@ -87,11 +90,8 @@ static void continue_process(struct process *p)
 	flush_process(p, SIGNALS_STOP);
 	p->stopping = p->stopped = false;
 	p->stopped_tasks = 0;
-	list_for_each (link, &p->tasks) {
-		struct task *t = task_of_link(link);
-		t->stopped = false;
-		waitq_wake_all(&t->wait);
-	}
+	p->stop_number++; /* whoever is stopped is so no longer */
+	tasks_tell_locked(p);
 	if (was_stopped) {
 		p->continued = true;
 		signal_notify_parent_locked(p, CLD_CONTINUED, SIGCONT);
@@ -208,8 +208,8 @@ static sigset_t pending_of(const struct task *t)
 void signal_recalc_locked(struct task *t)
 {
 	struct process *p = t->process;
-	bool work = t->must_exit || (p->stopping && !t->stopped) || (pending_of(t) & ~t->blocked) ||
-		    (pending_of(t) & t->waiting_for);
+	bool work = t->must_exit || (p->stopping && !task_is_stopped(t)) ||
+		    (pending_of(t) & ~t->blocked) || (pending_of(t) & t->waiting_for);
 	if (work)
 		thread_interrupt(&t->thread);
 	else

@@ -322,7 +322,6 @@ static inline bool may_wait(unsigned flags)
 #define RECORD_COUNT_SHIFT 2
 #define RECORD_COUNT_MAX   ((1u << 31) - 1)
 #define RECORD_PIN_SHIFT   33
-#define RECORD_PIN_MAX     ((1u << 31) - 1)
 #define RECORD_REF_SHIFT   27
 #define RECORD_CODE(n)     ((uint64_t)(n) << 56)
 #define RECORD_ORDER(n)    RECORD_CODE(n)    /* first frame of an allocation of order 1..8 */

@@ -148,8 +148,7 @@ mem_status frame_pin(struct pmm *pmm, paddr_t pa)
 		if (unlikely(count_of(value) == 0 || !is_counted(value)))
 			host_panic("pmm: frame_pin of frame 0x%llx, which nobody may share",
 				   (unsigned long long)pa);
-		if (unlikely(count_of(value) == RECORD_COUNT_MAX ||
-			     pins_of(value) == RECORD_PIN_MAX))
+		if (unlikely(count_of(value) == RECORD_COUNT_MAX)) /* pins are fewer */
 			return MEM_EBUSY;
 	} while (!atomic_cas(record, &value, value + RECORD_ONE + RECORD_ONE_PIN));
 	return MEM_OK;

@@ -174,6 +174,35 @@ TEST_TIMED(heap_small_overflow_is_caught, 120)
 	}
 }
 
+/* Reports name the caller of a shim, which passes that on. */
+static void overflow_behind_a_shim(void)
+{
+	char *p = heap_alloc_at(heap, 20000, 16, (void *)0x5117e);
+	p[20000] ^= 1;
+	heap_free_at(heap, p, (void *)0x5117f);
+}
+static void double_free_behind_a_shim(void)
+{
+	void *p = heap_alloc_at(heap, 20000, 64, (void *)0x5117e);
+	heap_free_at(heap, p, (void *)0x5117f);
+	heap_free(heap, p);
+}
+
+HEAP_TEST(heap_reports_name_who_called_the_shim)
+{
+	heap_start(1);
+	test_expect_panic(overflow_behind_a_shim, "allocated at 0x5117e");
+	test_expect_panic(double_free_behind_a_shim, "last used at 0x5117f");
+	char *page = kmalloc_page();
+	CHECK(page && !((uintptr_t)page & PAGE_MASK));
+	page[0] = page[PAGE_SIZE - 1] = 1;
+	kfree(page);
+	char *p = heap_realloc_at(heap, NULL, 100, (void *)0x5117e);
+	CHECK(p && (p = heap_realloc_at(heap, p, 20000, (void *)0x5117e)));
+	heap_free_at(heap, p, (void *)0x5117f);
+	heap_finish();
+}
+
 /* Which block comes next cannot be arranged for: neither the neighbour of the one before, nor
  * the one just freed. */
 TEST_TIMED(heap_hardened_placement_is_not_foreseen, 120)

@@ -63,7 +63,7 @@ struct task { /* one thread of a program */
 	sigset_t waiting_for;       /* sigtimedwait: these wake it though blocked (L) */
 	bool restore_blocked;       /* sigsuspend, ppoll: after the next signal (T) */
 	bool must_exit;             /* ends at the next return to user mode (L) */
-	bool stopped;               /* sleeps in a group stop (L) */
+	uint32_t stopped_in;        /* the group stop that it sleeps in (task_is_stopped) (L) */
 	bool exited;                /* left process->tasks (L) */
 	int8_t parent_death_signal; /* prctl(PR_SET_PDEATHSIG) */
 	uint8_t priority;           /* realtime priority, as set; 0 for others */
@@ -106,7 +106,7 @@ struct cpu_timer { /* ITIMER_VIRTUAL, ITIMER_PROF: in CPU time of the process */
 
 struct process {
 	struct list all_link; /* every process, zombies too, by pid (L) */
-	/* Exiting: the first of its tasks that was not told yet, and those before it (L). */
+	/* It ends, stops or goes on: the first of its tasks that was not told yet (L). */
 	struct task *untold;
 	struct list untold_link;
 	pid_t pid;
@@ -138,6 +138,7 @@ struct process {
 	int exit_code;           /* wait status (L) */
 	int stop_signal;         /* (L) */
 	uint32_t stopped_tasks;  /* (L) */
+	uint32_t stop_number;    /* of its group stops, from 1; the next begins with SIGCONT (L) */
 	struct task *exec_task;  /* waits in exec for the others to be gone (L) */
 	int exit_signal;         /* to the parent, normally SIGCHLD */
 	struct waitq child_wait; /* parents sleep here */

@@ -15,6 +15,10 @@
  * interrupt handlers and of locks that another CPU may spin on with interrupts off;
  * elsewhere PMM_WAIT has no effect.
  *
+ * What is out of reach without it: a CPU keeps up to 5,216 single frames to itself (what is
+ * left of two 2 MiB blocks, and what it freed last), and all CPUs together an eighth of memory
+ * in larger blocks, but no less than two of each order. pmm_drain() gives it all back.
+ *
  * At most 2 TiB of RAM are managed (holes do not count); what lies above is left
  * alone.
  */
@@ -160,7 +164,7 @@ MEM_CHECKED bool frame_put(struct pmm *pmm, paddr_t pa);
 /* One more owner that pins (I/O, kernel access to user memory across a sleep): fork
  * copies a pinned page at once, and a page pinned by its one space is written in place.
  * Count and pin come and go in one step: nobody sees a second owner without its pin.
- * Errors: MEM_EBUSY a count would reach 2^31; unchanged. */
+ * Errors: MEM_EBUSY the count would reach 2^31; unchanged. */
 MEM_CHECKED mem_status frame_pin(struct pmm *pmm, paddr_t pa);
 /* Its end; true as of frame_put. */
 MEM_CHECKED bool frame_unpin(struct pmm *pmm, paddr_t pa);
