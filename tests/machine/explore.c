@@ -27,6 +27,7 @@
  * CPU may; a CPU that spins lets the next one run, in the order of their numbers.
  */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "tests/machine/inside.h"
@@ -36,6 +37,8 @@
 #define MOST_SCHEDULES 100000
 /* Of one schedule: operations that end have a few thousand. */
 #define MOST_POINTS 2000000
+/* The same of one that has no points, times QUIRE_PATIENCE: it dies of SIGALRM. */
+#define MOST_SECONDS 30
 
 static bool others_ready(void)
 {
@@ -98,15 +101,24 @@ static void choose(unsigned i)
 	test_progress(++machine_each_state->progress);
 }
 
+static void limit_time(void)
+{
+	const char *text = getenv("QUIRE_PATIENCE");
+	double factor = text ? strtod(text, NULL) : 1;
+	alarm(1 + (unsigned)(MOST_SECONDS * factor));
+}
+
 /* Try what happens if CPU i goes on here. True in the branch that does so. */
 static bool branch(unsigned i, unsigned cost)
 {
 	if (machine_each_state->only ? !is_asked_for(i) : !snapshot_branch()) {
 		machine_each_state->schedule = machine.explore.schedule;
+		limit_time();
 		return false;
 	}
 	machine.explore.left -= cost;
 	choose(i);
+	limit_time();
 	machine_run_cpu(i);
 	return true;
 }
@@ -178,6 +190,7 @@ void machine_explore(unsigned threads, unsigned preemptions)
 		x->on = true;
 		x->begun = machine.points;
 		machine.next_event = 0; /* every point is looked at */
+		limit_time();
 		if (threads == 2)
 			try_others(0);
 		else

@@ -269,7 +269,7 @@ TEST(pairs_with_a_history)
 	machine_expect_schedules(739);
 }
 
-TEST_TIMED(pairs_of_operations, 600)
+TEST(pairs_of_operations)
 {
 	for (unsigned a = 0; a < OPERATIONS; a++)
 		for (unsigned b = a; b < OPERATIONS; b++)

@@ -87,7 +87,7 @@ static void last_two(uint64_t i)
 	CHECK(pmm_block_is_whole(pmm, BLOCK));
 }
 
-TEST_TIMED(pmm_every_schedule_of_two_frees, 120)
+TEST(pmm_every_schedule_of_two_frees)
 {
 	machine_each(1, last_two);
 	machine_expect_schedules(133);
@@ -123,7 +123,7 @@ static void whole_or_one(uint64_t i)
 	CHECK(claimed_whole == ((pmm->states[BLOCK] & STATE_KIND) == STATE_HUGE));
 }
 
-TEST_TIMED(pmm_every_schedule_of_whole_or_one, 120)
+TEST(pmm_every_schedule_of_whole_or_one)
 {
 	machine_each(1, whole_or_one);
 	machine_expect_schedules(270);
@@ -155,7 +155,7 @@ static void owner_and_free(uint64_t i)
 	CHECK(pmm_block_is_whole(pmm, BLOCK));
 }
 
-TEST_TIMED(pmm_every_schedule_of_owner_and_free, 120)
+TEST(pmm_every_schedule_of_owner_and_free)
 {
 	machine_each(1, owner_and_free);
 	machine_expect_schedules(594);

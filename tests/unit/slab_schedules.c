@@ -151,13 +151,13 @@ static void heap_beside_a_reap(uint64_t i)
 	finish();
 }
 
-TEST_TIMED(slab_every_schedule_of_a_free_and_a_reap, 120)
+TEST(slab_every_schedule_of_a_free_and_a_reap)
 {
 	machine_each(1, heap_beside_a_reap);
 	machine_expect_schedules(454);
 }
 
-TEST_TIMED(slab_every_schedule_of_a_short_way_and_a_reap, 120)
+TEST(slab_every_schedule_of_a_short_way_and_a_reap)
 {
 	machine_each(1, beside_a_reap);
 	machine_expect_schedules(413);
