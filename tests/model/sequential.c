@@ -24,6 +24,7 @@ static void run(unsigned ncpus, uint64_t operations, unsigned check_every)
 	uint64_t next = check_every;
 	while (model.operations < operations) {
 		model_step();
+		test_progress(model.operations);
 		if (model.operations >= next) {
 			model_check_all();
 			next = model.operations + check_every;

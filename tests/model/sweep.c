@@ -23,8 +23,13 @@ static void look_at_everything(void)
 					model_touch(s, c, MACHINE_READ, word);
 }
 
+static struct {
+	unsigned operations, points, refused, runs;
+} count;
+
 static bool run_one(const struct sweep_operation *operation, uint64_t n, bool from_then)
 {
+	test_progress(++count.runs);
 	model_begin();
 	sweep_build();
 	model.may_fail = true;
@@ -37,10 +42,6 @@ static bool run_one(const struct sweep_operation *operation, uint64_t n, bool fr
 	model_end();
 	return failures;
 }
-
-static struct {
-	unsigned operations, points, refused;
-} count;
 
 static void sweep_all(const struct sweep_operation *operation, bool from_then)
 {

@@ -63,8 +63,10 @@ static void step(void)
 
 static void worker(void *arg)
 {
+	static uint64_t operations;
 	for (unsigned i = 0; i < ops_per_thread; i++) {
 		step();
+		test_progress(++operations);
 		machine_progress();
 	}
 }
@@ -196,6 +198,7 @@ TEST_TIMED(heap_machine_changes_hands, 120)
 {
 	enum { RUNS = 12 };
 	for (unsigned i = 0; i < RUNS; i++) {
+		test_progress(i);
 		struct machine_config config = {
 		    .bytes = 1 << 20,
 		    .ncpus = 2 + i % 2,

@@ -362,6 +362,7 @@ HEAP_TEST(heap_every_page_allocation_fails_once)
 	plain_init(1 << 20, 2);
 	test_pages_init(&heap_pages);
 	for (uint64_t fail = 1;; fail++) {
+		test_progress(fail);
 		heap_pages.calls = 0;
 		heap_pages.fail_at = fail;
 		mem_status status = heap_create_as(&heap, &heap_pages.area, heap_profile);

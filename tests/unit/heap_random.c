@@ -41,6 +41,7 @@ static void random_ops(unsigned ops, unsigned most, unsigned ncpus)
 	static struct shadow live[8192];
 	unsigned n = 0, target = most / 2, failures = 0;
 	for (unsigned op = 0; op < ops; op++) {
+		test_progress(op);
 		plain_set_cpu((unsigned)test_random_below(ncpus));
 		if (test_random_below(3000) == 0)
 			target = (unsigned)test_random_below(most);

@@ -107,6 +107,14 @@ static _Thread_local bool is_cpu; /* this thread takes interrupts */
 static _Atomic uint64_t interrupts;
 static uint64_t wanted_interrupts; /* no worker ends before there were as many */
 
+/* Once in a while, by any thread: more has been done. */
+static void count_round(unsigned i)
+{
+	static _Atomic uint64_t rounds;
+	if (i % 256 == 0)
+		test_progress(++rounds);
+}
+
 static void *worker(void *arg)
 {
 	unsigned cpu = (unsigned)(uintptr_t)arg;
@@ -114,6 +122,7 @@ static void *worker(void *arg)
 	is_cpu = true;
 	uint64_t random = seed + cpu;
 	for (unsigned i = 0; i < ROUNDS || interrupts < wanted_interrupts; i++) {
+		count_round(i);
 		uint64_t r = next_random(&random);
 		struct block *b = r % 100 < 60 ? get(r >> 8) : NULL;
 		if (r % 100 < 60 && !b)
@@ -220,6 +229,7 @@ static void *burster(void *arg)
 	uint64_t random = seed + cpu;
 	struct block *got[BURST];
 	for (unsigned i = 0; i < BURSTS; i++) {
+		count_round(0);
 		for (unsigned k = 0; k < BURST; k++)
 			got[k] = get(next_random(&random) | 1);
 		for (unsigned k = 0; k < BURST; k++)
@@ -256,6 +266,7 @@ static void *producer(void *arg)
 	uint64_t random = seed;
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		struct block *b = get(next_random(&random) | 1);
+		count_round(i);
 		while (ring[i % 1024])
 			host_relax();
 		ring[i % 1024] = b;

@@ -125,6 +125,8 @@ void stress_user(struct stress *stress, unsigned user)
 		bool grow = (step / 512 + user) % 2; /* waves */
 		if (stress->step)
 			stress->step();
+		if (step % 256 == 0)
+			test_progress(__atomic_add_fetch(&stress->progress, 1, __ATOMIC_RELAXED));
 		if (stress->rare && r % 256 == 0) {
 			do_something_rare(stress, next_random(&state), (4 << 20) - 1);
 			continue;

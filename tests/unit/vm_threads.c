@@ -171,6 +171,8 @@ static void step(struct worker *w)
 	}
 }
 
+static uint64_t progress; /* of all threads */
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
@@ -179,8 +181,11 @@ static void *work(void *arg)
 	vmm_cpu_online(vmm);
 	host_irq_restore(irq);
 	switch_to(shared);
-	for (unsigned i = 0; i < w->steps; i++)
+	for (unsigned i = 0; i < w->steps; i++) {
 		step(w);
+		if (i % 64 == 0)
+			test_progress(__atomic_add_fetch(&progress, 1, __ATOMIC_RELAXED));
+	}
 	switch_to(NULL);
 	return NULL;
 }
