@@ -86,7 +86,8 @@ $(KERNEL_DIR)/libmem.o: $(patsubst %,$(KERNEL_DIR)/%.o,$(MEM_SRC))
 # The same kernel with the test bodies in it, and every check on.
 KTESTS_DIR := $(BUILD)/kernel-tests
 KTESTS     := $(KTESTS_DIR)/quire
-KTESTS_CFLAGS := $(KERNEL_CFLAGS) -DMEM_DEBUG -DKERNEL_LATENCY
+# Frames of callers are kept: who ended a stretch is read from them (kernel/cpu/latency.c).
+KTESTS_CFLAGS := $(KERNEL_CFLAGS) -DMEM_DEBUG -DKERNEL_LATENCY -fno-optimize-sibling-calls
 KTESTS_OBJ := $(patsubst %,$(KTESTS_DIR)/%.o,$(MEM_SRC) $(KERNEL_SRC) kernel/tests.c $(KERNEL_TEST_SRC))
 
 .PHONY: kernel-tests

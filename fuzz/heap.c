@@ -163,9 +163,7 @@ static void call(const uint8_t *b)
 	case 7:
 	case 8:
 		for (unsigned n = 1 + (b[3] & 31); n && count < LIVE; n--)
-			keep(heap_alloc(heap, bytes), bytes,
-			     bytes >= 16 && is_pow2(bytes) ? mem_min(bytes, (size_t)PAGE_SIZE)
-							   : 16);
+			keep(heap_alloc(heap, bytes), bytes, 16);
 		break;
 	default:
 		for (unsigned n = 1 + (b[3] & 31); n && count; n--)

@@ -61,7 +61,7 @@ static void keep(paddr_t pa, uint64_t npages, int order, bool counted)
 static void call(const uint8_t *b)
 {
 	unsigned flags =
-	    (b[1] & 1 ? PMM_KERNEL : 0) | (b[1] & 2 ? PMM_ATOMIC : 0) | (b[1] & 4 ? PMM_FIRST : 0);
+	    (b[1] & 1 ? PMM_KERNEL : 0) | (b[1] & 2 ? 0 : PMM_WAIT) | (b[1] & 4 ? PMM_FIRST : 0);
 	unsigned order = (b[1] >> 3) % 11;
 	paddr_t pa;
 	plain_set_cpu(b[0] >> 6);

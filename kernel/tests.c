@@ -23,6 +23,7 @@
 #include <kernel/log.h>
 #include <kernel/sched.h>
 
+#include "base/util.h"
 #include "kernel/cpu/x86.h"
 #include "tests/kernel/crashes.h"
 #include "tests/test.h"
@@ -39,7 +40,7 @@ static unsigned patience = 100; /* per cent */
 /* Of the running test: its number, when it last grew, when the log was told. */
 static struct {
 	uint64_t number;
-	nsec_t last, told;
+	nsec_t told;
 } progress;
 
 uint64_t test_random(void)
@@ -99,11 +100,15 @@ void test_progress(uint64_t number)
 	if (number <= was || !__atomic_compare_exchange_n(&progress.number, &was, number, false,
 							  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return;
-	__atomic_store_n(&progress.last, now, __ATOMIC_RELAXED);
 	if (now - told >= NSEC_PER_SEC &&
 	    __atomic_compare_exchange_n(&progress.told, &told, now, false, __ATOMIC_RELAXED,
 					__ATOMIC_RELAXED))
 		klog(LOG_INFO, "progress %lu", number);
+}
+
+void test_step(void)
+{
+	test_progress(__atomic_load_n(&progress.number, __ATOMIC_RELAXED) + 1);
 }
 
 void test_expect_panic(void (*body)(void), const char *text)
@@ -143,14 +148,21 @@ static uint64_t parse_number(const char *s)
 	return v;
 }
 
-/* Sleep until the test has ended, or has made no progress for so long. */
+/* Sleep until the test has ended, or has made no progress for so long. Time in which this
+ * thread did not run counts little: the machine stood still, and the test with it. */
 static void wait_for_end(nsec_t limit)
 {
-	nsec_t deadline;
-	do {
-		deadline = __atomic_load_n(&progress.last, __ATOMIC_RELAXED) + limit;
-		wait_event_interruptible(&finished, outcome != RUNNING, deadline);
-	} while (outcome == RUNNING && time_monotonic() < deadline);
+	const nsec_t slice = NSEC_PER_SEC / 10;
+	uint64_t seen = 0;
+	nsec_t last = time_monotonic();
+	for (nsec_t left = limit; outcome == RUNNING && left;) {
+		wait_event_interruptible(&finished, outcome != RUNNING, last + slice);
+		nsec_t now = time_monotonic(), passed = mem_min(now - last, 2 * slice);
+		uint64_t number = __atomic_load_n(&progress.number, __ATOMIC_RELAXED);
+		left = number != seen ? limit : left - mem_min(passed, left);
+		seen = number;
+		last = now;
+	}
 }
 
 /* True unless it failed. */
@@ -162,7 +174,7 @@ static bool run_one(const struct test *t)
 	outcome = RUNNING;
 	nsec_t start = time_monotonic(), limit = t->seconds * NSEC_PER_SEC / 100 * patience;
 	progress.number = 0;
-	progress.last = progress.told = start;
+	progress.told = start;
 	klog(LOG_INFO, "begin %s", t->name);
 	if (!kthread_create("test", run_body, (void *)(uintptr_t)t)) {
 		klog(LOG_INFO, "FAIL %s: no memory for its thread", t->name);

@@ -20,11 +20,10 @@
  * Executable and direct map lie somewhere else at each boot, unless the command line of
  * the executable has the word nokaslr.
  *
- * What it leaves to Limine itself: 5-level paging, more than 4 GiB of modules, and the features that no kernel here asks
- * for (SMBIOS, EFI tables, date, entropy ...), which get no response. IOMMUs stay
- * as the firmware left them. Under UEFI, memory of boot services is reported as
- * usable at once, and that of runtime services as reserved: GRUB's map does not
- * tell them apart.
+ * What it leaves to Limine itself: 5-level paging, more than 4 GiB of modules, and the features
+ * that no kernel here asks for (SMBIOS, EFI tables, date, entropy ...), which get no response.
+ * IOMMUs stay as the firmware left them. Under UEFI, memory of boot services is reported as usable
+ * at once, and that of runtime services as reserved: GRUB's map does not tell them apart.
  */
 #include "loader/loader.h"
 
@@ -70,9 +69,8 @@ static bool fixed_addresses(void)
 static void read_options(unsigned *newest)
 {
 	uint64_t value;
-	if (option("dmap=", &direct_map) &&
-	    (direct_map < DIRECT_MAP_DEFAULT || direct_map >= DIRECT_MAP_LIMIT ||
-	     direct_map % HUGE))
+	if (option("dmap=", &direct_map) && (direct_map < DIRECT_MAP_DEFAULT ||
+					     direct_map >= DIRECT_MAP_LIMIT || direct_map % HUGE))
 		fail("dmap=0x%x is not a 1 GiB border of the upper half", direct_map);
 	*newest = option("revision=", &value) ? (unsigned)value : REVISION_NEWEST;
 	if (*newest < REVISION_OLDEST || *newest > REVISION_NEWEST)

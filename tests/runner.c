@@ -102,6 +102,11 @@ void test_progress(uint64_t number)
 	__atomic_store_n(progress, number, __ATOMIC_RELAXED);
 }
 
+void test_step(void)
+{
+	__atomic_add_fetch(progress, 1, __ATOMIC_RELAXED);
+}
+
 static void progress_init(void)
 {
 	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
@@ -110,25 +115,28 @@ static void progress_init(void)
 		abort();
 }
 
+#define SLICE 0.1 /* seconds: how often we look */
+
 /* A child that is watched. */
 struct watch {
 	char *output; /* what it has printed; the end of what is too long is left out */
 	size_t used, bytes;
 	uint64_t progress; /* the largest number so far */
-	double last_progress, last_told;
+	double left;       /* seconds to the end of the step's limit */
+	double last_told;
 	bool tell; /* pass its progress on */
 };
 
-static void look_at_progress(struct watch *w)
+static void look_at_progress(struct watch *w, double limit)
 {
 	uint64_t number = __atomic_load_n(progress, __ATOMIC_RELAXED);
 	if (number <= w->progress)
 		return;
 	w->progress = number;
-	w->last_progress = now();
-	if (!w->tell || w->last_progress - w->last_told < 1)
+	w->left = limit;
+	if (!w->tell || now() - w->last_told < 1)
 		return;
-	w->last_told = w->last_progress;
+	w->last_told = now();
 	printf("progress %llu\n", (unsigned long long)number);
 	fflush(stdout);
 }
@@ -149,25 +157,30 @@ static bool drain(struct watch *w, int fd)
 }
 
 /* Watch a child until it ends, or makes no progress for `limit` seconds; its wait status.
- * Nothing that it started is left, even if that holds our pipe. */
+ * Time in which we did not run ourselves counts little: the machine stood still or did others'
+ * work, and the child has not run either. Nothing that it started is left, even if that holds
+ * our pipe. */
 static int watch_child(struct watch *w, pid_t pid, int fd, double limit, bool *hung)
 {
 	struct pollfd output = {.fd = fd, .events = POLLIN};
-	int status, wait_ms = 100;
-	w->last_progress = w->last_told = now();
+	int status, wait_ms = (int)(SLICE * 1000);
+	double last = w->last_told = now();
+	w->left = limit;
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	for (;;) {
-		double left = w->last_progress + limit - now();
-		*hung = left <= 0;
+		double passed = now() - last;
+		last += passed;
+		w->left -= passed < 2 * SLICE ? passed : 2 * SLICE;
+		*hung = w->left <= 0;
 		if (*hung)
 			kill(-pid, SIGKILL);
 		else
-			poll(&output, 1, left < 0.1 ? 1 : wait_ms);
+			poll(&output, 1, wait_ms);
 		if (!drain(w, fd)) { /* it is about to end, or has closed its output */
 			output.fd = -1;
 			wait_ms = 1;
 		}
-		look_at_progress(w);
+		look_at_progress(w, limit);
 		if (waitpid(pid, &status, *hung ? 0 : WNOHANG) == pid)
 			break;
 	}

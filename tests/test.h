@@ -35,6 +35,9 @@ void test_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * (schedules, operations, rows). Any thread or process of the test may say it, as often as
  * it likes: at most one line a second comes of it. */
 void test_progress(uint64_t number);
+/* The same for threads that work side by side: one step more of any of them. A test uses
+ * one of the two. */
+void test_step(void);
 /* End the running test as skipped, with the reason. */
 void test_skip(const char *reason) __attribute__((noreturn));
 uint64_t test_random(void);

@@ -28,8 +28,9 @@ STANDARD = {"stdbool.h", "stddef.h", "stdint.h", "stdarg.h", "limits.h"}
 
 EXPORTS = re.compile(
     r"^(mem_|memmap_|pmm_|frame_|slab_|heap_|vmm_|vm_object_|vm_area_|pt_(map|unmap|translate)$"
-    r"|k(malloc|zalloc|calloc|realloc|free|malloc_aligned)$)")
-IMPORTS = re.compile(r"^(host_\w+|mem(set|cpy|move|cmp))$")
+    r"|k(malloc|zalloc|calloc|realloc|free|malloc_aligned|malloc_page)$)")
+# The linker makes _GLOBAL_OFFSET_TABLE_ for whatever is position-independent.
+IMPORTS = re.compile(r"^(host_\w+|mem(set|cpy|move|cmp)|_GLOBAL_OFFSET_TABLE_)$")
 
 
 def tracked(*patterns):
@@ -221,6 +222,16 @@ def check_text():
             if any(len(d) > 1 and d not in ("/root", "/home", "/tmp") and d + "/" in line
                    for d in (home, os.path.dirname(ROOT))):
                 yield f"{path}:{number}: a path of one machine"
+
+
+def check_addresses():
+    """Nothing but a crash report prints an address of the kernel (kernel/fs/secrets.c)."""
+    for path in tracked("kernel/*.c"):
+        if path in ("kernel/cpu/panic.c", "kernel/lib/printf.c"):
+            continue
+        for number, line in enumerate(read(path).splitlines(), 1):
+            if re.search(r"%[-0-9.]*p", line):
+                yield f"{path}:{number}: %p"
 
 
 class Skip(Exception):

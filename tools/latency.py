@@ -3,14 +3,16 @@
 """How long a CPU goes without interrupts and without preemption, in the worst cases.
 
     latency.py [CASE...]         measure and show
-    latency.py --write [CASE...] and write the table of docs/LATENCY.md anew
+    latency.py --raw [CASE...]   with all callers and their offsets, for addr2line
+    latency.py --write           and write the table of docs/LATENCY.md anew
 
 Boots the test build under --icount on one CPU, where a nanosecond is an instruction,
 runs `latency CASE` (user/latency.c) and reads from /proc/quire the longest stretches
-that it caused. Stretches that mem/vm ended are shown and not judged.
+that it caused. Those that mem/vm ended are shown and not judged.
 """
 
 import os
+import re
 import sys
 import time
 
@@ -20,8 +22,28 @@ from machine import Machine, Settings
 from suite_programs import files
 
 IMAGE = os.path.join(BUILD, "kernel-tests", "quire")
-MOST = {"irq_off": 20000, "preempt_off": 200000}  # instructions
-SECONDS = 60  # one case
+TABLE = os.path.join(ROOT, "docs", "LATENCY.md")
+GOAL = {"irq_off": 20000, "preempt_off": 200000}  # instructions
+# What does not hold the goal yet, and must not get worse: case -> kind -> instructions.
+NOT_YET = {
+    # The heap takes and gives large blocks, and a segment of slabs, with interrupts off.
+    "epoll_sets": {"irq_off": 30000}, "records_locked": {"irq_off": 30000},
+    "poll_waiters": {"irq_off": 90000}, "areas": {"irq_off": 700000},
+    "directory": {"irq_off": 220000}, "copies": {"irq_off": 60000},
+    "memory": {"irq_off": 60000}, "processes": {"irq_off": 220000},
+    # A parent's children are given away in one step.
+    "processes_orphaned": {"irq_off": 350000},
+    # SIGSTOP and SIGCONT tell all threads of a process in one step.
+    "threads_killed": {"irq_off": 1900000},
+}
+CASES = ("signals_dropped", "signals_exit", "signals_taken", "timers", "timers_due",
+         "epoll_sets", "poll_waiters", "processes", "processes_orphaned", "threads",
+         "threads_killed", "directory", "records_locked", "copies", "areas", "memory")
+SECONDS = 120  # one case
+READING = ("show_quire", "proc_read")  # what the measuring itself does
+RAW = "--raw" in sys.argv
+UNLOCKERS = {"irq_restore", "irq_enable", "preempt_enable", "host_irq_restore",
+             "host_preempt_enable", "mem_unlock", "mem_unlock_irq", "proc_unlock"}
 
 
 class Stretch:
@@ -34,16 +56,18 @@ class Stretch:
 
     def callers(self):
         """Without offsets, and without what merely unlocks."""
+        if RAW:
+            return " < ".join(self.who)
         plain = [w.partition("+")[0] for w in self.who]
         names = [w for w in plain if w not in UNLOCKERS]
         return " < ".join(names[:3] or plain[:3])
 
-    def too_long(self):
-        return not self.memory and self.length > MOST[self.kind]
 
-
-UNLOCKERS = {"irq_restore", "irq_enable", "preempt_enable", "host_irq_restore",
-             "host_preempt_enable", "mem_unlock", "mem_unlock_irq", "proc_unlock"}
+def most(case, stretch):
+    """How long a stretch of this case may be."""
+    if stretch.memory:
+        return float("inf")
+    return NOT_YET.get(case, {}).get(stretch.kind, GOAL[stretch.kind])
 
 
 def machine():
@@ -54,51 +78,70 @@ def machine():
     return Machine(settings, os.path.join(BUILD, "test", "latency.log"))
 
 
-def measure(guest, case):
-    """Stretches of one case, the longest first; the seconds of the guest."""
-    result = guest.run(["/bin/sh", "-c",
-                        f"echo latency >/proc/quire && latency {case} || exit\n"
-                        "grep _off /proc/quire"], seconds=SECONDS)
+def measured(case):
+    """Stretches of one case in a machine of its own, the longest of each kind first."""
+    script = f"echo latency >/proc/quire && latency {case} || exit\ngrep _off /proc/quire"
+    with machine() as guest:
+        if guest.greet(time.monotonic() + 60):
+            raise Problem("no boot", 125)
+        result = guest.run(["/bin/sh", "-c", script], seconds=SECONDS)
     text = result.stdout.decode(errors="replace")
     if result.status():
-        raise Problem(f"latency {case}: status {result.status()}\n{text}"
-                      f"{result.stderr.decode(errors='replace')}", 1)
-    return [Stretch(line) for line in text.splitlines() if "_off " in line]
+        raise Problem(f"latency {case}: status {result.status()}\n{text}", 1)
+    found = [Stretch(line) for line in text.splitlines() if "_off " in line]
+    return [s for s in found if not any(r in w for r in READING for w in s.who)]
 
 
-def names(guest):
-    return guest.run(["latency"], seconds=30).stdout.decode().split()
-
-
-def worst(stretches, kind, memory=False):
+def longest(stretches, kind, memory):
     found = [s for s in stretches if s.kind == kind and s.memory == memory]
     return max(found, key=lambda s: s.length, default=None)
 
 
+def show(case, stretches):
+    print(case)
+    for kind in GOAL:
+        for memory in (False, True):
+            those = [s for s in stretches if s.kind == kind and s.memory == memory]
+            for s in those[:1 if memory else 4]:
+                mark = "!" if not memory and s.length > GOAL[kind] else " "
+                print(f"    {mark} {kind:11} {s.length:9}{'  mem/vm' if memory else ''}"
+                      f"  call {s.call}: {s.callers()}")
+    sys.stdout.flush()
+
+
+def row(case, stretches):
+    cells = []
+    for kind in GOAL:
+        s = longest(stretches, kind, False)
+        cells.append(f"{s.length:,}{' **(!)**' if s.length > GOAL[kind] else ''} | {s.callers()}"
+                     .replace(" < ", ", ") if s else "0 |")
+    s = longest(stretches, "preempt_off", True)
+    return f"| `{case}` | {cells[0]} | {cells[1]} | {f'{s.length:,}' if s else 0} |"
+
+
+def write(rows):
+    with open(TABLE) as handle:
+        text = handle.read()
+    head = ("| Case | Interrupts off | who ended it | Preemption off | who ended it |"
+            " `mem/vm`, preemption off |\n| --- | ---: | --- | ---: | --- | ---: |\n")
+    table = head + "\n".join(rows) + "\n"
+    begin, end = "<!-- table -->\n", "<!-- end -->"
+    text = re.sub(re.escape(begin) + ".*?" + re.escape(end),
+                  lambda _: begin + table + end, text, flags=re.S)
+    with open(TABLE, "w") as handle:
+        handle.write(text)
+
+
 def main():
-    arguments = sys.argv[1:]
-    write = "--write" in arguments
-    wanted = [a for a in arguments if not a.startswith("--")]
+    wanted = [a for a in sys.argv[1:] if not a.startswith("--")]
     make("kernel-tests", "kernel", "user", "loader")
-    with machine() as guest:
-        guest.greet(time.monotonic() + 60)
-        wanted = wanted or names(guest)
-    for case in wanted:
-        with machine() as guest:
-            guest.greet(time.monotonic() + 60)
-            begun = time.monotonic()
-            try:
-                stretches = measure(guest, case)
-            except Problem as problem:
-                print(case, problem)
-                continue
-            print(f"{case} ({time.monotonic() - begun:.1f} s)")
-            for kind in MOST:
-                for memory in (False, True):
-                    shown = [s for s in stretches if s.kind == kind and s.memory == memory]
-                    for s in shown[:4 if not memory else 1]:
-                        print(f"    {'!' if s.too_long() else ' '} {s.kind:11} {s.length:9}"
-                              f"{'  mem/vm' if memory else ''}  call {s.call}: {s.callers()}")
+    rows = []
+    for case in wanted or CASES:
+        stretches = measured(case)
+        show(case, stretches)
+        rows.append(row(case, stretches))
+    if "--write" in sys.argv:
+        write(rows)
     return 0
 
 

@@ -341,7 +341,7 @@ class Machine:
         """Run one command with all its input given; returns a Result. TIMEOUT: it made no
         progress for so many seconds, that is, printed nothing, or does not cease to print."""
         result = Result()
-        begun = last = time.monotonic()
+        begun, clock = time.monotonic(), watch.Clock(seconds)
         self.begin(argv, environment)
         rest, closed = stdin, False
         while True:
@@ -353,14 +353,13 @@ class Machine:
                 if "run" not in self.ports:
                     result.how = GONE
                     break
-                left = last + watch.limit(seconds) - time.monotonic()
-                if left <= 0 or len(result.stdout) + len(result.stderr) > OUTPUT_MAX:
+                if clock.over() or len(result.stdout) + len(result.stderr) > OUTPUT_MAX:
                     result.how = TIMEOUT
                     break
-                self.pump(left)
+                self.pump(watch.Clock.SLICE)
                 continue
             kind, payload = self.frames.pop(0)
-            last = time.monotonic()
+            clock.restart()
             if kind == "O":
                 result.stdout += payload
             elif kind == "E":

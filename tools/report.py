@@ -2,6 +2,7 @@
 """Jobs, which run tests, and the report, which takes their verdicts and adds up."""
 
 import os
+import resource
 import threading
 import time
 
@@ -76,9 +77,10 @@ class Report:
     def slowest(self):
         """Lines about the tests that took longest, and their shares of all."""
         total = sum(self.cost.values()) or 1
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         most = sorted(self.cost.items(), key=lambda item: -item[1])[:self.SLOWEST]
-        yield (f"the slowest, of {total:.0f} s that all jobs took "
-               "(a boot counts for the first test in it):")
+        yield (f"the slowest, of {total:.0f} s that all jobs took ({used.ru_utime:.0f} s of CPU, "
+               f"{used.ru_stime:.0f} s more in the system):")
         for name, seconds in most:
             yield f"  {seconds:7.1f} s {100 * seconds / total:5.1f} %  {name}"
 
@@ -106,8 +108,9 @@ class Job:
 
     PATIENCE = 3  # failures in a row without any other verdict
 
-    def __init__(self, names, run, seconds=0):
+    def __init__(self, names, run, seconds=0, waits=False):
         self.names, self.run, self.seconds = names, run, seconds
+        self.waits = waits  # it leaves the CPU to others most of the time
 
     def __call__(self, report):
         report.job_begins()

@@ -48,7 +48,7 @@ def run(binary, chosen, report, more=MORE_SECONDS):
         for line in program:
             seconds = tests.take(line)
             if seconds is not None:
-                program.limit = seconds + watch.limit(more)
+                program.clock.restart(seconds + watch.limit(more))
     tests.flush()
     if tests.running in tests.left:
         report.fail(tests.left[tests.running], program.ended() or

@@ -36,15 +36,14 @@ class Lines:
     """The log, line by line, as it comes, until the machine ends or hangs."""
 
     def __init__(self, machine_settings, name, silence=SILENCE):
-        self.lines, self.rest, self.last = [], b"", time.monotonic()
-        self.silence = watch.limit(silence)
+        self.lines, self.rest, self.clock = [], b"", watch.Clock(silence)
         self.panicked, self.hung = False, False
         os.makedirs(os.path.join(BUILD, "test"), exist_ok=True)
         self.machine = Machine(machine_settings, os.path.join(BUILD, "test", f"{name}.log"),
                                self._take)
 
     def _take(self, data):
-        self.last = time.monotonic()
+        self.clock.restart()
         *whole, self.rest = (self.rest + data).split(b"\n")
         self.lines += [STAMP.sub("", line.decode(errors="replace").rstrip("\r"))
                        for line in whole]
@@ -57,15 +56,15 @@ class Lines:
                 if "log" not in machine.ports:
                     self.panicked = machine.wait(30) is not None and machine.panicked()
                     return
-                if time.monotonic() - self.last > self.silence:
-                    self.hung = True
+                self.hung = self.clock.over()
+                if self.hung:
                     return
-                machine.pump(1)
+                machine.pump(watch.Clock.SLICE)
 
     def ended(self):
         """In words why there are no more."""
         if self.hung:
-            return f"the kernel said nothing for {self.silence:.0f} s (a hang)"
+            return f"the kernel said nothing for {self.clock.allowed:.0f} s (a hang)"
         return "the kernel panicked" if self.panicked else "the machine ended"
 
 

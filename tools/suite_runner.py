@@ -16,6 +16,8 @@ import suite_programs
 from common import BUILD, Problem
 from report import Job, Report
 
+WAITS = True  # for what hangs
+
 # Each victim's verdict: ok, skip, or a part of why it has failed.
 HOSTED = {
     "passes_first": "ok", "sleeps": "a hang", "spins_with_signals_off": "a hang", "gets_on": "ok",

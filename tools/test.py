@@ -2,11 +2,12 @@
 """./test [--list] [--quick] [--verbose] [FILTER...]: build everything and run the tests.
 
 A test has a name, GROUP/NAME; a filter is a part of it. Tests come in jobs (one
-binary, one boot of a machine), and two jobs run at a time, the longest first.
+binary, one boot of a machine), and two run at a time, the longest first, beside one
+that mostly waits.
 SEED=n repeats the random ones.
 
---quick   a verdict on a change in 90 seconds: {quick}
---list    the names of the chosen tests, nothing else
+--quick   a verdict on a change in 90 seconds:
+{quick}--list    the names of the chosen tests, nothing else
 --verbose all verdicts, also where the output is no terminal
 
 A hang is no progress: what says nothing and makes no step for its limit is ended, and
@@ -33,6 +34,7 @@ import suite_check
 import suite_fuzz
 import suite_hosted
 import suite_kernel
+import suite_latency
 import suite_libkmalloc
 import suite_models
 import suite_mutations
@@ -44,14 +46,18 @@ from common import BUILD, ROOT, Problem, make, note, write_atomically
 from report import Job, Report
 
 SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, suite_check,
-          suite_models, suite_mutations, suite_bench, suite_libkmalloc, suite_fuzz, suite_runner)
+          suite_models, suite_mutations, suite_latency, suite_bench, suite_libkmalloc, suite_fuzz, suite_runner)
 
 
-# One of each kind: what runs in seconds and what a mistake is likeliest to break.
-QUICK = ("plain/", "bench/", "hosted/(machine|pt|vm|pmm_unit|slab_unit|heap_unit)/",
-         "kernel/2cpus/", "programs/(memory|hostile|threads|processes|signals)/", "run/bytes_exact",
-         "boot/cpus_4", "model/", "runner/")
-QUICK_WORDS = "the unit tests, one boot of the kernel's, some programs"
+# What runs in seconds and is likeliest to notice a mistake; and in words.
+QUICK = ("plain/", "bench/", "hosted/(?!(heap|pmm|slab)_unit/|model/pairs_of)",
+         "kernel/(2cpus|crash)/", "programs/(applets|files|hostile|memory|processes|signals|threads)/",
+         "run/(bytes_exact|status_exact)", "boot/cpus_4", "check/(?!tidy|docs|headers)")
+QUICK_WORDS = """\
+          the hosted tests, the kernel's on two CPUs, programs, and rules about the source;
+          but not: real threads under TSan, mutations, Spin models, fuzzing, libkmalloc,
+          stress and exhaustion, other machines and ways to boot, ./run, the shell, numbers
+"""
 
 # Where the time goes: NAME SECONDS of tests that take long. The newest whole run
 # here knows better than what was measured elsewhere.
@@ -89,12 +95,13 @@ def pieces(names, seconds, may_split):
     yield part, total
 
 
-def work(jobs, report):
-    while True:
+def work(queues, report):
+    for jobs in queues:
         try:
-            jobs.get_nowait()(report)
+            while True:
+                jobs.get_nowait()(report)
         except queue.Empty:
-            return
+            pass
 
 
 def wanted(name, filters, quick):
@@ -109,18 +116,18 @@ def choose(filters, quick):
         for names, run, may_split in suite.jobs():
             chosen = [name for name in names if wanted(name, filters, quick)]
             if chosen:
-                jobs += [Job(part, run, total)
+                jobs += [Job(part, run, total, getattr(suite, "WAITS", False))
                          for part, total in pieces(chosen, seconds, may_split)]
     return sorted(jobs, key=lambda job: -job.seconds)
 
 
 def do(jobs, report):
-    """Two at a time."""
-    waiting = queue.Queue()
+    """Two at a time, and beside them one of those that mostly wait."""
+    busy, waiting = queue.SimpleQueue(), queue.SimpleQueue()
     for job in jobs:
-        waiting.put(job)
-    workers = [threading.Thread(target=work, args=(waiting, report), daemon=True)
-               for _ in range(2)]
+        (waiting if job.waits else busy).put(job)
+    workers = [threading.Thread(target=work, args=(queues, report), daemon=True)
+               for queues in ((busy, waiting), (busy, waiting), (waiting,))]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -140,7 +147,7 @@ def main():
         if option not in ("--list", "--quick", "--verbose"):
             note(f"test: there is no option {option} (see ./test --help)")
             return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: stop(143))
     try:
         packages.busybox() # what the machines boot, fetched before anything is built
         packages.linux()
@@ -170,8 +177,15 @@ def main():
     return report.end()
 
 
+def stop(status):
+    """End at once, with all that was started: threads that wait for it are not waited for."""
+    watch.end_all()
+    sys.stdout.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit(130)
+        stop(130)

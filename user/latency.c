@@ -92,7 +92,7 @@ static void arm_many(void *at)
 		struct itimerspec later = {{0, 0}, {100000 + (i * 7919) % 1024, 0}};
 		if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
 		    timer_settime(timer, 0, &later, NULL))
-			_exit(1);
+			break; /* RLIMIT_SIGPENDING counts them, for all processes of a user */
 	}
 	*(volatile char *)at = 1;
 	pause();
@@ -309,7 +309,7 @@ static void directory(void *unused)
 	(void)unused;
 	char name[40];
 	CHECK(mkdir("/tmp/many", 0777) == 0 && chdir("/tmp/many") == 0);
-	for (int i = 0; i < 30000; i++) {
+	for (int i = 0; i < 10000; i++) {
 		snprintf(name, sizeof(name), "a-name-of-usual-length-%d", i);
 		if (mknod(name, S_IFREG | 0600, 0)) {
 			CHECK(false);
@@ -321,7 +321,7 @@ static void directory(void *unused)
 	while (d && readdir(d))
 		n++;
 	closedir(d);
-	CHECK(n == 30002);
+	CHECK(n == 10002);
 	CHECK(rename("a-name-of-usual-length-5", "z") == 0);
 	d = opendir(".");
 	for (struct dirent *e; (e = readdir(d));)

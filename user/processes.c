@@ -8,6 +8,7 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
@@ -349,6 +350,60 @@ static int executed(int argc, char **argv)
 	return good ? 42 : 1;
 }
 
+/* A zombie has nothing to say to who does not ask for its end. */
+static void stop_of_a_zombie(void *unused __attribute__((unused)))
+{
+	siginfo_t info;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(3);
+	CHECK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0);
+	alarm(10);
+	errno = 0;
+	CHECK(waitid(P_ALL, 0, &info, WSTOPPED) == -1 && errno == ECHILD);
+	errno = 0;
+	CHECK(waitid(P_PID, (id_t)pid, &info, WCONTINUED) == -1 && errno == ECHILD);
+	CHECK(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED) == 0);
+	CHECK(info.si_status == 3);
+}
+
+static void *busy(void *end)
+{
+	while (!*(volatile int *)end)
+		continue;
+	return NULL;
+}
+
+static char state_of(pid_t pid)
+{
+	char path[40], text[300];
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	int fd = open(path, O_RDONLY);
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = 0;
+	return n > 0 ? strrchr(text, ')')[2] : '?';
+}
+
+/* What /proc says of a process is the state of its first thread. */
+static void state_of_the_first(void *unused __attribute__((unused)))
+{
+	static int end;
+	pid_t pid = fork();
+	pthread_t t;
+	if (pid == 0) {
+		pthread_create(&t, NULL, busy, &end);
+		usleep(400000);
+		pthread_exit(NULL);
+	}
+	usleep(200000);
+	CHECK(state_of(pid) == 'S');
+	usleep(400000);
+	CHECK(state_of(pid) == 'Z');
+	CHECK(kill(pid, SIGKILL) == 0);
+	CHECK(waitpid(pid, NULL, 0) == pid);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -367,5 +422,7 @@ int main(int argc, char **argv)
 	run_case("exec_keeps_and_resets", exec_keeps_and_resets);
 	run_case("auxiliary_vector", auxiliary_vector);
 	run_case("many_children", many_children);
+	run_case("stop_of_a_zombie", stop_of_a_zombie);
+	run_case("state_of_the_first", state_of_the_first);
 	return failures != 0;
 }

@@ -1,6 +1,11 @@
 # Programs for the guest: static, ET_EXEC, linked at 0x40000000. Each is one
 # file and becomes /usr/local/bin/NAME (init: /init).
-USER_PROGRAMS := init now hello cost faults wild memory exhaust stress pie signals sigframes cpuvalues threads processes sessions files descriptors events ptys badelf chaos exact latency
+# One line a subject, so that two who add programs do not meet.
+USER_PROGRAMS := init now hello cost stress chaos exact exhaust kills latency
+USER_PROGRAMS += memory faults wild pie areas counts
+USER_PROGRAMS += signals sigframes cpuvalues secrets badelf
+USER_PROGRAMS += threads processes sessions rights identity trespass
+USER_PROGRAMS += files descriptors events ptys
 USER_BIN      := $(patsubst %,$(BUILD)/user/%,$(USER_PROGRAMS))
 USER_CFLAGS   := -std=gnu17 -O2 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wno-array-bounds -MMD -MP -fno-pie -Iuser

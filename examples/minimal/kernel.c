@@ -204,7 +204,7 @@ static struct pmm *frames;
 static void *area_map(struct heap_area *area, uint64_t npages, uint64_t align_pages, bool atomic)
 {
 	paddr_t pa;
-	unsigned flags = PMM_KERNEL | (atomic ? PMM_ATOMIC : 0);
+	unsigned flags = PMM_KERNEL | (atomic ? 0 : PMM_WAIT);
 	if (pmm_alloc_range(frames, npages, align_pages, PADDR_NONE, flags, &pa) != MEM_OK)
 		return NULL;
 	return paddr_to_ptr(pa);

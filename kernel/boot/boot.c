@@ -64,7 +64,8 @@ struct vmm *kernel_vmm;
 struct heap *kernel_heap;
 struct boot_framebuffer boot_framebuffer;
 
-extern const char kernel_start[], text_start[], text_end[], rodata_start[], rodata_end[], data_start[], data_end[];
+extern const char kernel_start[], text_start[], text_end[], rodata_start[], rodata_end[],
+    data_start[], data_end[];
 
 void boot_main(void);
 
@@ -185,8 +186,8 @@ static void log_placement(void)
 			      ? "at random places, by RDRAND"
 			      : "at places that only the time since power-on has chosen: "
 				"no RDRAND, they may be guessed";
-	klog(moved && !cpu_features.random ? LOG_WARN : LOG_INFO,
-	     "kernel and direct map lie %s", how);
+	klog(moved && !cpu_features.random ? LOG_WARN : LOG_INFO, "kernel and direct map lie %s",
+	     how);
 }
 
 #define SAMPLE_SLOTS    32
@@ -449,6 +450,7 @@ void boot_main(void)
 	copy_cmdline();
 	cpu_detect();
 	log_placement();
+	cpu_log_weaknesses();
 	cpu_patch_smap(mem_direct_map_base + ask_address.response->physical -
 		       ask_address.response->virtual_address);
 	cpu_init_registers();

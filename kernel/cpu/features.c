@@ -10,6 +10,7 @@
 #include <kernel/log.h>
 
 #include "kernel/cpu/priv.h"
+#include "kernel/cpu/weaknesses.h"
 #include "kernel/cpu/x86.h"
 
 struct cpu_features cpu_features;
@@ -109,4 +110,52 @@ void cpu_init_registers(void)
 	wrmsr(MSR_CSTAR, (uint64_t)syscall_entry_32);
 	wrmsr(MSR_FMASK,
 	      RFLAGS_IF | RFLAGS_TF | RFLAGS_DF | RFLAGS_AC | RFLAGS_NT | RFLAGS_IOPL | RFLAGS_RF);
+}
+
+/* ---- weaknesses ----------------------------------------------------------------- */
+
+/* QEMU's emulator says who it is where hypervisors do, and does not speculate. */
+static bool is_emulated(void)
+{
+	if (!(cpuid(1, 0).ecx >> 31))
+		return false;
+	struct cpuid r = cpuid(0x40000000, 0);
+	uint32_t name[3] = {r.ebx, r.ecx, r.edx};
+	return !memcmp(name, "TCGTCGTCGTCG", 12);
+}
+
+static struct cpu_identity identify(void)
+{
+	uint32_t signature = cpuid(1, 0).eax;
+	struct cpu_identity id = {
+	    .family = signature >> 8 & 15, .model = signature >> 4 & 15, .emulated = is_emulated()};
+	memcpy(id.vendor, cpu_features.vendor, sizeof(id.vendor));
+	if (id.family == 6 || id.family == 15)
+		id.model |= signature >> 12 & 0xf0;
+	if (id.family == 15)
+		id.family += signature >> 20 & 0xff;
+	if (cpuid(0, 0).eax >= 7) {
+		struct cpuid seven = cpuid(7, 0);
+		id.rtm = seven.ebx >> 11 & 1;
+		if (seven.edx >> 29 & 1)
+			id.capabilities = rdmsr(MSR_ARCH_CAPS);
+	}
+	return id;
+}
+
+void cpu_log_weaknesses(void)
+{
+	struct cpu_identity id = identify();
+	uint32_t has = weaknesses_of(&id);
+	char names[160] = "";
+	int n = 0;
+	for (unsigned w = 0; w < WEAKNESSES; w++)
+		if (has >> w & 1)
+			n += ksnprintf(names + n, sizeof(names) - (size_t)n, "%s%s", n ? ", " : "",
+				       weakness_name((enum weakness)w));
+	if (has)
+		klog(LOG_WARN, "users are not isolated from each other by this CPU: %s", names);
+	else
+		klog(LOG_INFO, "users are isolated: this CPU %s",
+		     id.emulated ? "is emulated and does not speculate" : "has no known weakness");
 }

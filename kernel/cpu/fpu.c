@@ -16,6 +16,7 @@
 #include <kernel/log.h>
 #include <mem/heap.h>
 
+#include "base/assert.h"
 #include "kernel/cpu/priv.h"
 #include "kernel/cpu/uservalues.h"
 #include "kernel/cpu/x86.h"
@@ -45,9 +46,7 @@ static void fpu_store(void *area)
 
 static void fpu_load(const void *area)
 {
-#ifdef MEM_DEBUG
-	kassert(user_fpu_ok(area, &limits));
-#endif
+	mem_debug_assert(user_fpu_ok(area, &limits));
 	if (cpu_features.xsave)
 		__asm__ volatile("xrstor64 (%0)" ::"r"(area),
 				 "a"((uint32_t)cpu_features.xsave_mask),

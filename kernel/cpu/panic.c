@@ -48,7 +48,10 @@ void log_nmi(const struct trapframe *f)
 {
 	/* The lock of the log may be held by what was interrupted. */
 	log_break_lock();
-	say("unexpected NMI on CPU %u at 0x%lx", this_cpu()->id, f->rip);
+	char at[96] = "a program";
+	if (!trap_from_user(f) && !symbol_name(f->rip, at, sizeof(at)))
+		kstrlcpy(at, "somewhere", sizeof(at));
+	say("unexpected NMI on CPU %u in %s", this_cpu()->id, at);
 }
 
 /* Become the CPU that panics, or stay here for ever. */

@@ -47,7 +47,7 @@ struct cpu_private {
 
 	/* Timers (sched/timer.c). */
 	struct mem_lock timer_lock MEM_CACHE_ALIGNED;
-	struct list timers;           /* by deadline */
+	struct ktimer *timers;        /* a heap by deadline; NULL: none */
 	struct ktimer *timer_running; /* whose fn is being called */
 	nsec_t timer_armed_for;       /* what the hardware is set to, NSEC_NEVER: nothing */
 	nsec_t tick_at;               /* next scheduler tick, NSEC_NEVER: none wanted */
@@ -74,6 +74,8 @@ extern struct cpu_private boot_cpu;
 void cpu_init_tables(struct cpu_private *c);
 /* CPUID into cpu_features. */
 void cpu_detect(void);
+/* Say which of its weaknesses let users read each other's memory. After cpu_detect. */
+void cpu_log_weaknesses(void);
 /* CR0, CR4, EFER, PAT, XCR0, SYSCALL MSRs. Each CPU. */
 void cpu_init_registers(void);
 /* Write STAC/CLAC over their placeholders if this machine has SMAP. Before the
@@ -154,6 +156,13 @@ bool panic_stop_if_asked(void);
 /* An NMI that nobody asked for. */
 void log_nmi(const struct trapframe *frame);
 void symbols_init(const void *elf, size_t bytes);
+/* The functions of the kernel, in no order. False: there are no more. */
+struct symbol {
+	uintptr_t address;
+	const char *name;
+	bool global;
+};
+bool symbol_nth(size_t n, struct symbol *out);
 /* "name+0x12" of a kernel text address into `to`; false: unknown. */
 bool symbol_name(uintptr_t address, char *to, size_t bytes);
 

@@ -5,7 +5,7 @@
  *
  * The loader keeps the file in memory that is given back, so the functions'
  * names are copied into one block: entries, then text. A look-up walks all of
- * it: it happens when the machine is about to stop.
+ * it: it happens when the machine is about to stop. /proc/kallsyms lists them.
  */
 #include <kernel/boot.h>
 #include <kernel/log.h>
@@ -37,7 +37,8 @@ enum { SECTION_SYMBOLS = 2, SYMBOL_FUNCTION = 2 };
 
 struct function {
 	uint32_t offset, bytes; /* from kernel_start */
-	uint32_t name;          /* in `names` */
+	uint32_t name : 31;     /* in `names` */
+	uint32_t global : 1;
 };
 static struct function *functions;
 static size_t function_count;
@@ -105,12 +106,22 @@ void symbols_init(const void *elf, size_t bytes)
 		if (!wanted(&s[i], strings->bytes))
 			continue;
 		f[n++] = (struct function){(uint32_t)(s[i].value - KERNEL_LINK_BASE),
-					   (uint32_t)s[i].bytes, (uint32_t)used};
+					   (uint32_t)s[i].bytes, (uint32_t)used & INT32_MAX,
+					   s[i].info >> 4 != 0};
 		used += kstrlcpy(to + used, text + s[i].name, name_bytes - used) + 1;
 	}
 	names = to;
 	functions = f;
 	function_count = count;
+}
+
+bool symbol_nth(size_t n, struct symbol *out)
+{
+	if (n >= function_count)
+		return false;
+	const struct function *f = &functions[n];
+	*out = (struct symbol){(uintptr_t)kernel_start + f->offset, names + f->name, f->global};
+	return true;
 }
 
 bool symbol_name(uintptr_t address, char *to, size_t bytes)

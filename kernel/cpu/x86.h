@@ -5,6 +5,7 @@
 #include <kernel/types.h>
 
 #define MSR_APIC_BASE      0x1b
+#define MSR_ARCH_CAPS      0x10a
 #define MSR_PAT            0x277
 #define MSR_X2APIC         0x800 /* + register / 16 */
 #define MSR_EFER           0xc0000080

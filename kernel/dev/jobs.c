@@ -5,6 +5,10 @@
  *
  * tty->sid and tty->pgrp change under tty->lock. process->tty of another
  * process changes only when its session loses the terminal.
+ *
+ * tty->pgrp is a number, and may be given to another group when the last member of this
+ * one has gone; tty->sid is not, because a session that loses its leader loses the
+ * terminal. So signals go to the members that are of this session.
  */
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
@@ -27,8 +31,17 @@ int tty_check_background(struct tty *t, int signal)
 		return signal == SIGTTIN ? -EIO : 0;
 	if (group_is_orphaned(p->pgid))
 		return -EIO;
-	(void)signal_send_group(p->pgid, signal, NULL);
+	(void)signal_send_group(p->pgid, 0, signal, NULL);
 	return -ERESTARTSYS;
+}
+
+void tty_signal(struct tty *t, int signal)
+{
+	unsigned long irq = mem_lock_irq(&t->lock, TTY_RANK);
+	pid_t sid = t->sid, pgrp = t->pgrp;
+	mem_unlock_irq(&t->lock, TTY_RANK, irq);
+	if (pgrp > 0)
+		(void)signal_send_group(pgrp, sid, signal, NULL);
 }
 
 void tty_become_controlling(struct tty *t, struct process *p)
@@ -69,8 +82,8 @@ static void lose_terminal(struct tty *t, bool hang_up)
 	pid_t sid = t->sid, pgrp = t->pgrp;
 	set_owner(t, 0, 0, hang_up);
 	if (pgrp > 0) {
-		(void)signal_send_group(pgrp, SIGHUP, NULL);
-		(void)signal_send_group(pgrp, SIGCONT, NULL);
+		(void)signal_send_group(pgrp, sid, SIGHUP, NULL);
+		(void)signal_send_group(pgrp, sid, SIGCONT, NULL);
 	}
 	if (sid)
 		session_forgets(t, sid);

@@ -22,9 +22,8 @@
 #include "kernel/dev/tty.h"
 #include "kernel/fs/abi.h"
 
-struct typed { /* what a byte brings about, done after the lock is dropped */
-	int signal;
-	pid_t group;
+struct typed {      /* what a byte brings about, done after the lock is dropped */
+	int signal; /* to the foreground group */
 	bool readable, writable;
 };
 
@@ -276,7 +275,6 @@ static bool typed_signal(struct tty *t, uint8_t byte, struct typed *out)
 	t->stopped = false;
 	echo(t, byte);
 	out->signal = signal;
-	out->group = t->pgrp;
 	out->writable = true;
 	return true;
 }
@@ -417,8 +415,8 @@ bool tty_input(struct tty *t, uint8_t byte)
 	else
 		t->refused = true;
 	mem_unlock_irq(&t->lock, TTY_RANK, irq);
-	if (out.signal && out.group > 0)
-		(void)signal_send_group(out.group, out.signal, NULL);
+	if (out.signal)
+		tty_signal(t, out.signal);
 	if (out.readable)
 		waitq_wake_all(&t->readable);
 	if (out.writable)

@@ -8,6 +8,7 @@
 
 #include "kernel/dev/dev.h"
 #include "kernel/fs/abi.h"
+#include "kernel/fs/secrets.h"
 
 static ssize_t null_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
@@ -50,6 +51,11 @@ bool file_is_zero(const struct file *f)
 static const struct file_ops full_ops = {.read = zero_read, .write = full_write};
 
 /* ---- the kernel log ------------------------------------------------------------------ */
+
+static int kmsg_open(struct file *f)
+{
+	return file_can_read(f) && !secrets_log_shown() ? -EPERM : 0;
+}
 
 static ssize_t kmsg_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
@@ -98,6 +104,6 @@ int memory_devices_init(void)
 	if (!r)
 		r = devfs_register("full", 1, 7, &full_ops, device_open_anywhere);
 	if (!r)
-		r = devfs_register("kmsg", 1, 11, &kmsg_ops, NULL);
+		r = devfs_register("kmsg", 1, 11, &kmsg_ops, kmsg_open);
 	return r;
 }

@@ -236,8 +236,7 @@ static long master_ioctl(struct file *f, unsigned command, uint64_t arg)
 	case TIOCSIG:
 		if (arg != SIGINT && arg != SIGQUIT && arg != SIGTSTP)
 			return -EINVAL;
-		if (p->tty.pgrp > 0)
-			(void)signal_send_group(p->tty.pgrp, (int)arg, NULL);
+		tty_signal(&p->tty, (int)arg);
 		return 0;
 	default:
 		return tty_device_ioctl(&p->tty, f, command, arg);

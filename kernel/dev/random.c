@@ -11,6 +11,7 @@
  * One lock, interrupts off, over the key; at most a few blocks are made under it.
  */
 #include <kernel/iobuf.h>
+#include <kernel/log.h>
 #include <kernel/random.h>
 #include <kernel/sched.h>
 #include <kernel/uaccess.h>
@@ -176,8 +177,13 @@ long sys_getrandom(uint64_t buffer, uint64_t bytes, uint64_t flags)
 int random_init(void)
 {
 	uint64_t extra;
-	for (int i = 0; i < 4; i++)
-		random_feed(cpu_random(&extra) ? extra : time_stamp());
+	bool good = true;
+	for (int i = 0; i < 4; i++) {
+		good &= cpu_random(&extra);
+		random_feed(good ? extra : time_stamp());
+	}
+	if (!good)
+		klog(LOG_WARN, "no RDRAND: random numbers are made from times alone at first");
 	random_feed(time_realtime());
 	int r = devfs_register("random", 1, 8, &random_ops, device_open_anywhere);
 	return r ? r : devfs_register("urandom", 1, 9, &random_ops, device_open_anywhere);

@@ -155,6 +155,8 @@ size_t ldisc_output(struct tty *tty, const uint8_t *from, size_t bytes, uint8_t 
 		    size_t *made);
 /* jobs.c: may the running task use its terminal so? 0, -EIO, -ERESTARTSYS. */
 int tty_check_background(struct tty *tty, int signal);
+/* To the foreground group of the terminal, if it has one. Context: any, tty->lock not held. */
+void tty_signal(struct tty *t, int signal);
 void tty_become_controlling(struct tty *tty, struct process *p);
 void tty_hang_up(struct tty *tty);
 long tty_job_ioctl(struct tty *tty, struct file *f, unsigned command, uint64_t arg);

@@ -158,10 +158,9 @@ static long set_window(struct tty *t, uint64_t arg)
 	unsigned long irq = mem_lock_irq(&t->lock, TTY_RANK);
 	bool changed = memcmp(&w, &t->winsize, sizeof(w));
 	t->winsize = w;
-	pid_t pgrp = t->pgrp;
 	mem_unlock_irq(&t->lock, TTY_RANK, irq);
-	if (changed && pgrp > 0)
-		(void)signal_send_group(pgrp, SIGWINCH, NULL);
+	if (changed)
+		tty_signal(t, SIGWINCH);
 	return 0;
 }
 

@@ -291,7 +291,11 @@ long sys_truncate(uint64_t path, uint64_t bytes)
 	else
 		r = inode_permission(d->inode, W_OK);
 	if (!r)
+		r = inode_write_begin(d->inode);
+	if (!r) {
 		r = change_size(d->inode, bytes);
+		inode_write_end(d->inode);
+	}
 	dentry_put(d);
 	return r;
 }

@@ -30,6 +30,7 @@ struct mem_rwlock tree_lock;
 static struct mem_lock alias_lock;
 
 #define FIRST_BUCKETS 8
+#define MOST_BUCKETS  (1u << 30)
 
 static uint32_t name_hash(const char *name, unsigned length)
 {
@@ -78,7 +79,7 @@ void dentry_put(struct dentry *d)
 	while (d) {
 		/* The alias must not be found by somebody once the count is zero: the
 		 * last reference goes under the lock that finding takes. */
-		uint32_t refs = atomic_read_relaxed(&d->refs);
+		uint64_t refs = atomic_read_relaxed(&d->refs);
 		if (refs > 1) {
 			if (atomic_cas(&d->refs, &refs, refs - 1))
 				return;
@@ -93,6 +94,7 @@ void dentry_put(struct dentry *d)
 			return;
 		kassert(!d->hashed && list_empty(&d->children));
 		struct dentry *parent = d->parent == d ? NULL : d->parent;
+		tmpfs_let_go(d->held);
 		inode_put(d->inode);
 		kfree(d->buckets);
 		kfree(d->name);
@@ -133,6 +135,8 @@ struct dentry *dentry_find(struct dentry *dir, const char *name, unsigned length
 
 static void grow_buckets(struct dentry *dir)
 {
+	if (dir->bucket_count >= MOST_BUCKETS)
+		return;
 	uint32_t count = dir->bucket_count ? dir->bucket_count * 2 : FIRST_BUCKETS;
 	struct dentry **fresh = kcalloc(count, sizeof(*fresh));
 	if (!fresh)

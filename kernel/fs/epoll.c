@@ -9,10 +9,17 @@
  * found ready, not once per change: a program written for edges reads until
  * EAGAIN and is not harmed by being told again.
  *
- * An item does not keep its file open. When the file's last reference goes,
- * epoll_forget() takes its items away; one mutex over all sets' lists makes
- * that safe, and is not held while anything waits: a wait holds a reference on
- * each file it hangs a waiter on.
+ * An item does not keep its file open. It is in a hash of its set, and on a list of
+ * its file: when the file's last reference goes, epoll_forget() takes from their sets
+ * the items on that list, and looks at nothing else. So closing costs a program what
+ * its own file is watched by, whatever others watch.
+ *
+ *   E1  a set's lock covers its items and is held while they are looked at; files on
+ *       them may then lose their last reference, but are not freed.
+ *   E2  links_lock covers the lists of files, and is taken last. An item on a file's
+ *       list keeps its set, and in the set's hash it is on its file's list.
+ *   E3  nothing waits for readiness with a lock: a wait holds a reference on each file
+ *       that it hangs a waiter on.
  *
  * A set cannot be watched itself: EPOLL_CTL_ADD of one says EINVAL, and poll()
  * of one says what is ready now.
@@ -32,6 +39,7 @@
 #define EPOLLONESHOT   (1u << 30)
 #define EPOLL_NOT_POLL (0xf0000000u) /* ET, ONESHOT, WAKEUP, EXCLUSIVE */
 #define EVENTS_MAX     4096
+#define FIRST_BUCKETS  8
 
 struct epoll_event { /* packed, as on x86-64 */
 	uint32_t events;
@@ -39,7 +47,10 @@ struct epoll_event { /* packed, as on x86-64 */
 } __attribute__((packed));
 
 struct item {
-	struct list link;  /* set->items */
+	struct list link;      /* set->items */
+	struct list file_link; /* file->watchers (E2) */
+	struct item *hash_next;
+	struct set *set;
 	struct file *file; /* no reference */
 	int fd;
 	uint32_t events; /* 0 after EPOLLONESHOT fired */
@@ -47,19 +58,30 @@ struct item {
 };
 
 struct set {
-	struct list link; /* sets */
+	struct mutex lock;
+	uint32_t refs; /* its file, and those in epoll_forget */
 	struct list items;
+	struct item **buckets;
+	uint32_t bucket_count, count; /* the first is a power of two, or 0 */
 	struct waitq changed;
 	uint64_t version; /* of the list: waiters look again */
 };
 
-static struct mutex sets_lock;
-static struct list sets = {&sets, &sets};
+static struct mem_lock links_lock;
 static const struct file_ops epoll_ops;
 
 static unsigned ready_now(const struct item *i)
 {
 	return i->events ? file_poll(i->file, NULL) & (i->events | POLLERR | POLLHUP) : 0;
+}
+
+/* Is any of them? Under s->lock. */
+static bool any_ready(const struct set *s)
+{
+	list_for_each (node, &s->items)
+		if (ready_now(list_entry(node, struct item, link)))
+			return true;
+	return false;
 }
 
 static void set_changed(struct set *s)
@@ -68,46 +90,141 @@ static void set_changed(struct set *s)
 	waitq_wake_all(&s->changed);
 }
 
+static void set_put(struct set *s)
+{
+	if (atomic_sub(&s->refs, 1))
+		return;
+	kassert(list_empty(&s->items));
+	kfree(s->buckets);
+	kfree(s);
+}
+
+/* ---- the items of a set; its lock is held ------------------------------------------------ */
+
+static struct item **bucket_of(const struct set *s, const struct file *f, int fd)
+{
+	uint64_t hash = ((uintptr_t)f >> 4 ^ (uint64_t)(unsigned)fd << 32) * 0x9e3779b97f4a7c15ull;
+	return &s->buckets[hash >> 32 & (s->bucket_count - 1)];
+}
+
+static struct item *find_item(const struct set *s, const struct file *f, int fd)
+{
+	for (struct item *i = s->count ? *bucket_of(s, f, fd) : NULL; i; i = i->hash_next)
+		if (i->file == f && i->fd == fd)
+			return i;
+	return NULL;
+}
+
+/* Room for one more: false only if there is no table at all. */
+static bool make_room(struct set *s)
+{
+	if (s->count < s->bucket_count)
+		return true;
+	uint32_t count = s->bucket_count ? s->bucket_count * 2 : FIRST_BUCKETS;
+	struct item **fresh = kcalloc(count, sizeof(struct item *));
+	if (!fresh)
+		return s->bucket_count;
+	kfree(s->buckets);
+	s->buckets = fresh;
+	s->bucket_count = count;
+	list_for_each (node, &s->items) {
+		struct item *i = list_entry(node, struct item, link);
+		struct item **at = bucket_of(s, i->file, i->fd);
+		i->hash_next = *at;
+		*at = i;
+	}
+	return true;
+}
+
+static void link_item(struct set *s, struct item *i)
+{
+	struct item **at = bucket_of(s, i->file, i->fd);
+	i->set = s;
+	i->hash_next = *at;
+	*at = i;
+	list_push_back(&s->items, &i->link);
+	s->count++;
+	mem_lock(&links_lock, FS_RANK_EPOLL);
+	if (!i->file->watchers.next)
+		list_init(&i->file->watchers);
+	list_push_back(&i->file->watchers, &i->file_link);
+	mem_unlock(&links_lock, FS_RANK_EPOLL);
+}
+
+static void free_item(struct set *s, struct item *i)
+{
+	struct item **at = bucket_of(s, i->file, i->fd);
+	while (*at != i)
+		at = &(*at)->hash_next;
+	*at = i->hash_next;
+	list_remove(&i->link);
+	s->count--;
+	mem_lock(&links_lock, FS_RANK_EPOLL);
+	list_remove(&i->file_link);
+	mem_unlock(&links_lock, FS_RANK_EPOLL);
+	kfree(i);
+}
+
+/* ---- files and sets that go ---------------------------------------------------------------- */
+
+/* The set of the first item that watches f, with a reference unless it is `held`, whose
+ * item *first then stays: its lock is held. NULL: none watches it. */
+static struct set *first_watcher(struct file *f, struct set *held, struct item **first)
+{
+	struct set *s = NULL;
+	mem_lock(&links_lock, FS_RANK_EPOLL);
+	if (!list_empty(&f->watchers)) {
+		*first = list_entry(f->watchers.next, struct item, file_link);
+		s = (*first)->set;
+		if (s != held)
+			atomic_add(&s->refs, 1);
+	}
+	mem_unlock(&links_lock, FS_RANK_EPOLL);
+	return s;
+}
+
+/* Nobody can add an item: that takes a reference on the file. But a set may go and take
+ * the item along until its lock is held, so that it is then looked for again. */
 void epoll_forget(struct file *f)
 {
-	mutex_lock(&sets_lock);
-	list_for_each (node, &sets) {
-		struct set *s = list_entry(node, struct set, link);
-		list_for_each_safe (at, &s->items) {
-			struct item *i = list_entry(at, struct item, link);
-			if (i->file != f)
-				continue;
-			list_remove(&i->link);
-			kfree(i);
+	struct set *held = NULL, *s;
+	struct item *first;
+	while ((s = first_watcher(f, held, &first)) || held) {
+		if (s && s == held) {
+			free_item(s, first);
+			continue;
 		}
+		if (held) {
+			mutex_unlock(&held->lock);
+			set_put(held);
+		}
+		if (s)
+			mutex_lock(&s->lock);
+		held = s;
 	}
-	mutex_unlock(&sets_lock);
 }
 
 static unsigned epoll_poll(struct file *f, struct waitq *q[2])
 {
 	struct set *s = f->data;
-	bool any = false;
 	if (q) {
 		q[0] = &s->changed;
 		q[1] = NULL;
 	}
-	mutex_lock(&sets_lock);
-	list_for_each (node, &s->items)
-		any |= ready_now(list_entry(node, struct item, link)) != 0;
-	mutex_unlock(&sets_lock);
+	mutex_lock(&s->lock);
+	bool any = any_ready(s);
+	mutex_unlock(&s->lock);
 	return any ? POLLIN | POLLRDNORM : 0;
 }
 
 static void epoll_release(struct file *f)
 {
 	struct set *s = f->data;
-	mutex_lock(&sets_lock);
-	list_remove(&s->link);
-	mutex_unlock(&sets_lock);
+	mutex_lock(&s->lock);
 	list_for_each_safe (node, &s->items)
-		kfree(list_entry(node, struct item, link));
-	kfree(s);
+		free_item(s, list_entry(node, struct item, link));
+	mutex_unlock(&s->lock);
+	set_put(s);
 }
 
 static const struct file_ops epoll_ops = {.poll = epoll_poll, .release = epoll_release};
@@ -128,9 +245,7 @@ long sys_epoll_create1(uint64_t flags)
 		return error;
 	}
 	list_init(&s->items);
-	mutex_lock(&sets_lock);
-	list_push_back(&sets, &s->link);
-	mutex_unlock(&sets_lock);
+	s->refs = 1;
 	fd_fill(fd, f, flags & O_CLOEXEC);
 	return fd;
 }
@@ -142,16 +257,6 @@ long sys_epoll_create(uint64_t size)
 
 /* ---- changing a set ---------------------------------------------------------------------- */
 
-static struct item *find_item(struct set *s, struct file *f, int fd)
-{
-	list_for_each (node, &s->items) {
-		struct item *i = list_entry(node, struct item, link);
-		if (i->file == f && i->fd == fd)
-			return i;
-	}
-	return NULL;
-}
-
 static int change(struct set *s, struct file *f, int fd, int operation,
 		  const struct epoll_event *event, struct item **spare)
 {
@@ -159,12 +264,13 @@ static int change(struct set *s, struct file *f, int fd, int operation,
 	if (operation == EPOLL_CTL_ADD) {
 		if (i)
 			return -EEXIST;
+		if (!make_room(s))
+			return -ENOMEM;
 		i = *spare;
 		*spare = NULL;
 		*i = (struct item){
 		    .file = f, .fd = fd, .events = event->events, .data = event->data};
-		list_push_back(&s->items, &i->link);
-		f->watched = true;
+		link_item(s, i);
 		return 0;
 	}
 	if (!i)
@@ -174,8 +280,7 @@ static int change(struct set *s, struct file *f, int fd, int operation,
 		i->data = event->data;
 		return 0;
 	}
-	list_remove(&i->link);
-	kfree(i);
+	free_item(s, i);
 	return 0;
 }
 
@@ -193,9 +298,9 @@ static long control(struct file *e, struct file *f, int fd, int operation, uint6
 	if (operation == EPOLL_CTL_ADD && !spare)
 		return -ENOMEM;
 	struct set *s = e->data;
-	mutex_lock(&sets_lock);
+	mutex_lock(&s->lock);
 	int r = change(s, f, fd, operation, &event, &spare);
-	mutex_unlock(&sets_lock);
+	mutex_unlock(&s->lock);
 	kfree(spare);
 	if (!r)
 		set_changed(s);
@@ -218,10 +323,9 @@ long sys_epoll_ctl(uint64_t epfd, uint64_t operation, uint64_t fd, uint64_t even
  * so that all get their turn. */
 static size_t harvest(struct set *s, struct epoll_event *out, size_t most)
 {
-	size_t n = 0, left = 0;
-	mutex_lock(&sets_lock);
-	list_for_each (node, &s->items)
-		left++;
+	size_t n = 0;
+	mutex_lock(&s->lock);
+	size_t left = s->count;
 	for (struct list *node = s->items.next; left && n < most; left--) {
 		struct item *i = list_entry(node, struct item, link);
 		node = node->next;
@@ -234,7 +338,7 @@ static size_t harvest(struct set *s, struct epoll_event *out, size_t most)
 		list_remove(&i->link);
 		list_push_back(&s->items, &i->link);
 	}
-	mutex_unlock(&sets_lock);
+	mutex_unlock(&s->lock);
 	return n;
 }
 
@@ -253,7 +357,7 @@ static struct hook *hook_all(struct set *s, size_t *count)
 		bool fits = true;
 		if (!h)
 			return NULL;
-		mutex_lock(&sets_lock);
+		mutex_lock(&s->lock);
 		list_for_each (node, &s->items) {
 			struct item *i = list_entry(node, struct item, link);
 			if (!i->events)
@@ -266,7 +370,7 @@ static struct hook *hook_all(struct set *s, size_t *count)
 				continue; /* it is just going */
 			h[n++].file = i->file;
 		}
-		mutex_unlock(&sets_lock);
+		mutex_unlock(&s->lock);
 		for (size_t k = 0; fits && k < n; k++) {
 			(void)file_poll(h[k].file, h[k].queue);
 			for (int q = 0; q < 2; q++)
@@ -304,10 +408,9 @@ static int wait_for_set(struct set *s, nsec_t deadline)
 	int r = h ? 0 : -ENOMEM;
 	bool ready = false;
 	if (h) {
-		mutex_lock(&sets_lock);
-		list_for_each (node, &s->items)
-			ready |= ready_now(list_entry(node, struct item, link)) != 0;
-		mutex_unlock(&sets_lock);
+		mutex_lock(&s->lock);
+		ready = any_ready(s);
+		mutex_unlock(&s->lock);
 		if (!ready && version == atomic_read_acquire(&s->version))
 			r = waitq_sleep(true, deadline);
 		unhook_all(h, count);

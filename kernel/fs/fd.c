@@ -12,6 +12,7 @@
  */
 #include "kernel/fs/fd.h"
 
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <mem/heap.h>
 
@@ -30,6 +31,7 @@ struct fd_table {
 	uint32_t lowest; /* no free slot below */
 	struct file **file;
 	uint64_t *cloexec; /* one bit per slot */
+	struct account *account;
 };
 
 static void table_lock(struct fd_table *t)
@@ -56,6 +58,19 @@ static bool get_cloexec(const struct fd_table *t, unsigned fd)
 	return t->cloexec[fd / 64] >> (fd % 64) & 1;
 }
 
+static uint64_t table_bytes(uint32_t capacity)
+{
+	return sizeof(struct fd_table) + capacity * sizeof(struct file *) + capacity / 8;
+}
+
+static void table_free(struct fd_table *t)
+{
+	account_give(t->account, table_bytes(t->capacity));
+	kfree(t->file);
+	kfree(t->cloexec);
+	kfree(t);
+}
+
 static struct fd_table *table_new(uint32_t capacity)
 {
 	struct fd_table *t = kzalloc(sizeof(*t));
@@ -71,6 +86,7 @@ static struct fd_table *table_new(uint32_t capacity)
 	t->capacity = capacity;
 	t->file = file;
 	t->cloexec = cloexec;
+	t->account = account_take(table_bytes(capacity));
 	return t;
 }
 
@@ -89,16 +105,18 @@ static int table_grow(struct fd_table *t, unsigned fd)
 		memcpy(bigger->cloexec, t->cloexec, t->capacity / 8);
 		struct file **file = t->file;
 		uint64_t *cloexec = t->cloexec;
+		struct account *account = t->account;
 		t->file = bigger->file;
 		t->cloexec = bigger->cloexec;
-		t->capacity = capacity;
+		t->account = bigger->account;
 		bigger->file = file;
 		bigger->cloexec = cloexec;
+		bigger->account = account;
+		bigger->capacity = t->capacity;
+		t->capacity = capacity;
 	}
 	table_unlock(t);
-	kfree(bigger->file);
-	kfree(bigger->cloexec);
-	kfree(bigger);
+	table_free(bigger);
 	return 0;
 }
 
@@ -345,9 +363,7 @@ static struct fd_table *table_copy(struct fd_table *from)
 			return t;
 		}
 		table_unlock(from);
-		kfree(t->file);
-		kfree(t->cloexec);
-		kfree(t);
+		table_free(t);
 	}
 }
 
@@ -358,9 +374,7 @@ void fd_table_put(struct fd_table *t)
 	for (uint32_t fd = 0; fd < t->capacity; fd++)
 		if (slot_used(t, fd))
 			close_file(t, t->file[fd]);
-	kfree(t->file);
-	kfree(t->cloexec);
-	kfree(t);
+	table_free(t);
 }
 
 /* The task's use of both becomes that of t and fs (NULL: none). */

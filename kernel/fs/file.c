@@ -13,6 +13,7 @@
 #include "kernel/fs/epoll.h"
 #include "kernel/fs/vfs.h"
 
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <mem/heap.h>
 
@@ -32,25 +33,29 @@ void file_get(struct file *f)
 
 bool file_get_live(struct file *f)
 {
-	uint32_t refs = atomic_read_relaxed(&f->refs);
+	uint64_t refs = atomic_read_relaxed(&f->refs);
 	while (refs)
 		if (atomic_cas(&f->refs, &refs, refs + 1))
 			return true;
 	return false;
 }
 
+/* What an open file takes at most, if nothing else has a name or a body for it. */
+#define FILE_BYTES (sizeof(struct file) + sizeof(struct dentry) + sizeof(struct inode))
+
 void file_put(struct file *f)
 {
 	if (!f || atomic_sub(&f->refs, 1))
 		return;
-	if (f->watched)
+	if (f->watchers.next)
 		epoll_forget(f);
 	file_locks_release(f);
 	if (f->ops->release)
 		f->ops->release(f);
 	if ((f->mode & FILE_WRITE) && inode_is(f->inode, S_IFREG))
-		atomic_sub(&f->inode->writers, 1);
+		inode_write_end(f->inode);
 	dentry_put(f->dentry);
+	account_give(f->account, FILE_BYTES);
 	kfree(f);
 }
 
@@ -59,6 +64,7 @@ static struct file *file_new(struct dentry *d, unsigned flags)
 	struct file *f = kzalloc(sizeof(*f));
 	if (!f)
 		return NULL;
+	f->account = account_take(FILE_BYTES);
 	f->refs = 1;
 	f->flags = flags;
 	f->dentry = dentry_get(d);
@@ -95,19 +101,30 @@ static bool is_running_program(struct vm_object *object)
 	return found;
 }
 
+int inode_write_begin(struct inode *inode)
+{
+	/* Counted first, so that exec and we cannot both see nothing. */
+	atomic_add(&inode->writers, 1);
+	if (!(inode->mode & 0111) || !is_running_program(inode->object))
+		return 0;
+	inode_write_end(inode);
+	return -ETXTBSY;
+}
+
+void inode_write_end(struct inode *inode)
+{
+	atomic_sub(&inode->writers, 1);
+}
+
 static int open_regular(struct file *f)
 {
 	f->ops = f->inode->fops;
 	if (!f->inode->object || !(f->mode & FILE_WRITE))
 		return 0;
-	/* Counted first, so that exec and we cannot both see nothing. */
-	atomic_add(&f->inode->writers, 1);
-	if ((f->inode->mode & 0111) && is_running_program(f->inode->object)) {
-		atomic_sub(&f->inode->writers, 1);
+	int r = inode_write_begin(f->inode);
+	if (r)
 		f->mode = 0;
-		return -ETXTBSY;
-	}
-	return 0;
+	return r;
 }
 
 static int open_by_kind(struct file *f)
@@ -152,6 +169,7 @@ struct file *file_open_dentry(struct dentry *d, unsigned flags, int *error)
 	if (r) {
 		/* Not opened: nothing to release but the file itself. */
 		dentry_put(f->dentry);
+		account_give(f->account, FILE_BYTES);
 		kfree(f);
 		*error = r;
 		return NULL;

@@ -38,6 +38,7 @@ struct inode *inode_new(struct mount *mount, uint32_t mode, uint32_t uid, uint32
 void inode_free(struct inode *i)
 {
 	kassert(!i->locks && !i->pipe);
+	tmpfs_let_go(i->held);
 	mount_put(i->mount);
 	process_put(i->process);
 	kfree(i->link);

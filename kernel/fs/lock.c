@@ -15,6 +15,7 @@
  */
 #include "kernel/fs/lock.h"
 
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
@@ -30,7 +31,31 @@ struct file_lock {
 	pid_t pid;         /* -1: an open file's */
 	bool exclusive;
 	uint64_t start, last; /* bytes, inclusive */
+	struct account *account;
 };
+
+static struct file_lock *lock_new(void)
+{
+	struct file_lock *l = kzalloc(sizeof(*l));
+	if (l)
+		l->account = account_take(sizeof(*l));
+	return l;
+}
+
+static void lock_free(struct file_lock *l)
+{
+	if (l)
+		account_give(l->account, sizeof(*l));
+	kfree(l);
+}
+
+/* Make one say what another does. */
+static void lock_copy(struct file_lock *to, const struct file_lock *from)
+{
+	struct account *account = to->account;
+	*to = *from;
+	to->account = account;
+}
 
 static bool clashes(const struct file_lock *a, const struct file_lock *b)
 {
@@ -62,7 +87,7 @@ static void cut(struct inode *inode, const struct file_lock *want, struct file_l
 		if (before && after) {
 			struct file_lock *rest = *spare;
 			*spare = NULL;
-			*rest = *l;
+			lock_copy(rest, l);
 			rest->start = want->last + 1;
 			l->last = want->start - 1;
 			l->next = rest;
@@ -75,7 +100,7 @@ static void cut(struct inode *inode, const struct file_lock *want, struct file_l
 			at = &l->next;
 		} else {
 			*at = l->next;
-			kfree(l);
+			lock_free(l);
 		}
 	}
 }
@@ -90,7 +115,7 @@ static int apply(struct inode *inode, const struct file_lock *want, bool unlock,
 	if (!unlock) {
 		struct file_lock *l = spare[1];
 		spare[1] = NULL;
-		*l = *want;
+		lock_copy(l, want);
 		l->next = inode->locks;
 		inode->locks = l;
 	}
@@ -99,7 +124,7 @@ static int apply(struct inode *inode, const struct file_lock *want, bool unlock,
 
 static int lock_set(struct inode *inode, const struct file_lock *want, bool unlock, bool wait)
 {
-	struct file_lock *spare[2] = {kmalloc(sizeof(**spare)), kmalloc(sizeof(**spare))};
+	struct file_lock *spare[2] = {lock_new(), lock_new()};
 	int r = spare[0] && spare[1] ? 0 : -ENOLCK;
 	struct waiter w;
 	if (!r) {
@@ -116,8 +141,8 @@ static int lock_set(struct inode *inode, const struct file_lock *want, bool unlo
 		}
 		waitq_remove(&inode->lock_wait, &w);
 	}
-	kfree(spare[0]);
-	kfree(spare[1]);
+	lock_free(spare[0]);
+	lock_free(spare[1]);
 	if (!r)
 		waitq_wake_all(&inode->lock_wait);
 	return r;

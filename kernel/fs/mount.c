@@ -109,7 +109,7 @@ int mount_tmpfs(struct dentry *point, const char *type, const char *source, uint
 /* Is anything in this tree held by more than the tree itself? Tree lock exclusive. */
 static bool tree_in_use(struct dentry *d)
 {
-	uint32_t own = 1 + d->child_count;
+	uint64_t own = 1 + d->child_count;
 	if (atomic_read_acquire(&d->refs) != own || d->mounted)
 		return true;
 	list_for_each (node, &d->children)

@@ -168,7 +168,7 @@ static int link_locked(struct dentry *from, struct path_last *last)
 		inode_put(inode);
 		return -ENOMEM;
 	}
-	bool done = dentry_hash(d);
+	bool fits = tmpfs_hold_name(d), done = fits && dentry_hash(d);
 	if (done) {
 		inode->nlink++;
 		inode->number = 0;
@@ -176,7 +176,7 @@ static int link_locked(struct dentry *from, struct path_last *last)
 		inode_touch(last->parent->inode, true);
 	}
 	dentry_put(d);
-	return done ? 0 : -ENOMEM;
+	return done ? 0 : fits ? -ENOMEM : -ENOSPC;
 }
 
 static int link_paths(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)

@@ -18,11 +18,17 @@
  * Writes of up to PIPE_BUF bytes are all or nothing; longer ones go in as room
  * comes up and may mix with others.
  *
+ * A pipe's slots count for the user who made it, whether they have pages or not, and its
+ * pages are on the account of the process that made it (account.h). Beyond the user's
+ * soft limit a new pipe gets LEAST_SLOTS, and no pipe becomes larger.
+ *
  * Both ends count openings: no writer left means end of file, no reader left
  * means EPIPE and SIGPIPE. A FIFO's pipe hangs off its inode while it is open;
  * opening one end waits for the other. A nameless pipe can be opened again through
  * /proc; that waits for nobody.
  */
+#include <kernel/access.h>
+#include <kernel/account.h>
 #include <kernel/iobuf.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
@@ -31,40 +37,92 @@
 #include "kernel/fs/fd.h"
 #include "kernel/syscall/syscalls.h"
 
-#define SLOTS     16u
-#define SLOTS_MAX 256u
+#define SLOTS       16u
+#define SLOTS_MAX   256u
+#define LEAST_SLOTS 2u
+
+uint32_t pipe_user_pages_soft = 16384, pipe_user_pages_hard; /* 0: no limit */
 
 struct pipe {
 	struct mutex lock;
 	uint64_t head, tail;
 	uint32_t slots; /* a power of two */
-	uint32_t readers, writers;
+	uint64_t readers, writers;
 	uint64_t opened_readers, opened_writers; /* ever; FIFOs wait for a change */
-	uint32_t refs;                           /* open files; a FIFO's under fifo_lock */
+	uint64_t refs;                           /* open files; a FIFO's under fifo_lock */
 	struct waitq readable, writable, opened;
 	char **page;
+	struct user *user; /* NULL: made by the kernel */
+	struct account *account;
 };
 
 static struct mutex fifo_lock; /* inode->pipe of every FIFO, and their refs */
 
-static struct pipe *pipe_new(void)
+/* ---- whose it is ------------------------------------------------------------------ */
+
+/* `more` slots for the user, who has `less` at once; false: beyond a limit. */
+static bool slots_charge(struct user *u, uint32_t more, uint32_t less, uint32_t limit)
 {
-	struct pipe *p = kzalloc(sizeof(*p));
-	char **page = kcalloc(SLOTS, sizeof(*page));
-	if (!p || !page) {
+	bool free = !limit || capable(CAP_SYS_RESOURCE) || capable(CAP_SYS_ADMIN);
+	if (!u || more <= less) {
+		if (u)
+			user_uncharge(u, USER_PIPE_PAGES, less - more);
+		return true;
+	}
+	return user_charge(u, USER_PIPE_PAGES, more - less, free ? UINT64_MAX : limit);
+}
+
+/* The slots of a new pipe: as many as its user may still have; 0: none. */
+static uint32_t slots_take(struct user *u)
+{
+	if (slots_charge(u, SLOTS, 0, pipe_user_pages_soft))
+		return SLOTS;
+	return slots_charge(u, LEAST_SLOTS, 0, pipe_user_pages_hard) ? LEAST_SLOTS : 0;
+}
+
+static bool page_make(struct pipe *p, char **slot)
+{
+	if (!*slot && (*slot = kmalloc(PAGE_SIZE)))
+		account_grow(p->account, PAGE_SIZE);
+	return *slot;
+}
+
+static void page_drop(struct pipe *p, char **slot)
+{
+	if (*slot)
+		account_shrink(p->account, PAGE_SIZE);
+	kfree(*slot);
+	*slot = NULL;
+}
+
+/* *error: -ENFILE beyond what the user may have, -ENOMEM. */
+static struct pipe *pipe_new(int *error)
+{
+	struct user *u = user_current();
+	uint32_t slots = slots_take(u);
+	struct pipe *p = slots ? kzalloc(sizeof(*p)) : NULL;
+	char **page = p ? kcalloc(slots, sizeof(*page)) : NULL;
+	*error = slots ? -ENOMEM : -ENFILE;
+	if (!page) {
 		kfree(p);
-		kfree(page);
+		(void)slots_charge(u, 0, slots, 0);
+		user_put(u);
 		return NULL;
 	}
-	p->slots = SLOTS;
+	p->slots = slots;
 	p->page = page;
+	p->user = u;
+	p->account = account_take(sizeof(*p));
 	return p;
 }
 
 static void pipe_free(struct pipe *p)
 {
 	for (uint32_t i = 0; i < p->slots; i++)
-		kfree(p->page[i]);
+		page_drop(p, &p->page[i]);
+	(void)slots_charge(p->user, 0, p->slots, 0);
+	user_put(p->user);
+	account_give(p->account, sizeof(*p));
 	kfree(p->page);
 	kfree(p);
 }
@@ -101,8 +159,7 @@ static size_t pipe_take(struct pipe *p, uint64_t buffer, size_t bytes, long *err
 		 * round may have bytes in this slot already. */
 		bool reused = p->head > p->tail + (p->slots - 1) * PAGE_SIZE;
 		if (chunk && !reused && (!(p->tail & PAGE_MASK) || !pipe_used(p))) {
-			kfree(*slot);
-			*slot = NULL;
+			page_drop(p, slot);
 		}
 		if (left) {
 			*error = -EFAULT;
@@ -148,13 +205,10 @@ static void pipe_undo(struct pipe *p, uint64_t head)
 	for (uint64_t at = align_up(head, PAGE_SIZE); at < end; at += PAGE_SIZE) {
 		if (at > p->tail + (p->slots - 1) * PAGE_SIZE)
 			continue; /* the reader is still in this slot, a lap behind */
-		kfree(*slot_of(p, at));
-		*slot_of(p, at) = NULL;
+		page_drop(p, slot_of(p, at));
 	}
-	if (!pipe_used(p) && (head & PAGE_MASK)) {
-		kfree(*slot_of(p, head));
-		*slot_of(p, head) = NULL;
-	}
+	if (!pipe_used(p) && (head & PAGE_MASK))
+		page_drop(p, slot_of(p, head));
 }
 
 /* Put in up to `bytes`; a page's worth that cannot be read whole is not put in
@@ -168,7 +222,7 @@ static size_t pipe_give(struct pipe *p, uint64_t buffer, size_t bytes, long *err
 		size_t offset = p->head & PAGE_MASK;
 		size_t chunk = mem_min(bytes - done, PAGE_SIZE - offset);
 		chunk = mem_min(chunk, pipe_room(p));
-		if (!*slot && !(*slot = kmalloc(PAGE_SIZE))) {
+		if (!page_make(p, slot)) {
 			*error = -ENOMEM;
 			break;
 		}
@@ -318,7 +372,7 @@ static int pipe_pair(unsigned flags, struct file *end[2])
 	struct dentry *d = dentry_anonymous("pipe", S_IFIFO | 0600, &error);
 	if (!d)
 		return error;
-	struct pipe *p = pipe_new();
+	struct pipe *p = pipe_new(&error);
 	end[0] = end[1] = NULL;
 	if (p) {
 		p->refs = 1;
@@ -332,7 +386,7 @@ static int pipe_pair(unsigned flags, struct file *end[2])
 		return 0;
 	file_put(end[0]);
 	file_put(end[1]);
-	return -ENOMEM;
+	return p ? -ENOMEM : error;
 }
 
 long sys_pipe2(uint64_t user, uint64_t flags)
@@ -371,9 +425,9 @@ long sys_pipe(uint64_t user)
 /* ---- FIFOs -------------------------------------------------------------------------------- */
 
 /* The ring of a FIFO, made if this is the first opening; counted. */
-static struct pipe *fifo_get(struct inode *inode)
+static struct pipe *fifo_get(struct inode *inode, int *error)
 {
-	struct pipe *fresh = pipe_new();
+	struct pipe *fresh = pipe_new(error);
 	mutex_lock(&fifo_lock);
 	struct pipe *p = inode->pipe;
 	if (!p && fresh) {
@@ -396,10 +450,11 @@ static int fifo_wait(struct file *f, struct pipe *p, uint64_t *opened, uint64_t 
 
 int fifo_open(struct file *f)
 {
-	struct pipe *p = fifo_get(f->inode);
-	int r = 0;
+	int r;
+	struct pipe *p = fifo_get(f->inode, &r);
 	if (!p)
-		return -ENOMEM;
+		return r;
+	r = 0;
 	f->ops = &pipe_ops;
 	f->data = p;
 	f->mode |= FILE_STREAM;
@@ -446,7 +501,8 @@ long pipe_get_size(struct file *f)
 long pipe_set_size(struct file *f, size_t bytes)
 {
 	struct pipe *p = f->data;
-	uint32_t slots = 1;
+	uint32_t slots = 1, soft = pipe_user_pages_soft, hard = pipe_user_pages_hard;
+	uint32_t limit = soft && hard ? mem_min(soft, hard) : soft + hard;
 	if (f->ops != &pipe_ops)
 		return -EBADF;
 	if (bytes > SLOTS_MAX * PAGE_SIZE)
@@ -457,9 +513,16 @@ long pipe_set_size(struct file *f, size_t bytes)
 	if (!page)
 		return -ENOMEM;
 	mutex_lock(&p->lock);
+	uint32_t had = p->slots;
+	if (!slots_charge(p->user, slots, had, limit)) {
+		mutex_unlock(&p->lock);
+		kfree(page);
+		return -EPERM;
+	}
 	uint64_t first = p->tail >> PAGE_SHIFT;
 	uint64_t used = pipe_used(p) ? ((p->head - 1) >> PAGE_SHIFT) - first + 1 : 0;
 	if (used > slots) {
+		(void)slots_charge(p->user, had, slots, 0);
 		mutex_unlock(&p->lock);
 		kfree(page);
 		return -EBUSY;
@@ -470,7 +533,7 @@ long pipe_set_size(struct file *f, size_t bytes)
 		*from = NULL;
 	}
 	for (uint32_t i = 0; i < p->slots; i++)
-		kfree(p->page[i]);
+		page_drop(p, &p->page[i]);
 	char **old = p->page;
 	p->page = page;
 	p->slots = slots;

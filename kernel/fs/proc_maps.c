@@ -54,28 +54,17 @@ static void print_area(struct text *t, const struct vm_area *a, const struct mm_
 	text_add(t, "\n", 1);
 }
 
-struct rss {
-	uint64_t resident, dirty;
-};
-
-static struct rss count_resident(struct space *space, const struct vm_area *a)
+static struct vmm_pages count_pages(struct space *space, const struct vm_area *a)
 {
-	struct rss r = {0, 0};
-	for (vaddr_t va = a->start; va < a->end; va += PAGE_SIZE) {
-		bool dirty = false;
-		if (vmm_page_info(space, va, NULL, NULL, &dirty)) {
-			r.resident++;
-			r.dirty += dirty;
-		}
-		if (!(va & (HUGE_SIZE - 1)) && thread_interrupted())
-			break;
-	}
-	return r;
+	struct vmm_pages pages = {0};
+	for (vaddr_t va = a->start; va < a->end && !thread_interrupted();)
+		va = vmm_count_pages(space, va, a->end, &pages);
+	return pages;
 }
 
 static void print_smaps(struct text *t, struct space *space, const struct vm_area *a)
 {
-	struct rss r = count_resident(space, a);
+	struct vmm_pages r = count_pages(space, a);
 	bool shared = a->flags & VM_SHARED;
 	unsigned long rss = r.resident * 4, dirty = r.dirty * 4, clean = rss - dirty;
 	text_print(t, "Size:           %8lu kB\n", (unsigned long)(a->end - a->start) >> 10);
@@ -101,11 +90,13 @@ static int show_areas(struct text *t, const struct proc_view *v, bool detailed)
 	char *path = kmalloc(PATH_MAX);
 	int r = path ? 0 : -ENOMEM;
 	struct vm_area a;
-	for (vaddr_t va = 0; !r && !t->failed && vmm_next_area(v->space, va, &a);) {
+	t->more = true;
+	while (!r && !t->failed && t->used < TEXT_PIECE &&
+	       (t->more = vmm_next_area(v->space, t->next, &a))) {
 		print_area(t, &a, &v->mm, path);
 		if (detailed)
 			print_smaps(t, v->space, &a);
-		va = a.end;
+		t->next = a.end;
 		vm_area_done(&a);
 		if (thread_interrupted())
 			r = -EINTR;

@@ -2,6 +2,7 @@
 /* /proc/PID: what is known about one process or one of its tasks. */
 #include "kernel/fs/proc_pid.h"
 
+#include <kernel/account.h>
 #include <kernel/boot.h>
 #include <kernel/log.h>
 #include <kernel/tty.h>
@@ -150,6 +151,15 @@ static void print_memory(struct text *t, const struct proc_view *v)
 		text_print(t, "%s\t%8lu kB\n", lines[i].name, (unsigned long)lines[i].npages * 4);
 }
 
+/* Of all processes of its user. */
+static uint64_t signals_queued(const struct process *p)
+{
+	unsigned long irq = proc_lock();
+	uint64_t count = user_charged(p->user, USER_SIGNALS);
+	proc_unlock(irq);
+	return count;
+}
+
 static int show_status(struct text *t, const struct proc_view *v)
 {
 	struct process *p = v->process;
@@ -169,10 +179,11 @@ static int show_status(struct text *t, const struct proc_view *v)
 		   id.fsuid, id.gid, id.egid, id.sgid, id.fsgid);
 	text_print(t, "FDSize:\t%u\nGroups:\t", v->files ? fd_table_slots(v->files) : 0);
 	for (uint32_t i = 0; i < id.group_count; i++)
-		text_print(t, "%u ", id.groups[i]);
-	text_print(t, "\n");
+		text_print(t, i ? " %u" : "%u", id.groups[i]);
+	text_print(t, " \n");
 	print_memory(t, v);
-	text_print(t, "Threads:\t%u\nSigQ:\t0/%lu\n", p->task_count,
+	text_print(t, "Threads:\t%u\nSigQ:\t%lu/%lu\n", p->task_count,
+		   (unsigned long)signals_queued(p),
 		   (unsigned long)rlimit_soft(p, RLIMIT_SIGPENDING));
 	text_print(t,
 		   "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\n"
@@ -292,6 +303,12 @@ static int show_mountinfo(struct text *t, const struct proc_view *v)
 	return 0;
 }
 
+static int show_oom_score(struct text *t, const struct proc_view *v)
+{
+	text_print(t, "%lu\n", (unsigned long)proc_oom_score(v->process));
+	return 0;
+}
+
 static int show_oom_score_adj(struct text *t, const struct proc_view *v)
 {
 	text_print(t, "%d\n", v->process->oom_score_adj);
@@ -359,13 +376,14 @@ static const struct proc_node pid_nodes[] = {
     LINK("cwd", PROCESS, LOOK, &proc_cwd_ops),
     TEXT("environ", 0400, SPACE, LOOK, show_environ),
     LINK("exe", PROCESS, LOOK, &proc_exe_ops),
-    DIRECTORY("fd", 0500, PROCESS, LOOK, &proc_fd_dir_ops),
+    DIRECTORY("fd", 0500, PROCESS, OWNER, &proc_fd_dir_ops),
     DIRECTORY("fdinfo", 0555, PROCESS, LOOK, &proc_fdinfo_dir_ops),
     TEXT("limits", 0444, PROCESS, ALL, show_limits),
     TEXT("maps", 0444, SPACE, LOOK, proc_show_maps),
     BYTES("mem", 0600, SPACE, LOOK, &proc_mem_ops),
     TEXT("mountinfo", 0444, PROCESS, ALL, show_mountinfo),
     TEXT("mounts", 0444, PROCESS, ALL, show_mounts),
+    TEXT("oom_score", 0444, PROCESS, ALL, show_oom_score),
     {.name = "oom_score_adj",
      .mode = S_IFREG | 0644,
      .bind = BIND_PROCESS,

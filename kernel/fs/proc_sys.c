@@ -12,7 +12,7 @@
 #include <mem/heap.h>
 #include <mem/vmm.h>
 
-#include "kernel/fs/procfs.h"
+#include "kernel/fs/secrets.h"
 
 static const struct proc_node *node_of(const struct inode *inode)
 {
@@ -89,10 +89,30 @@ static int store_drop_caches(struct process *p, struct inode *inode, const char 
 	return 0;
 }
 
+static int show_min_address(struct text *t, struct process *p, struct inode *inode)
+{
+	text_print(t, "%lu\n", (unsigned long)mmap_min_address);
+	return 0;
+}
+
+static int store_min_address(struct process *p, struct inode *inode, const char *text, size_t bytes)
+{
+	int64_t at;
+	if (!capable(CAP_SYS_RAWIO))
+		return -EPERM;
+	if (!parse_number(text, &at) || at < 0 || at > INT32_MAX)
+		return -EINVAL;
+	mmap_min_address = (uint64_t)at;
+	return 0;
+}
+
 static const struct proc_node vm_nodes[] = {
     {.name = "drop_caches", .mode = S_IFREG | 0200, .store = store_drop_caches},
     FIXED_NUMBER("max_map_count", "65530"),
-    FIXED_NUMBER("mmap_min_addr", "65536"),
+    {.name = "mmap_min_addr",
+     .mode = S_IFREG | 0644,
+     .show = show_min_address,
+     .store = store_min_address},
     FIXED_NUMBER("overcommit_memory", "2"),
     FIXED_NUMBER("overcommit_ratio", "100"),
     FIXED_NUMBER("panic_on_oom", "0"),
@@ -125,6 +145,15 @@ static int store_hostname(struct process *p, struct inode *inode, const char *te
 static int show_pid_max(struct text *t, struct process *p, struct inode *inode)
 {
 	text_print(t, "%d\n", proc_pid_max);
+	return 0;
+}
+
+static int store_pid_max(struct process *p, struct inode *inode, const char *text, size_t bytes)
+{
+	int64_t max;
+	if (!parse_number(text, &max) || max < PID_MAX_LEAST || max > PID_MAX_MOST)
+		return -EINVAL;
+	proc_pid_max = (int32_t)max;
 	return 0;
 }
 
@@ -173,6 +202,11 @@ static const struct proc_node random_nodes[] = {
 static const struct proc_node kernel_nodes[] = {
     FIXED("cap_last_cap", "40"),
     FIXED("core_pattern", "core"),
+    {.name = "dmesg_restrict",
+     .mode = S_IFREG | 0644,
+     .show = secrets_show_setting,
+     .store = secrets_store_setting,
+     .arg = &secrets_dmesg_restrict},
     {.name = "domainname",
      .mode = S_IFREG | 0644,
      .show = show_name,
@@ -183,12 +217,17 @@ static const struct proc_node kernel_nodes[] = {
      .show = show_name,
      .store = store_hostname,
      .arg = proc_nodename},
+    {.name = "kptr_restrict",
+     .mode = S_IFREG | 0644,
+     .show = secrets_show_setting,
+     .store = secrets_store_setting,
+     .arg = &secrets_kptr_restrict},
     FIXED("ngroups_max", "32"),
     FIXED("osrelease", QUIRE_RELEASE),
     FIXED("ostype", QUIRE_SYSNAME),
     FIXED("overflowgid", "65534"),
     FIXED("overflowuid", "65534"),
-    PROC_FILE("pid_max", 0444, show_pid_max),
+    {.name = "pid_max", .mode = S_IFREG | 0644, .show = show_pid_max, .store = store_pid_max},
     PROC_DIR("random", random_nodes),
     FIXED_NUMBER("randomize_va_space", "2"),
     FIXED("version", QUIRE_VERSION),
@@ -199,10 +238,37 @@ static const struct proc_node kernel_nodes[] = {
  * -----------------------------------------------------------------------------------------------
  */
 
+/* ---- fs: limits per user; node->arg is where they are ---- */
+
+extern uint32_t pipe_user_pages_soft, pipe_user_pages_hard; /* pipe.c */
+
+static int show_limit(struct text *t, struct process *p, struct inode *inode)
+{
+	text_print(t, "%u\n", *(const uint32_t *)node_of(inode)->arg);
+	return 0;
+}
+
+static int store_limit(struct process *p, struct inode *inode, const char *text, size_t bytes)
+{
+	int64_t value;
+	if (!parse_number(text, &value) || value < 0 || value > UINT32_MAX)
+		return -EINVAL;
+	*(uint32_t *)(uintptr_t)node_of(inode)->arg = (uint32_t)value;
+	return 0;
+}
+
+#define LIMIT(n, at)                                                                               \
+	{                                                                                          \
+		.name = (n), .mode = S_IFREG | 0644, .show = show_limit, .store = store_limit,     \
+		.arg = (at)                                                                        \
+	}
+
 static const struct proc_node fs_nodes[] = {
     FIXED("file-max", "9223372036854775807"),
     FIXED("nr_open", "1048576"),
     FIXED("pipe-max-size", "1048576"),
+    LIMIT("pipe-user-pages-soft", &pipe_user_pages_soft),
+    LIMIT("pipe-user-pages-hard", &pipe_user_pages_hard),
     {.name = NULL},
 };
 

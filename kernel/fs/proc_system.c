@@ -9,6 +9,7 @@
 
 #include "kernel/cpu/priv.h"
 #include "kernel/fs/procfs.h"
+#include "kernel/fs/secrets.h"
 
 #define LATENCY_SHOWN 16 /* of each kind */
 
@@ -411,6 +412,7 @@ const struct proc_node proc_root_nodes[] = {
     PROC_FILE("devices", 0444, show_devices),
     PROC_FILE("filesystems", 0444, show_filesystems),
     PROC_FILE("iomem", 0400, show_iomem),
+    PROC_FILE("kallsyms", 0444, secrets_show_symbols),
     PROC_FILE("kmsg", 0400, show_kmsg),
     PROC_FILE("loadavg", 0444, show_loadavg),
     PROC_FILE("meminfo", 0444, show_meminfo),

@@ -25,6 +25,23 @@ static void take_process_locked(struct proc_view *v, struct process *p)
 	v->fs = context_get_locked(p);
 }
 
+/* To whom the files belong: to root, if who runs the process is not to see all of it. */
+static void owner_locked(const struct process *p, uint32_t *uid, uint32_t *gid)
+{
+	bool his = p->mm && p->mm->dumpable;
+	*uid = his ? p->id.euid : 0;
+	*gid = his ? p->id.egid : 0;
+}
+
+static bool owns_locked(const struct process *p)
+{
+	uint32_t uid, gid, own_uid, own_gid;
+	owner_locked(p, &uid, &gid);
+	current_owner(&own_uid, &own_gid);
+	return p == current_process() || uid == own_uid || capable(CAP_DAC_READ_SEARCH) ||
+	       capable(CAP_DAC_OVERRIDE);
+}
+
 static int take_locked(struct proc_view *v, const struct proc_node *node, struct mm_layout *bound)
 {
 	struct process *p = v->process;
@@ -37,6 +54,8 @@ static int take_locked(struct proc_view *v, const struct proc_node *node, struct
 		return -ESRCH;
 	v->may_look = !process_access_locked(p, ACCESS_BY_FILE_IDS);
 	if (node->right == RIGHT_LOOK && !v->may_look)
+		return -EACCES;
+	if (node->right == RIGHT_OWNER && !owns_locked(p))
 		return -EACCES;
 	take_process_locked(v, p);
 	return 0;
@@ -80,18 +99,18 @@ int proc_bind(const struct inode *inode, struct mm_layout **out)
 	return error;
 }
 
-/* The files belong to whom the process runs as; to root, if he is not to see all of it.
- * Directories that anybody may enter are his in any case, as on Linux. */
+/* Directories that anybody may enter are his in any case, as on Linux. */
 void proc_refresh(struct inode *inode)
 {
 	struct process *p = inode->process;
 	if (!p)
 		return;
-	bool open_to_all = inode->mode == (S_IFDIR | 0555);
 	unsigned long irq = proc_lock();
-	bool his = open_to_all || (p->mm && p->mm->dumpable);
-	inode->uid = his ? p->id.euid : 0;
-	inode->gid = his ? p->id.egid : 0;
+	owner_locked(p, &inode->uid, &inode->gid);
+	if (inode->mode == (S_IFDIR | 0555)) {
+		inode->uid = p->id.euid;
+		inode->gid = p->id.egid;
+	}
 	proc_unlock(irq);
 }
 

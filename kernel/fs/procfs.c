@@ -8,10 +8,14 @@
  *
  * A file's text is made when it is read at position 0 and kept until the next
  * such read or the close: a reader that takes it in pieces gets one consistent
- * text.
+ * text. Of a text without bound (maps, smaps) one piece is kept, and the next is
+ * made when it is read; each piece is consistent. What is kept is on the account of
+ * the process that opened the file.
  */
 #include "kernel/fs/proc_pid.h"
+#include "kernel/fs/secrets.h"
 
+#include <kernel/account.h>
 #include <kernel/boot.h>
 #include <kernel/iobuf.h>
 #include <kernel/log.h>
@@ -44,7 +48,7 @@ static bool text_reserve(struct text *t, size_t bytes)
 	if (room > PAGE_SIZE) {
 		bigger = kmalloc(room);
 	} else {
-		paddr_t frame = pmm_alloc(kernel_pmm, 0, PMM_KERNEL);
+		paddr_t frame = pmm_alloc(kernel_pmm, 0, PMM_KERNEL | PMM_WAIT);
 		if (frame != PADDR_NONE)
 			bigger = paddr_to_ptr(frame);
 	}
@@ -95,14 +99,23 @@ static const struct proc_node *node_of(const struct inode *inode)
 	return inode->data;
 }
 
-/* What the file says now, written over what it said before. */
-static int make_text(struct file *f)
+static void charge_text(struct proc_file *pf)
+{
+	account_grow(pf->account, pf->text.room);
+	account_shrink(pf->account, pf->charged);
+	pf->charged = pf->text.room;
+}
+
+/* What the file says now, from t->next on, written over what it said before. */
+static int make_piece(struct file *f)
 {
 	const struct proc_node *node = node_of(f->inode);
 	struct proc_file *pf = f->data;
 	struct text *t = &pf->text;
 	int r;
 	t->used = 0;
+	t->more = false;
+	t->addresses = pf->sees_addresses;
 	if (node->show_view) {
 		struct proc_view *v = proc_view_get(f->inode, pf->mm, &r);
 		if (v) {
@@ -116,20 +129,40 @@ static int make_text(struct file *f)
 		r = -ENOMEM;
 	if (r)
 		text_free(t);
+	charge_text(pf);
+	return r;
+}
+
+/* See that the text has what is at this position of the file, if the file has. */
+static int make_text(struct file *f, uint64_t at)
+{
+	struct proc_file *pf = f->data;
+	struct text *t = &pf->text;
+	int r = 0;
+	if (!at || !t->buffer || at < pf->text_at) {
+		pf->text_at = t->next = 0;
+		r = make_piece(f);
+	}
+	while (!r && t->more && at >= pf->text_at + t->used) {
+		pf->text_at += t->used;
+		r = thread_interrupted() ? -EINTR : make_piece(f);
+	}
 	return r;
 }
 
 static ssize_t proc_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
 	const struct proc_node *node = node_of(f->inode);
-	struct text *t = &((struct proc_file *)f->data)->text;
+	struct proc_file *pf = f->data;
+	const struct text *t = &pf->text;
 	if (!node->show && !node->show_view)
 		return -EINVAL;
 	mutex_lock(&f->inode->lock);
-	ssize_t r = *at == 0 || !t->buffer ? make_text(f) : 0;
-	if (!r && (uint64_t)*at < t->used) {
-		bytes = mem_min(bytes, t->used - (size_t)*at);
-		size_t left = buffer_out(buffer, t->buffer + *at, bytes);
+	ssize_t r = make_text(f, (uint64_t)*at);
+	uint64_t from = (uint64_t)*at - pf->text_at;
+	if (!r && from < t->used) {
+		bytes = mem_min(bytes, t->used - from);
+		size_t left = buffer_out(buffer, t->buffer + from, bytes);
 		r = left == bytes && bytes ? -EFAULT : (ssize_t)(bytes - left);
 		if (r > 0)
 			*at += r;
@@ -169,6 +202,8 @@ void proc_release(struct file *f)
 {
 	struct proc_file *pf = f->data;
 	text_free(&pf->text);
+	charge_text(pf);
+	account_give(pf->account, sizeof(*pf));
 	mm_layout_put(pf->mm);
 	kfree(pf);
 }
@@ -191,8 +226,10 @@ static int open_file(struct file *f)
 		mm_layout_put(mm);
 		return -ENOMEM;
 	}
+	pf->account = account_take(sizeof(*pf));
 	pf->mm = mm;
 	pf->sees_frames = capable(CAP_SYS_ADMIN);
+	pf->sees_addresses = secrets_addresses_shown();
 	f->data = pf;
 	f->ops = node->fops ? node->fops : &proc_file_ops;
 	return 0;
@@ -215,7 +252,8 @@ const struct inode_ops proc_file_inode_ops = {.open = proc_open, .refresh = proc
 
 uint64_t proc_ino(const struct proc_node *node, uint64_t number, uint64_t number2)
 {
-	uint64_t low = ((uintptr_t)node >> 3) & 0xfffff;
+	/* Counted from the kernel's beginning, or it would tell where that is. */
+	uint64_t low = ((uintptr_t)node - KERNEL_LINK_BASE - boot_slide()) >> 3 & 0xfffff;
 	return (number2 << 52 ^ number << 20 ^ low) | (uint64_t)1 << 51;
 }
 

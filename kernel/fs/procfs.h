@@ -11,8 +11,14 @@
 struct text { /* grows as it is printed to */
 	char *buffer;
 	size_t used, room;
-	bool failed; /* no memory */
+	bool failed;    /* no memory */
+	bool addresses; /* who opened the file may see those of the kernel */
+	/* Texts without bound come in pieces of about TEXT_PIECE: the one who prints goes on
+	 * at `next`, and says by `more` that there is something behind what it printed. */
+	uint64_t next;
+	bool more;
 };
+#define TEXT_PIECE 2048
 void text_add(struct text *t, const char *bytes, size_t count);
 void text_print(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -24,9 +30,10 @@ struct proc_node {
 	/* Below /proc/PID: what an open file is bound to, and the right that it takes. */
 	enum { BIND_PROCESS, BIND_SPACE } bind;
 	enum {
-		RIGHT_ALL,  /* anybody's */
-		RIGHT_PART, /* anybody's, but for what only who may look into it sees */
-		RIGHT_LOOK  /* who may look into the process (process_access_locked) */
+		RIGHT_ALL,   /* anybody's */
+		RIGHT_PART,  /* anybody's, but for what only who may look into it sees */
+		RIGHT_OWNER, /* whose the file is, as its mode says: checked again at each use */
+		RIGHT_LOOK   /* who may look into the process (process_access_locked) */
 	} right;
 	/* Files: write it out. The second is for those below /proc/PID; `p` is NULL. */
 	int (*show)(struct text *t, struct process *p, struct inode *inode);
@@ -53,8 +60,12 @@ struct proc_node {
 /* What an open file of /proc has in f->data. */
 struct proc_file {
 	struct text text;
+	uint64_t text_at; /* where in the file its first byte is */
+	struct account *account;
+	uint64_t charged;     /* bytes of the text */
 	struct mm_layout *mm; /* BIND_SPACE: with a reference; NULL: it had ended */
 	bool sees_frames;     /* who opened it may see physical addresses */
+	bool sees_addresses;  /* and those of the kernel */
 };
 
 /* A dentry for `node` in dir; p (NULL: none) and number2 as in struct inode. */

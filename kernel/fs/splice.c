@@ -136,8 +136,18 @@ static int end_give(struct end *e)
 	return 0;
 }
 
+/* Do both ends lie in one file, so that what is read would be written over? */
+static bool overlaps(const struct end *from, const struct end *to, size_t bytes)
+{
+	uint64_t size = inode_bytes(from->file->inode), a = (uint64_t)from->at,
+		 b = (uint64_t)to->at;
+	uint64_t n = mem_min((uint64_t)bytes, size > a ? size - a : 0);
+	return from->file->inode == to->file->inode && b + n > a && b < a + n;
+}
+
+/* `apart`: EINVAL if the two overlap. */
 static ssize_t move_checked(struct file *in, uint64_t in_user, struct file *out, uint64_t out_user,
-			    size_t bytes)
+			    size_t bytes, bool apart)
 {
 	struct end from, to;
 	bool same = in == out && !in_user && !out_user && !(in->mode & FILE_STREAM);
@@ -148,7 +158,10 @@ static ssize_t move_checked(struct file *in, uint64_t in_user, struct file *out,
 		return r;
 	ssize_t done = end_take(&to, out, out_user);
 	if (!done) {
-		done = move(in, &from.at, out, &to.at, mem_min(bytes, MOVE_MAX));
+		bytes = mem_min(bytes, MOVE_MAX);
+		done = apart && overlaps(&from, &to, bytes)
+			   ? -EINVAL
+			   : move(in, &from.at, out, &to.at, bytes);
 		if (end_give(&to) && done >= 0)
 			done = -EFAULT;
 	}
@@ -181,7 +194,7 @@ long sys_sendfile(uint64_t out_fd, uint64_t in_fd, uint64_t offset, uint64_t byt
 	if (!r && (f[1]->flags & O_APPEND))
 		r = -EINVAL;
 	if (!r)
-		r = move_checked(f[0], offset, f[1], 0, bytes);
+		r = move_checked(f[0], offset, f[1], 0, bytes, false);
 	put_files(f);
 	return r;
 }
@@ -195,19 +208,8 @@ long sys_splice(uint64_t in_fd, uint64_t in_at, uint64_t out_fd, uint64_t out_at
 	long r = with_files(in_fd, out_fd, f);
 	if (!r && !inode_is(f[0]->inode, S_IFIFO) && !inode_is(f[1]->inode, S_IFIFO))
 		r = -EINVAL;
-	if (!r && f[0]->inode == f[1]->inode)
-		r = -EINVAL;
-	if (!r && (f[1]->flags & O_APPEND))
-		r = -EINVAL;
-	if (!r && (flags & 2)) { /* SPLICE_F_NONBLOCK concerns the pipes */
-		if (inode_is(f[0]->inode, S_IFIFO) && !(file_poll(f[0], NULL) & (POLLIN | POLLHUP)))
-			r = -EAGAIN;
-		else if (inode_is(f[1]->inode, S_IFIFO) &&
-			 !(file_poll(f[1], NULL) & (POLLOUT | POLLERR)))
-			r = -EAGAIN;
-	}
 	if (!r)
-		r = move_checked(f[0], in_at, f[1], out_at, bytes);
+		r = move_checked(f[0], in_at, f[1], out_at, bytes, false);
 	put_files(f);
 	return r;
 }
@@ -242,10 +244,8 @@ long sys_copy_file_range(uint64_t in_fd, uint64_t in_at, uint64_t out_fd, uint64
 		r = -EINVAL;
 	if (!r && (f[1]->flags & O_APPEND))
 		r = -EBADF;
-	if (!r && f[0]->inode == f[1]->inode)
-		r = -EINVAL; /* overlap would need care that a plain copy does not take */
 	if (!r)
-		r = move_checked(f[0], in_at, f[1], out_at, bytes);
+		r = move_checked(f[0], in_at, f[1], out_at, bytes, true);
 	put_files(f);
 	return r;
 }

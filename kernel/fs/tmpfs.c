@@ -21,6 +21,10 @@
  * by then stays and counts; if nothing was, the answer is ENOSPC. The limit is one
  * for all mounts and counts shared anonymous memory too, which lies in objects as
  * well; what the kernel itself unpacks is let in.
+ *
+ * Bodies, names and the texts of links are the heap's and have a limit of their own, an
+ * eighth of memory for all mounts (tmpfs_hold): Linux limits their number. They outlive
+ * who made them, so no choice of a program to end would bring them back.
  */
 #include "kernel/fs/vfs.h"
 
@@ -29,7 +33,40 @@
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
+#include <mem/pmm.h>
 #include <mem/vmm.h>
+
+#define HELD_SHARE   8   /* of memory */
+#define OBJECT_BYTES 256 /* about what an object without pages takes */
+static uint64_t held_bytes;
+
+bool tmpfs_hold(uint32_t bytes, uint32_t *held)
+{
+	static uint64_t limit;
+	struct thread *t = current_thread();
+	if (!__atomic_load_n(&limit, __ATOMIC_RELAXED)) {
+		struct pmm_stats stats;
+		pmm_get_stats(kernel_pmm, &stats);
+		__atomic_store_n(&limit, stats.total * PAGE_SIZE / HELD_SHARE, __ATOMIC_RELAXED);
+	}
+	uint64_t now = __atomic_add_fetch(&held_bytes, bytes, __ATOMIC_RELAXED);
+	if (now > __atomic_load_n(&limit, __ATOMIC_RELAXED) && t && t->user) {
+		__atomic_sub_fetch(&held_bytes, bytes, __ATOMIC_RELAXED);
+		return false;
+	}
+	*held += bytes;
+	return true;
+}
+
+bool tmpfs_hold_name(struct dentry *d)
+{
+	return tmpfs_hold(sizeof(*d) + NAME_MAX + 1, &d->held);
+}
+
+void tmpfs_let_go(uint32_t held)
+{
+	__atomic_sub_fetch(&held_bytes, held, __ATOMIC_RELAXED);
+}
 
 static void object_release(struct vm_object *object)
 {
@@ -46,6 +83,12 @@ int tmpfs_inode(struct mount *mount, uint32_t mode, uint64_t rdev, const char *l
 	struct inode *i = inode_new(mount, mode, uid, gid);
 	if (!i)
 		return -ENOMEM;
+	uint32_t bytes = sizeof(*i) + (link ? (uint32_t)kstrlen(link) + 1 : 0) +
+			 (inode_is(i, S_IFREG) ? OBJECT_BYTES : 0);
+	if (!tmpfs_hold(bytes, &i->held)) {
+		inode_free(i);
+		return -ENOSPC;
+	}
 	i->rdev = rdev;
 	if (inode_is(i, S_IFREG)) {
 		i->fops = &tmpfs_file_ops;
@@ -84,6 +127,10 @@ int tmpfs_create(struct dentry *dir, const char *name, unsigned length, uint32_t
 	if (!d) {
 		inode_put(inode);
 		return -ENOMEM;
+	}
+	if (!tmpfs_hold_name(d)) {
+		dentry_put(d);
+		return -ENOSPC;
 	}
 	if (!dentry_hash(d)) {
 		dentry_put(d);
@@ -198,7 +245,7 @@ static ssize_t tmpfs_read(struct file *f, uint64_t buffer, size_t bytes, off_t *
 		chunk = mem_min(chunk, size - position);
 		size_t copied = read_page(object, position, buffer + done, chunk, &status);
 		done += copied;
-		if (copied < chunk)
+		if (copied < chunk || task_killed())
 			break;
 	}
 	*at += (off_t)done;
@@ -314,7 +361,7 @@ static struct vm_object *tmpfs_object(struct file *f)
 	return f->inode->object;
 }
 
-/* SEEK_DATA and SEEK_HOLE look page by page; the rest is the caller's. */
+/* SEEK_DATA and SEEK_HOLE; the rest is the caller's. */
 static off_t tmpfs_seek(struct file *f, off_t offset, int whence)
 {
 	struct vm_object *object = f->inode->object;
@@ -322,13 +369,16 @@ static off_t tmpfs_seek(struct file *f, off_t offset, int whence)
 	if (offset < 0 || (uint64_t)offset >= size)
 		return -ENXIO;
 	uint64_t page = (uint64_t)offset >> PAGE_SHIFT, end = (size + PAGE_MASK) >> PAGE_SHIFT;
-	for (uint64_t p = page; p < end; p++) {
-		paddr_t pa;
-		bool data = vm_object_page(object, p, false, &pa) == MEM_OK;
-		if (data)
-			vm_object_page_done(object, pa);
+	for (uint64_t p = page; p < end;) {
+		bool data;
+		uint64_t run = vm_object_run(object, p, &data);
 		if (data == (whence == SEEK_DATA))
 			return p == page ? offset : (off_t)(p << PAGE_SHIFT);
+		if (run >= end - p)
+			break;
+		p += run;
+		if (task_killed())
+			return -EINTR;
 	}
 	return whence == SEEK_DATA ? -ENXIO : (off_t)size;
 }

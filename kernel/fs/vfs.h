@@ -40,7 +40,8 @@
 #define FS_RANK_CONTEXT FS_RANK(10) /* fs_context: cwd and root */
 #define FS_RANK_FDS     FS_RANK(11) /* one descriptor table */
 #define FS_RANK_ALIAS   FS_RANK(12) /* inode->alias of every inode */
-#define FS_RANK_EVENT   FS_RANK(13) /* eventfd, timerfd, epoll ready lists */
+#define FS_RANK_EVENT   FS_RANK(13) /* eventfd, timerfd */
+#define FS_RANK_EPOLL   FS_RANK(14) /* which epoll items watch a file */
 
 struct inode_ops;
 struct pipe;
@@ -57,14 +58,14 @@ struct mount {
 	uint64_t next_ino;
 	struct dentry *root;  /* with a reference */
 	struct dentry *point; /* what it covers, with a reference; NULL: the root */
-	uint32_t refs;        /* one while it is mounted, and one per inode */
+	uint64_t refs;        /* one while it is mounted, and one per inode */
 };
 
 struct inode {
-	uint32_t refs;
+	uint64_t refs;
+	uint64_t writers;
 	uint32_t mode, uid, gid;
 	uint32_t nlink; /* under the tree lock */
-	uint32_t writers;
 	uint64_t rdev, ino;
 	struct mount *mount;
 	nsec_t atime, mtime, ctime, btime;
@@ -82,10 +83,11 @@ struct inode {
 	struct process *process; /* /proc: what it is about, with a reference, or NULL */
 	uint64_t number;         /* /proc: its number, for inode numbers alone */
 	uint64_t number2;        /* /proc: descriptor or task */
+	uint32_t held;           /* tmpfs: bytes that tmpfs_hold counts for it */
 };
 
 struct dentry {
-	uint32_t refs;
+	uint64_t refs;
 	uint32_t hash;
 	unsigned length;
 	bool hashed; /* in its parent's table: the tree lock */
@@ -98,8 +100,10 @@ struct dentry {
 	uint64_t cookie;          /* position in its directory, for getdents */
 	struct list children;     /* directories */
 	struct dentry **buckets;
-	uint32_t bucket_count, child_count;
+	uint32_t bucket_count;
+	uint64_t child_count;
 	uint64_t next_cookie;
+	uint32_t held; /* as an inode's */
 };
 
 typedef bool (*dir_emit)(void *arg, const char *name, unsigned length, uint64_t ino, unsigned type,
@@ -204,7 +208,11 @@ struct file_user { /* who asks, with the running task's groups */
 	uint64_t capabilities;
 };
 int inode_permission_as(struct inode *inode, unsigned want, const struct file_user *user);
-bool inode_owner_ok(const struct inode *inode);       /* owner, or CAP_FOWNER */
+bool inode_owner_ok(const struct inode *inode); /* owner, or CAP_FOWNER */
+/* A writer of a regular file, counted until inode_write_end: -ETXTBSY if a program runs
+ * from it. */
+int inode_write_begin(struct inode *inode);
+void inode_write_end(struct inode *inode);
 void inode_touch(struct inode *inode, bool modified); /* ctime, and mtime */
 void inode_accessed(struct file *f);
 
@@ -253,6 +261,12 @@ int tmpfs_inode(struct mount *mount, uint32_t mode, uint64_t rdev, const char *l
 /* Create `name` in dir (tree lock exclusive, permission and absence checked). */
 int tmpfs_create(struct dentry *dir, const char *name, unsigned length, uint32_t mode,
 		 uint64_t rdev, const char *link, struct dentry **out);
+/* Count `bytes` of the heap for files, in *held too; false: they have their share. */
+MEM_CHECKED bool tmpfs_hold(uint32_t bytes, uint32_t *held);
+/* The same for a name, which may become as long as any. */
+MEM_CHECKED bool tmpfs_hold_name(struct dentry *d);
+/* What was held until now is gone. */
+void tmpfs_let_go(uint32_t held);
 int tmpfs_resize(struct inode *inode, uint64_t bytes); /* inode->lock held */
 /* Half of memory: what files may take. */
 uint64_t tmpfs_limit_npages(const struct vmm_stats *stats);

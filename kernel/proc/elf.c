@@ -99,6 +99,8 @@ static int check_segment(const struct elf_phdr *ph)
 		return -EINVAL;
 	if (__builtin_add_overflow(ph->vaddr, ph->memsz, &end) || end > USER_TOP)
 		return -EINVAL;
+	if (!ph->filesz)
+		return 0; /* nothing of the file: where does not matter */
 	if ((ph->offset ^ ph->vaddr) & PAGE_MASK)
 		return -EINVAL;
 	if (ph->offset > INT64_MAX - ph->filesz - PAGE_SIZE)
@@ -205,6 +207,8 @@ static int map_at(struct image *image, uint64_t at, uint64_t bytes, unsigned pro
 {
 	if (bytes == 0)
 		return 0;
+	if (at < mmap_min_address && !(image->id.effective & CAP_BIT(CAP_SYS_RAWIO)))
+		return -EPERM;
 	struct vm_map_args args = {
 	    .hint = at,
 	    .bytes = bytes,

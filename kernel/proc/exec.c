@@ -195,6 +195,7 @@ static int exec_build(struct exec *e)
 		image->space = NULL;
 		return (int)errno_from(status);
 	}
+	space_set_user(image->space, image->id.uid);
 	image_place(image, p);
 	int error = elf_load(e->elf, image);
 	if (!error)

@@ -18,12 +18,20 @@
  * which whoever sends signals or waits looks at.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <kernel/tty.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
 #include <mem/object.h>
 
 #include "kernel/syscall/syscalls.h"
+
+bool task_killed(void)
+{
+	struct thread *t = current_thread();
+	return t->user &&
+	       __atomic_load_n(&container_of(t, struct task, thread)->must_exit, __ATOMIC_RELAXED);
+}
 
 void task_must_exit_locked(struct task *t)
 {
@@ -32,16 +40,59 @@ void task_must_exit_locked(struct task *t)
 	waitq_wake_all(&t->wait);
 }
 
+/* Telling a task takes a while, and there may be thousands: the first are told at once,
+ * the others by threads that settle, those that were told and end among them. */
+#define TOLD_AT_ONCE 8
+
+static struct list exits = {&exits, &exits}; /* (L) processes with tasks that are not told */
+
+/* The next task to be told is `t`; NULL: that were all. */
+static void set_untold(struct process *p, struct task *t)
+{
+	if (t && !p->untold)
+		list_push_back(&exits, &p->untold_link);
+	else if (!t && p->untold)
+		list_remove(&p->untold_link);
+	p->untold = t;
+}
+
+static struct task *task_after(struct process *p, struct task *t)
+{
+	return t->process_link.next == &p->tasks ? NULL : task_of_link(t->process_link.next);
+}
+
+static void tell_some(struct process *p)
+{
+	for (unsigned i = 0; i < TOLD_AT_ONCE && p->untold; i++) {
+		struct task *t = p->untold;
+		set_untold(p, task_after(p, t));
+		if (!t->must_exit)
+			task_must_exit_locked(t);
+	}
+}
+
 void group_exit_locked(struct process *p, int status, struct task *except)
 {
 	if (!p->exiting) {
 		p->exiting = true;
+		p->exit_began = time_monotonic();
 		p->exit_code = status;
 	}
 	p->stopping = p->stopped = false;
-	list_for_each (link, &p->tasks)
-		if (task_of_link(link) != except)
-			task_must_exit_locked(task_of_link(link));
+	if (except)
+		except->must_exit = true; /* it knows */
+	set_untold(p, process_first_task(p));
+	tell_some(p);
+}
+
+void group_exits_settle(void)
+{
+	while (__atomic_load_n(&exits.next, __ATOMIC_RELAXED) != &exits) {
+		unsigned long irq = proc_lock();
+		if (!list_empty(&exits))
+			tell_some(list_entry(exits.next, struct process, untold_link));
+		proc_unlock(irq);
+	}
 }
 
 void task_release_memory(struct task *t)
@@ -87,6 +138,7 @@ void process_reap_locked(struct process *p)
 	list_remove(&p->sibling_link);
 	list_remove(&p->all_link);
 	process_total--;
+	user_uncharge(p->user, USER_TASKS, 1);
 	p->parent = NULL;
 	p->pid_entry->process = NULL;
 	pid_drop(p->pid_entry);
@@ -157,6 +209,7 @@ static void process_end(struct process *p)
 	p->handlers = NULL;
 	become_zombie_locked(p);
 	proc_unlock(irq);
+	signal_nodes_settle();
 	signal_handlers_put(handlers);
 }
 
@@ -166,14 +219,20 @@ static bool leave_tasks(struct task *t)
 	struct process *p = t->process;
 	unsigned long irq = proc_lock();
 	t->exited = true;
+	if (p->untold == t)
+		set_untold(p, task_after(p, t));
 	list_remove(&t->process_link);
 	task_total--;
 	bool last = --p->task_count == 0;
+	if (!last)
+		user_uncharge(p->user, USER_TASKS, 1); /* the last one's goes when it is reaped */
 	/* Without a group exit the status is that of the first thread, whenever it ends. */
 	if (!p->exiting && (t->tid == p->pid))
 		p->exit_code = t->exit_status;
-	if (last)
+	if (last && !p->exiting) {
 		p->exiting = true;
+		p->exit_began = time_monotonic();
+	}
 	p->dead_user_ns += t->thread.user_ns;
 	p->dead_system_ns += t->thread.system_ns;
 	p->dead_switches_voluntary += t->thread.switches_voluntary;
@@ -193,6 +252,7 @@ static bool leave_tasks(struct task *t)
 		}
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return last;
 }
 
@@ -225,6 +285,7 @@ void process_exit_group(int status)
 	unsigned long irq = proc_lock();
 	group_exit_locked(t->process, status, t);
 	proc_unlock(irq);
+	group_exits_settle();
 	task_exit(status);
 }
 

@@ -15,6 +15,7 @@
  * or exit, the parent by being killed, clears both under proc_lock.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <kernel/boot.h>
 #include <kernel/syscall.h>
 #include <kernel/uaccess.h>
@@ -85,6 +86,7 @@ static void inherit_locked(struct process *child, const struct process *parent)
 	memcpy(child->rlimit, parent->rlimit, sizeof(child->rlimit));
 	child->personality = parent->personality;
 	child->id = parent->id;
+	child->user = user_hold(parent->user);
 	child->mm->dumpable &= parent->mm->dumpable;
 	child->oom_score_adj = parent->oom_score_adj;
 	child->oom_score_adj_min = parent->oom_score_adj_min;
@@ -217,13 +219,25 @@ static void link_process(struct task *child, struct task *parent, const struct c
 	process_list_insert(p);
 }
 
+/* How many tasks the running program's user may have. */
+static uint64_t task_limit(void)
+{
+	const struct process *p = current_process();
+	if (!p->id.uid || capable(CAP_SYS_RESOURCE) || capable(CAP_SYS_ADMIN))
+		return UINT64_MAX;
+	return rlimit_soft(p, RLIMIT_NPROC);
+}
+
 /* The last step: from here on the child exists. */
 static int publish(struct task *child, struct task *parent, const struct clone_request *r)
 {
 	unsigned long irq = proc_lock();
-	if (parent->must_exit || parent->process->exiting) {
+	int error = parent->must_exit || parent->process->exiting ? -EINTR : 0;
+	if (!error && !user_charge(parent->process->user, USER_TASKS, 1, task_limit()))
+		error = -EAGAIN;
+	if (error) {
 		proc_unlock(irq);
-		return -EINTR;
+		return error;
 	}
 	child->tid = child->tid_entry->number;
 	child->tid_entry->task = child;
@@ -267,20 +281,12 @@ static void vfork_wait(struct task *t)
 	proc_unlock(irq);
 }
 
+/* A look ahead, so that nothing is built in vain; publish decides. */
 static int check_process_limit(const struct process *parent)
 {
 	if (task_total >= proc_thread_max)
 		return -EAGAIN;
-	uint32_t uid = parent->id.uid;
-	if (uid == 0 || capable(CAP_SYS_RESOURCE) || capable(CAP_SYS_ADMIN))
-		return 0;
-	uint64_t count = 0;
-	unsigned long irq = proc_lock();
-	list_for_each (link, &process_all)
-		if (process_of_link(link)->id.uid == uid)
-			count += process_of_link(link)->task_count;
-	proc_unlock(irq);
-	return count >= rlimit_soft(parent, RLIMIT_NPROC) ? -EAGAIN : 0;
+	return user_charged(parent->user, USER_TASKS) >= task_limit() ? -EAGAIN : 0;
 }
 
 /* Build a child up to, not including, publish. Errors: nothing is left. */

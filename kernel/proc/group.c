@@ -80,13 +80,13 @@ void group_check_orphans_locked(struct process *p, struct process *parent)
 		group_hang_up_locked(p->pgid);
 }
 
-int signal_send_group(pid_t pgid, int sig, const struct siginfo *info)
+int signal_send_group(pid_t pgid, pid_t sid, int sig, const struct siginfo *info)
 {
 	int result = -ESRCH;
 	unsigned long irq = proc_lock();
 	list_for_each (link, &process_all) {
 		struct process *p = process_of_link(link);
-		if (p->pgid == pgid && !p->zombie) {
+		if (p->pgid == pgid && (!sid || p->sid == sid) && !p->zombie) {
 			if (sig)
 				signal_send_locked(p, NULL, sig, info);
 			result = 0;

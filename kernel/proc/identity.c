@@ -9,6 +9,7 @@
  * ambient ones.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 
 struct identity identity_now(const struct process *p)
 {
@@ -44,6 +45,7 @@ void identity_set_locked(struct task *t, const struct identity *new)
 {
 	struct process *p = t->process;
 	const struct identity *old = &p->id;
+	kassert(new->uid == user_number(p->user));
 	if (new->euid != old->euid || new->egid != old->egid || new->fsuid != old->fsuid ||
 	    new->fsgid != old->fsgid || (new->permitted & ~old->permitted)) {
 		if (p->mm)
@@ -53,17 +55,54 @@ void identity_set_locked(struct task *t, const struct identity *new)
 	p->id = *new;
 }
 
-long identity_change(long (*rule)(struct identity *id, void *arg), void *arg)
+/* Its tasks count as those of the new user from now on; whatever else was charged to the
+ * old one stays there. The old user is handed back in *u. */
+static void exchange_user_locked(struct process *p, struct user **u)
+{
+	struct user *old = p->user;
+	user_uncharge(old, USER_TASKS, p->task_count);
+	kassert(user_charge(*u, USER_TASKS, p->task_count, UINT64_MAX));
+	p->user = *u;
+	*u = old;
+}
+
+/* One try, with the user that the one before has asked for in *u, or NULL. -ERESTARTSYS:
+ * *uid is whose user it takes. */
+static long try_change(long (*rule)(struct identity *id, void *arg), void *arg, struct user **u,
+		       uint32_t *uid)
 {
 	struct task *t = current_task();
+	struct process *p = t->process;
 	unsigned long irq = proc_lock();
-	struct identity id = t->process->id;
+	struct identity id = p->id;
 	long result = rule(&id, arg);
+	if (result >= 0 && id.uid != user_number(p->user)) {
+		if (*u && user_number(*u) == id.uid) {
+			exchange_user_locked(p, u);
+		} else {
+			*uid = id.uid;
+			result = -ERESTARTSYS;
+		}
+	}
 	if (result >= 0)
 		identity_set_locked(t, &id);
 	proc_unlock(irq);
+	return result;
+}
+
+long identity_change(long (*rule)(struct identity *id, void *arg), void *arg)
+{
+	struct user *u = NULL;
+	uint32_t uid = 0;
+	long result;
+	while ((result = try_change(rule, arg, &u, &uid)) == -ERESTARTSYS) {
+		user_put(u);
+		if (!(u = user_get(uid)))
+			return -EAGAIN; /* as Linux says it */
+	}
+	user_put(u);
 	if (result >= 0)
-		process_apply_limits(t->process);
+		process_apply_limits(current_process());
 	return result;
 }
 

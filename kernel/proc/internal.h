@@ -67,6 +67,12 @@ void process_swap_memory_locked(struct process *p, struct memory *m);
 void memory_put(struct memory *m);
 /* Put a process into / take it out of the list of all; under proc_lock. */
 void process_list_insert(struct process *p);
+/* The process after p (NULL: the first), and now and then the lock is let go of before;
+ * `steps` begins with 0, *irq is what proc_lock gave. Those that were there all the time
+ * are all visited; see process_low_births. */
+struct process *process_walk_next(struct process *p, unsigned *steps, unsigned long *irq);
+/* (L) Processes that were put in front of others, where a walk may have been already. */
+extern uint32_t process_low_births;
 struct task *task_find_locked(pid_t tid);
 /* The process that this number names, or whose thread it names; NULL: none. */
 struct process *process_of_number_locked(pid_t number);
@@ -75,6 +81,8 @@ struct task *process_first_task(struct process *p); /* under proc_lock; NULL: no
 #define child_of_link(link)   container_of(link, struct process, sibling_link)
 #define task_of_link(link)    container_of(link, struct task, process_link)
 void process_apply_limits(struct process *p);
+/* What the space maps is on this user's account from now on. */
+void space_set_user(struct space *space, uint32_t uid);
 
 /* ---- kernel/syscall/capability.c: prctl's part of it; -EPERM, -EINVAL ---- */
 long capability_bound_read(uint64_t cap);
@@ -119,6 +127,8 @@ MEM_NORETURN void task_exit(int status); /* end the running task */
 /* Under proc_lock: make every task but `except` end; the wait status is given by
  * whoever calls this first for a group exit. */
 void group_exit_locked(struct process *p, int status, struct task *except);
+/* Go on telling where group_exit_locked left off. Context: thread, no lock. */
+void group_exits_settle(void);
 void task_must_exit_locked(struct task *t);
 /* Under proc_lock: take a zombie out of the tree; drops the tree's reference, so the
  * caller or the ending task has another. */
@@ -135,8 +145,12 @@ bool group_is_orphaned_locked(pid_t pgid, const struct process *without);
 
 /* ---- signals ---- */
 struct siginfo_node {
-	struct list link;
+	struct siginfo_node *next; /* newer, of the same signal; the newest's is the oldest */
 	struct siginfo info;
+	bool queued;       /* (L) */
+	bool kept;         /* a timer's: it is not freed with the signal */
+	struct user *user; /* that it counts for */
+	struct account *account;
 };
 #define SIGNALS_STOP          (SIGSET(SIGSTOP) | SIGSET(SIGTSTP) | SIGSET(SIGTTIN) | SIGSET(SIGTTOU))
 #define SIGNALS_IGNORE        (SIGSET(SIGCHLD) | SIGSET(SIGCONT) | SIGSET(SIGURG) | SIGSET(SIGWINCH))
@@ -146,10 +160,24 @@ struct siginfo_node {
 	 SIGSET(SIGSYS))
 
 void signal_queue_init(struct signal_queue *q);
-/* Under proc_lock: drop those of `set`. */
+/* Under proc_lock. A node that counts among the queued signals of p's user; NULL: that
+ * would be too many, or no memory. */
+struct siginfo_node *signal_node_create_locked(struct process *p, bool beyond_limit);
+/* Under proc_lock: its timer is done with a node. */
+void signal_node_release_locked(struct siginfo_node *node);
+/* Under proc_lock. */
+void signal_queue_add(struct signal_queue *q, int sig, struct siginfo_node *node);
+/* Under proc_lock: take the next signal of `set`; 0: none. */
+int signal_queue_take(struct signal_queue *q, sigset_t set, struct siginfo *info);
+/* Under proc_lock: drop those of `set`. Thread context calls signal_nodes_settle() after it. */
 void signal_queue_flush(struct signal_queue *q, sigset_t set);
+/* Free what was dropped, and see that the next senders need not ask the heap: before and
+ * after sending. Context: thread, proc_lock not held. */
+void signal_nodes_settle(void);
 /* Under proc_lock. `t` NULL: to the whole process. info NULL: from the kernel. */
 int signal_send_locked(struct process *p, struct task *t, int sig, const struct siginfo *info);
+/* As signal_send_locked, with a timer's node, which is not queued yet. */
+void signal_send_node_locked(struct process *p, struct task *t, struct siginfo_node *node);
 /* Under proc_lock: take the next signal in `set` for t; 0: none. */
 int signal_take_locked(struct task *t, sigset_t set, struct siginfo *info);
 /* Under proc_lock, after masks or queues changed: does t need to pass through delivery? */

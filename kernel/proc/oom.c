@@ -2,10 +2,14 @@
 /*
  * When memory has run out and draining gave nothing: which program ends.
  *
- * Policy, the same as Linux's in what it promises: the process that holds the
- * most memory (resident pages plus page tables), shifted by oom_score_adj in
- * thousandths of all memory; -1000 means never. Init never. If some process is
- * already on its way out, nobody else is chosen: its memory is coming.
+ * The score is Linux's, and what the kernel holds for a process counts as much as what
+ * it holds itself: resident pages, page tables, and its account (account.h), shifted by
+ * oom_score_adj in thousandths of all memory; -1000 means never. Init never. All
+ * processes that run in the chosen memory end together, as nothing comes back before.
+ *
+ * While a process is on its way out nobody else is chosen: its memory is coming. But one
+ * that has not gone within GONE_WITHIN counts no more; it may be waiting for memory, or
+ * for somebody who does.
  *
  * mem/ asks whenever a call is about to fail for want of memory, also where that
  * is the commit limit; a program is ended only if frames are really short.
@@ -16,30 +20,16 @@
  * not wait: its fault fails, and it dies on the way back to user mode.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <kernel/boot.h>
 #include <mem/pmm.h>
 
-#define OOM_WAIT_STEP_NS 2000000ull /* 2 ms */
-#define OOM_WAIT_STEPS   100
-#define PLENTY_NPAGES    256 /* 1 MiB: not what running out looks like */
+#define WAIT_STEP     2000000ull /* ns */
+#define WAIT_STEPS    100
+#define GONE_WITHIN   (2 * NSEC_PER_SEC)
+#define PLENTY_NPAGES 256 /* 1 MiB: not what running out looks like */
 
 static struct mutex oom_mutex;
-
-static int64_t badness(struct process *p, uint64_t total_npages)
-{
-	struct space *space = process_space_get(p);
-	if (!space || p->oom_score_adj <= -1000 || p == process_init) {
-		if (space)
-			vmm_space_put(space);
-		return -1;
-	}
-	struct vmm_space_stats stats;
-	vmm_space_stats(space, &stats);
-	vmm_space_put(space);
-	int64_t points = (int64_t)(stats.resident_npages + stats.table_npages);
-	points += (int64_t)p->oom_score_adj * (int64_t)(total_npages / 1000);
-	return mem_max(points, (int64_t)1);
-}
 
 static uint64_t total_npages(void)
 {
@@ -48,18 +38,52 @@ static uint64_t total_npages(void)
 	return stats.commit_limit_npages ? stats.commit_limit_npages : 1;
 }
 
+/* In pages; less than nothing: never to be chosen. */
+static int64_t badness(struct process *p, uint64_t total)
+{
+	struct space *space = process_space_get(p);
+	if (!space)
+		return INT64_MIN;
+	struct vmm_space_stats stats;
+	vmm_space_stats(space, &stats);
+	vmm_space_put(space);
+	if (p->oom_score_adj <= -1000 || p == process_init)
+		return INT64_MIN;
+	uint64_t held =
+	    stats.resident_npages + stats.table_npages + account_bytes(p->account) / PAGE_SIZE;
+	return (int64_t)held + (int64_t)p->oom_score_adj * (int64_t)(total / 1000);
+}
+
+uint64_t proc_oom_score(struct process *p)
+{
+	uint64_t total = total_npages();
+	int64_t points = badness(p, total);
+	if (points == INT64_MIN)
+		return 0;
+	points = (1000 + points * 1000 / (int64_t)total) * 2 / 3;
+	return points > 0 ? (uint64_t)points : 0;
+}
+
+/* Is it on its way out, and may still be waited for? */
+static bool is_dying(struct process *p)
+{
+	unsigned long irq = proc_lock();
+	bool dying = p->exiting && p->space && time_monotonic() - p->exit_began < GONE_WITHIN;
+	proc_unlock(irq);
+	return dying;
+}
+
 /* With a reference; NULL: nobody. *dying: somebody is on the way out. */
 static struct process *choose_victim(bool *dying)
 {
 	struct process *victim = NULL, *p;
-	int64_t worst = -1;
+	int64_t worst = INT64_MIN;
 	uint64_t total = total_npages();
 	*dying = false;
 	for (pid_t from = 1; (p = process_next(from)) != NULL;) {
 		from = p->pid + 1;
-		if (p->exiting && !p->zombie)
-			*dying = true;
-		int64_t points = p->exiting || p->zombie ? -1 : badness(p, total);
+		*dying |= is_dying(p);
+		int64_t points = p->exiting ? INT64_MIN : badness(p, total);
 		if (points > worst) {
 			worst = points;
 			process_put(victim);
@@ -71,6 +95,20 @@ static struct process *choose_victim(bool *dying)
 	return victim;
 }
 
+/* Who else runs in the victim's memory ends with it. */
+static void end_sharers(struct process *victim)
+{
+	struct process *p;
+	for (pid_t from = 1; (p = process_next(from)) != NULL;) {
+		from = p->pid + 1;
+		unsigned long irq = proc_lock();
+		if (p->mm && p->mm == victim->mm && p != process_init)
+			group_exit_locked(p, SIGKILL, NULL);
+		proc_unlock(irq);
+		process_put(p);
+	}
+}
+
 static void end_victim(struct process *victim)
 {
 	struct vmm_space_stats stats = {0};
@@ -79,8 +117,13 @@ static void end_victim(struct process *victim)
 		vmm_space_stats(space, &stats);
 		vmm_space_put(space);
 	}
-	klog(LOG_WARN, "out of memory: ending %s (pid %d), which holds %lu KiB", victim->name,
-	     victim->pid, (unsigned long)(stats.resident_npages * 4));
+	klog(LOG_WARN,
+	     "out of memory: ending %s (pid %d, user %u): %lu KiB resident, %lu KiB of tables, "
+	     "%lu KiB held by the kernel, oom_score_adj %d",
+	     victim->name, victim->pid, victim->id.uid, (unsigned long)stats.resident_npages * 4,
+	     (unsigned long)stats.table_npages * 4,
+	     (unsigned long)(account_bytes(victim->account) >> 10), victim->oom_score_adj);
+	end_sharers(victim);
 	unsigned long irq = proc_lock();
 	group_exit_locked(victim, SIGKILL, NULL);
 	proc_unlock(irq);
@@ -115,8 +158,8 @@ bool proc_out_of_memory(uint64_t npages)
 		return false;
 	}
 	bool ended = false;
-	for (unsigned i = 0; i < OOM_WAIT_STEPS && !ended; i++) {
-		(void)sched_sleep_until(time_monotonic() + OOM_WAIT_STEP_NS, false);
+	for (unsigned i = 0; i < WAIT_STEPS && !ended; i++) {
+		(void)sched_sleep_until(time_monotonic() + WAIT_STEP, false);
 		ended = dying ? i >= 5 : has_ended(victim);
 	}
 	process_put(victim);

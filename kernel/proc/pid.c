@@ -49,7 +49,7 @@ struct pid_entry *pid_allocate(int *error)
 		return NULL;
 	}
 	unsigned long irq = proc_lock();
-	pid_t max = proc_pid_max;
+	pid_t max = __atomic_load_n(&proc_pid_max, __ATOMIC_RELAXED);
 	pid_t number = last_pid;
 	bool found = false;
 	for (pid_t tried = 0; tried < max && numbers_used < (uint32_t)max; tried++) {

@@ -13,12 +13,13 @@
  * memory of another process takes a reference to the space under the lock.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <mem/heap.h>
 #include <mem/object.h>
 
 struct list process_all = {&process_all, &process_all};
 struct process *process_init;
-uint32_t task_total, process_total;
+uint32_t task_total, process_total, process_low_births;
 
 static struct mem_lock the_lock;
 
@@ -37,6 +38,11 @@ struct process *process_alloc(void)
 	struct process *p = kzalloc(sizeof(*p));
 	if (!p)
 		return NULL;
+	p->account = account_create();
+	if (!p->account) {
+		kfree(p);
+		return NULL;
+	}
 	p->refs = 1;
 	list_init(&p->all_link);
 	list_init(&p->children);
@@ -60,6 +66,8 @@ void process_put(struct process *p)
 	if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_SEQ_CST))
 		return;
 	kassert(list_empty(&p->tasks) && !p->space && !p->exe);
+	user_put(p->user);
+	account_put(p->account);
 	kfree(p);
 }
 
@@ -69,8 +77,38 @@ void process_list_insert(struct process *p)
 	struct list *at = process_all.prev;
 	while (at != &process_all && process_of_link(at)->pid > p->pid)
 		at = at->prev;
+	process_low_births += at != process_all.prev;
 	list_insert(&p->all_link, at, at->next);
 	process_total++;
+}
+
+static struct process *after_locked(pid_t pid)
+{
+	list_for_each (link, &process_all)
+		if (process_of_link(link)->pid > pid)
+			return process_of_link(link);
+	return NULL;
+}
+
+#define WALK_AT_ONCE 8 /* processes under one taking of the lock */
+
+struct process *process_walk_next(struct process *p, unsigned *steps, unsigned long *irq)
+{
+	if (!p)
+		return after_locked(0);
+	if (++*steps % WALK_AT_ONCE == 0) {
+		process_get(p);
+		proc_unlock(*irq);
+		signal_nodes_settle();
+		*irq = proc_lock();
+		bool reaped = !p->pid_entry;
+		struct process *next = reaped ? after_locked(p->pid) : NULL;
+		process_put(p);
+		if (reaped)
+			return next;
+	}
+	struct list *link = p->all_link.next;
+	return link == &process_all ? NULL : process_of_link(link);
 }
 
 struct process *process_find(pid_t pid)
@@ -161,7 +199,7 @@ struct mm_layout *mm_layout_create(const struct mm_layout *copy_of)
 		unsigned long irq = proc_lock();
 		mm_layout_copy_locked(copy_of, mm);
 		proc_unlock(irq);
-		mm->lock_future = false; /* mlockall is not inherited */
+		mm->lock_future = 0; /* mlockall is not inherited */
 	}
 	mm->refs = 1;
 	return mm;

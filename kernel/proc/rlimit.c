@@ -10,6 +10,11 @@
 
 #define AREA_LIMIT  65530 /* mappings per process, as on Linux */
 #define NR_OPEN_MAX 1048576
+/* Mappings of one file, at different distances, that all processes of a user have
+ * together: 64 for each of 32,768 processes. A program or a library takes one or two in
+ * every process, and a process has AREA_LIMIT mappings at most. To take one of them down
+ * is some 200 instructions' work, so root's truncation waits for half a second at most. */
+#define FILE_MAPS_LIMIT ((uint64_t)1 << 21)
 
 static uint64_t limit_npages(uint64_t bytes)
 {
@@ -42,6 +47,11 @@ static struct space *hold_space(struct process *p, struct mm_layout **mm)
 	return space;
 }
 
+void space_set_user(struct space *space, uint32_t uid)
+{
+	vmm_space_set_owner(space, uid, FILE_MAPS_LIMIT);
+}
+
 /* Who changes limits or identity comes here afterwards, and the last to come reads the
  * last of them: so the lock around reading and telling. */
 void process_apply_limits(struct process *p)
@@ -53,8 +63,10 @@ void process_apply_limits(struct process *p)
 	mutex_lock(&mm->lock);
 	unsigned long irq = proc_lock();
 	struct vmm_space_limits limits = memory_limits_locked(p);
+	uint32_t uid = p->id.uid;
 	proc_unlock(irq);
 	vmm_space_set_limits(space, &limits);
+	space_set_user(space, uid);
 	mutex_unlock(&mm->lock);
 	mm_layout_put(mm);
 	vmm_space_put(space);

@@ -41,6 +41,7 @@ long sys_rt_sigaction(uint64_t sig_arg, uint64_t new_at, uint64_t old_at, uint64
 		}
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return old_at ? copy_to_user(old_at, &old, sizeof(old)) : 0;
 }
 
@@ -160,15 +161,20 @@ static bool may_signal(const struct process *to, int sig)
 	return sig == SIGCONT && p->sid == to->sid;
 }
 
-/* kill(2)'s three plural forms. pgid 0: every process but init and ourselves. */
+/* kill(2)'s three plural forms. pgid 0: every process but init and ourselves. Whoever is
+ * born meanwhile comes at the end and gets it too. When numbers have begun anew he may
+ * come before where we are: a SIGKILL, which does no harm twice, goes round again. */
 static long kill_many(pid_t pgid, int sig, const struct siginfo *info)
 {
 	struct process *self = current_process();
-	unsigned found = 0, done = 0;
+	unsigned found = 0, done = 0, steps = 0;
 	int error = 0;
+	signal_nodes_settle();
 	unsigned long irq = proc_lock();
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
+	uint32_t births;
+again:
+	births = process_low_births;
+	for (struct process *p = NULL; (p = process_walk_next(p, &steps, &irq));) {
 		if (pgid ? p->pgid != pgid : (p == process_init || p == self))
 			continue;
 		found++;
@@ -180,13 +186,17 @@ static long kill_many(pid_t pgid, int sig, const struct siginfo *info)
 		if (sig)
 			signal_send_locked(p, NULL, sig, info);
 	}
+	if (sig == SIGKILL && births != process_low_births && !task_killed())
+		goto again;
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return done ? 0 : found ? error : -ESRCH;
 }
 
 static long kill_one(pid_t pid, int sig, const struct siginfo *info)
 {
 	long result = -ESRCH;
+	signal_nodes_settle();
 	unsigned long irq = proc_lock();
 	struct pid_entry *entry = pid_lookup(pid);
 	struct process *p = entry ? entry->process : NULL;
@@ -198,6 +208,7 @@ static long kill_one(pid_t pid, int sig, const struct siginfo *info)
 			result = sig ? signal_send_locked(p, NULL, sig, info) : 0;
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return result;
 }
 
@@ -223,6 +234,7 @@ static long signal_thread(pid_t tgid, pid_t tid, int sig, const struct siginfo *
 	if (tid <= 0 || (sig != 0 && !signal_number_ok(sig)))
 		return -EINVAL;
 	long result = -ESRCH;
+	signal_nodes_settle();
 	unsigned long irq = proc_lock();
 	struct task *t = task_find_locked(tid);
 	if (t && (tgid == 0 || t->process->pid == tgid)) {
@@ -231,6 +243,7 @@ static long signal_thread(pid_t tgid, pid_t tid, int sig, const struct siginfo *
 			result = sig ? signal_send_locked(t->process, t, sig, info) : 0;
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return result;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Signals, the sending half: queues, who may be woken, job control effects.
+ * Signals, the sending half: who may be woken, job control effects.
  *
  * A signal is a bit in a set and, where something is to be told, a queued
  * siginfo. The bit is the truth; a classic signal whose siginfo could not be
@@ -22,33 +22,6 @@
  */
 #include "kernel/proc/internal.h"
 #include <mem/heap.h>
-
-static uint32_t queued_infos; /* (L) all siginfo_nodes there are */
-
-void signal_queue_init(struct signal_queue *q)
-{
-	q->set = 0;
-	list_init(&q->infos);
-}
-
-static void node_free(struct siginfo_node *node)
-{
-	list_remove(&node->link);
-	queued_infos--;
-	kfree(node);
-}
-
-void signal_queue_flush(struct signal_queue *q, sigset_t set)
-{
-	if (!(q->set & set))
-		return;
-	q->set &= ~set;
-	list_for_each_safe (link, &q->infos) {
-		struct siginfo_node *node = list_entry(link, struct siginfo_node, link);
-		if (set & SIGSET(node->info.signo))
-			node_free(node);
-	}
-}
 
 static void flush_process(struct process *p, sigset_t set)
 {
@@ -129,48 +102,57 @@ static void continue_process(struct process *p)
 static bool enqueue(struct process *p, struct signal_queue *q, int sig, const struct siginfo *info)
 {
 	bool classic = sig < SIGRTMIN;
-	if (classic && (q->set & SIGSET(sig)))
-		return true; /* already pending: one is enough */
-	struct siginfo_node *node = NULL;
-	uint64_t limit = rlimit_soft(p, RLIMIT_SIGPENDING);
 	bool from_kernel = !info || info->code > 0;
-	if (queued_infos < limit || (classic && from_kernel))
-		node = kmalloc(sizeof(*node));
-	if (node) {
-		if (info) {
-			node->info = *info;
-		} else {
-			memset(&node->info, 0, sizeof(node->info));
-			node->info.code = SI_KERNEL;
-		}
-		node->info.signo = sig;
-		list_push_back(&q->infos, &node->link);
-		queued_infos++;
-	} else if (!classic && info && info->code != SI_USER) {
+	struct siginfo_node *node = signal_node_create_locked(p, classic && from_kernel);
+	if (!node && !classic && info && info->code != SI_USER)
 		return false;
-	}
 	q->set |= SIGSET(sig);
+	if (!node)
+		return true;
+	if (info)
+		node->info = *info;
+	else
+		node->info.code = SI_KERNEL;
+	signal_queue_add(q, sig, node);
 	return true;
 }
 
-int signal_send_locked(struct process *p, struct task *t, int sig, const struct siginfo *info)
+/* What a signal does before anybody takes it. True: it is to be queued. */
+static bool take_effect(struct process *p, struct task *t, int sig)
 {
 	if (sig == 0 || p->zombie || p->exiting || (t && t->exited))
-		return 0;
+		return false;
 	if (SIGNALS_STOP & SIGSET(sig))
 		flush_process(p, SIGSET(SIGCONT));
 	else if (sig == SIGCONT)
 		continue_process(p);
 	if (is_ignored(p, t, sig))
-		return 0;
+		return false;
 	if (sig == SIGKILL) {
 		group_exit_locked(p, SIGKILL, NULL);
-		return 0;
+		return false;
 	}
+	const struct signal_queue *q = t ? &t->pending : &p->pending;
+	return sig >= SIGRTMIN || !(q->set & SIGSET(sig)); /* of the classic ones one is enough */
+}
+
+int signal_send_locked(struct process *p, struct task *t, int sig, const struct siginfo *info)
+{
+	if (!take_effect(p, t, sig))
+		return 0;
 	if (!enqueue(p, t ? &t->pending : &p->pending, sig, info))
 		return -EAGAIN;
 	wake_receiver(p, t, sig);
 	return 0;
+}
+
+void signal_send_node_locked(struct process *p, struct task *t, struct siginfo_node *node)
+{
+	int sig = node->info.signo;
+	if (!take_effect(p, t, sig))
+		return;
+	signal_queue_add(t ? &t->pending : &p->pending, sig, node);
+	wake_receiver(p, t, sig);
 }
 
 int signal_send_task(struct task *t, int sig, const struct siginfo *info)
@@ -212,42 +194,10 @@ void signal_force(int sig, const struct siginfo *info)
 
 /* ---- taking ---- */
 
-static int take_from(struct signal_queue *q, sigset_t set, struct siginfo *info)
-{
-	sigset_t ready = q->set & set;
-	if (!ready)
-		return 0;
-	if (ready & SIGNALS_SYNCHRONOUS)
-		ready &= SIGNALS_SYNCHRONOUS; /* an exception before what merely arrived */
-	int sig = (int)bit_lowest(ready) + 1;
-	struct siginfo_node *first = NULL;
-	bool more = false;
-	list_for_each (link, &q->infos) {
-		struct siginfo_node *node = list_entry(link, struct siginfo_node, link);
-		if (node->info.signo != sig)
-			continue;
-		if (first) {
-			more = true;
-			break;
-		}
-		first = node;
-	}
-	if (first) {
-		*info = first->info;
-		node_free(first);
-	} else {
-		memset(info, 0, sizeof(*info));
-		info->signo = sig;
-	}
-	if (!more)
-		q->set &= ~SIGSET(sig);
-	return sig;
-}
-
 int signal_take_locked(struct task *t, sigset_t set, struct siginfo *info)
 {
-	int sig = take_from(&t->pending, set, info);
-	return sig ? sig : take_from(&t->process->pending, set, info);
+	int sig = signal_queue_take(&t->pending, set, info);
+	return sig ? sig : signal_queue_take(&t->process->pending, set, info);
 }
 
 static sigset_t pending_of(const struct task *t)

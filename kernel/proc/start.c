@@ -7,6 +7,7 @@
  * handler do not touch it, and its end ends the machine.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <kernel/boot.h>
 #include <mem/heap.h>
 #include <mem/pmm.h>
@@ -75,6 +76,7 @@ static void link_first(struct task *t, struct process *p, struct pid_entry *entr
 	process_list_insert(p);
 	list_push_back(&p->tasks, &t->process_link);
 	p->task_count = 1;
+	kassert(user_charge(p->user, USER_TASKS, 1, UINT64_MAX));
 	task_total++;
 	process_get(p);
 	process_init = p;
@@ -93,7 +95,7 @@ int proc_start_init(const char *path, const char *const argv[], const char *cons
 	futex_init();
 	struct task *t = kzalloc(sizeof(*t));
 	struct process *p = process_alloc();
-	if (!t || !p)
+	if (!t || !p || !(p->user = user_get(0)))
 		return -ENOMEM;
 	p->handlers = signal_handlers_create(NULL);
 	error = thread_init(&t->thread, "init", true, first_entry, &first);

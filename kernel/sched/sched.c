@@ -423,7 +423,6 @@ static MEM_NORETURN void idle_loop(void)
 int sched_init_cpu(struct cpu_private *c)
 {
 	list_init(&c->run_queue);
-	list_init(&c->timers);
 	c->timer_armed_for = c->tick_at = NSEC_NEVER;
 	struct thread *idle = kzalloc(sizeof(*idle));
 	if (!idle)

@@ -12,6 +12,7 @@
 #include <kernel/rank.h>
 #include <mem/heap.h>
 
+#include "base/assert.h"
 #include "kernel/cpu/uservalues.h"
 #include "kernel/sched/sched.h"
 
@@ -209,9 +210,7 @@ static uint64_t read_gs(void)
 
 static void write_fs(uint64_t base)
 {
-#ifdef MEM_DEBUG
-	kassert(msr_value_ok(MSR_FS_BASE, base));
-#endif
+	mem_debug_assert(msr_value_ok(MSR_FS_BASE, base));
 	if (!cpu_features.fsgsbase)
 		wrmsr(MSR_FS_BASE, base);
 	else

@@ -2,11 +2,22 @@
 /*
  * Timers and the timer interrupt.
  *
- * Each CPU has a list of timers by deadline and one hardware timer, set for the
- * earliest of: the first deadline, and the scheduler's tick (only while it runs
+ * Each CPU has a heap of timers and one hardware timer, set for the earliest of: the
+ * first deadline, and the scheduler's tick (only while it runs
  * a thread). An idle CPU with no timers is not interrupted at all. The hardware
  * is set again only when something earlier comes up: an interrupt that finds
  * nothing due costs less than setting it at every switch.
+ *
+ * The heap is a leftist one. A timer's rank is the number of steps down right links to
+ * where one is missing, and a left child's rank is never less than the right one's: so
+ * right links lead down log2(n) steps at most, and two heaps are merged along them.
+ * Arming merges one timer with the rest; cancelling puts the merge of a timer's
+ * children in its place and corrects ranks upwards, which ends after as many steps,
+ * because each rank that changes is one more than the one below. All is done with
+ * interrupts off, and a program may arm thousands.
+ *
+ * Rejected: a sorted list (arming one of n takes n steps); a wheel (moving its hand
+ * may find n timers to sort into the next finer one).
  */
 #include <kernel/log.h>
 #include <kernel/rank.h>
@@ -16,11 +27,7 @@
 /* timer_lock held or the timers' owner is this CPU; interrupts off. */
 static nsec_t next_event(struct cpu_private *c)
 {
-	nsec_t next = c->tick_at;
-	struct list *first = __atomic_load_n(&c->timers.next, __ATOMIC_RELAXED);
-	if (first != &c->timers)
-		next = mem_min(next, list_entry(first, struct ktimer, link)->deadline);
-	return next;
+	return c->timers ? mem_min(c->tick_at, c->timers->deadline) : c->tick_at;
 }
 
 static void program(struct cpu_private *c, nsec_t at)
@@ -37,13 +44,84 @@ void timer_reprogram(struct cpu_private *c)
 		program(c, c->tick_at);
 }
 
-static void insert(struct cpu_private *c, struct ktimer *t)
+/* ---- the heap; timer_lock held --------------------------------------------- */
+
+static uint32_t rank_of(const struct ktimer *t)
 {
-	struct list *at = c->timers.prev;
-	while (at != &c->timers && list_entry(at, struct ktimer, link)->deadline > t->deadline)
-		at = at->prev;
-	list_insert(&t->link, at, at->next);
+	return t ? t->rank : 0;
 }
+
+static void put_in_order(struct ktimer *t)
+{
+	if (rank_of(t->left) < rank_of(t->right)) {
+		struct ktimer *left = t->left;
+		t->left = t->right;
+		t->right = left;
+	}
+	t->rank = rank_of(t->right) + 1;
+}
+
+/* One heap of two. Down: the earlier top takes the merge of its right child and the
+ * other heap as its right child. Then up the same way, putting children in order. */
+static struct ktimer *merge(struct ktimer *a, struct ktimer *b)
+{
+	struct ktimer *above = NULL, *top = NULL;
+	while (a && b) {
+		if (b->deadline < a->deadline) {
+			struct ktimer *later = a;
+			a = b;
+			b = later;
+		}
+		if (above)
+			above->right = a;
+		a->parent = above;
+		above = a;
+		a = a->right;
+	}
+	top = a ? a : b;
+	if (top)
+		top->parent = above;
+	if (above)
+		above->right = top;
+	for (; above; above = above->parent) {
+		put_in_order(above);
+		top = above;
+	}
+	return top;
+}
+
+static void heap_insert(struct cpu_private *c, struct ktimer *t)
+{
+	t->left = t->right = t->parent = NULL;
+	t->rank = 1;
+	c->timers = merge(c->timers, t);
+}
+
+static void heap_remove(struct cpu_private *c, struct ktimer *t)
+{
+	struct ktimer *above = t->parent, *instead;
+	if (t->left)
+		t->left->parent = NULL;
+	if (t->right)
+		t->right->parent = NULL;
+	instead = merge(t->left, t->right);
+	if (instead)
+		instead->parent = above;
+	if (!above)
+		c->timers = instead;
+	else if (above->left == t)
+		above->left = instead;
+	else
+		above->right = instead;
+	for (; above; above = above->parent) {
+		uint32_t rank = above->rank;
+		put_in_order(above);
+		if (above->rank == rank)
+			break;
+	}
+}
+
+/* ---- arming ------------------------------------------------------------------- */
 
 void ktimer_arm(struct ktimer *t, nsec_t deadline, void (*fn)(void *), void *arg)
 {
@@ -56,7 +134,7 @@ void ktimer_arm(struct ktimer *t, nsec_t deadline, void (*fn)(void *), void *arg
 	t->cpu = c->cpu.id;
 	unsigned long inner = mem_lock_irq(&c->timer_lock, KRANK_TIMER);
 	t->armed = 1;
-	insert(c, t);
+	heap_insert(c, t);
 	if (deadline < c->timer_armed_for)
 		program(c, deadline);
 	mem_unlock_irq(&c->timer_lock, KRANK_TIMER, inner);
@@ -71,7 +149,7 @@ bool ktimer_cancel(struct ktimer *t)
 	unsigned long irq = mem_lock_irq(&c->timer_lock, KRANK_TIMER);
 	bool armed = t->armed;
 	if (armed) {
-		list_remove(&t->link);
+		heap_remove(c, t);
 		t->armed = 0;
 	}
 	mem_unlock_irq(&c->timer_lock, KRANK_TIMER, irq);
@@ -82,16 +160,18 @@ bool ktimer_cancel(struct ktimer *t)
 	return armed;
 }
 
+#define AT_ONCE 16 /* timers that one interrupt runs; the next one comes at once */
+
 static void run_timers(struct cpu_private *c, nsec_t now)
 {
-	for (;;) {
+	for (unsigned i = 0; i < AT_ONCE; i++) {
 		unsigned long irq = mem_lock_irq(&c->timer_lock, KRANK_TIMER);
-		struct ktimer *t = list_entry(c->timers.next, struct ktimer, link);
-		if (list_empty(&c->timers) || t->deadline > now) {
+		struct ktimer *t = c->timers;
+		if (!t || t->deadline > now) {
 			mem_unlock_irq(&c->timer_lock, KRANK_TIMER, irq);
 			return;
 		}
-		list_remove(&t->link);
+		heap_remove(c, t);
 		t->armed = 0;
 		__atomic_store_n(&c->timer_running, t, __ATOMIC_SEQ_CST);
 		void (*fn)(void *) = t->fn;

@@ -10,6 +10,10 @@
  * Each waiter has its own flag, because a thread may wait in two places at once:
  * evaluating the condition of an outer wait may take a mutex, which waits too. A
  * sleep on one waiter leaves a wake of another one standing.
+ *
+ * A program can hang thousands of waiters on one queue. Who wakes them all lets
+ * interrupts in now and then, and keeps its place in the queue by a waiter that has no
+ * thread.
  */
 #include <kernel/log.h>
 #include <kernel/rank.h>
@@ -123,6 +127,20 @@ int sched_sleep_until(nsec_t deadline, bool interruptible)
 	}
 }
 
+#define AT_ONCE 32 /* waiters that are woken with interrupts off */
+
+/* Let interrupts in, and go on where `next` was, behind a mark: a waiter of nobody. */
+static struct list *breathe(struct waitq *q, struct list *next, unsigned long *irq)
+{
+	struct waiter mark = {0};
+	list_insert(&mark.link, next->prev, next);
+	mem_unlock_irq(&q->lock, KRANK_WAITQ, *irq);
+	*irq = mem_lock_irq(&q->lock, KRANK_WAITQ);
+	next = mark.link.next;
+	list_remove(&mark.link);
+	return next;
+}
+
 static void wake_some(struct waitq *q, bool all)
 {
 	/* Nobody there: the common case, and the fence pairs with waitq_add's. */
@@ -130,15 +148,25 @@ static void wake_some(struct waitq *q, bool all)
 	struct list *first = __atomic_load_n(&q->waiters.next, __ATOMIC_RELAXED);
 	if (!first || first == &q->waiters)
 		return;
+	struct waiter end = {0};
+	unsigned left = AT_ONCE;
 	unsigned long irq = mem_lock_irq(&q->lock, KRANK_WAITQ);
-	list_for_each (node, &q->waiters) {
+	list_push_back(&q->waiters, &end.link); /* those who come later are not meant */
+	struct list *node = q->waiters.next;
+	while (node != &end.link) {
 		struct waiter *w = list_entry(node, struct waiter, link);
-		if (atomic_swap(&w->woken, 1))
+		node = node->next;
+		if (!w->thread || atomic_swap(&w->woken, 1))
 			continue;
 		sched_wake_waiter(w->thread);
 		if (!all)
 			break;
+		if (--left)
+			continue;
+		node = breathe(q, node, &irq);
+		left = AT_ONCE;
 	}
+	list_remove(&end.link);
 	mem_unlock_irq(&q->lock, KRANK_WAITQ, irq);
 }
 

@@ -85,7 +85,7 @@ static long copy_all(struct space *other, struct cursor *local, struct cursor *r
 		total += done;
 		advance(local, (uint64_t)done);
 		advance(remote, (uint64_t)done);
-		if (done < bytes) {
+		if (done < bytes || task_killed()) {
 			error = -EFAULT;
 			break;
 		}

@@ -113,19 +113,36 @@ static void wake_waiter_locked(struct futex_waiter *w)
 	waitq_wake_all(&w->wait);
 }
 
+#define AT_ONCE 32 /* woken under one taking of the lock */
+
+/* Let others have the lock, and go on where `next` was, behind a mark: a waiter for no
+ * word, which nobody wakes or moves. */
+static struct list *breathe(struct bucket *b, struct list *next)
+{
+	struct futex_waiter mark = {0};
+	list_insert(&mark.link, next->prev, next);
+	mem_unlock(&b->lock, RANK_FUTEX);
+	mem_lock(&b->lock, RANK_FUTEX);
+	next = mark.link.next;
+	list_remove(&mark.link);
+	return next;
+}
+
 static long wake_key(const struct futex_key *key, uint32_t count, uint32_t bitset)
 {
 	struct bucket *b = bucket_of(key);
 	long woken = 0;
 	mem_lock(&b->lock, RANK_FUTEX);
-	list_for_each_safe (link, &b->waiters) {
+	for (struct list *link = b->waiters.next; link != &b->waiters;) {
 		if ((uint32_t)woken >= count)
 			break;
 		struct futex_waiter *w = list_entry(link, struct futex_waiter, link);
-		if (same_key(&w->key, key) && (w->bitset & bitset)) {
-			wake_waiter_locked(w);
-			woken++;
-		}
+		link = link->next;
+		if (!same_key(&w->key, key) || !(w->bitset & bitset))
+			continue;
+		wake_waiter_locked(w);
+		if (++woken % AT_ONCE == 0)
+			link = breathe(b, link);
 	}
 	mem_unlock(&b->lock, RANK_FUTEX);
 	return woken;

@@ -42,7 +42,12 @@
 	 MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK |   \
 	 MAP_HUGETLB | MAP_FIXED_NOREPLACE)
 
-#define MMAP_MIN_HINT 65536ull /* a mere hint below this is moved up, as on Linux */
+uint64_t mmap_min_address = 65536;
+
+bool mmap_address_ok(uint64_t at)
+{
+	return at >= mmap_min_address || capable(CAP_SYS_RAWIO);
+}
 
 static long status_result(mem_status status)
 {
@@ -128,8 +133,40 @@ static long map_flags(uint64_t flags, struct vm_map_args *args)
 	return 0;
 }
 
+/* Advice that takes time for each page of a range that a program chooses: in steps, so
+ * that it ends with the program. */
+#define ADVICE_STEP (4ull << 20)
+
+static long advise_in_steps(struct space *space, uint64_t at, uint64_t bytes, enum vm_advice advice)
+{
+	for (uint64_t done = 0; done < bytes;) {
+		uint64_t step = mem_min(bytes - done, ADVICE_STEP);
+		mem_status status = vmm_advise(space, at + done, step, advice);
+		if (status != MEM_OK)
+			return status_result(status);
+		done += step;
+		if (task_killed())
+			return -EINTR;
+	}
+	return 0;
+}
+
+/* mlock: the whole range is locked or refused first, then what is missing is made. */
+static long lock_range(struct space *space, uint64_t at, uint64_t bytes, enum vm_advice advice)
+{
+	bool fill = advice == VM_ADVICE_LOCK;
+	mem_status status = vmm_advise(space, at, bytes, fill ? VM_ADVICE_ONFAULT : advice);
+	if (status != MEM_OK)
+		return status_result(status);
+	return fill ? advise_in_steps(space, at, bytes, VM_ADVICE_LOCK) : 0;
+}
+
 static long do_map(struct process *p, struct vm_map_args *args)
 {
+	/* What is there at once is made after mapping it, for which the program may not wait. */
+	bool locked = (args->flags & VM_LOCKED) && !(args->flags & VM_ONFAULT);
+	bool populate = (args->flags & VM_POPULATE) && args->prot && !locked;
+	args->flags &= ~(unsigned)VM_POPULATE;
 	vaddr_t at;
 	bool fixed = args->flags & (VM_FIXED | VM_FIXED_NOREPLACE);
 	args->limit = fixed ? 0 : p->mm->mmap_top;
@@ -138,6 +175,10 @@ static long do_map(struct process *p, struct vm_map_args *args)
 		args->limit = 0;
 		status = vmm_map(p->space, args, &at);
 	}
+	if (status == MEM_OK && populate) /* as promised: failures are ignored */
+		(void)advise_in_steps(p->space, at, args->bytes,
+				      (args->prot & VM_WRITE) ? VM_ADVICE_POPULATE_WRITE
+							      : VM_ADVICE_POPULATE_READ);
 	return status == MEM_OK ? (long)at : errno_from(status);
 }
 
@@ -158,23 +199,31 @@ long sys_mmap(uint64_t at, uint64_t bytes, uint64_t prot, uint64_t flags, uint64
 		return -EINVAL;
 	if (!align_up_checked(bytes, PAGE_SIZE, &rounded) || rounded == 0 || rounded > USER_TOP)
 		return -ENOMEM;
-	if (__builtin_add_overflow(offset, rounded, &end) || end > INT64_MAX)
-		return -EOVERFLOW;
 	if (fixed && (at & PAGE_MASK))
 		return -EINVAL;
 	if (fixed && !page_range(at, rounded, &end))
 		return -ENOMEM;
 	if (flags & MAP_HUGETLB)
 		return -EINVAL; /* as a Linux without huge page pools */
+	if (fixed && !mmap_address_ok(at))
+		return -EPERM;
 	if (!fixed) {
 		at = align_down(at, PAGE_SIZE);
-		if (at && at < MMAP_MIN_HINT)
-			at = MMAP_MIN_HINT;
+		if (at && at < mmap_min_address)
+			at = align_up(mmap_min_address, PAGE_SIZE);
 		if (at && !page_range(at, rounded, &end))
 			at = 0;
 	}
 	long error = map_flags(flags, &args);
+	if (!error && (flags & MAP_ANONYMOUS) && (flags & MAP_TYPE) == MAP_SHARED_VALIDATE)
+		error = -EINVAL;
+	/* A stack is private anonymous memory. */
+	if (!error && (flags & MAP_GROWSDOWN) &&
+	    (flags & (MAP_TYPE | MAP_ANONYMOUS)) != (MAP_PRIVATE | MAP_ANONYMOUS))
+		error = -EINVAL;
 	if (!error && !(flags & MAP_ANONYMOUS)) {
+		if (__builtin_add_overflow(offset, rounded, &end) || end > INT64_MAX)
+			return -EOVERFLOW;
 		args.offset = offset;
 		error = map_file_args((int)fd, flags, &args, &file);
 	}
@@ -182,8 +231,7 @@ long sys_mmap(uint64_t at, uint64_t bytes, uint64_t prot, uint64_t flags, uint64
 		return error;
 	args.hint = at;
 	args.bytes = rounded;
-	if (p->mm->lock_future)
-		args.flags |= VM_LOCKED;
+	args.flags |= p->mm->lock_future;
 	long result = do_map(p, &args);
 	if (file)
 		file_put(file);
@@ -284,13 +332,15 @@ long sys_mremap(uint64_t at, uint64_t old_bytes, uint64_t new_bytes, uint64_t fl
 			return -EINVAL;
 		if (at < new_at + new_rounded && new_at < at + old_rounded)
 			return -EINVAL;
+		if (!mmap_address_ok(new_at))
+			return -EPERM;
 	}
 	unsigned vm = ((flags & MREMAP_MAYMOVE) ? VM_MOVE_MAY : 0u) |
 		      ((flags & MREMAP_FIXED) ? VM_MOVE_FIXED : 0u) |
 		      ((flags & MREMAP_DONTUNMAP) ? VM_MOVE_DONTUNMAP : 0u);
-	vaddr_t out;
-	mem_status status =
-	    vmm_move(current_process()->space, at, old_rounded, new_rounded, vm, new_at, &out);
+	struct process *p = current_process();
+	vaddr_t out, to = (flags & MREMAP_FIXED) ? new_at : p->mm->mmap_top;
+	mem_status status = vmm_move(p->space, at, old_rounded, new_rounded, vm, to, &out);
 	return status == MEM_OK ? (long)out : errno_from(status);
 }
 
@@ -303,7 +353,7 @@ static mem_status grow_break(struct process *p, uint64_t from, uint64_t to)
 	    .bytes = to - from,
 	    .prot = VM_READ | VM_WRITE,
 	    .maxprot = VM_READ | VM_WRITE | VM_EXEC,
-	    .flags = VM_FIXED_NOREPLACE | (p->mm->lock_future ? VM_LOCKED : 0u),
+	    .flags = VM_FIXED_NOREPLACE | p->mm->lock_future,
 	    .name = "[heap]",
 	};
 	vaddr_t at;
@@ -328,7 +378,10 @@ long sys_brk(uint64_t new)
 		uint64_t old_end = align_up(mm->brk, PAGE_SIZE);
 		uint64_t new_end = align_up(new, PAGE_SIZE);
 		mem_status status = MEM_OK;
-		if (new_end > old_end)
+		if (new_end > old_end && !mmap_address_ok(old_end))
+			status =
+			    MEM_EACCES; /* a program of root's, started there, that gave it up */
+		else if (new_end > old_end)
 			status = grow_break(p, old_end, new_end);
 		else if (new_end < old_end)
 			status = vmm_unmap(p->space, new_end, old_end - new_end);
@@ -374,6 +427,8 @@ static int advice_of(int linux_advice)
 		return VM_ADVICE_POPULATE_READ;
 	case 23:
 		return VM_ADVICE_POPULATE_WRITE;
+	case 24:
+		return VM_ADVICE_DONTNEED_LOCKED;
 	default:
 		return -1;
 	}
@@ -390,6 +445,8 @@ static long do_madvise(struct space *space, uint64_t at, uint64_t bytes, int lin
 		return 0;
 	if (!page_range(at, rounded, &rounded))
 		return -ENOMEM;
+	if (advice == VM_ADVICE_POPULATE_READ || advice == VM_ADVICE_POPULATE_WRITE)
+		return advise_in_steps(space, at, rounded, (enum vm_advice)advice);
 	return status_result(vmm_advise(space, at, rounded, (enum vm_advice)advice));
 }
 
@@ -398,21 +455,22 @@ long sys_madvise(uint64_t at, uint64_t bytes, uint64_t advice)
 	return do_madvise(current_process()->space, at, bytes, (int)advice);
 }
 
-/* Is every page of [at, at + bytes) promised? */
-static bool all_mapped(struct space *space, uint64_t at, uint64_t bytes)
+/* The areas of [at, at + bytes): is every page in one, and what flags have they all
+ * together? */
+static bool all_mapped(struct space *space, uint64_t at, uint64_t bytes, unsigned *flags)
 {
 	uint64_t end = at + bytes;
-	while (at < end) {
-		struct vm_area area;
-		if (!vmm_next_area(space, at, &area))
-			return false;
-		bool covers = area.start <= at;
+	struct vm_area area;
+	bool whole = true;
+	*flags = 0;
+	while (at < end && vmm_next_area(space, at, &area)) {
+		whole &= area.start <= at;
+		if (area.start < end)
+			*flags |= area.flags;
 		at = area.end;
 		vm_area_done(&area);
-		if (!covers)
-			return false;
 	}
-	return true;
+	return whole && at >= end;
 }
 
 #define MS_ASYNC      1u
@@ -428,7 +486,11 @@ long sys_msync(uint64_t at, uint64_t bytes, uint64_t flags)
 		return -EINVAL;
 	if (!page_range(at, bytes, &rounded))
 		return -ENOMEM;
-	return all_mapped(current_process()->space, at, rounded) ? 0 : -ENOMEM;
+	unsigned all;
+	bool whole = all_mapped(current_process()->space, at, rounded, &all);
+	if ((flags & MS_INVALIDATE) && (all & VM_LOCKED))
+		return -EBUSY; /* how a program asks whether memory is locked */
+	return whole ? 0 : -ENOMEM;
 }
 
 long sys_mincore(uint64_t at, uint64_t bytes, uint64_t vec)
@@ -443,25 +505,27 @@ long sys_mincore(uint64_t at, uint64_t bytes, uint64_t vec)
 	uint64_t npages = rounded / PAGE_SIZE;
 	if (!user_range_ok(vec, npages))
 		return -EFAULT;
-	if (!all_mapped(space, at, rounded))
+	unsigned flags;
+	if (!all_mapped(space, at, rounded, &flags))
 		return -ENOMEM;
 	for (uint64_t done = 0; done < npages;) {
 		uint64_t now = mem_min((uint64_t)sizeof(chunk), npages - done);
-		for (uint64_t i = 0; i < now; i++)
-			chunk[i] =
-			    vmm_page_info(space, at + (done + i) * PAGE_SIZE, NULL, NULL, NULL);
+		vmm_mark_pages(space, at + done * PAGE_SIZE, now, chunk);
 		if (copy_to_user(vec + done, chunk, now))
 			return -EFAULT;
 		done += now;
+		if (task_killed())
+			return -EINTR;
 	}
 	return 0;
 }
 
 /* ---- locking ---- */
 
-#define MCL_CURRENT 1u
-#define MCL_FUTURE  2u
-#define MCL_ONFAULT 4u
+#define MCL_CURRENT   1u
+#define MCL_FUTURE    2u
+#define MCL_ONFAULT   4u
+#define MLOCK_ONFAULT 1u
 
 static long do_lock(uint64_t at, uint64_t bytes, enum vm_advice advice)
 {
@@ -476,11 +540,11 @@ static long do_lock(uint64_t at, uint64_t bytes, enum vm_advice advice)
 	if (rounded == 0)
 		return 0;
 	struct process *p = current_process();
-	if (advice == VM_ADVICE_LOCK && !capable(CAP_IPC_LOCK) &&
+	if (advice != VM_ADVICE_UNLOCK && !capable(CAP_IPC_LOCK) &&
 	    rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
 		return -EPERM;
-	mem_status status = vmm_advise(p->space, at, rounded, advice);
-	return status == MEM_EAGAIN ? -ENOMEM : status_result(status);
+	long result = lock_range(p->space, at, rounded, advice);
+	return result == -EAGAIN ? -ENOMEM : result;
 }
 
 long sys_mlock(uint64_t at, uint64_t bytes)
@@ -490,7 +554,9 @@ long sys_mlock(uint64_t at, uint64_t bytes)
 
 long sys_mlock2(uint64_t at, uint64_t bytes, uint64_t flags)
 {
-	return flags & ~1ull ? -EINVAL : do_lock(at, bytes, VM_ADVICE_LOCK);
+	if (flags & ~(uint64_t)MLOCK_ONFAULT)
+		return -EINVAL;
+	return do_lock(at, bytes, flags ? VM_ADVICE_ONFAULT : VM_ADVICE_LOCK);
 }
 
 long sys_munlock(uint64_t at, uint64_t bytes)
@@ -504,11 +570,13 @@ static long advise_all(enum vm_advice advice)
 	struct vm_area area;
 	long result = 0;
 	for (vaddr_t at = 0; vmm_next_area(space, at, &area);) {
-		mem_status status = vmm_advise(space, area.start, area.end - area.start, advice);
-		if (status != MEM_OK && status != MEM_EFAULT)
-			result = status_result(status);
+		long error = lock_range(space, area.start, area.end - area.start, advice);
+		if (error && error != -EFAULT)
+			result = error;
 		at = area.end;
 		vm_area_done(&area);
+		if (task_killed())
+			break;
 	}
 	return result;
 }
@@ -521,15 +589,18 @@ long sys_mlockall(uint64_t flags)
 		return -EINVAL;
 	if (!capable(CAP_IPC_LOCK) && rlimit_soft(p, RLIMIT_MEMLOCK) == 0)
 		return -EPERM;
-	p->mm->lock_future = flags & MCL_FUTURE;
+	bool onfault = flags & MCL_ONFAULT;
+	p->mm->lock_future =
+	    (flags & MCL_FUTURE) ? VM_LOCKED | (onfault ? (unsigned)VM_ONFAULT : 0u) : 0u;
 	/* Pages that cannot be had are not an error here (PROT_NONE reservations). */
 	if (flags & MCL_CURRENT)
-		return advise_all(VM_ADVICE_LOCK) == -EAGAIN ? -ENOMEM : 0;
+		return advise_all(onfault ? VM_ADVICE_ONFAULT : VM_ADVICE_LOCK) == -EAGAIN ? -ENOMEM
+											   : 0;
 	return 0;
 }
 
 long sys_munlockall(void)
 {
-	current_process()->mm->lock_future = false;
+	current_process()->mm->lock_future = 0;
 	return advise_all(VM_ADVICE_UNLOCK);
 }

@@ -5,12 +5,14 @@
  * A timer belongs to a process, in a list under posix_lock, and is a kernel
  * timer that sends a signal. Expirations while its signal is still pending are
  * not sent again but counted: the overrun. Interrupt context touches only the
- * fields marked (I), all of them words.
+ * fields marked (I), all of them words. Its signal's node is made with it, so that a full
+ * queue refuses the timer and not its signal.
  *
  * Timers on CPU clocks are not offered (EOPNOTSUPP): setitimer has those that
  * programs use.
  */
 #include "kernel/proc/internal.h"
+#include <kernel/account.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
 
@@ -35,6 +37,8 @@ struct posix_timer {
 	nsec_t deadline, interval; /* (I) */
 	uint32_t overrun;          /* (I) since the signal was sent */
 	uint32_t last_overrun;
+	struct siginfo_node *node;
+	struct account *account;
 };
 
 struct sigevent_user {
@@ -44,22 +48,9 @@ struct sigevent_user {
 };
 _Static_assert(sizeof(struct sigevent_user) == 64, "struct sigevent is Linux's");
 
-static bool still_pending(struct posix_timer *timer, struct task *t)
-{
-	const struct signal_queue *q = t ? &t->pending : &timer->process->pending;
-	list_for_each (link, &q->infos) {
-		const struct siginfo *info = &list_entry(link, struct siginfo_node, link)->info;
-		if (info->code == SI_TIMER && info->timer.id == timer->id)
-			return true;
-	}
-	return false;
-}
-
 static void notify(struct posix_timer *timer, uint32_t expirations)
 {
-	struct siginfo info = {.signo = timer->sig, .code = SI_TIMER};
-	info.timer.id = timer->id;
-	info.timer.value = timer->value;
+	struct siginfo *info = &timer->node->info;
 	unsigned long irq = proc_lock();
 	struct task *t = NULL;
 	if (timer->notify == SIGEV_THREAD_ID) {
@@ -69,13 +60,16 @@ static void notify(struct posix_timer *timer, uint32_t expirations)
 			return;
 		}
 	}
-	if (still_pending(timer, t)) {
+	if (timer->node->queued) {
 		timer->overrun += expirations;
 	} else {
 		timer->last_overrun = timer->overrun + expirations - 1;
 		timer->overrun = 0;
-		info.timer.overrun = (int32_t)mem_min(timer->last_overrun, (uint32_t)OVERRUN_MAX);
-		signal_send_locked(timer->process, t, timer->sig, &info);
+		*info = (struct siginfo){.signo = timer->sig, .code = SI_TIMER};
+		info->timer.id = timer->id;
+		info->timer.value = timer->value;
+		info->timer.overrun = (int32_t)mem_min(timer->last_overrun, (uint32_t)OVERRUN_MAX);
+		signal_send_node_locked(timer->process, t, timer->node);
 	}
 	proc_unlock(irq);
 }
@@ -116,6 +110,37 @@ static struct posix_timer *find(struct process *p, int32_t id)
 	return NULL;
 }
 
+static void timer_free(struct posix_timer *timer)
+{
+	account_give(timer->account, sizeof(*timer));
+	unsigned long irq = proc_lock();
+	if (timer->node)
+		signal_node_release_locked(timer->node);
+	proc_unlock(irq);
+	kfree(timer);
+}
+
+static struct posix_timer *timer_new(struct process *p, int clock)
+{
+	struct posix_timer *timer = kzalloc(sizeof(*timer));
+	if (!timer)
+		return NULL;
+	timer->process = p;
+	timer->clock = clock;
+	signal_nodes_settle();
+	unsigned long irq = proc_lock();
+	timer->node = signal_node_create_locked(p, false);
+	if (timer->node)
+		timer->node->kept = true;
+	proc_unlock(irq);
+	if (timer->node) {
+		timer->account = account_take(sizeof(*timer));
+		return timer;
+	}
+	kfree(timer);
+	return NULL;
+}
+
 void posix_timers_exec(struct process *p)
 {
 	mutex_lock(&p->posix_lock);
@@ -123,7 +148,7 @@ void posix_timers_exec(struct process *p)
 		struct posix_timer *timer = list_entry(link, struct posix_timer, link);
 		disarm(timer);
 		list_remove(link);
-		kfree(timer);
+		timer_free(timer);
 	}
 	mutex_unlock(&p->posix_lock);
 }
@@ -163,11 +188,9 @@ long sys_timer_create(uint64_t clock, uint64_t event_at, uint64_t id_at)
 		return -EINVAL;
 	if (deadline_on_clock((int)clock, 0, false, &now))
 		return -EOPNOTSUPP;
-	struct posix_timer *timer = kzalloc(sizeof(*timer));
+	struct posix_timer *timer = timer_new(p, (int)clock);
 	if (!timer)
 		return -EAGAIN;
-	timer->process = p;
-	timer->clock = (int)clock;
 	mutex_lock(&p->posix_lock);
 	uint32_t count = 0;
 	list_for_each (link, &p->posix_timers)
@@ -184,7 +207,7 @@ long sys_timer_create(uint64_t clock, uint64_t event_at, uint64_t id_at)
 	}
 	mutex_unlock(&p->posix_lock);
 	if (error)
-		kfree(timer);
+		timer_free(timer);
 	return error;
 }
 
@@ -260,6 +283,7 @@ long sys_timer_delete(uint64_t id)
 		disarm(timer);
 	}
 	mutex_unlock(&p->posix_lock);
-	kfree(timer);
+	if (timer)
+		timer_free(timer);
 	return timer ? 0 : -EINVAL;
 }

@@ -34,10 +34,21 @@ static long with_task(uint64_t tid, long (*act)(struct task *, void *), void *ar
 	return result;
 }
 
+static bool is_owner(const struct process *p)
+{
+	uint32_t euid = current_process()->id.euid;
+	return euid == p->id.uid || euid == p->id.euid || capable(CAP_SYS_NICE);
+}
+
+/* Who has capabilities that the caller lacks is not slowed down by him either. */
+static bool is_weaker(const struct process *p)
+{
+	return !(p->id.permitted & ~current_process()->id.effective) || capable(CAP_SYS_NICE);
+}
+
 static bool may_change(const struct task *t)
 {
-	const struct identity *own = &current_process()->id, *other = &t->process->id;
-	return own->euid == other->uid || own->euid == other->euid || capable(CAP_SYS_NICE);
+	return is_owner(t->process) && is_weaker(t->process);
 }
 
 /* ---- where ---- */
@@ -263,11 +274,11 @@ static bool selected(const struct process *p, int which, uint32_t who)
 long sys_getpriority(uint64_t which, uint64_t who)
 {
 	long best = -ESRCH;
+	unsigned steps = 0;
 	if ((int)which < PRIO_PROCESS || (int)which > PRIO_USER)
 		return -EINVAL;
 	unsigned long irq = proc_lock();
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
+	for (struct process *p = NULL; (p = process_walk_next(p, &steps, &irq));) {
 		struct task *t = process_first_task(p);
 		if (t && selected(p, (int)which, (uint32_t)who))
 			best = mem_max(best, 20l - t->thread.nice); /* 40 .. 1 */
@@ -278,12 +289,13 @@ long sys_getpriority(uint64_t which, uint64_t who)
 
 static long set_nice(struct process *p, int nice)
 {
-	struct task *first = process_first_task(p);
-	if (first && !may_change(first))
+	if (!is_owner(p))
 		return -EPERM;
 	list_for_each (link, &p->tasks)
 		if (nice < task_of_link(link)->thread.nice && !capable(CAP_SYS_NICE))
 			return -EACCES;
+	if (!is_weaker(p))
+		return -EPERM;
 	list_for_each (link, &p->tasks)
 		task_of_link(link)->thread.nice = (int8_t)nice;
 	return 0;
@@ -292,11 +304,11 @@ static long set_nice(struct process *p, int nice)
 long sys_setpriority(uint64_t which, uint64_t who, uint64_t nice)
 {
 	long result = -ESRCH;
+	unsigned steps = 0;
 	if ((int)which < PRIO_PROCESS || (int)which > PRIO_USER)
 		return -EINVAL;
 	unsigned long irq = proc_lock();
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
+	for (struct process *p = NULL; (p = process_walk_next(p, &steps, &irq));) {
 		if (p->zombie || !selected(p, (int)which, (uint32_t)who))
 			continue;
 		long one = set_nice(p, clamp_nice((int)nice));

@@ -13,8 +13,9 @@
 enum mem_rank {
 	MEM_RANK_FIRST = 100,
 	MEM_RANK_SPACE = MEM_RANK_FIRST, /* sleeping: orders the calls on one space */
-	MEM_RANK_OBJECT_MAPS,            /* an object's set of mappings; never with a table lock */
 	MEM_RANK_OBJECT_SIZE,            /* sleeping: truncate against growth */
+	MEM_RANK_SPACE_MAPS,             /* a space's mappers; never with a table lock */
+	MEM_RANK_OBJECT_MAPS,            /* an object's mappers; never with a table lock */
 	MEM_RANK_TABLE,                  /* page tables; many at once, in span order */
 	MEM_RANK_OBJECT_PAGES,           /* an object's page index */
 	MEM_RANK_HEAP_REAP,              /* one reaper of a heap at a time; held across flushes */

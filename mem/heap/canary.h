@@ -7,14 +7,13 @@
  *     | bytes asked for | guard, up to 4 bytes | ... | length |
  *     |<------------------- size of the class ---------------->|
  *
- * A block that is smaller than its class ends in the length of what is left
+ * A block is smaller than its class, and ends in the length of what is left
  * over (one byte; two in classes above 240 bytes), mixed with a number that only
  * the heap knows and that differs from block to block; right behind the bytes
  * asked for stand up to four more bytes of that number. Both are checked when
  * the block is freed, resized or asked for its size. The class is chosen so that
- * there is room; powers of two from 16 on, which callers expect to be aligned to
- * themselves, have classes of their own whose blocks they fill exactly: those
- * alone have no canary. (Debug builds have red zones instead.)
+ * there is space, for powers of two as for any other size. (Debug builds have red zones
+ * instead.)
  */
 #include "heap/internal.h"
 

@@ -3,12 +3,12 @@
  * Size classes: every 16 bytes up to 512, every 32 up to 1024, then eight from
  * each power of two to the next, up to 16 KiB. What rounding up costs is 2 % of
  * random sizes up to 1 KiB, 6 % beyond. Blocks need not be powers of two, as a
- * slab's index comes from a multiplication. These classes have room for a canary
- * behind what is asked for (canary.h); powers of two from 16 on have classes of
- * their own, which they fill exactly.
+ * slab's index comes from a multiplication. Where blocks end in a canary (canary.h) a
+ * power of two is served by the class just above it.
  *
  * Which of them serve. A class that serves few blocks costs more than it saves: it has a
- * slab, a magazine, and lines of the processor's cache. So at first only powers of two do:
+ * slab, a magazine, and lines of the processor's cache. So at first only those classes do
+ * that serve powers of two (*coarse* ones; here without canaries):
  *
  *     sizes    .. 256  257 .. 272  ..  288  ..     ..  496  497 .. 512
  *                         |         |       |          |         |
@@ -21,8 +21,8 @@
  * know of it, as a free goes by the page. Who reads an entry just before it changes takes a
  * block of the class that served, which is as good.
  *
- *   C1  A class is served by itself, or by the next power of two.
- *   C2  Powers of two always serve themselves: their blocks are aligned to their size.
+ *   C1  A class is served by itself, or by the next coarse one.
+ *   C2  Coarse classes always serve themselves.
  *
  * When most classes are open, each has its own peak, and what it had more then lies idle:
  * that is what borrowing is for (slab/magazine.c).
@@ -47,8 +47,6 @@ const uint8_t heap_class_table[65] = {0, ROW16(0), ROW16(16), PAIRS8(32), PAIRS8
 
 size_t heap_class_bytes(unsigned number)
 {
-	if (number >= HEAP_WITH_CANARY)
-		return (size_t)16 << (number - HEAP_WITH_CANARY);
 	if (number < 32)
 		return 16 * ((size_t)number + 1);
 	if (number < 48)
@@ -57,8 +55,7 @@ size_t heap_class_bytes(unsigned number)
 	return ((size_t)1 << k) + (((size_t)(number - 48) % 8 + 1) << (k - 3));
 }
 
-#define NAME(n)  "heap-" #n
-#define EXACT(n) "heap-exactly-" #n
+#define NAME(n) "heap-" #n
 static const char *const names[HEAP_CLASSES] = {
     NAME(16),    NAME(32),    NAME(48),    NAME(64),    NAME(80),    NAME(96),    NAME(112),
     NAME(128),   NAME(144),   NAME(160),   NAME(176),   NAME(192),   NAME(208),   NAME(224),
@@ -71,8 +68,7 @@ static const char *const names[HEAP_CLASSES] = {
     NAME(2304),  NAME(2560),  NAME(2816),  NAME(3072),  NAME(3328),  NAME(3584),  NAME(3840),
     NAME(4096),  NAME(4608),  NAME(5120),  NAME(5632),  NAME(6144),  NAME(6656),  NAME(7168),
     NAME(7680),  NAME(8192),  NAME(9216),  NAME(10240), NAME(11264), NAME(12288), NAME(13312),
-    NAME(14336), NAME(15360), NAME(16384), EXACT(16),   EXACT(32),   EXACT(64),   EXACT(128),
-    EXACT(256),  EXACT(512),  EXACT(1024), EXACT(2048), EXACT(4096), EXACT(8192), EXACT(16384)};
+    NAME(14336), NAME(15360), NAME(16384), NAME(18432)};
 
 const char *heap_class_name(unsigned number)
 {
@@ -86,15 +82,9 @@ static size_t least_bytes(unsigned number)
 	return number ? heap_class_bytes(number - 1) + 1 : 1;
 }
 
-/* Those that always serve: powers of two, whose blocks are aligned to themselves. */
-static bool is_coarse(unsigned number)
+unsigned heap_coarse_class(const struct heap *heap, unsigned finest)
 {
-	return is_pow2(heap_class_bytes(number));
-}
-
-unsigned heap_coarse_class(unsigned finest)
-{
-	while (!is_coarse(finest))
+	while (!heap->coarse[finest])
 		finest++;
 	return finest;
 }
@@ -102,18 +92,21 @@ unsigned heap_coarse_class(unsigned finest)
 /* `to` serves the sizes of these classes from now on. Locks: heap->lock. */
 static void serve(struct heap *heap, unsigned low, unsigned high, unsigned to)
 {
-	size_t at = heap_is_hardened(heap) ? HEAP_NO_MAGAZINE : heap_magazine_at(to);
+	size_t at = heap_leaves_space(heap) ? HEAP_NO_MAGAZINE : heap_magazine_at(to);
+	size_t end = mem_min(heap_class_bytes(high), HEAP_MAX_SMALL) / 16;
 	for (unsigned i = low; i <= high; i++)
 		atomic_write_relaxed(&heap->serves[i], (uint8_t)to);
-	for (size_t i = least_bytes(low) / 16; i < heap_class_bytes(high) / 16; i++)
+	for (size_t i = least_bytes(low) / 16; i < end; i++)
 		atomic_write_relaxed(&heap->magazine_at[i], (uint16_t)at);
 }
 
 void heap_init_classes(struct heap *heap)
 {
 	mem_assert(heap_magazine_at(HEAP_CLASSES) <= UINT16_MAX);
-	for (unsigned low = 0, i = 0; i < HEAP_WITH_CANARY; i++)
-		if (is_coarse(i)) {
+	for (size_t bytes = 8; bytes <= HEAP_MAX_SMALL; bytes *= 2)
+		heap->coarse[heap_finest_class(heap, bytes)] = true;
+	for (unsigned low = 0, i = 0; i < HEAP_CLASSES; i++)
+		if (heap->coarse[i]) {
 			serve(heap, low, i, i);
 			low = i + 1;
 		}
@@ -135,8 +128,8 @@ void heap_close_classes(struct heap *heap)
 {
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 	uint64_t nslabs = 0;
-	for (unsigned low = 0, i = 0; i < HEAP_WITH_CANARY; i++) {
-		if (!is_coarse(i)) {
+	for (unsigned low = 0, i = 0; i < HEAP_CLASSES; i++) {
+		if (!heap->coarse[i]) {
 			nslabs += atomic_read_relaxed(&heap->classes[i]->nslabs);
 			continue;
 		}
@@ -151,10 +144,11 @@ void heap_close_classes(struct heap *heap)
 bool heap_classes_are_valid(const struct heap *heap)
 {
 	for (size_t bytes = 1; bytes <= HEAP_MAX_SMALL; bytes++) {
-		unsigned finest = heap_class_for(bytes), number = heap->serves[finest];
-		size_t at = heap_is_hardened(heap) ? HEAP_NO_MAGAZINE : heap_magazine_at(number);
-		bool is_served = number == finest || (number > finest && is_coarse(number) &&
-						      heap_class_bytes(number) < 2 * bytes + 16);
+		unsigned finest = heap_finest_class(heap, bytes), number = heap->serves[finest];
+		size_t at = heap_leaves_space(heap) ? HEAP_NO_MAGAZINE : heap_magazine_at(number);
+		bool is_served =
+		    number == finest || (number > finest && heap->coarse[number] &&
+					 heap_class_bytes(number) < 2 * bytes + bytes / 8 + 16);
 		if (is_served && heap->magazine_at[(bytes - 1) / 16] == at)
 			continue;
 		host_log(HOST_LOG_ERROR, "heap: %lu bytes are served by class %u",

@@ -13,17 +13,24 @@
 
 #define HEAP_INLINE static inline __attribute__((always_inline))
 
-HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
+/* False: nothing was taken. */
+HEAP_INLINE bool heap_take_fast(struct heap *heap, size_t bytes, void **block)
 {
 	size_t last = bytes - 1;
-	void *block;
 	if (unlikely(last >= HEAP_MAX_SMALL))
-		return heap_alloc_elsewhere(bytes, heap);
+		return false;
 	host_preempt_disable();
 	struct slab_guard *guard = heap->guards[host_cpu()];
-	bool taken = slab_take_fast(guard, fast_read(&heap->magazine_at[last / 16]), &block);
+	bool taken = slab_take_fast(guard, fast_read(&heap->magazine_at[last / 16]), block);
 	host_preempt_enable();
-	return likely(taken) ? block : heap_alloc_elsewhere(bytes, heap);
+	return likely(taken);
+}
+
+HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
+{
+	void *block;
+	return likely(heap_take_fast(heap, bytes, &block)) ? block
+							   : heap_alloc_elsewhere(bytes, heap);
 }
 
 /*
@@ -62,28 +69,34 @@ HEAP_INLINE bool heap_push(struct heap *heap, void *block, uint8_t *state, size_
 	return given;
 }
 
-HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
+/* False: it was not freed, and may be anything. */
+HEAP_INLINE bool heap_give_fast(struct heap *heap, void *block)
 {
 	uintptr_t base = heap_base(block);
 	size_t how;
-	if (likely(fast_read(&heap->known[segment_slot((uintptr_t)block)]) == base)) {
-		struct segment *segment = (void *)base; // NOLINT(performance-no-int-to-ptr)
-		uint8_t *state = heap_state(segment, block, &how);
-		if (likely(fast_read(state) == slab_allocated_state(block)) &&
-		    likely(heap_push(heap, block, state, how)))
-			return;
-	}
-	heap_free_elsewhere(block, heap);
+	if (unlikely(fast_read(&heap->known[segment_slot((uintptr_t)block)]) != base))
+		return false;
+	struct segment *segment = (void *)base; // NOLINT(performance-no-int-to-ptr)
+	uint8_t *state = heap_state(segment, block, &how);
+	return likely(fast_read(state) == slab_allocated_state(block)) &&
+	       likely(heap_push(heap, block, state, how));
+}
+
+HEAP_INLINE void heap_free_fast(void *block, struct heap *heap)
+{
+	if (unlikely(!heap_give_fast(heap, block)))
+		heap_free_elsewhere(block, heap);
 }
 
 /* The public calls. Debug builds know the call site of every block; the others only of
  * large ones, and take it where the fast path ends. */
-HEAP_INLINE void *heap_alloc_at(struct heap *heap, size_t bytes, const void *site)
+HEAP_INLINE void *heap_alloc_inline(struct heap *heap, size_t bytes, const void *site)
 {
-	return SLAB_DEBUG ? heap_alloc_beyond(heap, bytes, site) : heap_alloc_fast(bytes, heap);
+	return SLAB_DEBUG ? heap_alloc_beyond(heap, bytes, HEAP_GROW, site)
+			  : heap_alloc_fast(bytes, heap);
 }
 
-HEAP_INLINE void heap_free_at(struct heap *heap, void *block, const void *site)
+HEAP_INLINE void heap_free_inline(struct heap *heap, void *block, const void *site)
 {
 	if (SLAB_DEBUG)
 		heap_free_slowly(heap, block, site);

@@ -24,9 +24,9 @@
 
 void *heap_alloc_hardened(struct heap *heap, size_t bytes)
 {
-	unsigned number = heap_class_of(heap, bytes);
-	if (unlikely(number >= HEAP_CLASSES))
+	if (unlikely(bytes > HEAP_MAX_SMALL))
 		return NULL;
+	unsigned number = heap_class_of(heap, bytes);
 	void *block = NULL;
 	host_preempt_disable();
 	struct slab_guard *guard = heap->guards[host_cpu()];
@@ -37,7 +37,7 @@ void *heap_alloc_hardened(struct heap *heap, size_t bytes)
 		slab_leave(guard);
 	}
 	host_preempt_enable();
-	if (likely(block != NULL) && number < HEAP_WITH_CANARY)
+	if (likely(block != NULL))
 		heap_canary_set(heap, block, heap->classes[number]->object_bytes, bytes);
 	return block;
 }

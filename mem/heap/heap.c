@@ -7,7 +7,7 @@
  * of ours; give memory back without ever unmapping in kfree, which may run in
  * an interrupt handler with locks held, where no flush can be waited for.
  *
- *     bytes  <= 16 KiB: a cache of the slab engine per size class (91 of them;
+ *     bytes  <= 16 KiB: a cache of the slab engine per size class (81 of them;
  *               classes.c); slabs lie in 2 MiB-aligned segments (segment.c)
  *     larger, or aligned to more than a page: pages of their own (large.c)
  *
@@ -29,8 +29,8 @@
  * one before: an empty slab's pages go back to its segment (any context; other
  * classes use them), the reaper folds the CPUs' cpus so that every empty slab
  * is found, and gives empty segments and queued large blocks back to the area
- * (thread context only). In atomic context the heap takes the reserve pages of
- * segments, or what the area can map without waiting, or returns NULL.
+ * (thread context only). An allocation takes the reserve pages of segments, or what the
+ * area can map without waiting, or returns NULL; only heap_alloc_wait() has the area wait.
  *
  * Locks: heap->lock (MEM_RANK_HEAP, interrupts off) for segments and large
  * blocks; never held together with a cache's; the area is called with none.
@@ -83,7 +83,7 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	    store ? heap_magazine_bytes(number - HEAP_STORE_CACHE) : sizeof(struct large);
 	if (small)
 		bytes = heap_class_bytes(number);
-	/* Aligned to 16, or to its own size if that is a power of two to a page. */
+	/* What the size is a multiple of, for who asks for alignment. */
 	size_t align = mem_min(bytes & -bytes, (size_t)PAGE_SIZE);
 	align = mem_max(align, (size_t)16);
 	memset(cache, 0, sizeof(*cache));
@@ -92,7 +92,7 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	cache->backend_data = heap;
 	cache->number = (uint8_t)number;
 	cache->careful = heap_is_hardened(heap) && small;
-	cache->has_canary = cache->careful && number < HEAP_WITH_CANARY && !SLAB_DEBUG;
+	cache->has_canary = cache->careful && !SLAB_DEBUG;
 	cache->object_bytes = bytes;
 	cache->align = align;
 	cache->stride = (uint32_t)slab_stride(bytes, align);
@@ -111,9 +111,9 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 		cache->entries[kind] = heap_magazine_entries(bytes, kind, heap_is_hardened(heap));
 		cache->store[kind] = heap->classes[HEAP_STORE_CACHE + kind];
 	}
-	/* The fast profile's sizes may be served by larger blocks, but for those that are to be
-	 * aligned to themselves. */
-	if (number + 1 < HEAP_WITH_CANARY && !cache->careful) {
+	/* The fast profile's sizes may be served by larger blocks, but for powers of two, whose
+	 * blocks are to be as aligned as their class says (take_aligned). */
+	if (number + 1 < HEAP_CLASSES && !cache->careful) {
 		cache->above = heap->classes[number + 1];
 		cache->borrows = !is_pow2(bytes);
 	}
@@ -202,11 +202,13 @@ MEM_NORETURN void heap_canary_bad(const void *block, size_t class_bytes)
 		   (unsigned long)class_bytes);
 }
 
-/* A block of the class; NULL: none without a new slab, if not `grow`. */
-static void *take(struct heap *heap, unsigned number, size_t bytes, bool grow, const void *site)
+/* A block of the class. */
+static void *take(struct heap *heap, unsigned number, size_t bytes, enum heap_effort effort,
+		  const void *site)
 {
 	struct slab_cache *cache = heap->classes[number];
-	void *block = grow ? slab_take_slowly(cache) : slab_take_ready(cache);
+	void *block = effort == HEAP_READY ? slab_take_ready(cache)
+					   : slab_take_slowly(cache, effort == HEAP_WAIT);
 	if (SLAB_DEBUG && block)
 		slab_debug_alloc(slab_of(cache, block), block, bytes, site);
 	if (block && cache->has_canary)
@@ -215,37 +217,41 @@ static void *take(struct heap *heap, unsigned number, size_t bytes, bool grow, c
 }
 
 /* The same for sizes of a finest class, by the one that serves them. */
-static void *take_small(struct heap *heap, unsigned finest, size_t bytes, const void *site)
+static void *take_small(struct heap *heap, unsigned finest, size_t bytes, enum heap_effort effort,
+			const void *site)
 {
-	if (finest >= HEAP_WITH_CANARY)
-		return take(heap, finest, bytes, true, site);
-	void *block = take(heap, heap_serves(heap, finest), bytes, false, site);
+	void *block = take(heap, heap_serves(heap, finest), bytes, HEAP_READY, site);
 	if (!block)
-		block = take(heap, heap_open_classes(heap, finest), bytes, true, site);
+		block = take(heap, heap_open_classes(heap, finest), bytes, effort, site);
 	/* No pages for a class that has just been opened: it has served so far. */
-	return block ? block : take(heap, heap_coarse_class(finest), bytes, false, site);
+	return block ? block : take(heap, heap_coarse_class(heap, finest), bytes, HEAP_READY, site);
 }
 
-/* Aligned to no more than a page. */
+/* Aligned to no more than a page, by a class whose size is a multiple; 16 KiB is one of all. */
 static void *take_aligned(struct heap *heap, size_t bytes, size_t align, const void *site)
 {
-	/* The next class whose size is a multiple; 16 KiB is one of all. */
-	unsigned number = heap_class_for(heap_with_canary(bytes));
+	unsigned number = heap_finest_class(heap, bytes);
 	while (heap_class_bytes(number) & (align - 1))
 		number++;
-	void *block = take_small(heap, number, bytes, site);
+	/* Without space for canaries coarse classes are powers of two, and as good. */
+	void *block = heap_leaves_space(heap) ? take(heap, number, bytes, HEAP_GROW, site)
+					      : take_small(heap, number, bytes, HEAP_GROW, site);
 	if (likely(!((uintptr_t)block & (align - 1))))
 		return block;
-	/* It was borrowed of a larger class. Powers of two have their own. */
-	heap_free_at(heap, block, site);
-	return take(heap, heap_coarse_class(number), bytes, true, site);
+	/* It was borrowed of a larger class, which powers of two do not do. */
+	heap_free_slowly(heap, block, site);
+	while (!is_pow2(heap_class_bytes(number)))
+		number++;
+	return take(heap, number, bytes, HEAP_GROW, site);
 }
 
-static void *alloc_slowly(struct heap *heap, size_t bytes, const void *site)
+static void *alloc_slowly(struct heap *heap, size_t bytes, enum heap_effort effort,
+			  const void *site)
 {
 	unsigned finest = heap_finest_class(heap, bytes);
-	void *block = finest < HEAP_CLASSES ? take_small(heap, finest, bytes, site)
-					    : heap_alloc_large(heap, bytes, PAGE_SIZE, site);
+	void *block = finest < HEAP_CLASSES
+			  ? take_small(heap, finest, bytes, effort, site)
+			  : heap_alloc_large(heap, bytes, PAGE_SIZE, effort, site);
 	return likely(block != NULL) ? block : failed(heap);
 }
 
@@ -268,19 +274,19 @@ void heap_free_slowly(struct heap *heap, void *block, const void *site)
 	}
 }
 
-void *heap_alloc_beyond(struct heap *heap, size_t bytes, const void *site)
+void *heap_alloc_beyond(struct heap *heap, size_t bytes, enum heap_effort effort, const void *site)
 {
 	void *block = NULL;
 	if (unlikely(atomic_read_relaxed(&heap->sample_interval)))
 		block = heap_sample_alloc(heap, bytes, site);
 	if (!block && heap_is_hardened(heap) && !SLAB_DEBUG)
 		block = heap_alloc_hardened(heap, bytes);
-	return likely(block != NULL) ? block : alloc_slowly(heap, bytes, site);
+	return likely(block != NULL) ? block : alloc_slowly(heap, bytes, effort, site);
 }
 
 void *heap_alloc_elsewhere(size_t bytes, struct heap *heap)
 {
-	return heap_alloc_beyond(heap, bytes, __builtin_return_address(0));
+	return heap_alloc_beyond(heap, bytes, HEAP_GROW, __builtin_return_address(0));
 }
 
 void heap_free_elsewhere(void *block, struct heap *heap)
@@ -290,16 +296,16 @@ void heap_free_elsewhere(void *block, struct heap *heap)
 	heap_free_slowly(heap, block, __builtin_return_address(0));
 }
 
-void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site)
+/* Aligned to more than 16. Where there is space for a canary a whole page is not had by
+ * classes: pages of its own cost less, and have a guard behind them. */
+void *heap_alloc_aligned_slowly(struct heap *heap, size_t bytes, size_t align, const void *site)
 {
-	mem_assert(is_pow2(align));
-	if (align <= 16 || (heap_is_exact(bytes) && align <= mem_min(bytes, (size_t)PAGE_SIZE)))
-		return heap_alloc_at(heap, bytes, site);
+	size_t most = heap_leaves_space(heap) ? PAGE_SIZE / 2 : PAGE_SIZE;
 	void *block;
-	if (align <= PAGE_SIZE && bytes <= HEAP_MAX_SMALL - 2)
+	if (align <= most && bytes <= HEAP_MAX_SMALL - 2)
 		block = take_aligned(heap, bytes, align, site);
 	else
-		block = heap_alloc_large(heap, bytes, align, site);
+		block = heap_alloc_large(heap, bytes, align, HEAP_GROW, site);
 	return block ? block : failed(heap);
 }
 
@@ -317,49 +323,23 @@ size_t heap_usable(struct heap *heap, const void *block)
 	return slab_debug_bytes(slab, block);
 }
 
-/* The block can hold `bytes` where it is, without much waste, and as aligned as a
- * new one would be. */
-static bool resize_in_place(struct heap *heap, void *block, size_t bytes, const void *site)
+/* The block can hold `bytes` where it is, without much waste. */
+bool heap_resize_in_place(struct heap *heap, void *block, size_t bytes, const void *site)
 {
 	struct slab *slab = heap_find_slab(heap, block);
 	if (!slab)
-		return heap_class_of(heap, bytes) == HEAP_CLASSES && !heap_is_sample(heap, block) &&
+		return bytes > HEAP_MAX_SMALL && !heap_is_sample(heap, block) &&
 		       heap_resize_large(heap, block, bytes);
-	size_t room = slab->cache->object_bytes;
-	if (!heap_is_hardened(heap)) {
-		if (bytes > room || bytes < room / 2)
-			return false;
-	} else if (slab->cache->number >= HEAP_WITH_CANARY) {
-		return bytes == room;
-	} else if (bytes > room || heap_with_canary(bytes) > room || bytes < room / 2) {
+	size_t most = slab->cache->object_bytes, least = most / 2;
+	if (bytes > most || bytes < least)
 		return false;
-	}
-	if (heap_is_exact(bytes) && ((uintptr_t)block & (mem_min(bytes, (size_t)PAGE_SIZE) - 1)))
+	if (heap_leaves_space(heap) && heap_with_canary(bytes) > most)
 		return false;
 	if (SLAB_DEBUG)
 		slab_debug_resize(slab, block, bytes, site);
 	else if (slab->cache->has_canary)
-		heap_canary_set(heap, block, room, bytes);
+		heap_canary_set(heap, block, most, bytes);
 	return true;
-}
-
-void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site)
-{
-	if (!block)
-		return heap_alloc_at(heap, bytes, site);
-	if (!bytes) {
-		heap_free_at(heap, block, site);
-		return NULL;
-	}
-	size_t old = heap_usable(heap, block);
-	if (resize_in_place(heap, block, bytes, site))
-		return block;
-	void *new = heap_alloc_at(heap, bytes, site);
-	if (!new)
-		return NULL;
-	memcpy(new, block, mem_min(old, bytes));
-	heap_free_at(heap, block, site);
-	return new;
 }
 
 /* ---- giving back ------------------------------------------------------------------------- */

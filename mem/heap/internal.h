@@ -12,12 +12,11 @@ MEM_BEGIN_DECLS
 
 /* ---- size classes (classes.c) --------------------------------------------- */
 
-#define HEAP_WITH_CANARY 80u /* classes whose blocks end in a canary (canary.h); first */
-#define HEAP_EXACT       11u /* classes of 16 .. 16384 bytes, asked for exactly */
-#define HEAP_CLASSES     (HEAP_WITH_CANARY + HEAP_EXACT)
-#define HEAP_MAX_SMALL   ((size_t)16384) /* the largest class; what is larger gets pages */
+#define HEAP_CLASSES   81u
+#define HEAP_MAX_SMALL ((size_t)16384) /* asked for; what is larger gets pages */
+#define HEAP_MAX_CLASS ((size_t)18432) /* that with its canary, rounded up to a class */
 
-/* The canary class of `bytes`, canary included (1 .. HEAP_MAX_SMALL). */
+/* The finest class for `bytes`, canary included (1 .. HEAP_MAX_CLASS). */
 extern const uint8_t heap_class_table[65];
 static inline unsigned heap_class_for(size_t bytes)
 {
@@ -34,11 +33,6 @@ static inline size_t heap_with_canary(size_t bytes)
 	return bytes + (bytes > 238 ? 2 : 1);
 }
 
-static inline bool heap_is_exact(size_t bytes)
-{
-	return !(bytes & (bytes - 1)) && bytes >= 16;
-}
-
 size_t heap_class_bytes(unsigned number);
 const char *heap_class_name(unsigned number);
 
@@ -49,7 +43,7 @@ void heap_init_classes(struct heap *heap);
  * that does from now on. Context: any. Locks: none of the engine's. */
 unsigned heap_open_classes(struct heap *heap, unsigned finest);
 /* The one that serves them if few do. */
-unsigned heap_coarse_class(unsigned finest);
+unsigned heap_coarse_class(const struct heap *heap, unsigned finest);
 /* Few classes serve again, where few blocks are left. Context: as heap_reap. */
 void heap_close_classes(struct heap *heap);
 /* For tests: is every size served by one class, and by one that is good for it? */
@@ -158,7 +152,11 @@ struct large {
 	enum large_state state;
 };
 
-void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, const void *site);
+/* How far an allocation goes: blocks that are ready; and pages for more; and waits for these. */
+enum heap_effort { HEAP_READY, HEAP_GROW, HEAP_WAIT };
+
+void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, enum heap_effort effort,
+		       const void *site);
 void heap_free_large(struct heap *heap, void *block, const void *site);
 /* Bytes asked for; panics if `block` is no live large block. */
 size_t heap_large_bytes(struct heap *heap, const void *block);
@@ -240,9 +238,10 @@ struct heap {
 	uintptr_t secret;
 	enum heap_profile profile;
 	struct slab_guard *guards[MEM_MAX_CPUS]; /* each with its CPU's cpus behind */
-	/* By canary class: the one that serves its sizes, itself or one above (classes.c).
+	/* By class: the one that serves its sizes, itself or one above (classes.c).
 	 * Changed under the lock, as magazine_at; read by anyone (relaxed). */
-	uint8_t serves[HEAP_WITH_CANARY];
+	uint8_t serves[HEAP_CLASSES];
+	bool coarse[HEAP_CLASSES]; /* classes that powers of two have; these always serve */
 	/* By (bytes - 1) / 16: from a guard to the magazine header that serves them by the fast
 	 * path. */
 	uint16_t magazine_at[HEAP_MAX_SMALL / 16];
@@ -288,26 +287,29 @@ static inline bool heap_is_hardened(const struct heap *heap)
 	return heap->profile == HEAP_HARDENED;
 }
 
-/* The finest class for `bytes`; HEAP_CLASSES: none, they get pages. Without canaries the
- * canary classes serve all. */
+/* Does every block leave space in its class, for a canary? In debug builds always: there a
+ * block whose size is a power of two is seldom aligned to more than was asked for, and who
+ * relies on that finds out. */
+static inline bool heap_leaves_space(const struct heap *heap)
+{
+	return SLAB_DEBUG || heap_is_hardened(heap);
+}
+
+/* The finest class for `bytes`; HEAP_CLASSES: none, they get pages. */
 static inline unsigned heap_finest_class(const struct heap *heap, size_t bytes)
 {
 	if (unlikely(bytes > HEAP_MAX_SMALL))
 		return HEAP_CLASSES;
-	if (!heap_is_hardened(heap))
-		return heap_class_for(bytes);
-	if (heap_is_exact(bytes))
-		return HEAP_WITH_CANARY + bit_highest(bytes) - 4;
-	bytes = heap_with_canary(bytes);
-	return likely(bytes <= HEAP_MAX_SMALL) ? heap_class_for(bytes) : HEAP_CLASSES;
+	return heap_class_for(heap_leaves_space(heap) ? heap_with_canary(bytes) : bytes);
 }
 
 /* The one that serves the sizes of a finest class now. */
 static inline unsigned heap_serves(const struct heap *heap, unsigned finest)
 {
-	return finest < HEAP_WITH_CANARY ? atomic_read_relaxed(&heap->serves[finest]) : finest;
+	return atomic_read_relaxed(&heap->serves[finest]);
 }
 
+/* The class that serves `bytes`, at most HEAP_MAX_SMALL, now. */
 static inline unsigned heap_class_of(const struct heap *heap, size_t bytes)
 {
 	return heap_serves(heap, heap_finest_class(heap, bytes));
@@ -347,11 +349,10 @@ static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
 	return (struct slab *)(void *)((char *)segment + unit * UNIT_BYTES);
 }
 
-/* The public calls with the call site given (alloc and free: fast.h). */
-void *heap_alloc_aligned_at(struct heap *heap, size_t bytes, size_t align, const void *site);
-void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site);
 /* When the inline paths of fast.h cannot serve. */
-void *heap_alloc_beyond(struct heap *heap, size_t bytes, const void *site);
+void *heap_alloc_aligned_slowly(struct heap *heap, size_t bytes, size_t align, const void *site);
+bool heap_resize_in_place(struct heap *heap, void *block, size_t bytes, const void *site);
+void *heap_alloc_beyond(struct heap *heap, size_t bytes, enum heap_effort effort, const void *site);
 void heap_free_slowly(struct heap *heap, void *block, const void *site);
 /* hardened.c: a small block, or NULL: by the slow path, if at all. And its end; false: by the
  * slow path, which also says what is wrong. */

@@ -1,30 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The public names: the heap's with their call sites, and the default heap's. */
+/*
+ * The short names, on a default heap. This file is optional: a kernel that has a kmalloc of
+ * its own leaves it out and calls heap_alloc_at() from there, with its caller's address.
+ */
 #include "heap/fast.h"
 
 static struct heap *kernel_heap;
 
 #define SITE __builtin_return_address(0)
-
-void *heap_alloc(struct heap *heap, size_t bytes)
-{
-	return heap_alloc_at(heap, bytes, SITE);
-}
-
-void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align)
-{
-	return heap_alloc_aligned_at(heap, bytes, align, SITE);
-}
-
-void heap_free(struct heap *heap, void *block)
-{
-	heap_free_at(heap, block, SITE);
-}
-
-void *heap_realloc(struct heap *heap, void *block, size_t bytes)
-{
-	return heap_realloc_at(heap, block, bytes, SITE);
-}
 
 void heap_set_default(struct heap *heap)
 {
@@ -33,12 +16,12 @@ void heap_set_default(struct heap *heap)
 
 void *kmalloc(size_t bytes)
 {
-	return heap_alloc_at(kernel_heap, bytes, SITE);
+	return heap_alloc_inline(kernel_heap, bytes, SITE);
 }
 
 static void *zeroed(size_t bytes, const void *site)
 {
-	void *block = heap_alloc_at(kernel_heap, bytes, site);
+	void *block = heap_alloc_at(kernel_heap, bytes, HEAP_ALIGN, site);
 	if (block)
 		memset(block, 0, bytes);
 	return block;
@@ -64,10 +47,15 @@ void *krealloc(void *block, size_t bytes)
 
 void *kmalloc_aligned(size_t bytes, size_t align)
 {
-	return heap_alloc_aligned_at(kernel_heap, bytes, align, SITE);
+	return heap_alloc_at(kernel_heap, bytes, align, SITE);
+}
+
+void *kmalloc_page(void)
+{
+	return heap_alloc_at(kernel_heap, PAGE_SIZE, PAGE_SIZE, SITE);
 }
 
 void kfree(void *block)
 {
-	heap_free_at(kernel_heap, block, SITE);
+	heap_free_inline(kernel_heap, block, SITE);
 }

@@ -140,14 +140,15 @@ static void *take_queued(struct heap *heap, uint64_t npages, uint64_t most, size
 }
 
 static void *take_new(struct heap *heap, uint64_t npages, size_t bytes, size_t align,
-		      const void *site)
+		      enum heap_effort effort, const void *site)
 {
-	bool atomic = !host_irq_enabled() || host_in_interrupt();
-	struct large *large = slab_take(heap->classes[HEAP_LARGE_CACHE], sizeof(*large), site);
+	bool wait = effort == HEAP_WAIT && host_irq_enabled() && !host_in_interrupt();
+	struct large *large =
+	    slab_take(heap->classes[HEAP_LARGE_CACHE], sizeof(*large), wait, site);
 	if (!large)
 		return NULL;
 	uint64_t align_pages = align > PAGE_SIZE ? align / PAGE_SIZE : 1;
-	void *pages = heap->area->map(heap->area, npages, align_pages, atomic);
+	void *pages = heap->area->map(heap->area, npages, align_pages, !wait);
 	if (!pages) {
 		slab_give(heap_find_slab(heap, large), large, site);
 		return NULL;
@@ -164,7 +165,8 @@ static void *take_new(struct heap *heap, uint64_t npages, size_t bytes, size_t a
 	return pages;
 }
 
-void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, const void *site)
+void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, enum heap_effort effort,
+		       const void *site)
 {
 	uint64_t rounded;
 	if (!align_up_checked(bytes, PAGE_SIZE, &rounded))
@@ -174,7 +176,7 @@ void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, const void
 		npages = 1;
 	void *block = take_queued(heap, npages, npages + npages / 8, bytes, align, site);
 	if (!block)
-		block = take_new(heap, npages, bytes, align, site);
+		block = take_new(heap, npages, bytes, align, effort, site);
 	/* Out of memory: then whatever is large enough. */
 	return block ? block : take_queued(heap, npages, UINT64_MAX, bytes, align, site);
 }

@@ -437,9 +437,10 @@ static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 	while (!slab && i--);
 	if (!slab)
 		return NULL;
-	/* Reserve pages for those who cannot map; never mind if there are none. */
-	if (!atomic && heap_reserve_npages(heap) < HEAP_RESERVE_PAGES)
-		(void)grow(heap, cache->shape[0].npages, false);
+	/* Reserve pages for handlers, whose area may not map; never mind if there are none. */
+	if (host_irq_enabled() && !host_in_interrupt() &&
+	    heap_reserve_npages(heap) < HEAP_RESERVE_PAGES)
+		(void)grow(heap, cache->shape[0].npages, atomic);
 	return slab;
 }
 

@@ -217,6 +217,6 @@ MEM_CACHE_ALIGNED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned fl
 void pmm_drain(struct pmm *pmm)
 {
 	unsigned long irq;
-	if (pmm_freeze(pmm, may_wait(0), &irq))
+	if (pmm_freeze(pmm, may_wait(PMM_WAIT), &irq))
 		pmm_thaw(pmm, irq);
 }

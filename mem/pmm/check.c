@@ -13,15 +13,9 @@ static void sum_blocks(const struct pmm *pmm, struct pmm_stats *stats)
 	}
 }
 
-/* A frame on its way between a cache and the bitmap is in neither of them for a
- * moment: nobody is allowed on the way while they are summed. Who cannot wait
- * takes the sum as it comes. */
 void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 {
-	unsigned long irq;
-	bool held = pmm_hold(pmm, may_wait(0), &irq);
-	if (!held)
-		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	*stats = (struct pmm_stats){
 	    .total = pmm->total,
 	    .free = pmm->unused_free,
@@ -35,10 +29,7 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 	}
 	stats->free += stats->cached;
 	stats->metadata += stats->records << PAGE_SHIFT;
-	if (held)
-		pmm_release(pmm, irq);
-	else
-		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 }
 
 #define BAD(...)                                                                                   \

@@ -308,19 +308,21 @@ static inline unsigned pmm_cache_id(const struct pmm *pmm, const struct pmm_cpu_
 /* May the caller wait for other CPUs? */
 static inline bool may_wait(unsigned flags)
 {
-	return !(flags & PMM_ATOMIC) && host_irq_enabled() && !host_in_interrupt();
+	return (flags & PMM_WAIT) && host_irq_enabled() && !host_in_interrupt();
 }
 
 /* ---- records: 8 bytes per frame, in a frame of the block itself ----------------- */
 /*
- *  63            27 26  22 21      2 1  0
- * | reference / 16 | pins | count   |type|      count > 0
- * | code           |        0            |      count == 0
+ *  63              33 32              2 1  0
+ * | pins             | count           |type|   FRAME_ANON, FRAME_OBJECT, count > 0
+ * | reference / 16        |    0     |1|type|   others: they have one owner
+ *  63                   27            2
+ * | code |                 0                |   nobody's
  */
 #define RECORD_COUNT_SHIFT 2
-#define RECORD_COUNT_MAX   ((1u << 20) - 1)
-#define RECORD_PIN_SHIFT   22
-#define RECORD_PIN_MAX     31u
+#define RECORD_COUNT_MAX   ((1u << 31) - 1)
+#define RECORD_PIN_SHIFT   33
+#define RECORD_PIN_MAX     ((1u << 31) - 1)
 #define RECORD_REF_SHIFT   27
 #define RECORD_CODE(n)     ((uint64_t)(n) << 56)
 #define RECORD_ORDER(n)    RECORD_CODE(n)    /* first frame of an allocation of order 1..8 */

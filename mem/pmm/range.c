@@ -310,7 +310,7 @@ mem_status pmm_reserve(struct pmm *pmm, paddr_t pa, uint64_t npages)
 	if ((pa & PAGE_MASK) || !npages || __builtin_add_overflow(first, npages, &end))
 		return MEM_EINVAL;
 	unsigned long irq;
-	if (!pmm_freeze(pmm, may_wait(0), &irq))
+	if (!pmm_freeze(pmm, may_wait(PMM_WAIT), &irq))
 		return MEM_EBUSY;
 	mem_status status = MEM_OK;
 	if (!map_allows(pmm, first, end, true))
@@ -343,7 +343,7 @@ mem_status pmm_add(struct pmm *pmm, paddr_t pa, uint64_t npages)
 	if ((pa & PAGE_MASK) || !npages || __builtin_add_overflow(first, npages, &end))
 		return MEM_EINVAL;
 	unsigned long irq;
-	if (!pmm_freeze(pmm, may_wait(0), &irq))
+	if (!pmm_freeze(pmm, may_wait(PMM_WAIT), &irq))
 		return MEM_EBUSY;
 	mem_status status = MEM_OK;
 	if (!map_allows(pmm, first, end, false))

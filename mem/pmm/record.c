@@ -3,15 +3,17 @@
  * Frame records: what a single frame is used for, and by how many.
  *
  * One word per frame, changed by compare-and-swap only, so that type, count,
- * pins and reference always belong together:
+ * pins and reference always belong together (layout: internal.h).
  *
- *      63            27 26  22 21      2 1  0
- *     | reference / 16 | pins | count   |type|
+ * A frame either can have many owners or refers to something. 37 bits of reference in
+ * units of 16 bytes reach 2 TiB of RAM (numbered densely, so holes do not count), which
+ * is why the allocator manages no more. Count 0 means that the frame has no owner; what
+ * else may stand there then is the allocator's.
  *
- * 37 bits of reference in units of 16 bytes reach 2 TiB of RAM (numbered
- * densely, so holes do not count), which is why the allocator manages no more.
- * Count 0 means that the frame has no owner; what else may stand there then is
- * the allocator's (internal.h).
+ * Counts of 31 bits cannot be filled: an owner of an anonymous frame is a page table of
+ * a space, which has four (2^31 of them are 32 TiB), or a thread in the middle of a call;
+ * of an object's frame, its object or such a thread. Should one fill all the same, who
+ * wants one more is refused.
  *
  * Who pins also owns a count, so a frame cannot go while it is pinned.
  */
@@ -44,14 +46,21 @@ static inline uint64_t *record_of(const struct pmm *pmm, paddr_t pa)
 	return record;
 }
 
+/* Can a frame of this record have more than one owner? */
+static bool is_counted(uint64_t record)
+{
+	return (record & 3) >= FRAME_ANON - 1;
+}
+
 static uint32_t count_of(uint64_t record)
 {
-	return (uint32_t)(record >> RECORD_COUNT_SHIFT) & RECORD_COUNT_MAX;
+	return (uint32_t)(record >> RECORD_COUNT_SHIFT) &
+	       (is_counted(record) ? RECORD_COUNT_MAX : 1);
 }
 
 static uint32_t pins_of(uint64_t record)
 {
-	return (uint32_t)(record >> RECORD_PIN_SHIFT) & RECORD_PIN_MAX;
+	return is_counted(record) ? (uint32_t)(record >> RECORD_PIN_SHIFT) : 0;
 }
 
 #define RECORD_ONE     ((uint64_t)1 << RECORD_COUNT_SHIFT)
@@ -66,7 +75,7 @@ void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *referen
 	if (reference) {
 		paddr_t target = ptr_to_paddr(reference);
 		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(target));
-		mem_assert(d != PFN_NONE && target % 16 == 0);
+		mem_assert(d != PFN_NONE && target % 16 == 0 && !is_counted(value));
 		/* Frame 0's first 16 bytes are nobody's object: 0 stays "none". */
 		value |= (d << PAGE_SHIFT | (target & PAGE_MASK)) / 16 << RECORD_REF_SHIFT;
 	}
@@ -89,7 +98,7 @@ void *frame_reference(struct pmm *pmm, paddr_t pa)
 {
 	uint64_t value = atomic_read_acquire(record_of(pmm, pa));
 	uint64_t at = (value >> RECORD_REF_SHIFT) * 16;
-	if (!count_of(value) || !at)
+	if (is_counted(value) || !count_of(value) || !at)
 		return NULL;
 	if (likely(at >> PAGE_SHIFT < fast_read(&pmm->low_ready)))
 		return (char *)paddr_to_ptr(at + pfn_to_paddr(pmm->low_first));
@@ -106,8 +115,8 @@ mem_status frame_get(struct pmm *pmm, paddr_t pa)
 	uint64_t *record = record_of(pmm, pa);
 	uint64_t value = atomic_read_relaxed(record);
 	do {
-		if (unlikely(count_of(value) == 0))
-			host_panic("pmm: frame_get of frame 0x%llx, which nobody owns",
+		if (unlikely(count_of(value) == 0 || !is_counted(value)))
+			host_panic("pmm: frame_get of frame 0x%llx, which nobody may share",
 				   (unsigned long long)pa);
 		if (unlikely(count_of(value) == RECORD_COUNT_MAX))
 			return MEM_EBUSY;
@@ -136,8 +145,8 @@ mem_status frame_pin(struct pmm *pmm, paddr_t pa)
 	uint64_t *record = record_of(pmm, pa);
 	uint64_t value = atomic_read_relaxed(record);
 	do {
-		if (unlikely(count_of(value) == 0))
-			host_panic("pmm: frame_pin of frame 0x%llx, which nobody owns",
+		if (unlikely(count_of(value) == 0 || !is_counted(value)))
+			host_panic("pmm: frame_pin of frame 0x%llx, which nobody may share",
 				   (unsigned long long)pa);
 		if (unlikely(count_of(value) == RECORD_COUNT_MAX ||
 			     pins_of(value) == RECORD_PIN_MAX))

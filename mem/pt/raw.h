@@ -12,7 +12,7 @@ struct pt_root {
 	struct pmm *pmm;
 	paddr_t root;
 	unsigned max_level; /* largest leaf: 1 4 KiB, 2 2 MiB, 3 1 GiB */
-	unsigned pmm_flags; /* added to table allocations: PMM_ATOMIC */
+	unsigned pmm_flags; /* added to table allocations: PMM_WAIT */
 	uint64_t *tables;   /* counts tables made, or NULL */
 };
 

@@ -324,7 +324,7 @@ void slab_init(struct slab_cache *cache, const struct slab_shape *shape, struct 
 
 /* slab_alloc / slab_free for callers that know the slab. `bytes`: what was
  * asked for (debug builds guard the rest); `site`: who asked. */
-void *slab_take(struct slab_cache *cache, size_t bytes, const void *site);
+void *slab_take(struct slab_cache *cache, size_t bytes, bool wait, const void *site);
 void slab_give(struct slab *slab, void *block, const void *site);
 
 /* The index of `block` in its slab; panics if it is not the start of one. */

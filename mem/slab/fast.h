@@ -160,8 +160,9 @@ static inline bool slab_take_fast(struct slab_guard *guard, size_t at, void **bl
 	return taken;
 }
 
-/* When slab_take_fast found nothing: the slow path, pages included. */
-void *slab_take_slowly(struct slab_cache *cache);
+/* When slab_take_fast found nothing: the slow path, pages included. `wait`: for other CPUs, if
+ * there are no pages otherwise and the context allows it. */
+void *slab_take_slowly(struct slab_cache *cache, bool wait);
 /* The same without new slabs: NULL if there is nothing. */
 void *slab_take_ready(struct slab_cache *cache);
 

@@ -6,7 +6,7 @@
 static void *frames_alloc(struct page_source *source, unsigned order, bool atomic)
 {
 	struct frame_source *frames = (struct frame_source *)source;
-	paddr_t pa = pmm_alloc(frames->pmm, order, PMM_KERNEL | (atomic ? PMM_ATOMIC : PMM_ANY));
+	paddr_t pa = pmm_alloc(frames->pmm, order, PMM_KERNEL | (atomic ? PMM_ANY : PMM_WAIT));
 	return pa == PADDR_NONE ? NULL : paddr_to_ptr(pa);
 }
 

@@ -149,11 +149,11 @@ static void grow(struct slab_cache *cache, struct slab_cpu *c)
 	}
 }
 
-void slab_make_store(struct slab_cache *cache, bool atomic)
+void slab_make_store(struct slab_cache *cache)
 {
 	unsigned wants = atomic_swap(&cache->wants_storage, 0);
 	struct slab_cache *store = wants ? cache->store[wants - 1] : NULL;
-	struct slab *slab = store ? store->backend->make(store, atomic) : NULL;
+	struct slab *slab = store ? store->backend->make(store, true) : NULL;
 	if (slab)
 		slab_install(store, slab);
 }

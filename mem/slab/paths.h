@@ -69,7 +69,7 @@ bool slab_borrow(struct slab_cache *cache, struct slab_cpu *c);
 bool slab_make_space(struct slab_cache *cache, struct slab_cpu *c);
 void slab_init_magazine(struct slab_cache *cache, struct slab_cpu *c);
 /* Pages for more capacity. Context: as slab_alloc, outside any guard. */
-void slab_make_store(struct slab_cache *cache, bool atomic);
+void slab_make_store(struct slab_cache *cache);
 /* The CPU goes: neither blocks nor storage stay with it. Inside its guard. */
 void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c);
 /* Give all blocks of this CPU's magazine to their slabs. Inside its guard. */

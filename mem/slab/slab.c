@@ -139,9 +139,9 @@ static void *take_block(struct slab_cache *cache)
 	return block;
 }
 
-static void *take_with_pages(struct slab_cache *cache)
+static void *take_with_pages(struct slab_cache *cache, bool wait)
 {
-	bool atomic = !host_irq_enabled() || host_in_interrupt();
+	bool atomic = !wait || !host_irq_enabled() || host_in_interrupt();
 	for (;;) {
 		struct slab *slab = cache->backend->make(cache, atomic);
 		if (!slab)
@@ -184,21 +184,21 @@ void *slab_take_ready(struct slab_cache *cache)
 	if (!block)
 		block = take_block(cache);
 	if (unlikely(atomic_read_relaxed(&cache->wants_storage)))
-		slab_make_store(cache, !host_irq_enabled() || host_in_interrupt());
+		slab_make_store(cache);
 	return block;
 }
 
-void *slab_take_slowly(struct slab_cache *cache)
+void *slab_take_slowly(struct slab_cache *cache, bool wait)
 {
 	void *block = slab_take_ready(cache);
-	return block ? block : take_with_pages(cache);
+	return block ? block : take_with_pages(cache, wait);
 }
 
-void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
+void *slab_take(struct slab_cache *cache, size_t bytes, bool wait, const void *site)
 {
 	void *block = take_cached(cache);
 	if (unlikely(!block))
-		block = slab_take_slowly(cache);
+		block = slab_take_slowly(cache, wait);
 	if (SLAB_DEBUG && block)
 		slab_debug_alloc(slab_of(cache, block), block, bytes, site);
 	return block;
@@ -206,7 +206,12 @@ void *slab_take(struct slab_cache *cache, size_t bytes, const void *site)
 
 void *slab_alloc(struct slab_cache *cache)
 {
-	return slab_take(cache, cache->object_bytes, __builtin_return_address(0));
+	return slab_take(cache, cache->object_bytes, false, __builtin_return_address(0));
+}
+
+void *slab_alloc_wait(struct slab_cache *cache)
+{
+	return slab_take(cache, cache->object_bytes, true, __builtin_return_address(0));
 }
 
 /* ---- free ---------------------------------------------------------------- */

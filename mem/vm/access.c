@@ -44,8 +44,8 @@ static mem_status take_frame(struct space *space, vaddr_t va, unsigned access, b
 	if (pte && ((pte & PTE_PRESENT) || (access & FAULT_FORCE))) {
 		bool private = !(run->promise & PROMISE_SHARED);
 		bool exclusive = access & (FAULT_WRITE | FAULT_UNSHARE);
-		bool allowed =
-		    (access & FAULT_FORCE) || !(access & FAULT_WRITE) || (run->promise & VM_WRITE);
+		bool allowed = ((access & FAULT_FORCE) && private) || !(access & FAULT_WRITE) ||
+			       (run->promise & VM_WRITE);
 		if (allowed && (!exclusive || !private || vm_is_exclusive(space, pte))) {
 			*out = pte;
 			status = MEM_OK;
@@ -83,7 +83,8 @@ static void put_page(struct vmm *vmm, pte_t pte, bool pinned)
 mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes, bool write,
 		      bool force, uint64_t *done)
 {
-	unsigned access = (write ? FAULT_WRITE : 0) | (force ? FAULT_FORCE : 0) | FAULT_QUIET;
+	unsigned access =
+	    (write ? FAULT_WRITE : 0) | (force ? FAULT_FORCE : 0) | FAULT_QUIET | FAULT_NO_GROW;
 	*done = 0;
 	while (*done < bytes) {
 		vaddr_t at = va + *done;

@@ -110,7 +110,7 @@ static unsigned public_flags(promise_t p)
 {
 	return ((p & PROMISE_SHARED) ? VM_SHARED : 0) |
 	       ((p & PROMISE_GROWSDOWN) ? VM_GROWSDOWN : 0) |
-	       ((p & PROMISE_LOCKED) ? VM_LOCKED : 0) |
+	       ((p & PROMISE_LOCKED) ? VM_LOCKED : 0) | ((p & PROMISE_ONFAULT) ? VM_ONFAULT : 0) |
 	       ((p & PROMISE_NORESERVE) ? VM_NORESERVE : 0) |
 	       ((p & PROMISE_DONTFORK) ? VM_DONTFORK : 0) |
 	       ((p & PROMISE_WIPE) ? VM_WIPEONFORK : 0);

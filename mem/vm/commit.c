@@ -63,13 +63,13 @@ void vm_account_change(struct space *space, promise_t was, promise_t now, uint64
 	account(space, now, npages);
 }
 
-void vm_resident_add(struct space *space, pte_t pte)
+void vm_resident_add(struct space *space, pte_t pte, uint64_t n)
 {
 	if (pte & PTE_UNCOUNTED)
 		return;
-	uint64_t now = __atomic_add_fetch(&space->resident, 1, __ATOMIC_RELAXED);
+	uint64_t now = __atomic_add_fetch(&space->resident, n, __ATOMIC_RELAXED);
 	if (pte & PTE_OBJECT)
-		atomic_count(&space->resident_file, 1);
+		atomic_count(&space->resident_file, n);
 	if (now > atomic_read_relaxed(&space->peak_resident))
 		atomic_write_relaxed(&space->peak_resident, now);
 }

@@ -9,6 +9,8 @@
  */
 #include "vm/edit.h"
 
+#include "vm/objects.h"
+
 static bool is_partial(const struct table *child, vpn_t first, vpn_t end)
 {
 	return first > child->first || end < table_end(child);
@@ -245,11 +247,12 @@ static void remove_from(struct edit *e, struct table *t, vpn_t first, vpn_t end,
 {
 	first = mem_max(first, t->first);
 	end = mem_min(end, table_end(t));
-	vm_runs_cut(&e->gather, t, first, end);
-	if (t->level == 1) {
+	/* Entries before runs: who lets go of a backing has none left (object_maps.c). */
+	if (t->level == 1)
 		take_down(e, t, first, end);
+	vm_runs_cut(&e->gather, t, first, end);
+	if (t->level == 1)
 		return;
-	}
 	table_for_each(i, t, vpn_index(first, t->level), vpn_index(end - 1, t->level) + 1)
 	{
 		struct table *child = vm_table_child(t, i);
@@ -290,13 +293,16 @@ static void settle(struct edit *e, struct table *t)
 	vpn_t first = mem_max(e->cut_first, t->first), end = mem_min(e->cut_end, table_end(t));
 	if (first >= end || t->level > 1 || t->state == TABLE_STALE)
 		return;
+	struct pmm *pmm = e->space->vmm->pmm;
+	struct drops drops = {0};
 	table_for_each(i, t, (unsigned)(first - t->first), (unsigned)(end - t->first))
 	{
 		pte_t pte = atomic_read_relaxed(&t->entries[i]);
 		mem_debug_assert(!(pte & PTE_PRESENT));
 		table_entry_empty(t, i);
-		vm_entry_drop(e->space, pte);
+		vm_entry_drop(pmm, pte, &drops);
 	}
+	vm_resident_drop(e->space, &drops);
 }
 
 void vm_edit_flush(struct edit *e)
@@ -339,6 +345,8 @@ static void insert_into(struct edit *e, struct table *t, vpn_t first, vpn_t end,
 
 void vm_edit_insert(struct edit *e, vpn_t first, vpn_t end, promise_t promise)
 {
+	if (promise_backing(promise))
+		vm_mapper_extend(promise_backing(promise)->mapper, first, end);
 	insert_into(e, e->top, first, end, promise);
 }
 

@@ -16,7 +16,8 @@
  *   install:          make present    allows the access: spurious, done
  *    zero frame        (read-only),   exclusive: raise in place
  *    new zeroed frame  then as        else copy: clear, flush and wait,
- *    object page       present ---->   install the copy, drop the old one
+ *    object page, and  present ---->   install the copy, drop the old one
+ *    those around it
  *    copy of it
  *
  * One lock, no search but for the run, no allocation but the frame. What needs
@@ -33,6 +34,10 @@
 #include "vm/gather.h"
 #include "vm/objects.h"
 
+/* Pages of an object that one fault may map: an aligned window of 64 KiB. They are in
+ * memory, and mapping them takes none (entries hold no reference, I9). */
+#define AROUND 16u
+
 struct page_fault {
 	struct space *space;
 	vpn_t vpn;
@@ -41,7 +46,7 @@ struct page_fault {
 	bool fetch, force;
 	bool spurious;
 	bool major;
-	bool quiet;
+	bool quiet, no_grow;
 	enum vmm_cause cause;
 };
 
@@ -61,8 +66,9 @@ static enum step refuse(struct page_fault *f, enum vmm_cause cause)
 static bool allowed(const struct page_fault *f, promise_t p)
 {
 	unsigned prot = f->force ? promise_maxprot(p) : promise_prot(p);
-	/* A debugger writes to its own copy of whatever can be read. */
-	if (f->write && !(prot & VM_WRITE) && !(f->force && !(p & PROMISE_SHARED)))
+	/* A debugger writes to its own copy of whatever can be read; to what is shared only
+	 * as the program could. */
+	if (f->write && !(promise_prot(p) & VM_WRITE) && (!f->force || (p & PROMISE_SHARED)))
 		return false;
 	if (f->fetch)
 		return prot & VM_EXEC;
@@ -85,14 +91,14 @@ static pte_t read_bits(const struct page_fault *f, promise_t p)
 static void install(struct page_fault *f, struct table *t, unsigned index, pte_t pte)
 {
 	table_entry_fill(t, index, pte);
-	vm_resident_add(f->space, pte);
+	vm_resident_add(f->space, pte, 1);
 }
 
 /* A new anonymous frame, count 1: zeroed, or a copy of `from`. */
 static paddr_t new_anonymous(struct space *space, paddr_t from)
 {
 	struct pmm *pmm = space->vmm->pmm;
-	paddr_t pa = pmm_alloc(pmm, 0, from == PADDR_NONE ? PMM_ZERO : PMM_ANY);
+	paddr_t pa = pmm_alloc(pmm, 0, PMM_WAIT | (from == PADDR_NONE ? PMM_ZERO : 0));
 	if (unlikely(pa == PADDR_NONE))
 		return pa;
 	if (from != PADDR_NONE)
@@ -142,6 +148,39 @@ static enum step fill_and_retry(struct page_fault *f, struct table *t, struct ba
 	}
 }
 
+/* Entry bits of an object's page that is mapped without a fault of its own, or read. */
+static pte_t object_bits(const struct page_fault *f, promise_t p)
+{
+	const promise_t both = VM_WRITE | PROMISE_SHARED;
+	return PTE_OBJECT | read_bits(f, p) | ((p & both) == both ? PTE_WRITE : 0);
+}
+
+/* The page, and with it what else is in memory of the aligned window around it. False: it
+ * is not there. */
+static bool install_window(struct page_fault *f, struct table *t, promise_t p)
+{
+	const struct run *run = vm_runs_find(t, f->vpn);
+	const struct backing *b = promise_backing(p);
+	vpn_t window = f->vpn & ~(vpn_t)(AROUND - 1);
+	vpn_t first = mem_max(window, run->first), end = mem_min(window + AROUND, run->end);
+	paddr_t frame[AROUND];
+	unsigned index = (unsigned)(first - t->first);
+	uint64_t found = vm_object_frames(b->object, (uint64_t)((int64_t)first + b->delta),
+					  (unsigned)(end - first), frame);
+	if (!(found >> (f->vpn - first) & 1))
+		return false;
+	found &= ~(t->bits[index / 64] >> index % 64);
+	pte_t bits = object_bits(f, p);
+	vm_resident_add(f->space, PTE_OBJECT, bit_count(found));
+	for (; found; found &= found - 1) {
+		unsigned i = bit_lowest(found);
+		bool asked = first + i == f->vpn;
+		table_entry_fill(t, index + i,
+				 frame[i] | bits | (asked && f->write ? PTE_DIRTY : 0));
+	}
+	return true;
+}
+
 static enum step install_object(struct page_fault *f, struct table *t, unsigned index, promise_t p,
 				bool *unlocked)
 {
@@ -149,7 +188,10 @@ static enum step install_object(struct page_fault *f, struct table *t, unsigned 
 	struct vm_object *object = b->object;
 	uint64_t page = (uint64_t)((int64_t)f->vpn + b->delta);
 	paddr_t pa;
-	switch (vm_object_page_now(object, page, &pa)) {
+	bool as_it_is = (p & PROMISE_SHARED) || !f->exclusive; /* else a copy of it */
+	if (as_it_is && !f->quiet && !object_is_device(object) && install_window(f, t, p))
+		return STEP_DONE;
+	switch (vm_object_frame(object, page, &pa)) {
 	case MEM_OK:
 		break;
 	case MEM_EAGAIN:
@@ -167,18 +209,11 @@ static enum step install_object(struct page_fault *f, struct table *t, unsigned 
 			    ((p & PROMISE_SHARED) ? write_bits(p) : 0));
 		return STEP_DONE;
 	}
-	if (p & PROMISE_SHARED) {
-		pte_t write = (p & VM_WRITE) ? PTE_WRITE : 0;
-		install(f, t, index,
-			pa | PTE_OBJECT | read_bits(f, p) | write | (f->write ? PTE_DIRTY : 0));
-		return STEP_DONE;
-	}
-	if (!f->exclusive) {
-		install(f, t, index, pa | PTE_OBJECT | read_bits(f, p));
+	if (as_it_is) {
+		install(f, t, index, pa | object_bits(f, p) | (f->write ? PTE_DIRTY : 0));
 		return STEP_DONE;
 	}
 	paddr_t copy = new_anonymous(f->space, pa);
-	vm_object_page_done(object, pa);
 	if (copy == PADDR_NONE)
 		return STEP_NO_MEMORY;
 	install(f, t, index, copy | read_bits(f, p) | write_bits(p));
@@ -214,8 +249,10 @@ static enum step copy_on_write(struct page_fault *f, struct table *t, unsigned i
 	}
 	pte_t pte = pa | read_bits(f, p) | write_bits(p);
 	atomic_write_release(&t->entries[index], pte);
-	vm_entry_drop(f->space, old);
-	vm_resident_add(f->space, pte);
+	struct drops drops = {0};
+	vm_entry_drop(vmm->pmm, old, &drops);
+	vm_resident_drop(f->space, &drops);
+	vm_resident_add(f->space, pte, 1);
 	return STEP_DONE;
 }
 
@@ -272,7 +309,7 @@ static enum step serve(struct page_fault *f, struct table *t)
 	const struct run *run = vm_runs_find(t, f->vpn);
 	if (unlikely(!run)) {
 		table_unlock(t);
-		if (f->quiet)
+		if (f->no_grow)
 			return refuse(f, VMM_FAULT_NO_MAPPING);
 		switch (vm_grow_stack(f->space, f->vpn)) {
 		case MEM_OK:
@@ -348,6 +385,7 @@ mem_status vm_fault_page(struct space *space, vaddr_t va, unsigned access, struc
 	    .fetch = access & FAULT_FETCH,
 	    .force = access & FAULT_FORCE,
 	    .quiet = access & FAULT_QUIET,
+	    .no_grow = access & FAULT_NO_GROW,
 	};
 	mem_debug_assert(host_irq_enabled());
 	if (unlikely(va >= USER_TOP)) {

@@ -5,12 +5,16 @@
  * The parent's tables are walked once, in order, the path to the table being
  * copied locked; the child's tables are made as they are met and linked at once,
  * so that a zap of an object that comes by finds in the child what it no longer
- * finds in the parent. Every private page becomes read-only in both. The parent
- * is flushed once at the end, not under each lock (the stated exception to I5):
- * until then other CPUs may still write to pages that look read-only, which is
- * as if they had written before the fork. What must not happen meanwhile is that
- * the parent gets a copy of such a page, because those writes would go to the
- * old one: a fault that would copy sleeps on space->forking.
+ * finds in the parent; what a zap under way is after is not copied. Every private
+ * page becomes read-only in both. The parent is flushed once at the end, not under
+ * each lock (the stated exception to I5): until then other CPUs may still write to
+ * pages that look read-only, which is as if they had written before the fork. What
+ * must not happen meanwhile is that the parent gets a copy of such a page, because
+ * those writes would go to the old one: a fault that would copy sleeps on
+ * space->forking.
+ *
+ * An object's pages are not copied: the child has the promise and finds them again, many
+ * with each fault. So fork costs nothing for a page of a file that nobody wrote to.
  *
  * Promises are transformed on the way: locked is dropped, don't-fork skipped,
  * wipe-on-fork taken without its pages. Backings belong to a space, so the child
@@ -51,14 +55,16 @@ static void collect_backings(struct fork *f, struct table *t)
 	table_unlock(t);
 }
 
-static bool make_twins(struct fork *f)
+static mem_status make_twins(struct fork *f)
 {
 	for (struct backing *b = f->backings; b; b = b->fork_next) {
-		b->twin = vm_backing_get(f->child, b->object, b->delta);
-		if (!b->twin)
-			return false;
+		mem_status status = vm_backing_get(f->child, b->object, b->delta, &b->twin);
+		if (status != MEM_OK)
+			return status;
+		vm_mapper_extend(b->twin->mapper, atomic_read_seq(&b->mapper->low),
+				 atomic_read_seq(&b->mapper->high));
 	}
-	return true;
+	return MEM_OK;
 }
 
 static void drop_twins(struct fork *f)
@@ -79,7 +85,7 @@ static void drop_twins(struct fork *f)
 static promise_t inherited(promise_t p)
 {
 	const struct backing *b = promise_backing(p);
-	p &= ~PROMISE_LOCKED;
+	p &= ~(PROMISE_LOCKED | PROMISE_ONFAULT);
 	return b ? promise_with_backing(p, b->twin) : p;
 }
 
@@ -104,50 +110,61 @@ static bool copy_runs(struct fork *f, const struct table *from, struct table *to
 static bool copy_now(struct fork *f, struct table *to, unsigned index, pte_t pte)
 {
 	struct pmm *pmm = f->parent->vmm->pmm;
-	paddr_t pa = pmm_alloc(pmm, 0, PMM_ANY);
+	paddr_t pa = pmm_alloc(pmm, 0, PMM_WAIT);
 	if (pa == PADDR_NONE)
 		return false;
 	arch_copy_page(paddr_to_ptr(pa), paddr_to_ptr(pte & PTE_ADDR));
 	frame_init(pmm, pa, FRAME_ANON, NULL);
 	pte = (pte & ~(PTE_ADDR | PTE_OBJECT)) | pa;
 	table_entry_fill(to, index, pte);
-	vm_resident_add(f->child, pte);
+	vm_resident_add(f->child, pte, 1);
 	return true;
 }
 
-static bool copy_entry(struct fork *f, struct table *from, struct table *to, unsigned index,
-		       promise_t p)
+/* A private page becomes both's. */
+static bool copy_entry(struct fork *f, struct table *from, struct table *to, unsigned index)
 {
 	struct pmm *pmm = f->parent->vmm->pmm;
 	pte_t pte = atomic_read_relaxed(&from->entries[index]);
-	bool private = !(p & PROMISE_SHARED);
-	if (!(pte & PTE_UNCOUNTED)) {
-		if (private && !(pte & PTE_OBJECT) && frame_is_pinned(pmm, pte & PTE_ADDR))
-			return copy_now(f, to, index, pte);
-		if (frame_get(pmm, pte & PTE_ADDR) != MEM_OK)
-			return private ? copy_now(f, to, index, pte) : true;
-	}
-	if (private && (pte & PTE_WRITE)) {
+	if (!(pte & PTE_UNCOUNTED) &&
+	    (frame_is_pinned(pmm, pte & PTE_ADDR) || frame_get(pmm, pte & PTE_ADDR) != MEM_OK))
+		return copy_now(f, to, index, pte);
+	if (pte & PTE_WRITE) {
 		pte = atomic_and(&from->entries[index], ~PTE_WRITE) & ~PTE_WRITE;
 		if (pte & PTE_PRESENT)
 			vm_gather_page(&f->gather, from->first + index);
 	}
 	table_entry_fill(to, index, pte);
-	vm_resident_add(f->child, pte);
+	vm_resident_add(f->child, pte, 1);
+	return true;
+}
+
+static bool copy_run(struct fork *f, struct table *from, struct table *to, const struct run *run)
+{
+	const struct backing *b = promise_backing(run->promise);
+	struct zap zap;
+	bool zapping = b && vm_object_zapping(b->object, &zap);
+	table_for_each(k, from, (unsigned)(run->first - from->first),
+		       (unsigned)(run->end - from->first))
+	{
+		pte_t pte = atomic_read_relaxed(&from->entries[k]);
+		if (b && (pte & (PTE_OBJECT | PTE_UNCOUNTED)))
+			continue;
+		if (zapping && vm_zap_takes(&zap, b, from->first + k, pte))
+			continue;
+		if (!copy_entry(f, from, to, k))
+			return false;
+	}
 	return true;
 }
 
 static bool copy_leaf(struct fork *f, struct table *from, struct table *to)
 {
-	for (unsigned i = 0; i < from->run_count; i++) {
-		const struct run *run = &from->runs[i];
-		if (run->promise & (PROMISE_DONTFORK | PROMISE_WIPE))
-			continue;
-		table_for_each(
-		    k, from, (unsigned)(run->first - from->first),
-		    (unsigned)(run->end - from->first)) if (!copy_entry(f, from, to, k,
-									run->promise)) return false;
-	}
+	/* Where only an object's pages can be, not even a look at each is needed. */
+	const promise_t without = PROMISE_DONTFORK | PROMISE_WIPE | PROMISE_SHARED;
+	for (unsigned i = 0; i < from->run_count; i++)
+		if (!(from->runs[i].promise & without) && !copy_run(f, from, to, &from->runs[i]))
+			return false;
 	return true;
 }
 
@@ -196,12 +213,13 @@ static mem_status copy_space(struct fork *f)
 	uint64_t charged = atomic_read_relaxed(&parent->totals.charged);
 	collect_backings(f, parent->root);
 	if (vm_commit_charge(vmm, charged)) {
-		if (make_twins(f)) {
+		status = make_twins(f);
+		if (status == MEM_OK) {
 			atomic_write_seq(&parent->forking, 1);
 			table_lock(parent->root);
 			table_lock(child->root);
-			if (copy_table(f, parent->root, child->root))
-				status = MEM_OK;
+			if (!copy_table(f, parent->root, child->root))
+				status = MEM_ENOMEM;
 			table_unlock(child->root);
 			table_unlock(parent->root);
 			end_forking(f);
@@ -227,6 +245,7 @@ mem_status vmm_space_fork(struct space *parent, struct space **out)
 			vm_gather_init(&f.child_gather, child);
 			mem_rwlock_write(&parent->lock);
 			child->limits = parent->limits;
+			vmm_space_set_owner(child, parent->maps_owner, parent->maps_most);
 			status = copy_space(&f);
 			mem_rwlock_write_done(&parent->lock);
 			if (status == MEM_OK) {
@@ -235,7 +254,8 @@ mem_status vmm_space_fork(struct space *parent, struct space **out)
 			}
 			vmm_space_put(child);
 		}
-		if (!vm_relieve(parent->vmm, attempt))
-			return status;
+		/* Against the owner's limit no memory helps. */
+		if (status == MEM_EBUSY || !vm_relieve(parent->vmm, attempt))
+			return MEM_ENOMEM;
 	}
 }

@@ -10,22 +10,25 @@
 
 void vm_gather_backing(struct gather *g, struct backing *b)
 {
-	if (atomic_sub(&b->refs, 1) == 0) {
-		b->dead = g->dead;
-		g->dead = b;
-	}
+	uint64_t refs = atomic_read_acquire(&b->refs);
+	do {
+		if (refs > 1)
+			atomic_write_release(&b->let_go, true);
+	} while (!atomic_cas(&b->refs, &refs, refs - 1));
+	if (refs > 1)
+		return;
+	if (atomic_read_acquire(&b->let_go))
+		vm_gather_all(g); /* theirs as well as ours (object_maps.c) */
+	b->dead = g->dead;
+	g->dead = b;
 }
 
-void vm_entry_drop(struct space *space, pte_t pte)
+void vm_resident_drop(struct space *space, const struct drops *drops)
 {
-	if (pte & PTE_UNCOUNTED)
-		return;
-	struct pmm *pmm = space->vmm->pmm;
-	atomic_count(&space->resident, -1);
-	if (pte & PTE_OBJECT)
-		atomic_count(&space->resident_file, -1);
-	if (frame_put(pmm, pte & PTE_ADDR))
-		pmm_free(pmm, pte & PTE_ADDR, 0);
+	if (drops->npages)
+		atomic_count(&space->resident, -drops->npages);
+	if (drops->nfile)
+		atomic_count(&space->resident_file, -drops->nfile);
 }
 
 /* Nobody can reach t any more but those who wait for its lock. */
@@ -38,10 +41,13 @@ static void make_stale(struct gather *g, struct table *t)
 	vm_runs_cut(g, t, t->first, table_end(t));
 	/* Also when no page is present: the table itself may be cached. */
 	vm_gather_page(g, t->first);
-	if (t->level == 1)
-		table_for_each(i, t, 0, PT_ENTRIES) if (i && (atomic_read_relaxed(&t->entries[i]) &
-							      PTE_PRESENT))
-		    vm_gather_page(g, t->first + i);
+	for (unsigned i = 1; t->level == 1 && !vm_gather_is_all(g); i++) {
+		i = vm_table_next(t, i, PT_ENTRIES);
+		if (i == PT_ENTRIES)
+			break;
+		if (atomic_read_relaxed(&t->entries[i]) & PTE_PRESENT)
+			vm_gather_page(g, t->first + i);
+	}
 	t->next = g->detached;
 	g->detached = t;
 	if (!held)
@@ -59,13 +65,16 @@ void vm_detach(struct gather *g, struct table *parent, unsigned index)
 
 void vm_gather_finish(struct gather *g)
 {
+	struct pmm *pmm = g->space->vmm->pmm;
+	struct drops drops = {0};
 	uint64_t tables = 0;
 	for (struct table *t = g->detached; t; t = t->next) {
 		tables++;
 		if (t->level == 1)
 			table_for_each(i, t, 0, PT_ENTRIES)
-			    vm_entry_drop(g->space, atomic_read_relaxed(&t->entries[i]));
+			    vm_entry_drop(pmm, atomic_read_relaxed(&t->entries[i]), &drops);
 	}
+	vm_resident_drop(g->space, &drops);
 	if (tables) {
 		atomic_count(&g->space->tables, -tables);
 		if (atomic_read_acquire(&g->space->refs))

@@ -12,6 +12,7 @@
  * run out half way.
  */
 #include <mem/cpumask.h>
+#include <mem/pmm.h>
 
 #include "vm/table.h"
 
@@ -48,6 +49,11 @@ static inline void vm_gather_all(struct gather *g)
 	g->count = GATHER_PAGES + 1;
 }
 
+static inline bool vm_gather_is_all(const struct gather *g)
+{
+	return g->count > GATHER_PAGES;
+}
+
 /* One reference on a run's backing less; the last one goes when the gather ends. */
 void vm_gather_backing(struct gather *g, struct backing *b);
 
@@ -60,8 +66,25 @@ void vm_gather_flush(struct gather *g);
  * dead backings. */
 void vm_gather_finish(struct gather *g);
 
-/* Drop the reference that a leaf entry held. `pte` is not zero. */
-void vm_entry_drop(struct space *space, pte_t pte);
+/* Leaf entries that went, to be taken out of a space's totals together. */
+struct drops {
+	uint64_t npages, nfile;
+};
+
+/* Drop the reference that a leaf entry held. `pte` is not zero. An object keeps its page
+ * (I9). */
+static inline void vm_entry_drop(struct pmm *pmm, pte_t pte, struct drops *drops)
+{
+	if (pte & PTE_UNCOUNTED)
+		return;
+	drops->npages++;
+	if (pte & PTE_OBJECT)
+		drops->nfile++;
+	else if (frame_put(pmm, pte & PTE_ADDR))
+		pmm_free(pmm, pte & PTE_ADDR, 0);
+}
+
+void vm_resident_drop(struct space *space, const struct drops *drops);
 
 /* Unlink `child` (entry `index` of parent) and everything below it: mark all of
  * it stale, take the runs' pages out of the totals, gather. Locks: parent's; the

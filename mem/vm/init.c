@@ -221,6 +221,8 @@ static mem_status make_caches(struct vmm *vmm)
 		size_t bytes, align;
 	} list[] = {
 	    {&vmm->tables, "table", sizeof(struct table), 16},
+	    {&vmm->mappers, "mapper", sizeof(struct mapper), 16},
+	    {&vmm->owners, "map-owner", sizeof(struct map_owner), 16},
 	    {&vmm->backings, "backing", sizeof(struct backing), 16},
 	    {&vmm->runs4, "runs-4", 4 * sizeof(struct run), 8},
 	    {&vmm->runs16, "runs-16", 16 * sizeof(struct run), 8},

@@ -283,7 +283,7 @@ static struct pt_root root_of(struct vmm *vmm, bool atomic)
 	return (struct pt_root){.pmm = vmm->pmm,
 				.root = vmm->kernel_root,
 				.max_level = vmm->giga_pages ? 3 : 2,
-				.pmm_flags = atomic ? PMM_ATOMIC : 0,
+				.pmm_flags = atomic ? 0 : PMM_WAIT,
 				.tables = &vmm->kernel_tables};
 }
 
@@ -330,7 +330,7 @@ static bool map_block(struct kernel_area *area, vaddr_t va, const struct pt_root
 {
 	struct pmm *pmm = area->vmm->pmm;
 	pte_t leaf = pt_leaf_bits(kernel_bits(area->vmm, VM_READ | VM_WRITE), 2), expected = 0;
-	paddr_t block = pmm_alloc(pmm, PMM_ORDER_HUGE, PMM_KERNEL | PMM_ATOMIC);
+	paddr_t block = pmm_alloc(pmm, PMM_ORDER_HUGE, PMM_KERNEL);
 	if (block == PADDR_NONE)
 		return false;
 	pte_t *entry = pt_make_entry(root, va, 2);
@@ -358,7 +358,7 @@ bool vm_area_fill(struct kernel_area *area, vaddr_t va, uint64_t npages, bool at
 			continue; /* came back before */
 		paddr_t pa = PADDR_NONE;
 		if (entry)
-			pa = pmm_alloc(vmm->pmm, 0, PMM_KERNEL | (atomic ? PMM_ATOMIC : 0));
+			pa = pmm_alloc(vmm->pmm, 0, PMM_KERNEL | (atomic ? 0 : PMM_WAIT));
 		if (pa == PADDR_NONE)
 			break;
 		atomic_write_release(entry, pa | bits);
@@ -572,7 +572,8 @@ mem_status vmm_alloc_dma(struct vmm *vmm, uint64_t bytes, paddr_t below, enum vm
 	if (!bytes || (unsigned)cache > VM_WC || !align_up_checked(bytes, PAGE_SIZE, &rounded))
 		return MEM_EINVAL;
 	uint64_t npages = rounded >> PAGE_SHIFT;
-	mem_status status = pmm_alloc_range(vmm->pmm, npages, 1, below, PMM_KERNEL | PMM_ZERO, pa);
+	mem_status status =
+	    pmm_alloc_range(vmm->pmm, npages, 1, below, PMM_KERNEL | PMM_ZERO | PMM_WAIT, pa);
 	if (status != MEM_OK)
 		return status;
 	status = map_physical(vmm, *pa, npages, VM_READ | VM_WRITE, cache, va);

@@ -18,55 +18,60 @@ static promise_t promise_of(struct vmm *vmm, const struct vm_map_args *args)
 	p |= (args->flags & VM_SHARED) ? PROMISE_SHARED : 0;
 	p |= (args->flags & VM_GROWSDOWN) ? PROMISE_GROWSDOWN : 0;
 	p |= (args->flags & VM_LOCKED) ? PROMISE_LOCKED : 0;
+	p |= (args->flags & VM_LOCKED && args->flags & VM_ONFAULT) ? PROMISE_ONFAULT : 0;
 	p |= (args->flags & VM_NORESERVE) ? PROMISE_NORESERVE : 0;
 	p |= (args->flags & VM_DONTFORK) ? PROMISE_DONTFORK : 0;
 	p |= (args->flags & VM_WIPEONFORK) ? PROMISE_WIPE : 0;
 	return p | vm_name_bits(vmm, args->name);
 }
 
-/* Are the totals within the limits of the space with `npages` more of this kind
- * (of which `replaced` are there already)? */
-bool vm_within_limits(struct space *space, promise_t p, uint64_t npages, uint64_t replaced)
+mem_status vm_within_limits(struct space *space, promise_t p, uint64_t npages, uint64_t replaced)
 {
 	const struct vmm_space_limits *limit = &space->limits;
 	const struct space_totals *now = &space->totals;
 	uint64_t virt = atomic_read_relaxed(&now->virt);
 	if (virt + npages - mem_min(replaced, virt) > limit->virt_npages)
-		return false;
+		return MEM_ENOMEM;
 	if ((p & (VM_WRITE | PROMISE_SHARED | PROMISE_GROWSDOWN)) == VM_WRITE &&
 	    atomic_read_relaxed(&now->data) + npages > limit->data_npages)
-		return false;
-	return !(p & PROMISE_LOCKED) ||
-	       atomic_read_relaxed(&now->locked) + npages <= limit->locked_npages;
+		return MEM_ENOMEM;
+	if ((p & PROMISE_LOCKED) &&
+	    atomic_read_relaxed(&now->locked) + npages > limit->locked_npages)
+		return MEM_EAGAIN;
+	return MEM_OK;
 }
 
-/* One try at [first, end): MEM_EEXIST if it is taken and may not be replaced. */
+/* May [first, end), which is what `was` says, be mapped as p? */
+static mem_status check_place(struct space *space, const struct areas *was, uint64_t npages,
+			      promise_t p, bool replace)
+{
+	if (was->npages && !replace)
+		return MEM_EEXIST;
+	if (atomic_read_relaxed(&space->areas) > space->limits.area_count ||
+	    !areas_allowed(space, was->begin, areas_if_empty(was)))
+		return MEM_ENOMEM;
+	return vm_within_limits(space, p, npages, was->npages);
+}
+
 mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bool replace)
 {
 	for (unsigned attempt = 0;;) {
 		struct edit e;
 		struct areas was;
-		mem_status status = MEM_OK;
 		vm_edit_begin(&e, space, first, end, 1);
 		if (unlikely(vm_edit_split_crowd(&e, first, end)))
 			continue;
 		vm_areas_look(e.top, first, end, NULL, &was);
-		if (was.npages && !replace)
-			status = MEM_EEXIST;
-		else if (atomic_read_relaxed(&space->areas) > space->limits.area_count ||
-			 !areas_allowed(space, was.begin, areas_if_empty(&was)))
-			status = MEM_EAGAIN;
-		else if (!vm_within_limits(space, p, end - first, was.npages))
-			status = MEM_EAGAIN;
-		else if (!vm_edit_reserve(&e, first, end, 1))
-			status = MEM_ENOMEM;
+		mem_status status = check_place(space, &was, end - first, p, replace);
 		if (status != MEM_OK) {
 			vm_edit_cancel(&e);
-			if (status == MEM_EAGAIN)
-				return MEM_ENOMEM;
-			if (status == MEM_ENOMEM && vm_relieve(space->vmm, attempt++))
-				continue;
 			return status;
+		}
+		if (!vm_edit_reserve(&e, first, end, 1)) {
+			vm_edit_cancel(&e);
+			if (vm_relieve(space->vmm, attempt++))
+				continue;
+			return MEM_ENOMEM;
 		}
 		if (was.npages) {
 			vm_edit_remove(&e, first, end);
@@ -87,10 +92,11 @@ static mem_status place_object(struct space *space, vpn_t first, vpn_t end, prom
 {
 	if (!object)
 		return vm_place(space, first, end, p, replace);
-	struct backing *b = vm_backing_get(space, object, (int64_t)(page - first));
-	if (!b)
+	struct backing *b;
+	mem_status status = vm_backing_get(space, object, (int64_t)(page - first), &b);
+	if (status != MEM_OK)
 		return MEM_ENOMEM;
-	mem_status status = vm_place(space, first, end, promise_with_backing(p, b), replace);
+	status = vm_place(space, first, end, promise_with_backing(p, b), replace);
 	vm_backing_put(b);
 	return status;
 }
@@ -113,7 +119,7 @@ static mem_status choose_and_place(struct space *space, const struct vm_map_args
 		limit = mem_min(limit, (vaddr_t)1 << 31);
 	vaddr_t hint = align_down(args->hint, PAGE_SIZE);
 	if (hint >= vpn_to_va(MMAP_MIN_VPN) && vm_range(hint, npages << PAGE_SHIFT, &first, &end) &&
-	    !vm_near_stack(space, end)) {
+	    (!(args->flags & VM_BELOW_4G) || end <= vpn_of(limit)) && !vm_near_stack(space, end)) {
 		*out = hint;
 		mem_status status = place_object(space, first, end, p, object, page, false);
 		if (status != MEM_EEXIST)
@@ -148,14 +154,14 @@ static mem_status check_args(const struct vm_map_args *args, uint64_t *npages)
 	return MEM_OK;
 }
 
-static void populate(struct space *space, vaddr_t va, uint64_t npages, unsigned prot)
+mem_status vm_populate(struct space *space, vpn_t first, vpn_t end, unsigned access)
 {
-	unsigned access = FAULT_USER | ((prot & VM_WRITE) ? FAULT_WRITE : 0);
-	if (!prot)
-		return;
-	for (uint64_t i = 0; i < npages; i++)
-		if (vmm_fault(space, va + i * PAGE_SIZE, access, NULL) != MEM_OK)
-			return; /* as promised: failures are ignored */
+	mem_status status = MEM_OK;
+	bool spurious;
+	for (vpn_t vpn = first; vpn < end && status == MEM_OK; vpn++)
+		status = vm_fault_page(space, vpn_to_va(vpn), FAULT_USER | FAULT_NO_GROW | access,
+				       NULL, &spurious);
+	return status;
 }
 
 mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t *out)
@@ -188,8 +194,11 @@ mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t 
 		vm_commit_uncharge(vmm, npages);
 	if (made)
 		vm_object_put(made);
-	if (status == MEM_OK && (args->flags & (VM_POPULATE | VM_LOCKED)))
-		populate(space, *out, npages, args->prot);
+	bool touch = (args->flags & VM_POPULATE) ||
+		     ((args->flags & VM_LOCKED) && !(args->flags & VM_ONFAULT));
+	if (status == MEM_OK && touch && args->prot) /* as promised: failures are ignored */
+		(void)vm_populate(space, vpn_of(*out), vpn_of(*out) + npages,
+				  (args->prot & VM_WRITE) ? FAULT_WRITE : 0);
 	return status;
 }
 
@@ -203,6 +212,18 @@ static bool still_grows(struct edit *e, const struct run *above, vpn_t floor)
 	return !vm_edit_pages(e, floor, above->first, true) &&
 	       vm_edit_first_run(e, above->first, &run) && run.first == above->first &&
 	       run.promise == above->promise;
+}
+
+/* Is the nearest neighbour in [floor, vpn) one that a stack keeps its distance from? Not
+ * if nobody can reach it (a guard that the program has put there), nor if it is a stack
+ * too; as on Linux. */
+static bool needs_gap(struct edit *e, vpn_t floor, vpn_t vpn)
+{
+	struct run run;
+	bool needs = false;
+	for (vpn_t at = floor; vm_edit_first_run(e, at, &run) && run.first < vpn; at = run.end)
+		needs = promise_prot(run.promise) && !(run.promise & PROMISE_GROWSDOWN);
+	return needs;
 }
 
 mem_status vm_grow_stack(struct space *space, vpn_t vpn)
@@ -224,7 +245,7 @@ mem_status vm_grow_stack(struct space *space, vpn_t vpn)
 		promise_t p = above.promise;
 		if (top - vpn > space->limits.stack_npages || vpn < MMAP_MIN_VPN)
 			return MEM_EACCES;
-		if (!vm_within_limits(space, p, npages, 0))
+		if (vm_within_limits(space, p, npages, 0) != MEM_OK)
 			return MEM_EACCES;
 		if ((p & PROMISE_CHARGED) && !vm_commit_charge(vmm, npages))
 			return MEM_ENOMEM;
@@ -236,7 +257,7 @@ mem_status vm_grow_stack(struct space *space, vpn_t vpn)
 		vm_edit_begin(&e, space, floor, above.first + 1, 1);
 		if (!still_grows(&e, &above, vpn))
 			status = MEM_EAGAIN;
-		else if (vm_edit_pages(&e, floor, vpn, true))
+		else if (needs_gap(&e, floor, vpn))
 			status = MEM_EACCES;
 		else if (!vm_edit_reserve(&e, vpn, above.first, 1))
 			status = MEM_ENOMEM;

@@ -7,8 +7,8 @@
  * will need are made (they take over what is promised there now), and all tables
  * get room for the new runs. Then the target is cleared and flushed and gets its
  * promise, entries go over one by one, the source is cut, everything is flushed,
- * and only then is any lock let go of (pitfall 14). Objects learn of it by their
- * count of moves, raised while the locks are held (object_maps.c).
+ * and only then is any lock let go of (pitfall 14). What a zap of the object is after
+ * stays behind: it may have been at the target already (object_zap.c).
  */
 #include "vm/area_walk.h"
 #include "vm/areas.h"
@@ -23,6 +23,8 @@ struct move {
 	promise_t was, now;   /* now: with the backing for the new place */
 	bool replace;         /* what is at the target goes */
 	bool keep;            /* MREMAP_DONTUNMAP: the old promise stays, without pages */
+	bool zapping;         /* `zap` is under way */
+	struct zap zap;
 };
 
 /* Is [first, end) one mapping, of promise p? */
@@ -94,7 +96,10 @@ static bool move_entry(struct edit *e, const struct move *m, struct table *t, un
 {
 	vpn_t target;
 	if (!target_of(m, t, index, &target))
-		return true;                                /* goes when the source is cut */
+		return true; /* goes when the source is cut */
+	if (m->zapping && vm_zap_takes(&m->zap, promise_backing(m->was), t->first + index,
+				       atomic_read_relaxed(&t->entries[index])))
+		return true;
 	struct table *leaf = leaf_below(e, e->top, target); /* exists: cannot fail */
 	pte_t pte = atomic_swap(&t->entries[index], (pte_t)0);
 	if (pte & PTE_PRESENT)
@@ -128,7 +133,7 @@ static bool reserve(struct edit *e)
 /* What stays of the source, without pages, is not locked any more. */
 static void unlock_source(struct edit *e, const struct move *m)
 {
-	promise_t p = m->was & ~PROMISE_LOCKED;
+	promise_t p = m->was & ~(PROMISE_LOCKED | PROMISE_ONFAULT);
 	if (p == m->was)
 		return;
 	vm_edit_clear(e, m->from, m->from_end);
@@ -150,7 +155,7 @@ static uint64_t areas_begin(struct edit *e, const struct move *m)
 
 /* MEM_EAGAIN: things changed before the locks were taken; look again. MEM_EEXIST:
  * the target is taken. */
-static mem_status try_move(const struct move *m)
+static mem_status try_move(struct move *m)
 {
 	struct edit e;
 	vpn_t low = mem_min(m->from, m->to), high = mem_max(m->from_end, m->to_end);
@@ -175,10 +180,9 @@ static mem_status try_move(const struct move *m)
 	vm_edit_clear(&e, m->to, m->to_end);
 	vm_edit_flush(&e);
 	vm_edit_insert(&e, m->to, m->to_end, m->now);
+	const struct backing *b = promise_backing(m->was);
+	m->zapping = b && vm_object_zapping(b->object, &m->zap);
 	(void)each_entry(&e, m, e.top, move_entry);
-	struct backing *b = promise_backing(m->was);
-	if (b)
-		(void)atomic_add(&b->object->moves, (uint64_t)1);
 	if (m->keep)
 		unlock_source(&e, m);
 	else
@@ -206,8 +210,9 @@ static mem_status find_mapping(struct space *space, vpn_t first, vpn_t end, stru
 /* Limits for `more` pages of promise p, and the charge for `npages`. */
 static mem_status charge(struct space *space, promise_t p, uint64_t more, uint64_t npages)
 {
-	if (more && !vm_within_limits(space, p, more, 0))
-		return (p & PROMISE_LOCKED) ? MEM_EAGAIN : MEM_ENOMEM;
+	mem_status status = more ? vm_within_limits(space, p, more, 0) : MEM_OK;
+	if (status != MEM_OK)
+		return status;
 	if ((p & PROMISE_CHARGED) && !vm_commit_charge(space->vmm, npages))
 		return MEM_ENOMEM;
 	return MEM_OK;
@@ -233,25 +238,37 @@ static mem_status grow_in_place(struct space *space, promise_t p, vpn_t end, vpn
 	return status;
 }
 
-/* Move to m->to, or to wherever there is room. */
-static mem_status move_to(struct space *space, struct move *m, bool anywhere)
+/* Room for npages: below `limit` if there is, else anywhere. */
+static bool find_room(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
+{
+	return vm_find_gap(space, npages, limit, out) ||
+	       vm_find_gap(space, npages, vpn_of(USER_TOP), out);
+}
+
+/* Move to m->to, or with `limit` to wherever there is room. */
+static mem_status move_to(struct space *space, struct move *m, vpn_t limit)
 {
 	uint64_t npages = m->to_end - m->to;
+	bool anywhere = limit;
 	struct backing *b = promise_backing(m->was);
 	for (unsigned attempt = 0;;) {
 		if (anywhere) {
-			if (!vm_find_gap(space, npages, vpn_of(USER_TOP), &m->to))
+			if (!find_room(space, npages, limit, &m->to))
 				return MEM_ENOMEM;
 			m->to_end = m->to + npages;
 		}
 		struct backing *moved = NULL;
+		mem_status status = MEM_OK;
 		m->now = m->was;
 		if (b) {
-			moved =
-			    vm_backing_get(space, b->object, b->delta + (int64_t)(m->from - m->to));
+			status = vm_backing_get(space, b->object,
+						b->delta + (int64_t)(m->from - m->to), &moved);
+			if (status == MEM_EBUSY)
+				return MEM_ENOMEM; /* which no memory can help */
 			m->now = promise_with_backing(m->was, moved);
 		}
-		mem_status status = b && !moved ? MEM_ENOMEM : try_move(m);
+		if (status == MEM_OK)
+			status = try_move(m);
 		if (moved)
 			vm_backing_put(moved);
 		if (status == MEM_EEXIST && anywhere)
@@ -288,7 +305,7 @@ static mem_status move_elsewhere(struct space *space, const struct run *area, vp
 	mem_status status = charge(space, m.was, more, new_npages);
 	if (status != MEM_OK)
 		return status;
-	status = move_to(space, &m, !(flags & VM_MOVE_FIXED));
+	status = move_to(space, &m, (flags & VM_MOVE_FIXED) ? 0 : to);
 	if (status != MEM_OK)
 		uncharge(space, m.was, new_npages);
 	*out = m.to;
@@ -302,12 +319,15 @@ static mem_status duplicate(struct space *space, const struct run *area, vpn_t f
 	struct backing *b = promise_backing(area->promise);
 	if (!b || !(area->promise & PROMISE_SHARED))
 		return MEM_EINVAL;
+	if (!(flags & VM_MOVE_MAY))
+		return MEM_ENOMEM;
 	struct vm_map_args args = {
 	    .hint = (flags & VM_MOVE_FIXED) ? new_va : 0,
 	    .bytes = npages << PAGE_SHIFT,
 	    .prot = promise_prot(area->promise),
 	    .maxprot = promise_maxprot(area->promise),
 	    .flags = VM_SHARED | ((flags & VM_MOVE_FIXED) ? VM_FIXED : 0),
+	    .limit = (flags & VM_MOVE_FIXED) ? 0 : new_va,
 	    .object = b->object,
 	    .offset = (uint64_t)((int64_t)from + b->delta) << PAGE_SHIFT,
 	};
@@ -337,7 +357,8 @@ static mem_status remap(struct space *space, const struct run *area, vpn_t from,
 mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_t new_bytes,
 		    unsigned flags, vaddr_t new_va, vaddr_t *out)
 {
-	vpn_t from, end, to = 0, to_end = 0;
+	vpn_t from, end, to_end = 0;
+	vpn_t to = vpn_of(new_va && new_va < USER_TOP ? new_va : USER_TOP);
 	struct run area;
 	bool fixed = flags & VM_MOVE_FIXED;
 	if (!new_bytes || (va & PAGE_MASK) ||

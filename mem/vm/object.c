@@ -2,12 +2,10 @@
 /*
  * Objects: their life, their size, their contents; see mem/object.h.
  *
- * Size against faults: a truncation publishes the new size, then takes down the
- * mappings leaf by leaf under the leaf's lock, then empties the index under
- * pages_lock. A fault reads the size under the lock of the leaf it installs
- * into, and a page enters the index only if it is below the size read under
- * pages_lock. So a page beyond the new size was either installed before the zap
- * came by, or is refused.
+ * Pages against faults: who takes pages back says so first (the size, object->zap),
+ * then takes down their mappings (object_zap.c), then empties the index under
+ * pages_lock. A fault asks under the lock of the leaf it installs into, and a page
+ * enters the index only if it may, asked under pages_lock.
  *
  * Filling a page may sleep, so it is done on a frame that nobody sees yet; two
  * who fill the same page find out when the second enters it, and that one
@@ -24,7 +22,7 @@ mem_status vm_object_create(struct vmm *vmm, const struct vm_object_ops *ops, vo
 {
 	if (bytes > OBJECT_BYTES_MAX)
 		return MEM_EINVAL;
-	struct vm_object *object = slab_alloc(vmm->objects);
+	struct vm_object *object = slab_alloc_wait(vmm->objects);
 	if (!object)
 		return MEM_ENOMEM;
 	memset(object, 0, sizeof(*object));
@@ -34,7 +32,8 @@ mem_status vm_object_create(struct vmm *vmm, const struct vm_object_ops *ops, vo
 	object->host_data = host_data;
 	object->id = atomic_add(&vmm->next_id, 1);
 	object->bytes = bytes;
-	list_init(&object->maps);
+	list_init(&object->mappers);
+	list_init(&object->owners);
 	*out = object;
 	return MEM_OK;
 }
@@ -86,7 +85,7 @@ void vm_object_put(struct vm_object *object)
 {
 	if (atomic_sub(&object->refs, 1) > 0)
 		return;
-	mem_assert(list_empty(&object->maps));
+	mem_assert(list_empty(&object->mappers));
 	drop_pages(object, 0, UINT64_MAX);
 	mem_assert(!object->npages && !object->height);
 	if (object->charged) {
@@ -114,60 +113,58 @@ uint64_t vm_object_npages(const struct vm_object *object)
 }
 
 /* Under pages_lock. */
-static bool is_punched(const struct vm_object *object, uint64_t page)
+static bool is_zapped(const struct vm_object *object, uint64_t page)
 {
-	return object->punching && object->punch_first <= page && page < object->punch_end;
+	return object->zapping && object->zap.first <= page && page < object->zap.end;
 }
 
-/* Enter a filled frame (count 1, the caller's) for `page`: the index takes its
- * own count. If somebody else's is there *pa is now that one, counted for the
- * caller, and the caller's frame was freed. On failure it was freed too. */
-static mem_status enter(struct vm_object *object, uint64_t page, paddr_t *pa)
+/* One count more for the caller; under pages_lock, which keeps the index's. */
+static mem_status count(struct vm_object *object, paddr_t pa)
 {
-	struct pmm *pmm = object->vmm->pmm;
-	mem_status status;
+	return frame_get(object->vmm->pmm, pa) == MEM_OK ? MEM_OK : MEM_ENOMEM;
+}
+
+/* Enter a filled frame (count 1) for `page`: the count becomes the index's. If somebody
+ * else's frame is there *pa is now that one, and the caller's was freed, as it was on
+ * failure. With `counted` the caller gets a count of his own. */
+static mem_status enter(struct vm_object *object, uint64_t page, bool counted, paddr_t *pa)
+{
+	mem_status status = MEM_OK;
 	paddr_t mine = *pa;
+	bool entered = false;
 	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
 	paddr_t there = vm_pages_lookup(object, page);
 	if (page >= object_size_npages(object)) {
 		status = MEM_EBEYOND;
-	} else if (is_punched(object, page)) {
+	} else if (is_zapped(object, page)) {
 		status = MEM_EBUSY;
 	} else if (there != PADDR_NONE) {
-		status = frame_get(pmm, there) == MEM_OK ? MEM_EEXIST : MEM_ENOMEM;
 		*pa = there;
 	} else {
-		status = frame_get(pmm, mine) == MEM_OK ? MEM_OK : MEM_ENOMEM;
-		if (status == MEM_OK) {
-			status = vm_pages_insert(object, page, mine);
-			if (status != MEM_OK) {
-				bool last = frame_put(pmm, mine);
-				mem_assert(!last);
-			}
-		}
+		status = vm_pages_insert(object, page, mine);
+		entered = status == MEM_OK;
 	}
+	if (status == MEM_OK && counted)
+		status = count(object, *pa);
 	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
-	if (status != MEM_OK) {
-		bool last = frame_put(pmm, mine);
-		mem_assert(last);
-		pmm_free(pmm, mine, 0);
-	}
-	return status == MEM_EEXIST ? MEM_OK : status;
+	if (!entered)
+		vm_object_page_done(object, mine);
+	return status;
 }
 
-/* MEM_ENOENT: not in the index; MEM_EBUSY: being punched out. */
-static mem_status find(struct vm_object *object, uint64_t page, paddr_t *out)
+/* MEM_ENOENT: not in the index; MEM_EBUSY: being taken back. */
+static mem_status find(struct vm_object *object, uint64_t page, bool counted, paddr_t *out)
 {
 	mem_status status = MEM_ENOENT;
 	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
 	if (page >= object_size_npages(object)) {
 		status = MEM_EBEYOND;
-	} else if (is_punched(object, page)) {
+	} else if (is_zapped(object, page)) {
 		status = MEM_EBUSY;
 	} else {
 		*out = vm_pages_lookup(object, page);
 		if (*out != PADDR_NONE)
-			status = frame_get(object->vmm->pmm, *out) == MEM_OK ? MEM_OK : MEM_ENOMEM;
+			status = counted ? count(object, *out) : MEM_OK;
 	}
 	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
 	return status;
@@ -185,17 +182,17 @@ static mem_status device_page(struct vm_object *object, uint64_t page, paddr_t *
 static paddr_t new_frame(struct vm_object *object)
 {
 	struct pmm *pmm = object->vmm->pmm;
-	paddr_t pa = pmm_alloc(pmm, 0, PMM_ZERO);
+	paddr_t pa = pmm_alloc(pmm, 0, PMM_ZERO | PMM_WAIT);
 	if (pa != PADDR_NONE)
-		frame_init(pmm, pa, FRAME_OBJECT, object);
+		frame_init(pmm, pa, FRAME_OBJECT, NULL);
 	return pa;
 }
 
-mem_status vm_object_page_now(struct vm_object *object, uint64_t page, paddr_t *out)
+mem_status vm_object_frame(struct vm_object *object, uint64_t page, paddr_t *out)
 {
 	if (object_is_device(object))
 		return device_page(object, page, out);
-	mem_status status = find(object, page, out);
+	mem_status status = find(object, page, false, out);
 	if (status != MEM_ENOENT)
 		return status == MEM_EBUSY ? MEM_EAGAIN : status;
 	if (object->ops->fill)
@@ -203,8 +200,29 @@ mem_status vm_object_page_now(struct vm_object *object, uint64_t page, paddr_t *
 	*out = new_frame(object);
 	if (*out == PADDR_NONE)
 		return MEM_ENOMEM;
-	status = enter(object, page, out);
+	status = enter(object, page, false, out);
 	return status == MEM_EBUSY ? MEM_EAGAIN : status;
+}
+
+uint64_t vm_object_run(struct vm_object *object, uint64_t page, bool *data)
+{
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	uint64_t npages = vm_pages_run(object, page, data);
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	return npages;
+}
+
+uint64_t vm_object_frames(struct vm_object *object, uint64_t page, unsigned n, paddr_t *out)
+{
+	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	/* Beyond the size there are none, but for those that a zap is after. */
+	uint64_t found = vm_pages_lookup_many(object, page, n, out);
+	if (unlikely(object->zapping))
+		for (unsigned i = 0; i < n; i++)
+			if (is_zapped(object, page + i))
+				found &= ~((uint64_t)1 << i);
+	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
+	return found;
 }
 
 mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create, paddr_t *out)
@@ -212,7 +230,7 @@ mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create, 
 	if (object_is_device(object))
 		return device_page(object, page, out);
 	for (unsigned attempt = 0;;) {
-		mem_status status = find(object, page, out);
+		mem_status status = find(object, page, true, out);
 		if (status == MEM_ENOENT) {
 			if (!create)
 				return MEM_ENOENT;
@@ -224,11 +242,11 @@ mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create, 
 					return status == MEM_ENOMEM ? MEM_ENOMEM : MEM_EIO;
 				}
 			}
-			status = pa == PADDR_NONE ? MEM_ENOMEM : enter(object, page, &pa);
+			status = pa == PADDR_NONE ? MEM_ENOMEM : enter(object, page, true, &pa);
 			*out = pa;
 		}
 		if (status == MEM_EBUSY) {
-			host_wait(&object->punching, 1);
+			host_wait(&object->zapping, 1);
 			continue;
 		}
 		if (status != MEM_ENOMEM || !vm_relieve(object->vmm, attempt++))
@@ -241,10 +259,19 @@ static void clear_tail(struct vm_object *object, uint64_t bytes)
 {
 	paddr_t pa;
 	uint64_t rest = bytes & PAGE_MASK;
-	if (!rest || object_is_device(object) || find(object, bytes >> PAGE_SHIFT, &pa) != MEM_OK)
+	if (!rest || object_is_device(object) ||
+	    find(object, bytes >> PAGE_SHIFT, true, &pa) != MEM_OK)
 		return;
 	memset((char *)paddr_to_ptr(pa) + rest, 0, PAGE_SIZE - rest);
 	vm_object_page_done(object, pa);
+}
+
+/* Pages [first, end) become holes, and their mappings go. Under size_lock, exclusive. */
+static void take_back(struct vm_object *object, uint64_t first, uint64_t end, bool copies)
+{
+	vm_object_zap_begin(object, first, end, copies);
+	drop_pages(object, first, end);
+	vm_object_zap_end(object);
 }
 
 /* Under size_lock, exclusive. */
@@ -253,10 +280,8 @@ static void set_size(struct vm_object *object, uint64_t bytes)
 	uint64_t was = atomic_read_acquire(&object->bytes);
 	atomic_write_seq(&object->bytes, bytes);
 	if (bytes < was) {
-		uint64_t first = align_up(bytes, PAGE_SIZE) >> PAGE_SHIFT;
-		vm_object_zap(object, first, UINT64_MAX, true);
+		take_back(object, align_up(bytes, PAGE_SIZE) >> PAGE_SHIFT, UINT64_MAX, true);
 		clear_tail(object, bytes);
-		drop_pages(object, first, UINT64_MAX);
 	}
 }
 
@@ -276,19 +301,7 @@ mem_status vm_object_punch(struct vm_object *object, uint64_t first, uint64_t np
 	if (!npages || __builtin_add_overflow(first, npages, &end))
 		return MEM_EINVAL;
 	mem_rwlock_write(&object->size_lock);
-	/* Nobody may find the old page in the index after the zap, nor a new one while
-	 * others still have the old one mapped. */
-	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
-	object->punch_first = first;
-	object->punch_end = end;
-	atomic_write_seq(&object->punching, 1);
-	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
-	vm_object_zap(object, first, end, false);
-	drop_pages(object, first, end);
-	mem_lock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
-	atomic_write_seq(&object->punching, 0);
-	mem_unlock(&object->pages_lock, MEM_RANK_OBJECT_PAGES);
-	host_wake(&object->punching);
+	take_back(object, first, end, false);
 	mem_rwlock_write_done(&object->size_lock);
 	return MEM_OK;
 }

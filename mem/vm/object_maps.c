@@ -1,18 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way back: from a page of an object to everybody who maps it.
+ * The way back: from an object to everybody who maps it.
  *
- * The set of an object's backings is conservative: a backing stands in it from
- * before the first run names it until after the last is gone. A zap goes through
- * the set and, in each space, through the leaves that exist in the one range
- * where the pages can be. It holds one leaf's lock at a time, never together
- * with maps_lock; to keep its place it holds a reference on the backing.
+ *      object --- mapper --- mapper --- mapper        object->maps_lock
+ *                   |           |
+ *      space -------+--- ...    +--- ...              space->maps_lock
+ *                   |
+ *                backing --- backing                  one for each distance
  *
- * Backings that enter the set behind its back need no visit, because whoever
- * faults on them sees the new size or the emptied index. But entries can go
- * from one backing to another (mremap, fork), possibly from one not yet visited
- * to one that was: such a change counts itself in object->moves while it still
- * holds the table locks, and the zap goes round again when the count changed.
+ * A mapper is one space that maps one object. It stands in the object's set from
+ * before the first run names the object until the last run's translations are
+ * forgotten, and knows a box: where its runs are, and at which distances. The box
+ * only grows, so it may be too large; a zap looks at the tables inside it.
+ *
+ * A space lists its mappers with the one that was used last in front, and is searched
+ * up to MAPPER_SEARCH of them: a second mapper for the same pair does no harm but that
+ * the zap goes there twice.
+ *
+ * What a zap of an object costs is what its mappers do, and whoever maps it makes it so:
+ * each is on an owner's account, and an owner has a limit (vmm_space_set_owner()).
+ *
+ * The end of a backing. Entries of an object's pages hold no reference to them (I9),
+ * so a backing, with its mapper and its reference on the object, may not go before
+ * every CPU has forgotten what its runs had mapped. A change takes entries down, cuts
+ * their runs, lets go of the backing, and flushes, in this order. If it lets go as the
+ * last, its own flush comes before the end. But others may have let go before, and not
+ * have flushed yet: they left the mark let_go, and the last one then flushes all of
+ * the space: no entry of theirs is left that a CPU could still come to know.
  */
 #include "vm/gather.h"
 #include "vm/objects.h"
@@ -20,163 +34,191 @@
 /* Looking further for an equal backing than this does not pay: equality only
  * lets neighbours merge. */
 #define BACKING_SEARCH 64
+#define MAPPER_SEARCH  4096
 
-static bool get_unless_zero(uint32_t *refs)
+bool vm_get_unless_zero(uint64_t *refs)
 {
-	uint32_t n = atomic_read_acquire(refs);
+	uint64_t n = atomic_read_acquire(refs);
 	while (n)
 		if (atomic_cas(refs, &n, n + 1))
 			return true;
 	return false;
 }
 
-void vm_backing_ref(struct backing *b, uint32_t n)
+void vm_backing_ref(struct backing *b, uint64_t n)
 {
-	uint32_t now = atomic_add(&b->refs, n);
+	uint64_t now = atomic_add(&b->refs, n);
 	mem_assert(now > n);
 }
 
-struct backing *vm_backing_get(struct space *space, struct vm_object *object, int64_t delta)
+/* ---- mappers: under the space's maps_lock --------------------------------------- */
+
+static struct mapper *find_mapper(struct space *space, const struct vm_object *object)
 {
 	unsigned searched = 0;
-	mem_lock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
-	for (struct list *node = object->maps.prev;
-	     node != &object->maps && searched < BACKING_SEARCH; node = node->prev, searched++) {
-		struct backing *b = list_entry(node, struct backing, link);
-		if (b->space == space && b->delta == delta && get_unless_zero(&b->refs)) {
-			mem_unlock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
-			return b;
+	for (struct list *node = space->mappers.next;
+	     node != &space->mappers && searched < MAPPER_SEARCH; node = node->next, searched++) {
+		struct mapper *m = list_entry(node, struct mapper, of_space);
+		if (m->object == object) {
+			list_remove(node);
+			list_push_front(&space->mappers, node);
+			return m;
 		}
 	}
-	struct backing *b = slab_alloc(space->vmm->backings);
-	if (b) {
-		*b = (struct backing){.refs = 1, .delta = delta, .object = object, .space = space};
-		vm_object_get(object);
-		list_push_back(&object->maps, &b->link);
+	return NULL;
+}
+
+/* The account of `owner` with one mapper more. NULL: no memory. */
+static struct map_owner *join_owner(struct vm_object *object, uint64_t owner)
+{
+	list_for_each (node, &object->owners) {
+		struct map_owner *o = list_entry(node, struct map_owner, link);
+		if (o->owner == owner) {
+			o->nmappers++;
+			return o;
+		}
 	}
+	struct map_owner *o =
+	    object->own.nmappers ? slab_alloc_wait(object->vmm->owners) : &object->own;
+	if (o) {
+		*o = (struct map_owner){.owner = owner, .nmappers = 1};
+		list_push_front(&object->owners, &o->link);
+	}
+	return o;
+}
+
+static void leave_owner(struct vm_object *object, struct map_owner *o)
+{
+	if (--o->nmappers)
+		return;
+	mem_assert(!o->nbackings);
+	list_remove(&o->link);
+	if (o != &object->own)
+		slab_free(object->vmm->owners, o);
+}
+
+static struct mapper *make_mapper(struct space *space, struct vm_object *object)
+{
+	struct mapper *m = slab_alloc_wait(space->vmm->mappers);
+	if (!m)
+		return NULL;
+	*m = (struct mapper){.space = space,
+			     .object = object,
+			     .low = UINT64_MAX,
+			     .least = INT64_MAX,
+			     .most = INT64_MIN};
+	list_init(&m->backings);
+	mem_lock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
+	m->owner = join_owner(object, space->maps_owner);
+	if (m->owner) /* in front: a zap that is under way is past it (object_zap.c) */
+		list_push_front(&object->mappers, &m->of_object);
 	mem_unlock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
-	return b;
+	if (!m->owner) {
+		slab_free(space->vmm->mappers, m);
+		return NULL;
+	}
+	list_push_front(&space->mappers, &m->of_space);
+	return m;
+}
+
+static void end_mapper(struct mapper *m)
+{
+	struct vm_object *object = m->object;
+	list_remove(&m->of_space);
+	mem_lock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
+	if (object->zap_next == &m->of_object)
+		object->zap_next = m->of_object.next;
+	list_remove(&m->of_object);
+	leave_owner(object, m->owner);
+	mem_unlock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
+	slab_free(object->vmm->mappers, m);
+}
+
+void vm_mapper_extend(struct mapper *m, vpn_t first, vpn_t end)
+{
+	vpn_t low = atomic_read_seq(&m->low), high = atomic_read_seq(&m->high);
+	while (first < low && !atomic_cas(&m->low, &low, first))
+		;
+	while (end > high && !atomic_cas(&m->high, &high, end))
+		;
+}
+
+/* ---- backings --------------------------------------------------------------------- */
+
+static struct backing *find_backing(struct mapper *m, int64_t delta)
+{
+	unsigned searched = 0;
+	for (struct list *node = m->backings.next;
+	     node != &m->backings && searched < BACKING_SEARCH; node = node->next, searched++) {
+		struct backing *b = list_entry(node, struct backing, link);
+		if (b->delta == delta && vm_get_unless_zero(&b->refs))
+			return b;
+	}
+	return NULL;
+}
+
+static mem_status make_backing(struct mapper *m, int64_t delta, struct backing **out)
+{
+	if (atomic_add(&m->owner->nbackings, (uint64_t)1) > m->space->maps_most) {
+		atomic_sub(&m->owner->nbackings, (uint64_t)1);
+		return MEM_EBUSY;
+	}
+	struct backing *b = slab_alloc_wait(m->object->vmm->backings);
+	if (!b) {
+		atomic_sub(&m->owner->nbackings, (uint64_t)1);
+		return MEM_ENOMEM;
+	}
+	*b = (struct backing){.refs = 1, .delta = delta, .object = m->object, .mapper = m};
+	vm_object_get(m->object);
+	list_push_front(&m->backings, &b->link);
+	atomic_write_seq(&m->least, mem_min(m->least, delta));
+	atomic_write_seq(&m->most, mem_max(m->most, delta));
+	*out = b;
+	return MEM_OK;
+}
+
+mem_status vm_backing_get(struct space *space, struct vm_object *object, int64_t delta,
+			  struct backing **out)
+{
+	mem_status status = MEM_ENOMEM;
+	mem_lock(&space->maps_lock, MEM_RANK_SPACE_MAPS);
+	struct mapper *m = find_mapper(space, object);
+	if (!m)
+		m = make_mapper(space, object);
+	if (m) {
+		*out = find_backing(m, delta);
+		status = *out ? MEM_OK : make_backing(m, delta, out);
+		if (list_empty(&m->backings))
+			end_mapper(m);
+	}
+	mem_unlock(&space->maps_lock, MEM_RANK_SPACE_MAPS);
+	return status;
 }
 
 void vm_backing_free(struct backing *b)
 {
+	struct mapper *m = b->mapper;
 	struct vm_object *object = b->object;
-	mem_lock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
+	struct space *space = m->space;
+	mem_lock(&space->maps_lock, MEM_RANK_SPACE_MAPS);
 	list_remove(&b->link);
-	mem_unlock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
+	atomic_sub(&m->owner->nbackings, (uint64_t)1);
+	if (list_empty(&m->backings))
+		end_mapper(m);
+	mem_unlock(&space->maps_lock, MEM_RANK_SPACE_MAPS);
 	slab_free(object->vmm->backings, b);
 	vm_object_put(object);
 }
 
 void vm_backing_put(struct backing *b)
 {
-	if (atomic_sub(&b->refs, 1) == 0)
-		vm_backing_free(b);
-}
-
-/* Is this entry to go when pages of b are taken back? */
-static bool entry_goes(const struct table *t, unsigned index, pte_t pte, const struct backing *b,
-		       bool copies)
-{
-	const struct run *run = vm_runs_find(t, t->first + index);
-	return run && (!b || promise_backing(run->promise) == b) &&
-	       (copies || (pte & (PTE_OBJECT | PTE_UNCOUNTED)));
-}
-
-void vm_zap_leaf(struct space *space, struct table *t, const struct backing *b, vpn_t first,
-		 vpn_t end, bool copies)
-{
-	unsigned from = (unsigned)(mem_max(first, t->first) - t->first);
-	unsigned until = (unsigned)(mem_min(end, table_end(t)) - t->first);
-	struct gather g;
-	vm_gather_init(&g, space);
-	table_for_each(i, t, from, until)
-	{
-		if (!entry_goes(t, i, atomic_read_relaxed(&t->entries[i]), b, copies))
-			continue;
-		pte_t was = atomic_and(&t->entries[i], ~PTE_PRESENT);
-		if (was & PTE_PRESENT)
-			vm_gather_page(&g, t->first + i);
-	}
-	vm_gather_flush(&g);
-	table_for_each(k, t, from, until)
-	{
-		pte_t pte = atomic_read_relaxed(&t->entries[k]);
-		if ((pte & PTE_PRESENT) || !entry_goes(t, k, pte, b, copies))
-			continue;
-		table_entry_empty(t, k);
-		vm_entry_drop(space, pte);
-	}
-}
-
-struct table *vm_next_leaf(struct space *space, vpn_t *vpn, vpn_t end)
-{
-	while (*vpn < end) {
-		struct table *t = vm_lock_deepest(space, *vpn);
-		if (t->level == 1)
-			return t;
-		*vpn = vm_table_part_end(t, *vpn);
-		table_unlock(t);
-	}
-	return NULL;
-}
-
-static void zap_backing(struct space *space, const struct backing *b, uint64_t first, uint64_t end,
-			bool copies)
-{
-	const int64_t most = (int64_t)1 << 52, top = (int64_t)vpn_of(USER_TOP);
-	int64_t from = (int64_t)mem_min(first, (uint64_t)most) - b->delta;
-	int64_t until = (int64_t)mem_min(end, (uint64_t)most) - b->delta;
-	if (until <= 0 || from >= top)
+	if (atomic_sub(&b->refs, 1) > 0)
 		return;
-	vpn_t vpn = (vpn_t)mem_max(from, (int64_t)0), last = (vpn_t)mem_min(until, top);
-	struct table *t;
-	while ((t = vm_next_leaf(space, &vpn, last)) != NULL) {
-		vm_zap_leaf(space, t, b, vpn, last, copies);
-		vpn = table_end(t);
-		table_unlock(t);
+	if (atomic_read_acquire(&b->let_go)) {
+		struct gather g;
+		vm_gather_init(&g, b->mapper->space);
+		vm_gather_all(&g);
+		vm_gather_flush(&g);
 	}
-}
-
-/* The first backing after `b` (NULL: at all) that is alive, with a reference, and
- * its space with one if it is alive too. */
-static struct backing *next_backing(struct vm_object *object, struct backing *b,
-				    struct space **space)
-{
-	struct backing *found = NULL;
-	*space = NULL;
-	mem_lock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
-	struct list *node = b ? b->link.next : object->maps.next;
-	for (; node != &object->maps; node = node->next) {
-		struct backing *next = list_entry(node, struct backing, link);
-		if (!get_unless_zero(&next->refs))
-			continue; /* its runs are gone, its entries being flushed */
-		found = next;
-		/* A space outlives its backings' stay in this list. */
-		if (get_unless_zero(&next->space->refs))
-			*space = next->space;
-		break;
-	}
-	mem_unlock(&object->maps_lock, MEM_RANK_OBJECT_MAPS);
-	return found;
-}
-
-void vm_object_zap(struct vm_object *object, uint64_t first, uint64_t end, bool copies)
-{
-	uint64_t moves;
-	do {
-		moves = atomic_read_seq(&object->moves);
-		struct space *space;
-		struct backing *b = next_backing(object, NULL, &space);
-		while (b) {
-			if (space)
-				zap_backing(space, b, first, end, copies);
-			struct backing *last = b;
-			struct space *last_space = space;
-			b = next_backing(object, last, &space);
-			vm_backing_put(last);
-			if (last_space)
-				vmm_space_put(last_space);
-		}
-	} while (atomic_read_seq(&object->moves) != moves);
+	vm_backing_free(b);
 }

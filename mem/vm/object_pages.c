@@ -33,22 +33,43 @@ static struct object_node *node_at(uint64_t slot)
 	return (struct object_node *)(uintptr_t)slot;
 }
 
-paddr_t vm_pages_lookup(const struct vm_object *object, uint64_t page)
+/* The bottom node on the path of `page`, or NULL. */
+static const struct object_node *bottom_of(const struct vm_object *object, uint64_t page)
 {
 	if (!object->height || !fits(object->height, page))
-		return PADDR_NONE;
+		return NULL;
 	const struct object_node *node = object->root;
-	for (unsigned level = object->height - 1; level > 0; level--) {
+	for (unsigned level = object->height - 1; node && level > 0; level--)
 		node = node_at(node->slots[slot_of(page, level)]);
+	return node;
+}
+
+paddr_t vm_pages_lookup(const struct vm_object *object, uint64_t page)
+{
+	const struct object_node *node = bottom_of(object, page);
+	return node ? node->slots[slot_of(page, 0)] - 1 : PADDR_NONE;
+}
+
+uint64_t vm_pages_lookup_many(const struct vm_object *object, uint64_t page, unsigned n,
+			      paddr_t *out)
+{
+	uint64_t found = 0;
+	for (unsigned i = 0; i < n;) {
+		const struct object_node *node = bottom_of(object, page + i);
+		unsigned slot = slot_of(page + i, 0), until = mem_min(n, i + NODE_SLOTS - slot);
 		if (!node)
-			return PADDR_NONE;
+			i = until;
+		for (; i < until; i++, slot++) {
+			out[i] = node->slots[slot] - 1;
+			found |= (uint64_t)(node->slots[slot] != 0) << i;
+		}
 	}
-	return node->slots[slot_of(page, 0)] - 1;
+	return found;
 }
 
 static struct object_node *node_create(struct vm_object *object)
 {
-	struct object_node *node = slab_alloc(object->vmm->nodes);
+	struct object_node *node = slab_alloc_wait(object->vmm->nodes);
 	if (node)
 		memset(node, 0, sizeof(*node));
 	return node;
@@ -137,6 +158,25 @@ static bool find_from(const struct object_node *node, unsigned level, uint64_t b
 			return true;
 	}
 	return false;
+}
+
+uint64_t vm_pages_run(const struct vm_object *object, uint64_t page, bool *data)
+{
+	uint64_t next;
+	*data = false;
+	if (!object->height || !fits(object->height, page) ||
+	    !find_from(object->root, object->height - 1, 0, page, &next))
+		return UINT64_MAX - page;
+	if (next > page)
+		return next - page;
+	*data = true;
+	const struct object_node *node = object->root;
+	for (unsigned level = object->height - 1; level > 0; level--)
+		node = node_at(node->slots[slot_of(page, level)]);
+	unsigned i = slot_of(page, 0), first = i;
+	while (i < NODE_SLOTS && node->slots[i])
+		i++;
+	return i - first;
 }
 
 paddr_t vm_pages_take(struct vm_object *object, uint64_t from, uint64_t end, uint64_t *page)

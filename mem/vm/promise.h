@@ -4,7 +4,7 @@
 /*
  * A promise: eight bytes that say what a page will be when it is touched.
  *
- *   63                              20 19  16 15   13 12      6 5     3 2    0
+ *   63                              20 19  16 15   14 13      6 5     3 2    0
  *  +----------------------------------+------+-------+---------+-------+------+
  *  | backing >> 4, sign-extended      | name | spare |  flags  |maxprot| prot |
  *  +----------------------------------+------+-------+---------+-------+------+
@@ -15,10 +15,9 @@
  *
  * A backing says which object the pages come from, and by how much page
  * numbers differ: object page = virtual page + delta. It is immutable and does
- * not know a range: splitting a mapping copies nothing. It belongs to one
- * space and stands in its object's list, which is the way back from a page of
- * the object to those who may map it: the page with number p can be mapped at
- * virtual page p - delta and nowhere else. References: one per run.
+ * not know a range: splitting a mapping copies nothing. It belongs to one space.
+ * References: one per run. All backings that a space has of one object hang on a
+ * mapper, which is the way back from the object to who maps it (object_maps.c).
  */
 #include <mem/types.h>
 #include <mem/vmm.h>
@@ -39,19 +38,24 @@ typedef uint64_t promise_t;
 #define PROMISE_WIPE      ((promise_t)1 << 11)
 /* Its pages are charged against the commit limit. Stays when the promise loses
  * VM_WRITE, since what was written stays too. */
-#define PROMISE_CHARGED       ((promise_t)1 << 12)
+#define PROMISE_CHARGED ((promise_t)1 << 12)
+/* With PROMISE_LOCKED: touching ahead passes it over. */
+#define PROMISE_ONFAULT       ((promise_t)1 << 13)
 #define PROMISE_NAME_SHIFT    16
 #define PROMISE_NAME          ((promise_t)15 << PROMISE_NAME_SHIFT)
 #define PROMISE_BACKING_SHIFT 20
 #define PROMISE_BITS          (((promise_t)1 << PROMISE_BACKING_SHIFT) - 1)
 
+struct mapper;
+
 struct backing {
-	uint32_t refs;            /* one per run that names it, one per temporary user; atomic */
+	uint64_t refs;            /* one per run that names it, one per temporary user; atomic */
 	int64_t delta;            /* object page = virtual page + delta; constant */
 	struct vm_object *object; /* holds a reference; constant */
-	struct space *space;      /* whose promises name it; constant, no reference */
-	struct list link;         /* object->maps, under the object's maps lock */
+	struct mapper *mapper;    /* of the space whose promises name it; constant */
+	struct list link;         /* mapper->backings, under the space's maps lock */
 	struct backing *dead;     /* refs 0: the gather's list */
+	bool let_go;              /* a change let go of it and was not the last; atomic */
 	/* While its space forks (exclusive space lock): the child's, and the list. */
 	struct backing *twin, *fork_next;
 	bool forking;
@@ -75,6 +79,12 @@ static inline unsigned promise_prot(promise_t p)
 static inline unsigned promise_maxprot(promise_t p)
 {
 	return (p & PROMISE_MAXPROT) >> PROMISE_MAX_SHIFT;
+}
+
+/* Private anonymous memory? */
+static inline bool promise_is_anonymous(promise_t p)
+{
+	return !promise_backing(p) && !(p & PROMISE_SHARED);
 }
 
 /* Does a promise of these bits have to be charged against the commit limit? */

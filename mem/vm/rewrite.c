@@ -18,7 +18,8 @@ struct summary {
 	uint64_t described;    /* pages */
 	uint64_t charge;       /* pages to be charged */
 	uint64_t data, locked; /* pages that join these totals */
-	bool forbidden;
+	bool forbidden;        /* above maxprot */
+	bool unfit;            /* not of the kind that is asked for */
 };
 
 promise_t vm_rewritten(const struct rewrite *r, promise_t p)
@@ -47,6 +48,7 @@ static void look(const struct rewrite *r, const struct table *t, vpn_t first, vp
 		s->described += n;
 		if (promise_prot(now) & ~promise_maxprot(now))
 			s->forbidden = true;
+		s->unfit |= r->anonymous && !promise_is_anonymous(p);
 		s->charge += (now & ~p & PROMISE_CHARGED) ? n : 0;
 		s->data += is_data(now) && !is_data(p) ? n : 0;
 		s->locked += (now & ~p & PROMISE_LOCKED) ? n : 0;
@@ -121,6 +123,8 @@ static mem_status check(const struct rewrite *r, struct space *space, const stru
 	const struct vmm_space_limits *limit = &space->limits;
 	if (s->described != npages && !r->holes)
 		return MEM_ENOMEM;
+	if (s->unfit)
+		return MEM_EINVAL;
 	if (s->forbidden)
 		return MEM_EACCES;
 	if (s->locked &&

@@ -28,14 +28,14 @@ static struct run *array_alloc(struct vmm *vmm, unsigned wanted, unsigned *capac
 	if (wanted <= RUNS_LARGE) {
 		bool small = wanted <= RUNS_SMALL;
 		*capacity = small ? RUNS_SMALL : RUNS_LARGE;
-		return slab_alloc(small ? vmm->runs4 : vmm->runs16);
+		return slab_alloc_wait(small ? vmm->runs4 : vmm->runs16);
 	}
 	unsigned order = 0;
 	while (order_capacity(order) < wanted)
 		if (++order > PMM_ORDER_HUGE)
 			return NULL;
 	*capacity = order_capacity(order);
-	paddr_t pa = pmm_alloc(vmm->pmm, order, PMM_KERNEL);
+	paddr_t pa = pmm_alloc(vmm->pmm, order, PMM_KERNEL | PMM_WAIT);
 	return pa == PADDR_NONE ? NULL : paddr_to_ptr(pa);
 }
 

@@ -13,7 +13,7 @@
 
 mem_status vmm_space_create(struct vmm *vmm, struct space **out)
 {
-	struct space *space = slab_alloc(vmm->space_cache);
+	struct space *space = slab_alloc_wait(vmm->space_cache);
 	if (!space)
 		return MEM_ENOMEM;
 	memset(space, 0, sizeof(*space));
@@ -28,6 +28,8 @@ mem_status vmm_space_create(struct vmm *vmm, struct space **out)
 	memcpy(space->root->entries + PT_ENTRIES / 2, kernel + PT_ENTRIES / 2,
 	       PT_ENTRIES / 2 * sizeof(pte_t));
 	space->refs = 1;
+	list_init(&space->mappers);
+	space->maps_owner = space->maps_most = UINT64_MAX;
 	space->id = atomic_add(&vmm->next_id, 1);
 	space->limits =
 	    (struct vmm_space_limits){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
@@ -80,6 +82,14 @@ void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *li
 	mem_rwlock_write(&space->lock);
 	space->limits = *limits;
 	mem_rwlock_write_done(&space->lock);
+}
+
+void vmm_space_set_owner(struct space *space, uint64_t owner, uint64_t most)
+{
+	mem_lock(&space->maps_lock, MEM_RANK_SPACE_MAPS);
+	space->maps_owner = owner;
+	space->maps_most = most;
+	mem_unlock(&space->maps_lock, MEM_RANK_SPACE_MAPS);
 }
 
 void vmm_space_stats(struct space *space, struct vmm_space_stats *stats)

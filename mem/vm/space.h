@@ -31,7 +31,7 @@ struct space {
 	struct vmm *vmm;
 	struct table *root; /* constant */
 	paddr_t root_pa;
-	uint32_t refs;
+	uint64_t refs;
 	uint32_t forking; /* 1 while fork copies: copy-on-write faults sleep on it */
 	uint64_t id;      /* never reused */
 
@@ -48,6 +48,10 @@ struct space {
 	uint64_t tables, runs, areas;                               /* atomic */
 	uint64_t faults_minor, faults_major;                        /* atomic */
 	struct vmm_space_limits limits;
+
+	struct mem_lock maps_lock;
+	struct list mappers;            /* objects that it maps (vm/object_maps.c) */
+	uint64_t maps_owner, maps_most; /* vmm_space_set_owner(); atomic */
 
 	/* Hint for searches below gap_limit: no gap of more than gap_npages lies above
 	 * gap_from, and no stack is near below gap_top (vm/area_walk.c). gap_turn counts
@@ -81,7 +85,8 @@ struct vmm {
 	struct cpumask online;
 
 	struct frame_source frames;
-	struct slab_cache *tables, *backings, *runs4, *runs16, *objects, *nodes, *space_cache;
+	struct slab_cache *tables, *mappers, *owners, *backings, *runs4, *runs16, *objects, *nodes,
+	    *space_cache;
 	struct range_pool ranges; /* descriptors of kernel address ranges */
 
 	uint64_t commit, commit_limit; /* pages; commit is atomic */
@@ -111,8 +116,8 @@ struct vmm {
 /* Where the vmm keeps its caches. */
 #define VM_CACHES(vmm)                                                                             \
 	{                                                                                          \
-		&(vmm)->tables, &(vmm)->backings, &(vmm)->runs4, &(vmm)->runs16, &(vmm)->objects,  \
-		    &(vmm)->nodes, &(vmm)->space_cache                                             \
+		&(vmm)->tables, &(vmm)->mappers, &(vmm)->owners, &(vmm)->backings, &(vmm)->runs4,  \
+		    &(vmm)->runs16, &(vmm)->objects, &(vmm)->nodes, &(vmm)->space_cache            \
 	}
 
 /* ---- walks (vm/walk.c) -------------------------------------------------------- */
@@ -180,7 +185,8 @@ void vm_account_add(struct space *space, promise_t promise, uint64_t npages);
 void vm_account_sub(struct space *space, promise_t promise, uint64_t npages);
 /* A run's promise changed; charges are the caller's. */
 void vm_account_change(struct space *space, promise_t was, promise_t now, uint64_t npages);
-void vm_resident_add(struct space *space, pte_t pte);
+/* n entries like this one came. */
+void vm_resident_add(struct space *space, pte_t pte, uint64_t n);
 
 /* Give memory back after an allocation failed, holding no lock: false if nothing
  * more can be expected on another try. `attempt` counts from 0. */
@@ -191,7 +197,8 @@ bool vm_relieve(struct vmm *vmm, unsigned attempt);
 /* The part of vmm_fault that others build on: FAULT_* bits plus these. */
 #define FAULT_FORCE   (1u << 16) /* as a debugger: prot is ignored within maxprot */
 #define FAULT_UNSHARE (1u << 17) /* break copy-on-write even for a read */
-#define FAULT_QUIET   (1u << 18) /* do not count it; never grow a stack */
+#define FAULT_QUIET   (1u << 18) /* do not count it */
+#define FAULT_NO_GROW (1u << 19) /* no access of the program: never grow a stack */
 
 mem_status vm_fault_page(struct space *space, vaddr_t va, unsigned access, struct vmm_fault *fault,
 			 bool *spurious);
@@ -212,12 +219,14 @@ static inline pte_t vm_entry_bits(const struct vmm *vmm, promise_t p)
 /* ---- backings and objects (vm/object_maps.c) --------------------------------------- */
 
 /* The backing of (space, object, delta) with one more reference, made if there is
- * none. NULL: no memory. Locks: none. */
-struct backing *vm_backing_get(struct space *space, struct vm_object *object, int64_t delta);
-void vm_backing_ref(struct backing *b, uint32_t n);
-/* Drop one; the last takes it out of the object's set. Locks: none. */
+ * none. Locks: none. Errors: MEM_ENOMEM; MEM_EBUSY the owner maps the object too often. */
+mem_status vm_backing_get(struct space *space, struct vm_object *object, int64_t delta,
+			  struct backing **out);
+void vm_backing_ref(struct backing *b, uint64_t n);
+/* Drop one; the last takes it out of the object's set, after a flush if that is needed.
+ * Context: thread or fault, interrupts on. Locks: none. */
 void vm_backing_put(struct backing *b);
-/* refs is 0 already. */
+/* refs is 0 already, and its pages are forgotten. */
 void vm_backing_free(struct backing *b);
 
 /* The static string of a promise's name, or NULL; and the other way round. */

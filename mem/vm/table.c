@@ -62,10 +62,10 @@ struct table *vm_table_create(struct space *space, struct table *parent, unsigne
 			      vpn_t first)
 {
 	struct vmm *vmm = space->vmm;
-	struct table *t = slab_alloc(vmm->tables);
+	struct table *t = slab_alloc_wait(vmm->tables);
 	if (!t)
 		return NULL;
-	paddr_t page = pmm_alloc(vmm->pmm, 0, PMM_ZERO);
+	paddr_t page = pmm_alloc(vmm->pmm, 0, PMM_ZERO | PMM_WAIT);
 	if (page == PADDR_NONE) {
 		slab_free(vmm->tables, t);
 		return NULL;

@@ -56,8 +56,12 @@ static bool check_runs(struct check *c, const struct table *t)
 				"equal neighbours are not merged");
 		}
 		const struct backing *b = promise_backing(run->promise);
-		REQUIRE(!b || (b->space == c->space && atomic_read_relaxed(&b->refs)), t,
-			"a run's backing is dead or another space's");
+		REQUIRE(!b || (b->mapper->space == c->space && b->mapper->object == b->object &&
+			       atomic_read_relaxed(&b->refs)),
+			t, "a run's backing is dead or another space's");
+		REQUIRE(!b || (b->mapper->low <= run->first && run->end <= b->mapper->high &&
+			       b->mapper->least <= b->delta && b->delta <= b->mapper->most),
+			t, "a run is outside its mapper's box (I9)");
 		REQUIRE(!(run->promise & PROMISE_SHARED) || b, t, "shared without an object");
 		if (t->level > 1)
 			REQUIRE(vm_table_next(t, vpn_index(run->first, t->level),
@@ -109,6 +113,11 @@ static bool check_entry(struct check *c, const struct table *t, unsigned i)
 	REQUIRE(type == ((pte & PTE_OBJECT) ? FRAME_OBJECT : FRAME_ANON), t,
 		"an entry and its frame differ in kind");
 	REQUIRE(frame_count(vmm->pmm, pa) >= 1, t, "a mapped frame has no count");
+	const struct backing *b = promise_backing(p);
+	REQUIRE(!(pte & PTE_OBJECT) ||
+		    (b && vm_pages_lookup(b->object,
+					  (uint64_t)((int64_t)(t->first + i) + b->delta)) == pa),
+		t, "an entry is not the object's page (I9)");
 	REQUIRE(!(p & PROMISE_SHARED) || (pte & PTE_OBJECT), t, "shared anonymous frame");
 	if (write && !(p & PROMISE_SHARED))
 		REQUIRE(!(pte & PTE_OBJECT) &&

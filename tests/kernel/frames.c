@@ -79,7 +79,7 @@ TEST(kernel_frames_all_can_be_reached)
 		words[0] = last;
 		words[HUGE_SIZE / 8 - 1] = ~last;
 		last = pa;
-		count++;
+		test_progress(++count);
 	}
 	CHECK(count > before / 512 / 2);
 	while (last != PADDR_NONE) {
@@ -87,6 +87,7 @@ TEST(kernel_frames_all_can_be_reached)
 		CHECK_EQ(words[0], ~words[HUGE_SIZE / 8 - 1]);
 		pa = last;
 		last = words[0];
+		test_progress(++count);
 		pmm_free(kernel_pmm, pa, PMM_ORDER_HUGE);
 	}
 	CHECK_EQ(free_frames(), before);
@@ -103,6 +104,8 @@ static bool hammer(void *seed, unsigned cpu)
 	paddr_t held[HELD];
 	unsigned count = 0;
 	for (unsigned round = 0; round < ROUNDS; round++) {
+		if (round % 64 == 0)
+			test_step();
 		uint64_t r = cpu_random(&random);
 		if (count < HELD && (r & 1 || !count)) {
 			paddr_t pa = pmm_alloc(kernel_pmm, 0, 0);

@@ -144,6 +144,43 @@ TEST(kernel_timers_fire_once_and_can_be_cancelled)
 	CHECK(ktimer_cancel(&timers[5]));
 }
 
+#define RANDOM_TIMERS 400
+static struct ktimer random_timers[RANDOM_TIMERS];
+static nsec_t fired_for[RANDOM_TIMERS];
+
+static void fire_in_order(void *arg)
+{
+	struct ktimer *t = arg;
+	uint32_t n = atomic_add(&fired, 1) - 1;
+	if (n < RANDOM_TIMERS)
+		fired_for[n] = t->deadline;
+}
+
+/* All on one CPU: its heap gives them back by deadline, whatever was taken out of it. */
+TEST(kernel_timers_fire_in_order)
+{
+	unsigned armed = 0;
+	fired = 0;
+	unsigned long irq = irq_save();
+	nsec_t now = time_monotonic() + 30000000;
+	for (unsigned i = 0; i < 3 * RANDOM_TIMERS; i++) {
+		struct ktimer *t = &random_timers[test_random() % RANDOM_TIMERS];
+		if (test_random() % 3)
+			ktimer_arm(t, now + test_random() % 1000 * 1000, fire_in_order, t);
+		else
+			(void)ktimer_cancel(t);
+	}
+	for (unsigned i = 0; i < RANDOM_TIMERS; i++)
+		armed += random_timers[i].armed;
+	irq_restore(irq);
+	for (unsigned i = 0; i < 100 && atomic_read_acquire(&fired) < armed; i++)
+		(void)sched_sleep_until(time_monotonic() + 50000000, false);
+	(void)sched_sleep_until(time_monotonic() + 20000000, false);
+	CHECK_EQ(fired, armed);
+	for (unsigned i = 1; i < armed; i++)
+		CHECK(fired_for[i - 1] <= fired_for[i]);
+}
+
 /* ---- the CPUs share the work ------------------------------------------------------------- */
 
 static struct {

@@ -35,6 +35,7 @@ static bool move_page(void)
 		atomic_write_seq(pte, (*pte & ~PTE_ADDR) | next);
 		vmm_flush_kernel(kernel_vmm, address, PAGE_SIZE);
 		atomic_write_seq(&acknowledged, i);
+		test_progress(i);
 	}
 	atomic_write_seq(&stop, 1);
 	return true;

@@ -105,8 +105,7 @@ static void interrupt(void)
 {
 	if (handlers_off)
 		return;
-	paddr_t pa = machine_random_below(2) ? pmm_alloc(machine_pmm, 0, PMM_KERNEL | PMM_ATOMIC)
-					     : PADDR_NONE;
+	paddr_t pa = machine_random_below(2) ? pmm_alloc(machine_pmm, 0, PMM_KERNEL) : PADDR_NONE;
 	pa = exchange_kept(machine_random_below(4), pa);
 	if (pa != PADDR_NONE)
 		pmm_free(machine_pmm, pa, 0);

@@ -89,12 +89,25 @@ void host_relax(void)
 		machine_yield();
 }
 
-/* Memory here is sequentially consistent: nothing is needed but the contract. */
+/* Memory here is sequentially consistent: nothing is needed but the contract, and that a CPU
+ * with interrupts off is waited for, as it does not take the one that is sent to it. */
 void host_barrier_all(void)
 {
-	if (this_cpu()->irq_off || this_cpu()->in_interrupt)
+	struct cpu *self = this_cpu();
+	if (self->irq_off || self->in_interrupt)
 		machine_die("host_barrier_all with interrupts off");
 	machine_point();
+	const char *was = self->doing;
+	for (unsigned i = 0; i < machine.config.ncpus; i++) {
+		while (machine.cpu[i].irq_off || machine.cpu[i].in_interrupt) {
+			self->doing = "waiting for a barrier";
+			self->waits_for = (int)i;
+			machine_take_interrupts();
+			machine_wait_turn();
+		}
+	}
+	self->doing = was;
+	self->waits_for = -1;
 }
 
 /* ---- translations --------------------------------------------------------------- */

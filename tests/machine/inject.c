@@ -26,6 +26,8 @@ void __real_pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages);
 void __wrap_pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages);
 void *__real_slab_alloc(struct slab_cache *cache);
 void *__wrap_slab_alloc(struct slab_cache *cache);
+void *__real_slab_alloc_wait(struct slab_cache *cache);
+void *__wrap_slab_alloc_wait(struct slab_cache *cache);
 paddr_t __real_pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags);
 paddr_t __wrap_pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags);
 void __real_pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order);
@@ -159,6 +161,12 @@ void *__wrap_slab_alloc(struct slab_cache *cache)
 {
 	machine_pause();
 	return inject_fails(INJECT_SLAB) ? NULL : __real_slab_alloc(cache);
+}
+
+void *__wrap_slab_alloc_wait(struct slab_cache *cache)
+{
+	machine_pause();
+	return inject_fails(INJECT_SLAB) ? NULL : __real_slab_alloc_wait(cache);
 }
 
 mem_status __wrap_frame_get(struct pmm *pmm, paddr_t pa)

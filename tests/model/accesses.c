@@ -94,8 +94,11 @@ void model_kernel_touch(unsigned s, unsigned c, bool write, bool force, unsigned
 		return;
 	uint64_t value = write ? model.next_token++ : 0, done = 0;
 	if (force) { /* as a debugger: a private page can always be written, by a copy */
+		unsigned own = as.prot & VM_WRITE;
 		as.prot = as.maxprot;
-		if (as.maxprot && !(as.flags & VM_SHARED))
+		if (write && (as.flags & VM_SHARED))
+			as.prot = (as.prot & ~(unsigned)VM_WRITE) | own;
+		else if (write && as.maxprot)
 			as.prot |= VM_WRITE;
 	}
 	enum verdict v = verdict(&as, write ? MACHINE_WRITE : MACHINE_READ);

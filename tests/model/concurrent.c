@@ -200,18 +200,18 @@ static void run(uint64_t seeds, unsigned steps, unsigned forks, unsigned cpus)
 		  (unsigned long long)machine_totals[1], (unsigned long long)machine_totals[2]);
 }
 
-TEST_TIMED(model_concurrent, 300)
+TEST(model_concurrent)
 {
 	run(60, 300, 0, 4);
 }
 
-TEST_TIMED(model_concurrent_forks, 300)
+TEST(model_concurrent_forks)
 {
 	run(60, 200, 15, 4);
 }
 
 /* More threads than CPUs: preemption and migration in the middle of everything. */
-TEST_TIMED(model_concurrent_crowded, 300)
+TEST(model_concurrent_crowded)
 {
 	run(40, 200, 30, 2);
 }

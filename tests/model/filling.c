@@ -138,7 +138,7 @@ static void run(uint64_t i)
 	machine_end();
 }
 
-TEST_TIMED(model_filling_pages, 300)
+TEST(model_filling_pages)
 {
 	machine_each(60, run);
 	test_note("%llu pages filled, %llu failures, %llu accesses ended by SIGBUS",

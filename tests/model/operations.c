@@ -344,7 +344,7 @@ mem_status model_move(unsigned s, unsigned from, unsigned to, unsigned at, unsig
 	else if (!fixed && !stays && count > old && !room && !(flags & VM_MOVE_MAY))
 		want = MEM_ENOMEM;
 	mem_status status =
-	    vmm_move(ms->space, va, cells_bytes(from, to), bytes, flags, new_va, &out);
+	    vmm_move(ms->space, va, cells_bytes(from, to), bytes, flags, fixed ? new_va : 0, &out);
 	if (status == MEM_EFAULT && model.many_backings && ms->page[from].object >= 0)
 		want = status; /* two areas that only look like one */
 	if (!model_expect("move", status, want) || status != MEM_OK)

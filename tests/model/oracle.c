@@ -186,10 +186,15 @@ enum growth stack_growth(const struct model_space *ms, unsigned c, unsigned *abo
 		top++;
 	if (cells_bytes(c, top) > STACK_LIMIT * PAGE_SIZE)
 		return GROWTH_REFUSED;
-	for (unsigned i = 0; i < c; i++)
-		if (ms->page[i].mapped && cell_end(i) + GUARD_GAP * PAGE_SIZE > model.cell[c].va)
-			return GROWTH_REFUSED;
-	return GROWTH_DONE;
+	/* The next one below counts, if somebody can reach it and it is no stack. */
+	unsigned below = c;
+	while (below > 0 && !ms->page[below - 1].mapped)
+		below--;
+	if (!below)
+		return GROWTH_DONE;
+	const struct page *next = &ms->page[below - 1];
+	bool near = cell_end(below - 1) + GUARD_GAP * PAGE_SIZE > model.cell[c].va;
+	return near && next->prot && !(next->flags & VM_GROWSDOWN) ? GROWTH_REFUSED : GROWTH_DONE;
 }
 
 enum verdict verdict(const struct page *p, enum machine_access access)

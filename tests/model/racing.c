@@ -434,17 +434,17 @@ static void run_private(unsigned seeds, bool forks, unsigned cpus)
 	print_totals(seeds);
 }
 
-TEST_TIMED(racing_private_pages, 300)
+TEST(racing_private_pages)
 {
 	run_private(120, false, 4);
 }
 
-TEST_TIMED(racing_forks, 300)
+TEST(racing_forks)
 {
 	run_private(120, true, 4);
 }
 
-TEST_TIMED(racing_crowded, 300)
+TEST(racing_crowded)
 {
 	run_private(60, true, 2);
 }
@@ -485,17 +485,17 @@ static void run_object(bool resizing, bool punching)
 	print_totals(120);
 }
 
-TEST_TIMED(racing_object_resize, 300)
+TEST(racing_object_resize)
 {
 	run_object(true, false);
 }
 
-TEST_TIMED(racing_object_punch, 300)
+TEST(racing_object_punch)
 {
 	run_object(false, true);
 }
 
-TEST_TIMED(racing_object_both, 300)
+TEST(racing_object_both)
 {
 	run_object(true, true);
 }

@@ -76,13 +76,13 @@ TEST(model_forced_pages_keep_their_rights)
 	machine_end();
 }
 
-TEST_TIMED(model_one_cpu, 3600 * 24)
+TEST(model_one_cpu)
 {
 	run(1, wanted("QUIRE_MODEL_OPERATIONS", 400000), 200);
 }
 
 /* The same one thread, wandering between CPUs that keep its spaces loaded. */
-TEST_TIMED(model_wandering, 3600 * 24)
+TEST(model_wandering)
 {
 	run(4, wanted("QUIRE_MODEL_OPERATIONS", 400000), 200);
 }

@@ -134,7 +134,7 @@ static void allocate_and_free(void)
 		memset(p, 0x5a, bytes);
 	shared[slot] = p;
 	kfree(old);
-	paddr_t pa = pmm_alloc(machine_pmm, 0, PMM_KERNEL | PMM_ATOMIC);
+	paddr_t pa = pmm_alloc(machine_pmm, 0, PMM_KERNEL);
 	if (pa != PADDR_NONE)
 		pmm_free(machine_pmm, pa, 0);
 }

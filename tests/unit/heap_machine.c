@@ -63,11 +63,10 @@ static void step(void)
 
 static void worker(void *arg)
 {
-	static uint64_t operations;
 	for (unsigned i = 0; i < ops_per_thread; i++) {
 		step();
-		test_progress(++operations);
 		machine_progress();
+		test_step();
 	}
 }
 
@@ -138,21 +137,21 @@ static void runs(unsigned n, bool reap, uint64_t limit)
 		  (unsigned long)allocs, interrupts, reaps, failures);
 }
 
-TEST_TIMED(heap_machine_exchange, 120)
+TEST(heap_machine_exchange)
 {
 	runs(100, false, 0);
 	CHECK_EQ(failures, 0);
 	CHECK(interrupts > 0);
 }
 
-TEST_TIMED(heap_machine_and_reaper, 120)
+TEST(heap_machine_and_reaper)
 {
 	runs(100, true, 0);
 	CHECK_EQ(failures, 0);
 	CHECK(reaps > 0);
 }
 
-TEST_TIMED(heap_machine_running_out, 120)
+TEST(heap_machine_running_out)
 {
 	runs(100, true, 140);
 	CHECK(failures > 0);
@@ -194,11 +193,10 @@ static void burster(void *arg)
 	}
 }
 
-TEST_TIMED(heap_machine_changes_hands, 120)
+TEST(heap_machine_changes_hands)
 {
 	enum { RUNS = 12 };
 	for (unsigned i = 0; i < RUNS; i++) {
-		test_progress(i);
 		struct machine_config config = {
 		    .bytes = 1 << 20,
 		    .ncpus = 2 + i % 2,
@@ -279,7 +277,7 @@ static void second_cpu(void *arg)
 	host_preempt_enable();
 }
 
-TEST_TIMED(heap_machine_takes_turns, 120)
+TEST(heap_machine_takes_turns)
 {
 	struct machine_config config = {
 	    .bytes = 1 << 20, .ncpus = 2, .seed = test_random(), .switch_mean = 100};

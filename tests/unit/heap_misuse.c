@@ -158,13 +158,14 @@ static void overflow_found_by_realloc(void)
 	(void)!krealloc(p, 2 * victim_bytes);
 }
 
-/* In release builds too: any size but the powers of two, which have no room. */
+/* In release builds too, whatever the size. */
 TEST_TIMED(heap_small_overflow_is_caught, 120)
 {
 	heap_start(1);
-	static const size_t sizes[] = {1,   3,   15,   17,   24,   33,   47,   48,   63,
-				       65,  100, 200,  238,  239,  240,  241,  250,  500,
-				       511, 513, 1000, 1022, 1023, 1025, 3000, 8000, 16000};
+	static const size_t sizes[] = {
+	    1,    3,    15,   16,   17,   24,   32,   33,   47,    48,    63,    64,   65,   100,
+	    128,  200,  238,  239,  240,  241,  250,  256,  500,   511,   512,   513,  1000, 1022,
+	    1023, 1024, 1025, 2048, 3000, 4096, 8000, 8192, 16000, 16382, 16383, 16384};
 	for (unsigned i = 0; i < ARRAY_COUNT(sizes); i++) {
 		victim_bytes = sizes[i];
 		test_expect_panic(overflow_by_one, "overflow");

@@ -22,8 +22,6 @@ HEAP_TEST(heap_every_size)
 #endif
 			CHECK_EQ(usable, bytes);
 		CHECK_EQ((uintptr_t)p % 16, 0);
-		size_t align = is_pow2(bytes) ? mem_min(bytes, (size_t)PAGE_SIZE) : 1;
-		CHECK_EQ((uintptr_t)p % align, 0);
 		memset(p, 1, usable);
 		kfree(p);
 	}

@@ -25,19 +25,19 @@ enum { ROUNDS = 200000 };
 /* One body, two tests: each profile's. */
 #define HEAP_TEST(id)                                                                              \
 	static void body_##id(void);                                                               \
-	TEST_TIMED(id, 120)                                                                        \
+	TEST(id)                                                                                   \
 	{                                                                                          \
 		profile = HEAP_HARDENED;                                                           \
 		body_##id();                                                                       \
 	}                                                                                          \
-	TEST_TIMED(id##_fast, 120)                                                                 \
+	TEST(id##_fast)                                                                            \
 	{                                                                                          \
 		profile = HEAP_FAST;                                                               \
 		body_##id();                                                                       \
 	}                                                                                          \
 	static void body_##id(void)
 
-enum { CPUS = 4, SLOTS = 512, CACHE_BYTES = 96 };
+enum { CPUS = 4, SLOTS = 512, CACHE_BYTES = 96, STEP = 1024 };
 
 static struct test_pages pages;
 static struct heap *heap;
@@ -107,14 +107,6 @@ static _Thread_local bool is_cpu; /* this thread takes interrupts */
 static _Atomic uint64_t interrupts;
 static uint64_t wanted_interrupts; /* no worker ends before there were as many */
 
-/* Once in a while, by any thread: more has been done. */
-static void count_round(unsigned i)
-{
-	static _Atomic uint64_t rounds;
-	if (i % 256 == 0)
-		test_progress(++rounds);
-}
-
 static void *worker(void *arg)
 {
 	unsigned cpu = (unsigned)(uintptr_t)arg;
@@ -122,7 +114,8 @@ static void *worker(void *arg)
 	is_cpu = true;
 	uint64_t random = seed + cpu;
 	for (unsigned i = 0; i < ROUNDS || interrupts < wanted_interrupts; i++) {
-		count_round(i);
+		if (i % STEP == 0)
+			test_step();
 		uint64_t r = next_random(&random);
 		struct block *b = r % 100 < 60 ? get(r >> 8) : NULL;
 		if (r % 100 < 60 && !b)
@@ -229,7 +222,7 @@ static void *burster(void *arg)
 	uint64_t random = seed + cpu;
 	struct block *got[BURST];
 	for (unsigned i = 0; i < BURSTS; i++) {
-		count_round(0);
+		test_step();
 		for (unsigned k = 0; k < BURST; k++)
 			got[k] = get(next_random(&random) | 1);
 		for (unsigned k = 0; k < BURST; k++)
@@ -265,8 +258,9 @@ static void *producer(void *arg)
 	plain_set_cpu(0);
 	uint64_t random = seed;
 	for (unsigned i = 0; i < ROUNDS; i++) {
+		if (i % STEP == 0)
+			test_step();
 		struct block *b = get(next_random(&random) | 1);
-		count_round(i);
 		while (ring[i % 1024])
 			host_relax();
 		ring[i % 1024] = b;

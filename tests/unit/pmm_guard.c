@@ -45,9 +45,9 @@ static void work_around(const struct pmm_cpu_cache *cache)
 	struct seen before = seen_of(cache);
 	for (unsigned i = 0; i < 1000; i++) {
 		unsigned order = orders[i % ARRAY_COUNT(orders)];
-		paddr_t pa = take(order, PMM_KERNEL | PMM_ATOMIC);
+		paddr_t pa = take(order, PMM_KERNEL);
 		pmm_free(pmm, pa, order);
-		pa = take(0, PMM_KERNEL | PMM_ATOMIC);
+		pa = take(0, PMM_KERNEL);
 		pmm_free(pmm, pa, 0);
 		struct seen after = seen_of(cache);
 		CHECK(!memcmp(&before, &after, sizeof(before)));

@@ -42,21 +42,21 @@ static void run_machine(uint64_t bytes, unsigned ncpus, unsigned rounds)
 	}
 }
 
-TEST_TIMED(pmm_machine_with_room, 120)
+TEST(pmm_machine_with_room)
 {
 	stress = (struct stress){
 	    .users = 4, .steps = 3000, .live = 300, .orders = 9, .step = machine_progress};
 	run_machine(32 << 20, 3, 100);
 }
 
-TEST_TIMED(pmm_machine_running_short, 120)
+TEST(pmm_machine_running_short)
 {
 	stress = (struct stress){
 	    .users = 5, .steps = 1500, .live = 600, .orders = 6, .step = machine_progress};
 	run_machine(4 << 20, 4, 60);
 }
 
-TEST_TIMED(pmm_machine_with_rare_operations, 120)
+TEST(pmm_machine_with_rare_operations)
 {
 	stress = (struct stress){.users = 4,
 				 .steps = 1500,

@@ -121,9 +121,9 @@ TEST(pmm_huge_pages)
 	CHECK(pmm_is_valid(pmm));
 	CHECK_EQ(stats().free, before);
 	plain_set_cpu(0);
-	/* Whole blocks that the other CPU keeps are found when memory runs short. */
+	/* Whole blocks that the other CPU keeps are found by who waits for it. */
 	uint64_t frames = 0;
-	while (pmm_alloc(pmm, 0, PMM_KERNEL) != PADDR_NONE)
+	while (pmm_alloc(pmm, 0, PMM_KERNEL | PMM_WAIT) != PADDR_NONE)
 		frames++;
 	CHECK_EQ(frames, before);
 }

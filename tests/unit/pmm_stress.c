@@ -71,8 +71,8 @@ static uint64_t obtain(struct stress *stress, uint64_t r)
 {
 	unsigned order = r % 4 ? 0 : (unsigned)(r >> 8) % stress->orders;
 	unsigned flags = (r >> 20) % 4 ? 0 : PMM_KERNEL;
-	if ((r >> 24) % 16 == 0)
-		flags |= PMM_ATOMIC;
+	if ((r >> 24) % 16)
+		flags |= PMM_WAIT;
 	if ((r >> 28) % 32 == 0 && stress->rare)
 		flags |= PMM_FIRST;
 	if ((r >> 34) % 8 == 0 && order == 0)
@@ -105,7 +105,7 @@ static void do_something_rare(struct stress *stress, uint64_t r, uint64_t bytes_
 			host_panic("a range that was taken out of use did not come back");
 		break;
 	default:
-		if (pmm_alloc_range(stress->pmm, n, 1, PADDR_NONE, r % 5 == 3 ? PMM_ATOMIC : 0,
+		if (pmm_alloc_range(stress->pmm, n, 1, PADDR_NONE, r % 5 == 3 ? 0 : PMM_WAIT,
 				    &pa) != MEM_OK)
 			break;
 		mark(pa, n, 0, 1);
@@ -121,12 +121,12 @@ void stress_user(struct stress *stress, unsigned user)
 	uint64_t *have = calloc(stress->live, sizeof(*have)), state = seed_base + user * 7919;
 	unsigned count = 0;
 	for (unsigned step = 0; step < stress->steps; step++) {
+		if (step % 512 == 0)
+			test_step();
 		uint64_t r = next_random(&state);
 		bool grow = (step / 512 + user) % 2; /* waves */
 		if (stress->step)
 			stress->step();
-		if (step % 256 == 0)
-			test_progress(__atomic_add_fetch(&stress->progress, 1, __ATOMIC_RELAXED));
 		if (stress->rare && r % 256 == 0) {
 			do_something_rare(stress, next_random(&state), (4 << 20) - 1);
 			continue;

@@ -13,7 +13,6 @@ struct stress {
 	unsigned orders; /* below this */
 	bool rare;       /* drains, ranges, PMM_FIRST, offline and online too */
 	void (*step)(void);
-	uint64_t progress; /* of all users */
 };
 
 /* Make the allocator and note how much is free. */

@@ -29,19 +29,19 @@ static void run_all(uint64_t bytes)
 	stress_end(&stress);
 }
 
-TEST_TIMED(pmm_threads_with_room, 120)
+TEST(pmm_threads_with_room)
 {
 	stress = (struct stress){.users = 4, .steps = 300000, .live = 1500, .orders = 10};
 	run_all(256 << 20);
 }
 
-TEST_TIMED(pmm_threads_running_short, 120)
+TEST(pmm_threads_running_short)
 {
 	stress = (struct stress){.users = 4, .steps = 150000, .live = 2000, .orders = 10};
 	run_all(16 << 20);
 }
 
-TEST_TIMED(pmm_threads_with_rare_operations, 120)
+TEST(pmm_threads_with_rare_operations)
 {
 	stress =
 	    (struct stress){.users = 4, .steps = 100000, .live = 600, .orders = 10, .rare = true};

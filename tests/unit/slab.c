@@ -136,6 +136,7 @@ static void model(struct slab_cache *cache, size_t bytes, unsigned ops, unsigned
 	CHECK(most <= MOST);
 	unsigned target = most / 2;
 	for (unsigned op = 0; op < ops; op++) {
+		test_step();
 		if (test_random_below(500) == 0)
 			target = (unsigned)test_random_below(most);
 		if (test_random_below(2000) == 0)
@@ -183,6 +184,7 @@ TEST(slab_every_page_allocation_fails_once)
 	start(2);
 	unsigned points = 0;
 	for (uint64_t fail = 1;; fail++) {
+		test_progress(fail);
 		pages.calls = 0;
 		pages.fail_at = fail;
 		struct slab_cache_spec spec = {

@@ -45,10 +45,12 @@ HOSTED_TEST_LIST += test_pt:hosted test_vm:hosted
 test_pt_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pt.c
 test_pt_LDFLAGS = $(MACHINE_LDFLAGS)
 test_vm_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/vm_kernel.c tests/unit/vm_space.c \
-	tests/unit/vm_object.c tests/unit/vm_fault.c
+	tests/unit/vm_object.c tests/unit/vm_fault.c tests/unit/vm_waiting.c
 test_vm_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_loader_map:plain
 test_loader_map_SRC := tests/runner.c tests/machine/plain.c tests/unit/loader_map.c loader/memory.c
+HOSTED_TEST_LIST += test_loader_elf:plain
+test_loader_elf_SRC := tests/runner.c tests/machine/plain.c tests/unit/loader_elf.c loader/elf.c
 HOSTED_TEST_LIST += test_vm_threads:plain test_vm_races:threads
 test_vm_threads_SRC := tests/runner.c tests/unit/vm_host.c tests/unit/vm_threads.c \
 	tests/unit/vm_direct.c
@@ -57,3 +59,6 @@ test_vm_races_SRC := $(test_vm_threads_SRC)
 HOSTED_TEST_LIST += test_uservalues:plain
 test_uservalues_SRC := tests/runner.c tests/machine/plain.c kernel/cpu/uservalues.c tests/unit/uservalues.c
 $(BUILD)/plain/kernel/cpu/uservalues.c.o $(BUILD)/plain/tests/unit/uservalues.c.o: HOSTED_CFLAGS += -Ikernel/include
+HOSTED_TEST_LIST += test_weaknesses:plain
+test_weaknesses_SRC := tests/runner.c tests/machine/plain.c kernel/cpu/weaknesses.c tests/unit/weaknesses.c
+$(patsubst %,$(BUILD)/plain/%.o,kernel/cpu/weaknesses.c tests/unit/weaknesses.c): HOSTED_CFLAGS += -Ikernel/include

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "arch/x86_64/pte.h"
+#include "base/atomic.h"
 #include "tests/machine/boot.h"
 #include "tests/test.h"
 
@@ -321,4 +322,235 @@ TEST(vm_object_failed_writes_take_nothing_away)
 {
 	machine_each(1, grow_at_once);
 	machine_expect_schedules(143);
+}
+
+/* ---- who may map an object how often ---------------------------------------------- */
+
+static mem_status map_page(struct space *space, struct vm_object *object, vaddr_t va, uint64_t page)
+{
+	vaddr_t out;
+	struct vm_map_args args = {.hint = va,
+				   .bytes = PAGE_SIZE,
+				   .prot = 3,
+				   .maxprot = 7,
+				   .flags = VM_FIXED,
+				   .object = object,
+				   .offset = page * PAGE_SIZE};
+	return vmm_map(space, &args, &out);
+}
+
+static unsigned asked_for_memory;
+
+static bool count_asking(uint64_t npages)
+{
+	asked_for_memory++;
+	return false;
+}
+
+TEST(vm_object_maps_are_on_an_owners_account)
+{
+	struct space *space = start(), *other, *child;
+	struct vm_object *object, *second;
+	const vaddr_t base = 0x40000000;
+	vaddr_t out;
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 100 * PAGE_SIZE, &object));
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 100 * PAGE_SIZE, &second));
+	CHECK_OK(vmm_space_create(machine_vmm, &other));
+	vmm_space_set_owner(space, 7, 4);
+	vmm_space_set_owner(other, 7, 4);
+	machine_hooks.out_of_memory = count_asking;
+	/* One page in many places: each at another distance. */
+	for (unsigned n = 0; n < 3; n++)
+		CHECK_OK(map_page(space, object, base + 2 * n * PAGE_SIZE, 0));
+	CHECK_OK(map_page(other, object, base, 0));
+	CHECK_EQ(map_page(space, object, base + 6 * PAGE_SIZE, 0), MEM_ENOMEM);
+	CHECK_EQ(map_page(other, object, base + 6 * PAGE_SIZE, 0), MEM_ENOMEM);
+	/* The same distance, another object, another owner. */
+	CHECK_OK(map_page(space, object, base + 9 * PAGE_SIZE, 9));
+	CHECK_OK(map_page(space, second, base + 6 * PAGE_SIZE, 0));
+	vmm_space_set_owner(other, 8, 4);
+	CHECK_OK(vmm_unmap(other, base, PAGE_SIZE));
+	for (unsigned n = 0; n < 4; n++)
+		CHECK_OK(map_page(other, object, base + 2 * n * PAGE_SIZE, 0));
+	CHECK_EQ(map_page(other, object, base + 8 * PAGE_SIZE, 0), MEM_ENOMEM);
+	/* A child has its parent's owner: three places and the second object's. */
+	CHECK_EQ(vmm_space_fork(space, &child), MEM_ENOMEM);
+	/* A moved mapping is at another distance while it moves. */
+	CHECK_OK(map_page(space, object, base + 8 * PAGE_SIZE, 0));
+	CHECK_EQ(vmm_move(space, base, PAGE_SIZE, PAGE_SIZE, VM_MOVE_MAY | VM_MOVE_FIXED,
+			  base + 20 * PAGE_SIZE, &out),
+		 MEM_ENOMEM);
+	CHECK_OK(vmm_unmap(space, base, 7 * PAGE_SIZE));
+	CHECK_OK(vmm_move(space, base + 8 * PAGE_SIZE, PAGE_SIZE, PAGE_SIZE,
+			  VM_MOVE_MAY | VM_MOVE_FIXED, base + 20 * PAGE_SIZE, &out));
+	CHECK_OK(vmm_space_fork(space, &child));
+	/* Memory was never short, and nobody had to be killed. */
+	CHECK_EQ(asked_for_memory, 0);
+	vmm_space_put(child);
+	vmm_space_put(other);
+	vm_object_put(object);
+	vm_object_put(second);
+	end(space);
+}
+
+/* ---- pages that come with others ----------------------------------------------------- */
+
+static uint64_t resident(struct space *space)
+{
+	struct vmm_space_stats stats;
+	vmm_space_stats(space, &stats);
+	CHECK(vmm_space_is_valid(space));
+	return stats.resident_npages;
+}
+
+static bool is_present(struct space *space, vaddr_t va, bool *writable, bool *dirty)
+{
+	return vmm_page_info(space, va, NULL, writable, dirty);
+}
+
+TEST(vm_object_pages_come_with_a_fault)
+{
+	struct space *space = start(), *child;
+	struct vm_object *object;
+	bool writable, dirty;
+	uint64_t done, word = 5;
+	vaddr_t out;
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 40 * PAGE_SIZE, &object));
+	for (unsigned page = 0; page < 40; page++)
+		if (page != 9)
+			CHECK_OK(vm_object_write(object, page * PAGE_SIZE, &word, 8, &done));
+	/* Shared, from page 2 on, in the middle of a window and up to beyond the end. */
+	const vaddr_t base = 0x40000000, va = base + 4 * PAGE_SIZE;
+	struct vm_map_args args = {.hint = va,
+				   .bytes = 60 * PAGE_SIZE,
+				   .prot = 3,
+				   .maxprot = 7,
+				   .flags = VM_FIXED | VM_SHARED,
+				   .object = object,
+				   .offset = 2 * PAGE_SIZE};
+	CHECK_OK(vmm_map(space, &args, &out));
+	CHECK_OK(vmm_fault(space, va, FAULT_USER | FAULT_WRITE, NULL));
+	/* 12 pages are left of the first window; one of them is a hole. */
+	CHECK_EQ(resident(space), 11);
+	CHECK(is_present(space, va, &writable, &dirty) && writable && dirty);
+	CHECK(is_present(space, va + 11 * PAGE_SIZE, &writable, &dirty) && writable && !dirty);
+	CHECK(!is_present(space, va + 7 * PAGE_SIZE, NULL, NULL));
+	CHECK(!is_present(space, va + 12 * PAGE_SIZE, NULL, NULL));
+	/* The hole is filled when it is asked for; 26 pages later the object ends. */
+	CHECK_OK(vmm_fault(space, va + 7 * PAGE_SIZE, FAULT_USER, NULL));
+	CHECK_EQ(resident(space), 12);
+	CHECK_OK(vmm_fault(space, va + 37 * PAGE_SIZE, FAULT_USER, NULL));
+	CHECK_EQ(resident(space), 22);
+	CHECK_EQ(vmm_fault(space, va + 38 * PAGE_SIZE, FAULT_USER, NULL), MEM_EBEYOND);
+	/* A child finds them for itself, and they cost it nothing before. */
+	CHECK_OK(vmm_space_fork(space, &child));
+	CHECK_EQ(resident(child), 0);
+	CHECK_OK(vmm_fault(child, va, FAULT_USER, NULL));
+	CHECK_EQ(resident(child), 12);
+	vmm_space_put(child);
+	CHECK_OK(vmm_unmap(space, va, 60 * PAGE_SIZE));
+	/* Private: a read maps what is there, and a write copies one page alone. */
+	args.flags = VM_FIXED;
+	args.bytes = 3 * PAGE_SIZE;
+	CHECK_OK(vmm_map(space, &args, &out));
+	CHECK_OK(vmm_fault(space, va + PAGE_SIZE, FAULT_USER | FAULT_WRITE, NULL));
+	CHECK_EQ(resident(space), 1);
+	CHECK_OK(vmm_fault(space, va, FAULT_USER, NULL));
+	CHECK_EQ(resident(space), 3);
+	CHECK(is_present(space, va, &writable, &dirty) && !writable);
+	CHECK(is_present(space, va + PAGE_SIZE, &writable, &dirty) && writable);
+	vm_object_put(object);
+	end(space);
+}
+
+static void check_run(struct vm_object *object, uint64_t page, bool data, uint64_t least,
+		      uint64_t most)
+{
+	bool is;
+	uint64_t n = vm_object_run(object, page, &is);
+	CHECK_EQ(is, data);
+	CHECK(n >= least && n <= most);
+}
+
+TEST(vm_object_runs_of_data_and_holes)
+{
+	struct vm_object *object;
+	struct space *space = start();
+	const uint64_t far = (uint64_t)1 << 50;
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, INT64_MAX, &object));
+	check_run(object, 0, false, far + 100, UINT64_MAX);
+	check_run(object, far, false, 100, UINT64_MAX);
+	static const uint64_t made[] = {5, 6, 7, 63, 64, 4096};
+	for (unsigned i = 0; i <= sizeof(made) / sizeof(made[0]); i++) {
+		paddr_t pa;
+		uint64_t page = i < sizeof(made) / sizeof(made[0]) ? made[i] : far;
+		CHECK_OK(vm_object_page(object, page, true, &pa));
+		vm_object_page_done(object, pa);
+	}
+	check_run(object, 0, false, 5, 5);
+	check_run(object, 4, false, 1, 1);
+	check_run(object, 5, true, 1, 3);
+	check_run(object, 7, true, 1, 1);
+	check_run(object, 8, false, 55, 55);
+	check_run(object, 63, true, 1, 2);
+	check_run(object, 64, true, 1, 1);
+	check_run(object, 65, false, 4096 - 65, 4096 - 65);
+	check_run(object, 4097, false, far - 4097, far - 4097);
+	check_run(object, far, true, 1, 1);
+	check_run(object, far + 1, false, 1, UINT64_MAX);
+	CHECK_OK(vm_object_punch(object, far, 1));
+	check_run(object, 4097, false, far, UINT64_MAX);
+	vm_object_put(object);
+	end(space);
+}
+
+/* ---- a zap ends --------------------------------------------------------------------- */
+
+#define ZAP_PLACES 48
+
+static struct space *moving_in;
+static unsigned moves;
+static uint32_t zapped;
+
+static void truncate_body(void *arg)
+{
+	while (atomic_read_acquire(&moves) < 3)
+		machine_yield();
+	unsigned before = atomic_read_acquire(&moves);
+	CHECK_OK(vm_object_resize(arg, 0));
+	atomic_write_seq(&zapped, 1);
+	test_note("%u moves while the object was truncated", moves - before);
+	/* It visits ZAP_PLACES leaves once; a move takes about as long as some of them. */
+	CHECK(moves - before < 10 * ZAP_PLACES);
+}
+
+static void move_body(void *arg)
+{
+	vaddr_t from = 0x200000000, to = from + PAGE_SIZE, out;
+	while (!atomic_read_acquire(&zapped) && moves < 100 * ZAP_PLACES) {
+		machine_progress();
+		CHECK_OK(vmm_move(moving_in, from, PAGE_SIZE, PAGE_SIZE,
+				  VM_MOVE_MAY | VM_MOVE_FIXED, to, &out));
+		from = from ^ to, to = from ^ to, from = from ^ to;
+		atomic_add(&moves, 1u);
+	}
+}
+
+TEST(vm_object_a_zap_ends_while_others_move_pages)
+{
+	struct vm_object *object;
+	moving_in = start();
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, PAGE_SIZE, &object));
+	for (unsigned n = 0; n < ZAP_PLACES; n++) {
+		vaddr_t va = 0x40000000 + n * HUGE_SIZE;
+		CHECK_OK(map_page(moving_in, object, va, 0));
+		CHECK_OK(vmm_fault(moving_in, va, FAULT_USER, NULL));
+	}
+	CHECK_OK(map_page(moving_in, object, 0x200000000, 0));
+	machine_spawn(truncate_body, object, moving_in);
+	machine_spawn(move_body, NULL, moving_in);
+	machine_join();
+	CHECK(atomic_read_acquire(&zapped));
+	vm_object_put(object);
+	end(moving_in);
 }

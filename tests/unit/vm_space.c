@@ -146,7 +146,7 @@ TEST(vm_space_limits)
 	CHECK_OK(map(space, 0, 60, 1, 0, &va));
 	CHECK_EQ(map(space, 0, 41, 1, 0, &va), MEM_ENOMEM);
 	CHECK_EQ(map(space, 0, 21, 3, 0, &va), MEM_ENOMEM); /* data */
-	CHECK_EQ(map(space, BASE, 11, 1, VM_FIXED | VM_LOCKED, &va), MEM_ENOMEM);
+	CHECK_EQ(map(space, BASE, 11, 1, VM_FIXED | VM_LOCKED, &va), MEM_EAGAIN);
 	CHECK_OK(map(space, BASE, 20, 3, VM_FIXED, &va));
 	CHECK_OK(map(space, BASE, 20, 1, VM_FIXED, &va)); /* in place of it */
 	CHECK_OK(vmm_protect(space, BASE, 20 * PAGE_SIZE, 3));
@@ -458,5 +458,33 @@ TEST(vm_space_access_from_outside)
 	CHECK_EQ(done, 4);
 	CHECK_EQ(vmm_access(space, UINT64_MAX - 3, words, 8, false, true, &done), MEM_EFAULT);
 	CHECK_EQ(done, 0);
+	end(space);
+}
+
+/* By force a program's own copy is written, never what others share and it may only read. */
+TEST(vm_space_access_by_force_spares_shared_pages)
+{
+	struct space *space = start(1);
+	uint64_t done, word = 7;
+	struct vm_map_args args = {.hint = BASE,
+				   .bytes = 2 * PAGE_SIZE,
+				   .prot = VM_READ | VM_WRITE,
+				   .maxprot = VM_READ | VM_WRITE,
+				   .flags = VM_SHARED | VM_FIXED};
+	vaddr_t va;
+	CHECK_OK(vmm_map(space, &args, &va));
+	CHECK_OK(vmm_access(space, BASE, &word, 8, true, true, &done));
+	CHECK_OK(vmm_protect(space, BASE, 2 * PAGE_SIZE, VM_READ));
+	word = 8;
+	for (unsigned page = 0; page < 2; page++) { /* one that is there, one that is not */
+		vaddr_t at = BASE + page * PAGE_SIZE;
+		CHECK_EQ(vmm_access(space, at, &word, 8, true, true, &done), MEM_EFAULT);
+		CHECK_EQ(done, 0);
+		CHECK_EQ(read_from(at), page ? 0 : 7);
+	}
+	CHECK_OK(vmm_protect(space, BASE, PAGE_SIZE, VM_NONE));
+	CHECK_OK(
+	    vmm_access(space, BASE, &word, 8, false, true, &done)); /* to read, prot is ignored */
+	CHECK_EQ(word, 7);
 	end(space);
 }

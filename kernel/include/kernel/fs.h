@@ -29,7 +29,7 @@ struct file_ops {
 };
 
 struct file { /* an open file description */
-	uint32_t refs;
+	uint64_t refs;
 	uint32_t flags; /* O_* */
 	uint32_t mode;  /* FILE_READ | FILE_WRITE | ... */
 	off_t position;
@@ -38,9 +38,10 @@ struct file { /* an open file description */
 	struct inode *inode;   /* dentry's, with a reference */
 	struct dentry *dentry; /* with a reference; never NULL */
 	void *data;
-	uint64_t number; /* a second word for ops (directory cursor, generation) */
-	pid_t owner;     /* F_SETOWN */
-	bool watched;    /* some epoll set may hold it */
+	uint64_t number;      /* a second word for ops (directory cursor, generation) */
+	pid_t owner;          /* F_SETOWN */
+	struct list watchers; /* items of epoll sets; all-zero: none ever (kernel/fs/epoll.c) */
+	struct account *account; /* that it is on: kernel/account.h */
 };
 enum file_mode {
 	FILE_READ = 1,

@@ -31,7 +31,7 @@ struct process;
  * a file of /proc/PID holds the layout, and through it the space for as long as some
  * process runs in it. */
 struct mm_layout {
-	uint32_t refs;
+	uint64_t refs;
 	uint32_t users;      /* processes that run in it (L) */
 	struct space *space; /* NULL once there are none (L); others: mm_space_get */
 	bool dumpable;       /* its owner may look into it: access.h (L) */
@@ -43,7 +43,7 @@ struct mm_layout {
 	uint64_t arg_start, arg_end, env_start, env_end; /* /proc/PID/cmdline, environ */
 	uint64_t auxv[48];
 	uint32_t auxv_words;
-	bool lock_future; /* mlockall(MCL_FUTURE) */
+	unsigned lock_future; /* mlockall(MCL_FUTURE): VM_* flags of what is mapped next */
 };
 
 struct restart_block {
@@ -106,6 +106,9 @@ struct cpu_timer { /* ITIMER_VIRTUAL, ITIMER_PROF: in CPU time of the process */
 
 struct process {
 	struct list all_link; /* every process, zombies too, by pid (L) */
+	/* Exiting: the first of its tasks that was not told yet, and those before it (L). */
+	struct task *untold;
+	struct list untold_link;
 	pid_t pid;
 	struct pid_entry *pid_entry, *pgid_entry, *sid_entry; /* (L) */
 	struct process *parent;                               /* (L) */
@@ -143,7 +146,7 @@ struct process {
 	uint64_t dead_switches_voluntary, dead_switches_forced;              /* (L) */
 	uint64_t faults_minor, faults_major; /* of spaces that are gone (L) */
 	uint64_t child_faults_minor, child_faults_major, peak_resident, child_peak_resident;
-	uint32_t refs;
+	uint64_t refs;
 	int32_t oom_score_adj, oom_score_adj_min; /* the second: as low as without a right (L) */
 	struct ktimer alarm;                      /* ITIMER_REAL */
 	nsec_t alarm_interval;
@@ -154,6 +157,9 @@ struct process {
 	struct list posix_timers;      /* of struct posix_timer, under posix_lock */
 	struct mutex posix_lock;
 	int32_t posix_next_id;
+	struct user *user;       /* of its real user number, with a reference (L); account.h */
+	struct account *account; /* what it makes the kernel hold */
+	nsec_t exit_began;       /* when `exiting` was set (L) */
 };
 
 static inline struct task *current_task(void)
@@ -168,7 +174,12 @@ static inline struct process *current_process(void)
 
 /* The lock over (L) fields. Context: any. Not recursive; do not sleep, touch user
  * memory or call signal_send_* while it is held. */
-MEM_CHECKED unsigned long proc_lock(void);
+MEM_CHECKED /* Has the running task been told to end (SIGKILL)? A loop whose length a program
+	     * chooses looks at this and gives up: nobody will see what it returns. Context: thread.
+	     */
+    bool
+    task_killed(void);
+unsigned long proc_lock(void);
 void proc_unlock(unsigned long irq);
 
 /* Find by pid / iterate in pid order: the first process with pid >= `from`;
@@ -223,6 +234,8 @@ void process_counts(uint32_t *processes, uint32_t *tasks, pid_t *last_pid);
 extern uint64_t proc_fork_count;
 extern uint32_t proc_thread_max; /* /proc/sys/kernel/threads-max: tasks there may be */
 extern int32_t proc_pid_max;     /* numbers below this are given out */
+#define PID_MAX_LEAST 301
+#define PID_MAX_MOST  (1 << 22)
 extern char proc_nodename[65], proc_domainname[65]; /* sethostname; racy reads are fine */
 
 /* Run `path` with argv/envp (kernel strings) as pid 1; stdio is opened by fs.
@@ -231,9 +244,16 @@ int proc_start_init(const char *path, const char *const argv[], const char *cons
 /* End the whole process of the running task with this wait status. */
 MEM_NORETURN void process_exit_group(int status);
 
+/* /proc/sys/vm/mmap_min_addr: below it only CAP_SYS_RAWIO maps. A program whose pages lie
+ * there is what a kernel's null pointer leads to. Hints are moved up to it. */
+extern uint64_t mmap_min_address;
+bool mmap_address_ok(uint64_t at);
+
 /* Memory ran out for good: choose a program and end it. True if one was, and
  * trying again makes sense. Context: thread or fault, may sleep, no lock. */
 bool proc_out_of_memory(uint64_t npages);
+/* How likely it is to be chosen then, 0 to 2000: /proc/PID/oom_score. Context: thread. */
+uint64_t proc_oom_score(struct process *p);
 
 /* Provided by fs/: shared tables of a new task and their end. */
 int fs_fork(struct task *child, struct task *parent, bool share_files, bool share_fs);

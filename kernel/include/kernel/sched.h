@@ -190,7 +190,8 @@ nsec_t time_realtime(void);  /* since 1970 */
 void time_set_realtime(nsec_t now);
 /* Call fn(arg) in interrupt context at `deadline` (monotonic). */
 struct ktimer {
-	struct list link;
+	struct ktimer *left, *right, *parent; /* kernel/sched/timer.c */
+	uint32_t rank;
 	nsec_t deadline;
 	void (*fn)(void *arg);
 	void *arg;

@@ -128,8 +128,8 @@ struct signal_stack {
 };
 struct signal_queue {
 	sigset_t set;
-	struct list infos;
-}; /* infos: of queued siginfo; a signal may be in the set without one */
+	struct siginfo_node *newest[NSIG - 1]; /* by signal; a signal may be set without one */
+};                                             /* kernel/proc/signal_queue.c */
 struct signal_handlers {
 	uint32_t refs;
 	struct sigaction_user action[NSIG];
@@ -142,8 +142,8 @@ struct process;
  * for a realtime signal that could not be queued. */
 int signal_send_task(struct task *t, int sig, const struct siginfo *info);
 int signal_send_process(struct process *p, int sig, const struct siginfo *info);
-/* To every process of a group: 0, or -ESRCH. tty/ uses it. */
-int signal_send_group(pid_t pgid, int sig, const struct siginfo *info);
+/* To every process of a group that is in session sid (0: in any): 0, or -ESRCH. */
+int signal_send_group(pid_t pgid, pid_t sid, int sig, const struct siginfo *info);
 /* Send the running task a signal that it can neither block nor ignore (an exception). */
 void signal_force(int sig, const struct siginfo *info);
 /* Has the running task a deliverable signal? (interruptible sleeps) */

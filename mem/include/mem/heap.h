@@ -6,8 +6,8 @@
  *
  * A `struct heap` is an object; the short names (kmalloc ...) work on the one
  * that heap_set_default() named. Context of all allocation and free calls: any,
- * interrupt handlers included; with interrupts off or in a handler they take
- * reserve pages or return NULL. They never sleep and never fault.
+ * interrupt handlers included. They never sleep, never fault and never wait for another
+ * CPU (what waiting is: mem/pmm.h), but for heap_alloc_wait(). Nor do frees and statistics.
  */
 #include <mem/slab.h>
 #include <mem/types.h>
@@ -22,7 +22,7 @@ struct heap;
 struct heap_area {
 	/* Map npages (> 0) of zeroed or dirty memory followed by an unmapped guard
 	 * page, at a multiple of align_pages (a power of two). NULL: none. `atomic`:
-	 * interrupts are off; only what needs no waiting. */
+	 * do not wait for other CPUs; interrupts may be off. */
 	void *(*map)(struct heap_area *area, uint64_t npages, uint64_t align_pages, bool atomic);
 	/* Unmap what map returned: clear, quarantine the addresses, flush with no
 	 * lock held, then release. Context: thread, interrupts on, no lock (the
@@ -41,10 +41,10 @@ struct heap_area {
 };
 
 /*
- * Both profiles find double and invalid frees, at the free, in every build. The
- * hardened one also ends blocks in a canary that a write behind the block's end breaks,
- * hands blocks out in an order that cannot be foreseen, and clears them when they are
- * freed; small blocks cost several times as much (docs/BENCHMARKS.md).
+ * Both profiles find double and invalid frees, at the free, in every build. The hardened
+ * one also puts a canary behind each block, of any size, and checks it at the free; it hands
+ * blocks out in an order that cannot be foreseen, and clears them when they are freed. Small
+ * blocks cost several times as much (docs/BENCHMARKS.md).
  */
 enum heap_profile { HEAP_FAST, HEAP_HARDENED };
 
@@ -55,12 +55,15 @@ MEM_CHECKED mem_status heap_create_as(struct heap **out, struct heap_area *area,
 MEM_CHECKED mem_status heap_create(struct heap **out, struct heap_area *area);
 /* End an empty heap; live blocks are the caller's mistake (host_panic). */
 void heap_destroy(struct heap *heap);
-void heap_set_default(struct heap *heap);
 
-/* `bytes` bytes aligned to 16 (to their own size if that is a power of two up
- * to a page), or NULL; bytes 0 gives a unique pointer that must be freed. */
+/* `bytes` bytes aligned to 16, whatever the size, or NULL; bytes 0 gives a unique pointer
+ * that must be freed. */
 void *heap_alloc(struct heap *heap, size_t bytes);
-/* Aligned to `align`, a power of two; beyond a page it costs whole pages. */
+/* As heap_alloc; where that gives NULL it may wait for pages that other CPUs keep free.
+ * Context: thread, interrupts on, no lock that others spin on with interrupts off;
+ * elsewhere as heap_alloc. */
+void *heap_alloc_wait(struct heap *heap, size_t bytes);
+/* Aligned to `align`, a power of two; from a page on it costs whole pages. */
 void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align);
 /* NULL is ignored. Double and invalid frees and writes behind the block's end are
  * found: host_panic. Never unmaps. */
@@ -68,6 +71,12 @@ void heap_free(struct heap *heap, void *block);
 /* As the C standard's realloc; on NULL the old block is untouched; bytes 0
  * frees and returns NULL. */
 void *heap_realloc(struct heap *heap, void *block, size_t bytes);
+/* The same for who stands between the heap and its users (a kernel's own kmalloc): leak
+ * lists and reports name `site`, the caller's return address, instead of the shim.
+ * `align`: a power of two; 16 or less is what every block has. */
+void *heap_alloc_at(struct heap *heap, size_t bytes, size_t align, const void *site);
+void heap_free_at(struct heap *heap, void *block, const void *site);
+void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site);
 /* Bytes usable in a live block: at least what was asked for; exactly that in a hardened
  * heap. Panics if `block` is no live block, or was written beyond its end. */
 size_t heap_usable(struct heap *heap, const void *block);
@@ -124,12 +133,17 @@ void heap_for_each_class(struct heap *heap, void (*visit)(const struct slab_stat
 void heap_report_live(struct heap *heap, unsigned limit);
 bool heap_is_valid(struct heap *heap);
 
-/* The default heap. */
+/* ---- the short names (heap/kmalloc.c, which may be left out) ----------------- */
+
+/* The heap that they work on. Context: initialisation. */
+void heap_set_default(struct heap *heap);
+
 void *kmalloc(size_t bytes);
 void *kzalloc(size_t bytes);               /* zeroed */
 void *kcalloc(size_t count, size_t bytes); /* zeroed; NULL if the product overflows */
 void *krealloc(void *block, size_t bytes);
 void *kmalloc_aligned(size_t bytes, size_t align);
+void *kmalloc_page(void); /* PAGE_SIZE bytes at a multiple of that */
 void kfree(void *block);
 
 MEM_END_DECLS

@@ -70,6 +70,12 @@ MEM_CHECKED mem_status vm_object_page(struct vm_object *object, uint64_t page, b
 /* Drop the count that vm_object_page gave. Context: thread, or with preemption off. */
 void vm_object_page_done(struct vm_object *object, paddr_t pa);
 
+/* A stretch that begins with `page`: how many pages of it are there (*data), or are holes.
+ * At least 1; there may be more of its kind after it. The size is not looked at: beyond
+ * it all is a hole. Does the same work however long the hole is. Context: thread, no lock
+ * that ranks after an object's page index. */
+uint64_t vm_object_run(struct vm_object *object, uint64_t page, bool *data);
+
 /* Copy bytes between a kernel buffer and the object at byte `offset`; holes
  * read as zero without being filled in. Read stops at the size; write grows the
  * size as far as it got, and one that makes the object longer is alone with it.

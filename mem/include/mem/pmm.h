@@ -7,8 +7,13 @@
  * Every call works on a `struct pmm`, so that tests make as many as they like;
  * a kernel has one. Unless said otherwise a call may be made from any context,
  * interrupt handlers included (not from a non-maskable one), with any mem/ lock
- * of lower rank than MEM_RANK_PMM held, and never sleeps. "May wait" below means:
- * interrupts on, no interrupt handler, no PMM_ATOMIC.
+ * of lower rank than MEM_RANK_PMM held, and never sleeps.
+ *
+ * Waiting. A call *waits* if it needs another CPU to take an interrupt or to finish work
+ * of its own; a bounded spin lock is not waiting. Only calls with PMM_WAIT do (and
+ * pmm_drain, pmm_reserve, pmm_add). Those may be made with interrupts on, outside of
+ * interrupt handlers and of locks that another CPU may spin on with interrupts off;
+ * elsewhere PMM_WAIT has no effect.
  *
  * At most 2 TiB of RAM are managed (holes do not count); what lies above is left
  * alone.
@@ -25,9 +30,9 @@ struct pmm;
 
 enum pmm_flags {
 	PMM_ANY = 0,
-	PMM_FIRST = 1 << 5,  /* the lowest free frame(s) of the whole bitmap */
+	PMM_FIRST = 1 << 5,  /* the lowest free frame(s); of all there are with PMM_WAIT */
 	PMM_ZERO = 1 << 6,   /* the memory is all zero */
-	PMM_ATOMIC = 1 << 2, /* do not wait for other CPUs to give back what they hold */
+	PMM_WAIT = 1 << 2,   /* wait for other CPUs to give back what they hold, if need be */
 	PMM_KERNEL = 1 << 3, /* no frame record wanted: the frame is never counted */
 };
 
@@ -37,7 +42,7 @@ enum frame_type {
 	FRAME_KERNEL,   /* slab, heap, stacks */
 	FRAME_TABLE,    /* a page-table page; its reference is the struct table */
 	FRAME_ANON,     /* anonymous user memory; counted */
-	FRAME_OBJECT,   /* a page of an object; counted; its reference is the object */
+	FRAME_OBJECT,   /* a page of an object; counted, but not for each mapping */
 	FRAME_TYPE_COUNT
 };
 
@@ -61,11 +66,11 @@ typedef void pmm_first_use(void *arg, paddr_t pa, uint64_t bytes);
 void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg);
 
 /* Allocate 2^order contiguous frames, aligned to their size; order 0..18
- * (orders 10..17 and 18 are served as ranges). PADDR_NONE if there is none. A
- * caller that may wait never gets PADDR_NONE while enough frames are free anywhere
- * in one piece; but a frame that can have a record needs a second free frame
- * beside it if its 2 MiB block has no record page yet, as does whatever is to be taken
- * out of a block in which another order (1..8) is in use. */
+ * (orders 10..17 and 18 are served as ranges). PADDR_NONE if there is none within
+ * reach: what other CPUs keep free for themselves is not. With PMM_WAIT it never is
+ * PADDR_NONE while enough frames are free anywhere in one piece; but a frame that can have a record
+ * needs a second free frame beside it if its 2 MiB block has no record page yet, as does whatever
+ * is to be taken out of a block in which another order (1..8) is in use. */
 MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
 
 /* Give back what pmm_alloc returned, with the same order. A frame that is
@@ -85,8 +90,8 @@ void pmm_split(struct pmm *pmm, paddr_t pa);
 
 /* Allocate `npages` contiguous frames starting at a multiple of `align_pages`
  * (a power of two), entirely below physical address `below` (PADDR_NONE: no
- * bound). Slow (searches), exact (finds a range if there is one).
- * Context: interrupts on, unless PMM_ATOMIC.
+ * bound). Slow (searches). With PMM_WAIT exact: it finds a range if there is one; else
+ * what other CPUs own counts as used. Context: any.
  * Errors: MEM_EINVAL npages 0 or align not a power of two; MEM_ENOMEM. */
 MEM_CHECKED mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_pages,
 				       paddr_t below, unsigned flags, paddr_t *out);
@@ -94,7 +99,7 @@ MEM_CHECKED mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_
 /* Give back a range, or any part of one; the same checks as pmm_free. */
 void pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages);
 
-/* Take [pa, pa + npages) out of use (offline a range). Context: thread, interrupts
+/* Take [pa, pa + npages) out of use (offline a range). Waits. Context: thread, interrupts
  * on, or initialisation with one CPU. Errors: MEM_EBUSY a frame is in use;
  * MEM_EINVAL not usable memory of this allocator; MEM_ENOMEM the map has no room
  * for one region more. Nothing has changed then. */
@@ -107,7 +112,7 @@ MEM_CHECKED mem_status pmm_add(struct pmm *pmm, paddr_t pa, uint64_t npages);
 
 /* Give everything that CPUs hold privately back to the bitmap: own word, free
  * buffers, of every CPU. Afterwards pmm_stats.free is exact and cached is 0
- * if nobody allocates meanwhile. Context: thread, interrupts on. */
+ * if nobody allocates meanwhile. Waits. Context: thread, interrupts on. */
 void pmm_drain(struct pmm *pmm);
 
 /* Clear a few free frames ahead of need. Context: idle thread. Returns false
@@ -122,17 +127,18 @@ struct pmm_stats {
 	uint64_t metadata;  /* bytes of the allocator itself, records included */
 	uint64_t records; /* frames taken for frame records: they are neither free nor the user's */
 };
-/* What there is now, summed over blocks and CPUs: exact, up to the frames that are
- * being freed during the call. CPUs that want a frame wait meanwhile. Context: any;
- * exact only with interrupts on and outside of interrupt handlers, else frames on
- * their way between a CPU and the bitmap may be missed. Locks: none. */
+/* What there is now, summed over blocks and CPUs: exact while nobody allocates or frees.
+ * Frames that are just then on their way between a CPU and the bitmap are missed: up to 512
+ * a CPU that is at it. Context: any; does not wait. Locks: none. */
 void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats);
 
 /* ---- frame records: type, count, reference ----------------------------- */
 
 /* Make the record of an allocated order-0 frame: type, count 1 and reference
  * (NULL, or a pointer into this allocator's RAM through the direct map, 16-byte
- * aligned). The frame came from pmm_alloc without PMM_KERNEL. */
+ * aligned). Frames of type FRAME_ANON and FRAME_OBJECT can have many owners and have no
+ * reference; the others have one owner. The frame came from pmm_alloc without
+ * PMM_KERNEL. */
 void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference);
 
 /* Frames have to be allocated in blocks that carry records; false when `pa` is
@@ -144,7 +150,7 @@ void *frame_reference(struct pmm *pmm, paddr_t pa);
 /* The count, read with acquire order: see invariant I4 for who may rely on it. */
 uint32_t frame_count(struct pmm *pmm, paddr_t pa);
 
-/* One more owner. Errors: MEM_EBUSY the count would reach 2^20; unchanged. */
+/* One more owner. Errors: MEM_EBUSY the count would reach 2^31; unchanged. */
 MEM_CHECKED mem_status frame_get(struct pmm *pmm, paddr_t pa);
 
 /* One owner less; true if that was the last: the record is cleared and the
@@ -154,7 +160,7 @@ MEM_CHECKED bool frame_put(struct pmm *pmm, paddr_t pa);
 /* One more owner that pins (I/O, kernel access to user memory across a sleep): fork
  * copies a pinned page at once, and a page pinned by its one space is written in place.
  * Count and pin come and go in one step: nobody sees a second owner without its pin.
- * Errors: MEM_EBUSY the count would reach 2^20, or more than 31 pins; unchanged. */
+ * Errors: MEM_EBUSY a count would reach 2^31; unchanged. */
 MEM_CHECKED mem_status frame_pin(struct pmm *pmm, paddr_t pa);
 /* Its end; true as of frame_put. */
 MEM_CHECKED bool frame_unpin(struct pmm *pmm, paddr_t pa);

@@ -50,13 +50,16 @@ MEM_CHECKED mem_status slab_cache_create(struct slab_cache **out,
  * the cache's name and their number. Context: thread. */
 void slab_cache_destroy(struct slab_cache *cache);
 
-/* One object, or NULL. Context: any, interrupt handlers included. Locks: any
- * of lower rank than MEM_RANK_SLAB. */
+/* One object, or NULL. Context: any, interrupt handlers included; does not wait for other
+ * CPUs (what waiting is: mem/pmm.h). Locks: any of lower rank than MEM_RANK_SLAB. */
 void *slab_alloc(struct slab_cache *cache);
+/* The same; may wait for pages that other CPUs keep free. Context: thread or fault,
+ * interrupts on; elsewhere as slab_alloc. */
+void *slab_alloc_wait(struct slab_cache *cache);
 
 /* Give an object back, from any CPU. Double free and a pointer that is no
  * object of this cache are found in release builds: host_panic. Never gives
- * pages back to the source: slab_reap does. Context: as slab_alloc. */
+ * pages back to the source: slab_reap does. Context: as slab_alloc; does not wait. */
 void slab_free(struct slab_cache *cache, void *object);
 
 /* Give the pages of empty slabs back to the source, all CPUs' caches first.

@@ -159,6 +159,8 @@ enum vm_flags {
 	VM_DONTFORK = 1 << 7,
 	VM_WIPEONFORK = 1 << 8,
 	VM_BELOW_4G = 1 << 9, /* MAP_32BIT: below 2 GiB */
+	VM_ONFAULT =
+	    1 << 10, /* with VM_LOCKED: a page is locked when it comes, none is touched now */
 };
 
 struct vm_map_args {
@@ -176,12 +178,14 @@ struct vm_map_args {
 /* Promise memory; nothing is touched and, in a space with room in its tables,
  * nothing allocated. Searches top-down from `limit` when there is no (free) hint.
  * Context: thread, may sleep, no lock. Errors: MEM_EINVAL, MEM_ENOMEM (no gap,
- * commit limit, address limit of the space), MEM_EEXIST; nothing has changed. */
+ * commit limit, address limit of the space), MEM_EEXIST, MEM_EAGAIN beyond the limit of
+ * locked memory; nothing has changed. */
 MEM_CHECKED mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t *out);
 
 /* Take the promises of [va, va + bytes) back, with their pages: when it returns no CPU
  * reaches them. va is page-aligned, bytes > 0 rounded up; unmapped parts are fine.
- * Context: thread. Errors: MEM_EINVAL; MEM_ENOMEM (a split needs memory). */
+ * Context: thread. Errors: MEM_EINVAL; MEM_ENOMEM (a split needs memory, or one area
+ * more than the limit); nothing has changed. */
 MEM_CHECKED mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes);
 
 /* Change the protection of [va, va + bytes) to `prot` (enum vm_prot); rights that are
@@ -193,7 +197,8 @@ MEM_CHECKED mem_status vmm_protect(struct space *space, vaddr_t va, uint64_t byt
 
 enum vm_move_flags { VM_MOVE_MAY = 1, VM_MOVE_FIXED = 2, VM_MOVE_DONTUNMAP = 4 };
 /* mremap(2): one mapping from [va, old_bytes) to new_bytes, in place if it can,
- * else elsewhere if VM_MOVE_MAY, or at new_va if VM_MOVE_FIXED. old_bytes 0 of a
+ * else elsewhere if VM_MOVE_MAY, or at new_va if VM_MOVE_FIXED. Without that flag new_va
+ * is where a search for room begins, downwards (0: USER_TOP). old_bytes 0 of a
  * shared mapping makes a second one. VM_MOVE_DONTUNMAP leaves the old promise, without
  * pages. *out: where it is now. When it returns no CPU reaches the old place. Context:
  * thread. Errors: MEM_EINVAL; MEM_EFAULT the old range is not one mapping; MEM_EAGAIN
@@ -203,24 +208,27 @@ MEM_CHECKED mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_by
 				uint64_t new_bytes, unsigned flags, vaddr_t new_va, vaddr_t *out);
 
 enum vm_advice {
-	VM_ADVICE_NONE,     /* accepted, changes nothing (NORMAL, RANDOM, SEQUENTIAL ...) */
-	VM_ADVICE_DONTNEED, /* drop present pages: anonymous ones read as zero again */
-	VM_ADVICE_FREE,     /* as DONTNEED for private anonymous memory, else MEM_EINVAL */
+	VM_ADVICE_NONE,            /* accepted, changes nothing (NORMAL, RANDOM, SEQUENTIAL ...) */
+	VM_ADVICE_DONTNEED,        /* drop present pages: anonymous ones read as zero again */
+	VM_ADVICE_DONTNEED_LOCKED, /* the same, locked areas too */
+	VM_ADVICE_FREE,            /* as DONTNEED for private anonymous memory, else MEM_EINVAL */
 	VM_ADVICE_POPULATE_READ,
 	VM_ADVICE_POPULATE_WRITE,
 	VM_ADVICE_DONTFORK,
 	VM_ADVICE_DOFORK,
-	VM_ADVICE_WIPEONFORK,
+	VM_ADVICE_WIPEONFORK, /* private anonymous memory only */
 	VM_ADVICE_KEEPONFORK,
-	VM_ADVICE_REMOVE, /* punch a hole in a shared object */
-	VM_ADVICE_LOCK,   /* mlock: set locked and populate */
+	VM_ADVICE_REMOVE,  /* punch a hole in a shared object that mprotect may make writable */
+	VM_ADVICE_LOCK,    /* mlock: set locked and populate */
+	VM_ADVICE_ONFAULT, /* mlock: set locked, touch nothing */
 	VM_ADVICE_UNLOCK,
 };
 /* Advise [va, va + bytes), va page-aligned; bytes 0 does nothing. Context: thread.
  * Errors: MEM_ENOMEM a part is unmapped (the rest has been done, as on Linux), or no
  * memory (POPULATE, LOCK: a part may have been touched); MEM_EFAULT beyond an object's
- * end; MEM_EAGAIN beyond the limit of locked memory; MEM_EIO; MEM_EINVAL: unaligned, or
- * not an advice for this kind of mapping, nothing has changed. */
+ * end; MEM_EAGAIN beyond the limit of locked memory; MEM_EIO; MEM_EACCES (REMOVE) the
+ * mapping cannot be written; MEM_EINVAL: unaligned, or not an advice for this kind of
+ * mapping, nothing has changed (REMOVE: from there on). */
 MEM_CHECKED mem_status vmm_advise(struct space *space, vaddr_t va, uint64_t bytes,
 				  enum vm_advice advice);
 
@@ -240,7 +248,22 @@ bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out);
 /* Drop the object of an area that vmm_next_area filled. Context: thread. */
 void vm_area_done(struct vm_area *area);
 
-/* For mincore, pagemap, smaps: is the page at va present? Any out may be NULL. What it
+/* Pages that are there, of a part of a range. */
+struct vmm_pages {
+	uint64_t resident; /* the shared zero page not counted */
+	uint64_t dirty;    /* of these, written */
+	uint64_t object;   /* of these, an object's */
+};
+/* Add to *pages what is there of [va, result), a part of [va, end): one table's worth, or
+ * as far as there is nothing; the rest is asked for with more calls. va < end <= USER_TOP,
+ * page-aligned. Context: thread. */
+vaddr_t vmm_count_pages(struct space *space, vaddr_t va, vaddr_t end, struct vmm_pages *pages);
+/* For mincore: out[i] is 1 if page i of the npages from va is there, in the space or in
+ * the object that it maps, else 0. All within the user half; npages bounds the time.
+ * Context: thread. */
+void vmm_mark_pages(struct space *space, vaddr_t va, uint64_t npages, uint8_t *out);
+
+/* For pagemap: is the page at va present? Any out may be NULL. What it
  * says may be outdated at once. Context: thread, or with preemption off. */
 bool vmm_page_info(struct space *space, vaddr_t va, paddr_t *pa, bool *writable, bool *dirty);
 
@@ -270,17 +293,25 @@ struct vmm_space_limits { /* in pages; UINT64_MAX: none */
  * a child its parent's. Context: thread. */
 void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *limits);
 
+/* On whose account the space's mappings are from now on; a number of the host's, such as
+ * a user. Of one object, all spaces of an owner together have at most `most` mappings at
+ * different distances between page and object page; beyond that the call that would make
+ * one more fails with MEM_ENOMEM. So nobody can make it long to take the object's pages
+ * back. A new space is nobody's (UINT64_MAX) and has no limit, a child is its parent's.
+ * Context: thread. */
+void vmm_space_set_owner(struct space *space, uint64_t owner, uint64_t most);
+
 /* Copy between a kernel buffer and another program's memory as that program
- * could (`force`: as a debugger, ignoring prot within maxprot); a write breaks
- * copy-on-write first. `*done`: bytes copied, also on failure. Context: thread.
- * Errors: MEM_EFAULT at the first page that cannot be reached; MEM_ENOMEM. */
+ * could (`force`: as a debugger, ignoring prot within maxprot, but never writing to
+ * shared pages that the program itself may not write); a write breaks copy-on-write first. `*done`:
+ * bytes copied, also on failure. Context: thread. Errors: MEM_EFAULT at the first page that cannot
+ * be reached; MEM_ENOMEM. */
 MEM_CHECKED mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes,
 				  bool write, bool force, uint64_t *done);
 
 /* Make the page at va present for the access and pin its frame (I/O): until vmm_unpin
  * it stays this page's, whatever the program does; fork copies it at once. Context:
- * thread. Errors: as vmm_fault; MEM_EFAULT for device memory, too; MEM_ENOMEM, also if
- * the frame has 31 pins already. */
+ * thread. Errors: as vmm_fault; MEM_EFAULT for device memory, too. */
 MEM_CHECKED mem_status vmm_pin(struct space *space, vaddr_t va, bool write, paddr_t *pa);
 /* Drop the pin that vmm_pin made. Context: thread, or with preemption off. */
 void vmm_unpin(struct vmm *vmm, paddr_t pa);

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who waits for other CPUs: one spins with interrupts off, as on a lock, while another uses up
+ * all memory by calls that must not wait. One that did would never return: the machine ends the
+ * test then ("nobody gets anywhere").
+ */
+#include <mem/heap.h>
+#include <mem/host.h>
+#include <mem/pmm.h>
+
+#include "tests/machine/boot.h"
+#include "tests/machine/machine.h"
+#include "tests/test.h"
+
+static uint32_t spinning, done;
+static struct heap *heap;
+static struct slab_cache *objects;
+
+static void *area_map(struct heap_area *area, uint64_t npages, uint64_t align_pages, bool atomic)
+{
+	paddr_t pa;
+	unsigned flags = PMM_KERNEL | (atomic ? 0 : PMM_WAIT);
+	if (pmm_alloc_range(machine_pmm, npages, align_pages, PADDR_NONE, flags, &pa) != MEM_OK)
+		return NULL;
+	return paddr_to_ptr(pa);
+}
+
+static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
+{
+	pmm_free_range(machine_pmm, ptr_to_paddr(pages), npages);
+}
+
+static struct heap_area area = {.map = area_map, .unmap = area_unmap};
+
+/* It keeps some frames and blocks to itself. */
+static void spin_with_interrupts_off(void *arg)
+{
+	paddr_t pa = pmm_alloc(machine_pmm, 0, 0);
+	void *block = heap_alloc(heap, 100);
+	unsigned long irq = host_irq_save();
+	__atomic_store_n(&spinning, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&done, __ATOMIC_SEQ_CST))
+		host_relax();
+	host_irq_restore(irq);
+	heap_free(heap, block);
+	pmm_free(machine_pmm, pa, 0);
+}
+
+static void *small_block(void)
+{
+	return heap_alloc(heap, 1000);
+}
+
+static void *large_block(void)
+{
+	return heap_alloc(heap, 100000);
+}
+
+static void *object(void)
+{
+	return slab_alloc(objects);
+}
+
+static void *frame(void)
+{
+	paddr_t pa = pmm_alloc(machine_pmm, 0, 0);
+	return pa == PADDR_NONE ? NULL : paddr_to_ptr(pa);
+}
+
+static void free_to_heap(void *block)
+{
+	heap_free(heap, block);
+}
+
+static void free_object(void *block)
+{
+	slab_free(objects, block);
+}
+
+static void free_frame(void *page)
+{
+	pmm_free(machine_pmm, ptr_to_paddr(page), 0);
+}
+
+/* Until there is no more, and back; how many there were. */
+static uint64_t use_up(void *(*one)(void), void (*give)(void *))
+{
+	void *head = NULL, *block;
+	uint64_t n = 0;
+	for (; (block = one()); n++) {
+		machine_progress();
+		*(void **)block = head;
+		head = block;
+	}
+	struct pmm_stats frames;
+	struct heap_stats blocks;
+	pmm_get_stats(machine_pmm, &frames);
+	heap_get_stats(heap, &blocks);
+	test_note("%lu; then %lu of %lu frames free", (unsigned long)n, (unsigned long)frames.free,
+		  (unsigned long)frames.total);
+	while ((block = head)) {
+		machine_progress();
+		head = *(void **)block;
+		give(block);
+	}
+	return n;
+}
+
+TEST_TIMED(vm_nobody_waits_for_who_spins, 120)
+{
+	for (unsigned round = 0; round < 2; round++) {
+		struct machine_config config = {
+		    .bytes = 32 << 20, .ncpus = 2, .seed = test_random(), .switch_mean = 50};
+		machine_boot_frames(&config);
+		CHECK_OK(heap_create_as(&heap, &area, round ? HEAP_FAST : HEAP_HARDENED));
+		struct frame_source source;
+		frame_source_init(&source, machine_pmm);
+		struct slab_cache_spec spec = {
+		    .name = "objects", .object_bytes = 200, .source = &source.source};
+		CHECK_OK(slab_cache_create(&objects, &spec));
+		spinning = done = 0;
+		machine_spawn(spin_with_interrupts_off, NULL, NULL);
+		while (!__atomic_load_n(&spinning, __ATOMIC_SEQ_CST))
+			machine_yield();
+		CHECK(use_up(small_block, free_to_heap) > 1000);
+		CHECK(use_up(large_block, free_to_heap) > 10);
+		CHECK(use_up(frame, free_frame) > 10);
+		CHECK(use_up(object, free_object) > 10);
+		__atomic_store_n(&done, 1, __ATOMIC_SEQ_CST);
+		machine_join();
+		/* Who may wait gets what the other kept. */
+		void *block = heap_alloc_wait(heap, 5000);
+		CHECK(block);
+		heap_free(heap, block);
+		heap_reap(heap, true);
+		slab_cache_destroy(objects);
+		heap_destroy(heap);
+		CHECK(pmm_is_valid(machine_pmm));
+		machine_end();
+	}
+}
