@@ -69,6 +69,7 @@ static MEM_NORETURN void tell(uint64_t run, uint64_t count, int status)
 static void run(uint64_t i, void (*body)(uint64_t i))
 {
 	machine_each_state->only = getenv("QUIRE_SCHEDULE");
+	machine_each_state->before_run = machine_each_state->schedules;
 	body(i);
 	snapshot_return();
 	fflush(NULL);
