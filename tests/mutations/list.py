@@ -46,8 +46,8 @@ MUTATIONS = [
      "\ttable_entry_empty(t, index);\n\ttable_entry_fill(leaf",
      [EVERY % ("14", "mremap"), PITFALL + "14", "test_model model_concurrent"]),
     ("dropped pages are looked for first", "mem/vm/advise.c",
-     "\t\tstatus = check_part(t, vpn, next, anonymous, hole);\n",
-     "\t\tif (!change)\n\t\t\tstatus = check_part(t, vpn, next, anonymous, hole);\n",
+     "\t\tstatus = check_part(t, vpn, next, what, hole);\n",
+     "\t\tif (!change)\n\t\t\tstatus = check_part(t, vpn, next, what, hole);\n",
      ["test_model pairs_with_a_history"]),
     ("a pin goes before its count", "mem/pmm/record.c",
      "\t\tafter = count_of(value) == 1 ? 0 : value - RECORD_ONE - RECORD_ONE_PIN;\n"
@@ -287,7 +287,7 @@ MUTATIONS = [
 
     # ---- addresses, sizes, accounts -------------------------------------------------------
     ("no guard gap", "mem/vm/map.c",
-     "\t\telse if (vm_edit_pages(&e, floor, vpn, true))\n",
+     "\t\telse if (needs_gap(&e, floor, vpn))\n",
      "\t\telse if (false)\n",
      [PITFALL + "16", "test_model model_one"]),
     ("no look at the neighbour above a stack", "mem/vm/map.c",
