@@ -457,7 +457,7 @@ MUTATIONS = [
      "\theap_close_classes(heap);\n", "", ["test_heap_unit heap_classes_open"]),
     ("the fast path does not hear of classes that open", "mem/heap/classes.c",
      "\t\tatomic_write_relaxed(&heap->magazine_at[i], (uint16_t)at);\n", "\t\t(void)at;\n",
-     ["test_heap_unit heap_few_blocks"]),
+     ["test_heap_released heap_zeroed"]),
     ("an opened class without pages fails", "mem/heap/heap.c",
      "return block ? block : take(heap, heap_coarse_class(heap, finest), bytes, HEAP_READY, site);",
      "return block;", ["test_heap_released heap_classes_open_without"]),
