@@ -101,6 +101,8 @@ struct file *file_open_kernel(const char *path, bool exec, int *error)
 	return NULL;
 }
 
+uint64_t mmap_min_address = 65536;
+
 uint64_t random_pages(uint64_t bytes)
 {
 	return (bytes / 3) & ~PAGE_MASK;

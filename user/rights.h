@@ -49,6 +49,7 @@ __attribute__((unused)) static void make_place(void)
 {
 	CHECK(getuid() == 0);
 	umask(022);
+	IS(system("rm -rf /tmp/" CORNER " /tmp/" CORNER ".*"), 0); /* of a run before */
 	IS(mkdir("/tmp/" CORNER, 0755), 0);
 	IS(mkdir(path_of("closed"), 0700), 0);
 	IS(mkdir(path_of("closed/inner"), 0755), 0);

@@ -2,7 +2,7 @@
 # file and becomes /usr/local/bin/NAME (init: /init).
 # One line a subject, so that two who add programs do not meet.
 USER_PROGRAMS := init now hello cost stress chaos exact exhaust kills latency
-USER_PROGRAMS += memory faults wild pie areas counts
+USER_PROGRAMS += memory faults wild pie areas counts budgets
 USER_PROGRAMS += signals sigframes cpuvalues secrets badelf
 USER_PROGRAMS += threads processes sessions rights identity trespass
 USER_PROGRAMS += files descriptors events ptys

@@ -26,9 +26,12 @@
  */
 #include "kernel/fs/epoll.h"
 
+#include <kernel/account.h>
+#include <kernel/boot.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
+#include <mem/vmm.h>
 
 #include "kernel/fs/fd.h"
 #include "kernel/syscall/syscalls.h"
@@ -41,6 +44,10 @@
 #define EVENTS_MAX     4096
 #define FIRST_BUCKETS  8
 
+/* A user's watches may take a part of memory, as on Linux: max_user_watches. */
+#define WATCHES_SHARE 25
+#define WATCH_BYTES   192
+
 struct epoll_event { /* packed, as on x86-64 */
 	uint32_t events;
 	uint64_t data;
@@ -51,7 +58,9 @@ struct item {
 	struct list file_link; /* file->watchers (E2) */
 	struct item *hash_next;
 	struct set *set;
-	struct file *file; /* no reference */
+	struct file *file;       /* no reference */
+	struct user *user;       /* whose watches it counts among */
+	struct account *account; /* and on whose account it is */
 	int fd;
 	uint32_t events; /* 0 after EPOLLONESHOT fired */
 	uint64_t data;
@@ -69,6 +78,50 @@ struct set {
 
 static struct mem_lock links_lock;
 static const struct file_ops epoll_ops;
+
+uint64_t epoll_user_watches(void)
+{
+	static uint64_t most; /* asked for once: the statistics look at every space */
+	uint64_t known = atomic_read_relaxed(&most);
+	if (!known) {
+		struct vmm_stats stats;
+		vmm_get_stats(kernel_vmm, &stats);
+		known = (stats.commit_limit_npages / WATCHES_SHARE << PAGE_SHIFT) / WATCH_BYTES;
+		atomic_write_relaxed(&most, known);
+	}
+	return known;
+}
+
+/* An item that counts for the user: ENOSPC beyond the limit. */
+static int item_new(struct item **out)
+{
+	struct user *user = user_current();
+	int error = -ENOMEM;
+	struct item *i = kzalloc(sizeof(*i));
+	if (i && !user_charge(user, USER_WATCHES, 1, epoll_user_watches()))
+		error = -ENOSPC;
+	else if (i)
+		error = 0;
+	if (error) {
+		user_put(user);
+		kfree(i);
+		return error;
+	}
+	i->user = user;
+	i->account = account_take(sizeof(*i));
+	*out = i;
+	return 0;
+}
+
+static void item_free(struct item *i)
+{
+	if (!i)
+		return;
+	user_uncharge(i->user, USER_WATCHES, 1);
+	user_put(i->user);
+	account_give(i->account, sizeof(*i));
+	kfree(i);
+}
 
 static unsigned ready_now(const struct item *i)
 {
@@ -162,7 +215,7 @@ static void free_item(struct set *s, struct item *i)
 	mem_lock(&links_lock, FS_RANK_EPOLL);
 	list_remove(&i->file_link);
 	mem_unlock(&links_lock, FS_RANK_EPOLL);
-	kfree(i);
+	item_free(i);
 }
 
 /* ---- files and sets that go ---------------------------------------------------------------- */
@@ -268,8 +321,10 @@ static int change(struct set *s, struct file *f, int fd, int operation,
 			return -ENOMEM;
 		i = *spare;
 		*spare = NULL;
-		*i = (struct item){
-		    .file = f, .fd = fd, .events = event->events, .data = event->data};
+		i->file = f;
+		i->fd = fd;
+		i->events = event->events;
+		i->data = event->data;
 		link_item(s, i);
 		return 0;
 	}
@@ -294,14 +349,17 @@ static long control(struct file *e, struct file *f, int fd, int operation, uint6
 		return -EFAULT;
 	if (!f->ops->poll)
 		return -EPERM;
-	struct item *spare = operation == EPOLL_CTL_ADD ? kmalloc(sizeof(*spare)) : NULL;
-	if (operation == EPOLL_CTL_ADD && !spare)
-		return -ENOMEM;
+	struct item *spare = NULL;
+	if (operation == EPOLL_CTL_ADD) {
+		int error = item_new(&spare);
+		if (error)
+			return error;
+	}
 	struct set *s = e->data;
 	mutex_lock(&s->lock);
 	int r = change(s, f, fd, operation, &event, &spare);
 	mutex_unlock(&s->lock);
-	kfree(spare);
+	item_free(spare);
 	if (!r)
 		set_changed(s);
 	return r;

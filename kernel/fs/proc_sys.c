@@ -12,6 +12,7 @@
 #include <mem/heap.h>
 #include <mem/vmm.h>
 
+#include "kernel/fs/epoll.h"
 #include "kernel/fs/secrets.h"
 
 static const struct proc_node *node_of(const struct inode *inode)
@@ -263,7 +264,19 @@ static int store_limit(struct process *p, struct inode *inode, const char *text,
 		.arg = (at)                                                                        \
 	}
 
+static int show_max_user_watches(struct text *t, struct process *p, struct inode *inode)
+{
+	text_print(t, "%lu\n", (unsigned long)epoll_user_watches());
+	return 0;
+}
+
+static const struct proc_node epoll_nodes[] = {
+    PROC_FILE("max_user_watches", 0444, show_max_user_watches),
+    {.name = NULL},
+};
+
 static const struct proc_node fs_nodes[] = {
+    PROC_DIR("epoll", epoll_nodes),
     FIXED("file-max", "9223372036854775807"),
     FIXED("nr_open", "1048576"),
     FIXED("pipe-max-size", "1048576"),

@@ -69,6 +69,7 @@ static MEM_NORETURN void tell(uint64_t run, uint64_t count, int status)
 static void run(uint64_t i, void (*body)(uint64_t i))
 {
 	machine_each_state->only = getenv("QUIRE_SCHEDULE");
+	machine_each_state->before_run = machine_each_state->schedules;
 	body(i);
 	snapshot_return();
 	fflush(NULL);
@@ -86,13 +87,9 @@ void machine_each(uint64_t count, void (*body)(uint64_t i))
 			continue;
 		test_progress(++machine_each_state->progress);
 		fflush(NULL);
-		unsigned left = alarm(0);
-		(void)alarm(left);
 		pid_t pid = fork();
-		if (pid == 0) {
-			(void)alarm(left); /* the time limit is the child's, too */
+		if (pid == 0)
 			run(i, body);
-		}
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
 			tell(i, count, status);
 	}

@@ -27,15 +27,18 @@
  * CPU may; a CPU that spins lets the next one run, in the order of their numbers.
  */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "tests/machine/inside.h"
 #include "tests/machine/snapshot.h"
 #include "tests/test.h"
 
-#define MOST_SCHEDULES 100000
+#define MOST_SCHEDULES 100000 /* of one run */
 /* Of one schedule: operations that end have a few thousand. */
 #define MOST_POINTS 2000000
+/* The same of one that has no points, times QUIRE_PATIENCE: it dies of SIGALRM. */
+#define MOST_SECONDS 30
 
 static bool others_ready(void)
 {
@@ -92,10 +95,17 @@ static void choose(unsigned i)
 	struct schedule *s = &machine.explore.schedule;
 	if (s->taken < EXPLORE_MOST)
 		s->choice[s->taken++] = (struct explore_choice){machine.points, i};
-	if (++machine_each_state->schedules > MOST_SCHEDULES)
+	if (++machine_each_state->schedules - machine_each_state->before_run > MOST_SCHEDULES)
 		machine_die("more than %u schedules", MOST_SCHEDULES);
 	machine_each_state->schedule = *s;
 	test_progress(++machine_each_state->progress);
+}
+
+static void limit_time(void)
+{
+	const char *text = getenv("QUIRE_PATIENCE");
+	double factor = text ? strtod(text, NULL) : 1;
+	alarm(1 + (unsigned)(MOST_SECONDS * factor));
 }
 
 /* Try what happens if CPU i goes on here. True in the branch that does so. */
@@ -103,10 +113,12 @@ static bool branch(unsigned i, unsigned cost)
 {
 	if (machine_each_state->only ? !is_asked_for(i) : !snapshot_branch()) {
 		machine_each_state->schedule = machine.explore.schedule;
+		limit_time();
 		return false;
 	}
 	machine.explore.left -= cost;
 	choose(i);
+	limit_time();
 	machine_run_cpu(i);
 	return true;
 }
@@ -178,6 +190,7 @@ void machine_explore(unsigned threads, unsigned preemptions)
 		x->on = true;
 		x->begun = machine.points;
 		machine.next_event = 0; /* every point is looked at */
+		limit_time();
 		if (threads == 2)
 			try_others(0);
 		else

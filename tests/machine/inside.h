@@ -65,6 +65,7 @@ struct explore {
 struct each {
 	uint64_t totals[MACHINE_TOTALS];
 	uint64_t schedules;       /* of this machine_each */
+	uint64_t before_run;      /* of them, before the run that runs */
 	uint64_t progress;        /* runs and schedules of the whole test */
 	struct schedule schedule; /* the one that runs: told when its process is dead */
 	const char *only;         /* QUIRE_SCHEDULE: what is left of it; NULL: all */

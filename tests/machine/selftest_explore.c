@@ -236,6 +236,12 @@ static void use_forbidden_memory(void)
 	*word(FRAME) = 1;
 }
 
+static void go_round(void)
+{
+	for (;;)
+		__asm__ volatile("pause");
+}
+
 static void overflow(void)
 {
 	volatile int most = 0x7fffffff;
@@ -341,4 +347,9 @@ TEST(machine_tells_of_circles)
 	CHECK(each_fails(circle));
 	expect("no end: it goes round and round until another CPU goes on");
 	expect_repeatable(circle, "no end: it goes round");
+	setenv("QUIRE_PATIENCE", "0.001", 1);
+	mistake = go_round; /* without a point */
+	CHECK(each_fails(run_mistake));
+	expect("(status 0xe)");
+	expect_repeatable(run_mistake, "(status 0xe)");
 }

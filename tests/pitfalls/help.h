@@ -61,7 +61,7 @@ void pitfall_run(struct space *space, void (*const *bodies)(void *), unsigned co
 /* One whose bodies are run in every schedule: at least so many of them. */
 #define EXPLORED_TEST(id, count, schedules)                                                        \
 	static void run_##id(uint64_t i);                                                          \
-	TEST_TIMED(id, 120)                                                                        \
+	TEST(id)                                                                                   \
 	{                                                                                          \
 		machine_each((count), run_##id);                                                   \
 		machine_expect_schedules(schedules);                                               \

@@ -253,6 +253,59 @@ TEST(vm_space_areas_across_tables)
 	end(space);
 }
 
+/* Advice that fits one kind of area is refused for the others, and changes nothing. */
+TEST(vm_space_advice_by_kind)
+{
+	struct space *space = start(1);
+	vaddr_t shared, va;
+	map_at(space, BASE, 4, 3);
+	CHECK_OK(map(space, 0, 4, 3, VM_SHARED, &shared));
+	write_to(shared, 7);
+	CHECK_EQ(vmm_advise(space, shared, PAGE_SIZE, VM_ADVICE_WIPEONFORK), MEM_EINVAL);
+	CHECK_EQ(vmm_advise(space, BASE, PAGE_SIZE, VM_ADVICE_REMOVE), MEM_EINVAL);
+	CHECK_OK(vmm_advise(space, shared, PAGE_SIZE, VM_ADVICE_LOCK));
+	CHECK_EQ(vmm_advise(space, shared, PAGE_SIZE, VM_ADVICE_REMOVE), MEM_EINVAL);
+	CHECK_EQ(vmm_advise(space, shared, PAGE_SIZE, VM_ADVICE_DONTNEED), MEM_EINVAL);
+	CHECK_EQ(read_from(shared), 7);
+	CHECK_EQ(area_count(space), 3);
+	CHECK_OK(vmm_advise(space, shared, PAGE_SIZE, VM_ADVICE_DONTNEED_LOCKED));
+	CHECK_OK(vmm_advise(space, shared, PAGE_SIZE, VM_ADVICE_UNLOCK));
+	CHECK_OK(vmm_advise(space, shared, PAGE_SIZE, VM_ADVICE_REMOVE));
+	CHECK_EQ(read_from(shared), 0);
+	/* Locked, but not touched; touching ahead passes it over. */
+	CHECK_OK(vmm_advise(space, BASE, 2 * PAGE_SIZE, VM_ADVICE_ONFAULT));
+	CHECK(!vmm_page_info(space, BASE, NULL, NULL, NULL));
+	CHECK_OK(map(space, 0, 4, 3, VM_LOCKED | VM_ONFAULT, &va));
+	CHECK(!vmm_page_info(space, va, NULL, NULL, NULL));
+	CHECK_OK(vmm_advise(space, BASE, PAGE_SIZE, VM_ADVICE_LOCK));
+	CHECK(vmm_page_info(space, BASE, NULL, NULL, NULL));
+	end(space);
+}
+
+/* What is there of a range, without asking for each page. */
+TEST(vm_space_pages_of_a_range)
+{
+	struct space *space = start(1);
+	const uint64_t npages = 16ull << 28; /* 16 TiB */
+	uint8_t seen[8];
+	vaddr_t va, end_of = 0;
+	CHECK_OK(map(space, 0, npages, 3, VM_NORESERVE, &va));
+	write_to(va + 3 * PAGE_SIZE, 1);
+	read_from(va + 4 * PAGE_SIZE); /* the shared zero page: there, but not its own */
+	write_to(va + npages / 2 * PAGE_SIZE, 1);
+	vmm_mark_pages(space, va, 8, seen);
+	for (unsigned i = 0; i < 8; i++)
+		CHECK_EQ(seen[i], i == 3 || i == 4);
+	struct vmm_pages pages = {0};
+	unsigned calls = 0;
+	for (end_of = va; end_of < va + npages * PAGE_SIZE; calls++)
+		end_of = vmm_count_pages(space, end_of, va + npages * PAGE_SIZE, &pages);
+	CHECK_EQ(end_of, va + npages * PAGE_SIZE);
+	CHECK_EQ(pages.resident, 2);
+	CHECK(calls < 100);
+	end(space);
+}
+
 /* What tells two areas apart may not be inherited. */
 TEST(vm_space_areas_of_a_child)
 {
