@@ -10,12 +10,21 @@
  *   2. files (fs_exit), then its use of the space
  *   3. under proc_lock it leaves process->tasks; whoever leaves last goes on:
  *   4. timers, then the space and the program's file are given back
- *   5. under proc_lock: children are given away, orphaned groups looked after,
- *      the process becomes a zombie and the parent is told
+ *   5. under proc_lock: children are given away, one under each taking; in the
+ *      last, which finds none left, its own group is looked after, the process
+ *      becomes a zombie and the parent is told
  *   6. the thread is gone; task_released frees the task
  *
  * Between 3 and 5 a process has no task and is no zombie yet: it is `exiting`,
- * which whoever sends signals or waits looks at.
+ * which whoever sends signals or waits looks at. While it gives its children
+ * away:
+ *
+ *   - each child has one parent: this process, which nobody can wait in, or one
+ *     that was not exiting when it got the child and so has yet to give it away
+ *   - it gets no child from a process that ends, only by CLONE_PARENT from a
+ *     child it still has; such a one is given away like the others
+ *   - its signal handlers stay, for children that end meanwhile, and it counts
+ *     for its group until it is a zombie
  */
 #include "kernel/proc/internal.h"
 #include <kernel/account.h>
@@ -165,25 +174,28 @@ void process_reap_locked(struct process *p)
 	process_put(p); /* the tree's; the caller has another */
 }
 
-static void give_children_away_locked(struct process *p)
+/* The first child gets its death signal and another parent. */
+static void give_child_away_locked(struct process *p)
 {
 	struct process *to = new_parent_locked(p);
-	list_for_each_safe (link, &p->children) {
-		struct process *child = child_of_link(link);
-		list_remove(link);
-		child->parent = to;
-		child->exit_signal = SIGCHLD;
-		list_push_back(&to->children, link);
-		group_check_orphans_locked(child, p);
-		if (child->zombie) {
-			if (parent_reaps_itself_locked(to, SIGCHLD))
-				process_reap_locked(child);
-			else
-				signal_notify_parent_locked(
-				    child, (child->exit_code & 0x7f) ? CLD_KILLED : CLD_EXITED,
-				    child->exit_code);
-		}
+	struct process *child = child_of_link(p->children.next);
+	list_for_each (link, &child->tasks) {
+		struct task *t = task_of_link(link);
+		if (t->parent_death_signal)
+			signal_send_locked(child, t, t->parent_death_signal, NULL);
 	}
+	list_remove(&child->sibling_link);
+	child->parent = to;
+	child->exit_signal = SIGCHLD;
+	list_push_back(&to->children, &child->sibling_link);
+	group_check_orphans_locked(child, p);
+	if (!child->zombie)
+		return;
+	if (parent_reaps_itself_locked(to, SIGCHLD))
+		process_reap_locked(child);
+	else
+		signal_notify_parent_locked(
+		    child, (child->exit_code & 0x7f) ? CLD_KILLED : CLD_EXITED, child->exit_code);
 }
 
 /* Tell the parent, or vanish if it does not care. */
@@ -200,18 +212,6 @@ static void become_zombie_locked(struct process *p)
 		process_reap_locked(p);
 }
 
-static void parent_death_signals_locked(struct process *p)
-{
-	list_for_each (link, &p->children) {
-		struct process *child = child_of_link(link);
-		list_for_each (task_link, &child->tasks) {
-			struct task *t = task_of_link(task_link);
-			if (t->parent_death_signal)
-				signal_send_locked(child, t, t->parent_death_signal, NULL);
-		}
-	}
-}
-
 /* Step 5. */
 static void process_end(struct process *p)
 {
@@ -219,10 +219,14 @@ static void process_end(struct process *p)
 	if (p->sid == p->pid)
 		tty_leave_session(p);
 	unsigned long irq = proc_lock();
-	handlers = p->handlers;
-	parent_death_signals_locked(p);
+	while (!list_empty(&p->children)) {
+		give_child_away_locked(p);
+		proc_unlock(irq);
+		signal_nodes_settle();
+		irq = proc_lock();
+	}
 	group_check_orphans_locked(p, p->parent);
-	give_children_away_locked(p);
+	handlers = p->handlers;
 	p->handlers = NULL;
 	become_zombie_locked(p);
 	proc_unlock(irq);

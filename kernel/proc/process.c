@@ -83,12 +83,16 @@ void process_list_insert(struct process *p)
 	process_total++;
 }
 
-static struct process *after_locked(pid_t pid)
+/* The first process whose number is `from` or more; NULL: none. Whoever walks has just
+ * been at from - 1: if that is still there, the list is not looked through. */
+static struct process *process_next_locked(pid_t from)
 {
-	list_for_each (link, &process_all)
-		if (process_of_link(link)->pid > pid)
-			return process_of_link(link);
-	return NULL;
+	struct pid_entry *before = pid_lookup(from - 1);
+	struct list *link =
+	    before && before->process ? before->process->all_link.next : process_all.next;
+	while (link != &process_all && process_of_link(link)->pid < from)
+		link = link->next;
+	return link == &process_all ? NULL : process_of_link(link);
 }
 
 #define WALK_AT_ONCE 8 /* processes under one taking of the lock */
@@ -96,14 +100,14 @@ static struct process *after_locked(pid_t pid)
 struct process *process_walk_next(struct process *p, unsigned *steps, unsigned long *irq)
 {
 	if (!p)
-		return after_locked(0);
+		return process_next_locked(1);
 	if (++*steps % WALK_AT_ONCE == 0) {
 		process_get(p);
 		proc_unlock(*irq);
 		signal_nodes_settle();
 		*irq = proc_lock();
 		bool reaped = !p->pid_entry;
-		struct process *next = reaped ? after_locked(p->pid) : NULL;
+		struct process *next = reaped ? process_next_locked(p->pid + 1) : NULL;
 		process_put(p);
 		if (reaped)
 			return next;
@@ -125,18 +129,12 @@ struct process *process_find(pid_t pid)
 
 struct process *process_next(pid_t from)
 {
-	struct process *found = NULL;
 	unsigned long irq = proc_lock();
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
-		if (p->pid >= from) {
-			process_get(p);
-			found = p;
-			break;
-		}
-	}
+	struct process *p = process_next_locked(from);
+	if (p)
+		process_get(p);
 	proc_unlock(irq);
-	return found;
+	return p;
 }
 
 struct task *task_find_locked(pid_t tid)
