@@ -131,6 +131,45 @@ static void subreaper(void *unused)
 	CHECK(wait(&status) > 0 && WEXITSTATUS(status) == 23);
 }
 
+#define GIVEN 300
+
+/* A parent of many ends: a third have ended, a third end meanwhile, a third get their
+ * death signal; the subreaper, which waits all the time, sees each once. */
+static void many_given_away(void *unused)
+{
+	int ready[2], status, exits = 0, terms = 0, total = 0;
+	char byte = 0;
+	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && pipe(ready) == 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		pid_t was = getpid();
+		for (int i = 0; i < GIVEN; i++) {
+			if (fork())
+				continue;
+			if (i % 3 == 2)
+				prctl(PR_SET_PDEATHSIG, SIGTERM);
+			if (write(ready[1], &byte, 1) != 1)
+				_exit(1);
+			while (i % 3 == 2)
+				pause();
+			while (i % 3 == 1 && getppid() == was)
+				sleep_ms(1);
+			_exit(23);
+		}
+		for (int i = 0; i < GIVEN; i++)
+			if (read(ready[0], &byte, 1) != 1)
+				_exit(1);
+		_exit(7);
+	}
+	for (pid_t got; (got = wait(&status)) > 0; total++) {
+		exits += WIFEXITED(status) && WEXITSTATUS(status) == 23;
+		terms += WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM;
+		CHECK(got != pid || (WIFEXITED(status) && WEXITSTATUS(status) == 7));
+	}
+	CHECK(errno == ECHILD && total == GIVEN + 1);
+	CHECK(exits == GIVEN / 3 * 2 && terms == GIVEN / 3);
+}
+
 static void vfork_shares(void *unused)
 {
 	static volatile int value;
@@ -413,6 +452,7 @@ int main(int argc, char **argv)
 	run_case("wait_usage", wait_usage);
 	run_case("orphans_go_to_init", orphans_go_to_init);
 	run_case("subreaper", subreaper);
+	run_case("many_given_away", many_given_away);
 	run_case("vfork_shares", vfork_shares);
 	run_case("clone_with_memory", clone_with_memory);
 	run_case("exec_passes_strings", exec_passes_strings);
