@@ -25,7 +25,11 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
 class Failed(Exception):
-    """The program did not do what it does on any sound malloc."""
+    """The program did not do what it does on any sound malloc; `text` is what it printed."""
+
+    def __init__(self, why, text=""):
+        super().__init__(why)
+        self.text = text
 
 
 class Spent:
@@ -113,7 +117,7 @@ def sound(command, env, patience, **more):
     if status:
         bad = [line for line in text.splitlines() if "libkmalloc:" in line]
         raise Failed(f"{os.path.basename(command[0])}: status {status}: "
-                     f"{bad[0] if bad else _last(text)}")
+                     f"{bad[0] if bad else _last(text)}", text)
     return text, spent
 
 
@@ -153,7 +157,7 @@ class Python:
         program = os.path.join(self.home, "usr/bin/python3.11")
         text, spent = sound([program, "-m", "test", *self.tests], env, 300)
         if f"All {len(self.tests)} tests OK" not in text:
-            raise Failed(f"its tests: {_last(text)}")
+            raise Failed(f"its tests: {_last(text)}", text)
         return spent, None
 
 

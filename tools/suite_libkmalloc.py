@@ -61,4 +61,4 @@ def run_program(chosen, report):
             return
         report.ok(chosen[0], spent.wall)
     except programs.Failed as problem:
-        report.fail(chosen[0], str(problem))
+        report.fail(chosen[0], str(problem), "\n".join(problem.text.splitlines()[-60:]))

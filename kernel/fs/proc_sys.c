@@ -70,12 +70,12 @@ void fs_drop_caches(void)
 {
 	struct pmm_stats before, after;
 	for (int round = 0; round < 8; round++) {
-		pmm_get_stats(kernel_pmm, &before);
+		pmm_get_stats_wait(kernel_pmm, &before);
 		sched_drain();
 		heap_reap(kernel_heap, true);
 		vmm_drain(kernel_vmm);
 		pmm_drain(kernel_pmm);
-		pmm_get_stats(kernel_pmm, &after);
+		pmm_get_stats_wait(kernel_pmm, &after);
 		if (round && after.free == before.free)
 			break;
 	}

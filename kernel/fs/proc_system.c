@@ -26,7 +26,7 @@ static int show_meminfo(struct text *t, struct process *p, struct inode *inode)
 {
 	struct pmm_stats frames;
 	struct vmm_stats vm;
-	pmm_get_stats(kernel_pmm, &frames);
+	pmm_get_stats_wait(kernel_pmm, &frames);
 	vmm_get_stats(kernel_vmm, &vm);
 	uint64_t slab = heap_npages();
 	/* A frame of records is there only while its block holds user frames, and goes
@@ -83,7 +83,7 @@ static int show_vmstat(struct text *t, struct process *p, struct inode *inode)
 {
 	struct pmm_stats frames;
 	struct vmm_stats vm;
-	pmm_get_stats(kernel_pmm, &frames);
+	pmm_get_stats_wait(kernel_pmm, &frames);
 	vmm_get_stats(kernel_vmm, &vm);
 	text_print(t, "nr_free_pages %lu\n", (unsigned long)frames.free);
 	text_print(t, "nr_anon_pages %lu\n", (unsigned long)vm.anon_npages);
@@ -128,7 +128,7 @@ static int show_quire(struct text *t, struct process *p, struct inode *inode)
 	struct pmm_stats f;
 	struct vmm_stats vm;
 	struct heap_stats h;
-	pmm_get_stats(kernel_pmm, &f);
+	pmm_get_stats_wait(kernel_pmm, &f);
 	vmm_get_stats(kernel_vmm, &vm);
 	heap_get_stats(kernel_heap, &h);
 	const struct {

@@ -13,9 +13,8 @@ static void sum_blocks(const struct pmm *pmm, struct pmm_stats *stats)
 	}
 }
 
-void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
+static void sum_all(const struct pmm *pmm, struct pmm_stats *stats)
 {
-	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	*stats = (struct pmm_stats){
 	    .total = pmm->total,
 	    .free = pmm->unused_free,
@@ -29,7 +28,26 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 	}
 	stats->free += stats->cached;
 	stats->metadata += stats->records << PAGE_SHIFT;
+}
+
+void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
+{
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
+	sum_all(pmm, stats);
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
+}
+
+/* A frame on its way between a CPU and the bitmap is in neither of them for a moment, also
+ * where idle CPUs clear ahead: nobody is allowed on the way while they are summed. */
+void pmm_get_stats_wait(struct pmm *pmm, struct pmm_stats *stats)
+{
+	unsigned long irq;
+	if (!pmm_hold(pmm, may_wait(PMM_WAIT), &irq)) {
+		pmm_get_stats(pmm, stats);
+		return;
+	}
+	sum_all(pmm, stats);
+	pmm_release(pmm, irq);
 }
 
 #define BAD(...)                                                                                   \

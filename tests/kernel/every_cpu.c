@@ -97,7 +97,7 @@ uint64_t free_frames(void)
 	struct pmm_stats frames;
 	struct vmm_stats memory;
 	drain_all();
-	pmm_get_stats(kernel_pmm, &frames);
+	pmm_get_stats_wait(kernel_pmm, &frames);
 	vmm_get_stats(kernel_vmm, &memory);
 	say_who_holds(&frames);
 	return frames.free + frames.records + memory.kernel_table_npages;

@@ -38,8 +38,11 @@ MUTATIONS = [
      ["program rights/rights"]),
     ("who may reach for memory is decided before it is taken", "kernel/proc/access.c",
      "\tif (!*error) {\n\t\tspace = p->space;\n",
-     "\tproc_unlock(irq);\n\tfor (volatile int i = 0; i < 30000; i++)\n\t\t;\n"
-     "\tirq = proc_lock();\n\tp = process_of_number_locked(pid);\n"
+     # Between the two it waits, for some time, until somebody else runs there.
+     "\tstruct mm_layout *was = p ? p->mm : NULL;\n"
+     "\tfor (int i = 0; i < 20000 && p && p->mm == was; i++) {\n"
+     "\t\tproc_unlock(irq);\n\t\tirq = proc_lock();\n"
+     "\t\tp = process_of_number_locked(pid);\n\t}\n"
      "\tif (!*error && p && p->space) {\n\t\tspace = p->space;\n",
      ["program trespass/trespass"]),
     ("a change of identity leaves the memory open", "kernel/proc/identity.c",
