@@ -148,6 +148,8 @@ def main():
             note(f"test: there is no option {option} (see ./test --help)")
             return 2
     signal.signal(signal.SIGTERM, lambda *_: stop(143))
+    # Who runs this in the background leaves SIGINT ignored; programs under test expect it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         packages.busybox() # what the machines boot, fetched before anything is built
         packages.linux()

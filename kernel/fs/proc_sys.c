@@ -72,6 +72,7 @@ void fs_drop_caches(void)
 	for (int round = 0; round < 8; round++) {
 		pmm_get_stats_wait(kernel_pmm, &before);
 		sched_drain();
+		signal_nodes_drain();
 		heap_reap(kernel_heap, true);
 		vmm_drain(kernel_vmm);
 		pmm_drain(kernel_pmm);

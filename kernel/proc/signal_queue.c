@@ -123,6 +123,17 @@ void signal_nodes_settle(void)
 	}
 }
 
+void signal_nodes_drain(void)
+{
+	for (struct siginfo_node *node = NULL;; kfree(node)) {
+		unsigned long irq = proc_lock();
+		node = stock_take();
+		proc_unlock(irq);
+		if (!node)
+			return;
+	}
+}
+
 /* ---- rings ------------------------------------------------------------------------ */
 
 void signal_queue_add(struct signal_queue *q, int sig, struct siginfo_node *node)

@@ -162,4 +162,6 @@ void signal_mask_restore(void);
 int signal_dequeue(sigset_t set, struct siginfo *info);
 /* Those of `set` that are pending for the running task. */
 sigset_t signal_pending_set(sigset_t set);
+/* Give back the nodes that are kept for signals to come. Context: thread, no lock. */
+void signal_nodes_drain(void);
 #endif
