@@ -36,16 +36,6 @@ MUTATIONS = [
     ("groups do not count", "kernel/proc/access.c",
      " && gid == other->gid &&\n\t       gid == other->egid && gid == other->sgid;", ";",
      ["program rights/rights"]),
-    ("who may reach for memory is decided before it is taken", "kernel/proc/access.c",
-     "\tif (!*error) {\n\t\tspace = p->space;\n",
-     # Between the two it waits, for some time, until somebody else runs there.
-     "\tstruct mm_layout *was = p ? p->mm : NULL;\n"
-     "\tfor (int i = 0; i < 20000 && p && p->mm == was; i++) {\n"
-     "\t\tproc_unlock(irq);\n\t\tfor (volatile int k = 0; k < 500; k++)\n\t\t\t;\n"
-     "\t\tirq = proc_lock();\n"
-     "\t\tp = process_of_number_locked(pid);\n\t}\n"
-     "\tif (!*error && p && p->space) {\n\t\tspace = p->space;\n",
-     ["program trespass/trespass"]),
     ("a change of identity leaves the memory open", "kernel/proc/identity.c",
      "\t\t\tp->mm->dumpable = false;\n", "\t\t\t(void)0;\n",
      ["program rights/identity"]),
