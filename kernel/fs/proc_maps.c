@@ -57,7 +57,7 @@ static void print_area(struct text *t, const struct vm_area *a, const struct mm_
 static struct vmm_pages count_pages(struct space *space, const struct vm_area *a)
 {
 	struct vmm_pages pages = {0};
-	for (vaddr_t va = a->start; va < a->end && !thread_interrupted();)
+	for (vaddr_t va = a->start; va < a->end && !task_killed();)
 		va = vmm_count_pages(space, va, a->end, &pages);
 	return pages;
 }
@@ -98,7 +98,7 @@ static int show_areas(struct text *t, const struct proc_view *v, bool detailed)
 			print_smaps(t, v->space, &a);
 		t->next = a.end;
 		vm_area_done(&a);
-		if (thread_interrupted())
+		if (task_killed())
 			r = -EINTR;
 	}
 	kfree(path);

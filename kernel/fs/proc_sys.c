@@ -14,6 +14,7 @@
 
 #include "kernel/fs/epoll.h"
 #include "kernel/fs/secrets.h"
+#include "kernel/fs/vfs.h"
 
 static const struct proc_node *node_of(const struct inode *inode)
 {
@@ -241,8 +242,6 @@ static const struct proc_node kernel_nodes[] = {
  */
 
 /* ---- fs: limits per user; node->arg is where they are ---- */
-
-extern uint32_t pipe_user_pages_soft, pipe_user_pages_hard; /* pipe.c */
 
 static int show_limit(struct text *t, struct process *p, struct inode *inode)
 {

@@ -145,7 +145,7 @@ static int make_text(struct file *f, uint64_t at)
 	}
 	while (!r && t->more && at >= pf->text_at + t->used) {
 		pf->text_at += t->used;
-		r = thread_interrupted() ? -EINTR : make_piece(f);
+		r = task_killed() ? -EINTR : make_piece(f);
 	}
 	return r;
 }

@@ -340,6 +340,8 @@ int devfs_mount(struct dentry *point);
 int fifo_open(struct file *f);
 long pipe_set_size(struct file *f, size_t bytes); /* -EBADF: not a pipe */
 long pipe_get_size(struct file *f);
+/* Slots that the pipes of one user may have; 0: no limit (pipe(7)). */
+extern uint32_t pipe_user_pages_soft, pipe_user_pages_hard;
 
 /* ---- fd.c ---------------------------------------------------------------- */
 struct fd_table;
