@@ -2,7 +2,7 @@
 # file and becomes /usr/local/bin/NAME (init: /init).
 # One line a subject, so that two who add programs do not meet.
 USER_PROGRAMS := init now hello cost stress chaos exact exhaust kills latency
-USER_PROGRAMS += memory faults wild pie areas counts budgets
+USER_PROGRAMS += memory faults wild pie areas counts budgets hogs
 USER_PROGRAMS += signals sigframes cpuvalues secrets badelf
 USER_PROGRAMS += threads processes sessions rights identity trespass
 USER_PROGRAMS += files descriptors events ptys
@@ -22,3 +22,8 @@ $(BUILD)/user/%: user/%.c
 $(BUILD)/user/pie: user/pie.c
 	@mkdir -p $(@D)
 	$(call say,CC [user],$<) $(CC) $(filter-out -fno-pie,$(USER_CFLAGS)) -fpie -MF $@.d -static-pie -s -o $@ $<
+
+# Who ends when memory has run out: every way to take it, twenty times.
+.PHONY: hogs
+hogs:
+	$(Q)./run --memory 256M --cpus 4 -- hogs all 20
