@@ -137,7 +137,7 @@ static void locks(void)
 {
 	many_descriptors();
 	for (long i = 0, fd = -1;; i++) {
-		if (i % 2000 == 0) /* each is compared with all others of a file */
+		if (i % 300 == 0) /* each is compared with all others of a file */
 			fd = open(long_name(i), O_CREAT | O_RDWR, 0600);
 		struct flock l = {
 		    .l_type = i & 1 ? F_RDLCK : F_WRLCK, .l_start = 1000000000l - i, .l_len = 1};
@@ -262,14 +262,6 @@ static void deleted(void)
 	}
 }
 
-/* As many areas as there may be, an object for each. */
-static void objects(void)
-{
-	for (;;)
-		if (mmap(NULL, PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
-			return;
-}
-
 static const struct kind {
 	const char *name;
 	void (*take)(void);
@@ -279,7 +271,7 @@ static const struct kind {
     {"pipes", pipes},     {"locks", locks},     {"memory_files", memory_files},
     {"tables", tables},   {"threads", threads}, {"signals", signals},
     {"timers", timers},   {"polls", polls},     {"events", events},
-    {"deleted", deleted}, {"objects", objects},
+    {"deleted", deleted},
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
