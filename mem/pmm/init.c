@@ -16,8 +16,8 @@
  * The initialised limit. Setting up a terabyte must not touch 35 MB of bitmap. Blocks at
  * and above the initialised limit (`ready`) were never used: nothing of them is written and
  * the map alone says what they are. When a search finds nothing below, the
- * initialised limit moves up by one group of 64 blocks, whose lines, states and
- * summaries are then written from the map. Low memory is used first, so the
+ * initialised limit moves up by 16 blocks, whose lines, states and summaries are then
+ * written from the map: no more at once, as interrupts are off. Low memory is used first, so the
  * initialised limit moves as far as memory was ever in use at once. The page tables of the
  * direct map follow it (pmm_on_first_use).
  */
@@ -213,11 +213,11 @@ unsigned pmm_block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable
 	pfn_t first = dense_to_pfn(pmm, (uint64_t)block * BLOCK_PAGES);
 	unsigned count = 0;
 	memset(usable, 0, BLOCK_WORDS * sizeof(*usable));
-	for (size_t i = 0; i < pmm->map.count; i++) {
+	for (size_t i = memmap_find(&pmm->map, first); i < pmm->map.count; i++) {
 		const struct memmap_region *r = &pmm->map.regions[i];
 		if (r->first >= first + BLOCK_PAGES)
 			break;
-		if (r->end <= first || r->type != MEMMAP_USABLE)
+		if (r->type != MEMMAP_USABLE)
 			continue;
 		unsigned low = r->first > first ? (unsigned)(r->first - first) : 0;
 		unsigned high =
@@ -284,11 +284,13 @@ bool pmm_extend_limit(struct pmm *pmm, bool locked)
 	uint64_t from = atomic_read_relaxed(&pmm->ready) / BLOCK_PAGES;
 	bool mine = from == seen / BLOCK_PAGES;
 	if (mine) { /* else somebody was faster, and there is something new to search */
-		uint64_t to = mem_min(from + GROUP_BLOCKS, pmm->nblocks);
+		uint64_t to = mem_min(from + LIMIT_BLOCKS, pmm->nblocks);
 		say_first_use(pmm, from * BLOCK_PAGES, to * BLOCK_PAGES);
-		pmm->summary_a[from / GROUP_BLOCKS] = 0;
-		pmm->summary_b[from / GROUP_BLOCKS] = 0;
-		pmm->summary_order[from / GROUP_BLOCKS] = 0;
+		if (from % GROUP_BLOCKS == 0) {
+			pmm->summary_a[from / GROUP_BLOCKS] = 0;
+			pmm->summary_b[from / GROUP_BLOCKS] = 0;
+			pmm->summary_order[from / GROUP_BLOCKS] = 0;
+		}
 		for (uint64_t block = from; block < to; block++)
 			init_block(pmm, (uint32_t)block);
 		atomic_write_release(&pmm->ready, to * BLOCK_PAGES);
