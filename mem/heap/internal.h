@@ -264,7 +264,7 @@ struct heap {
 	uint64_t empty_npages;       /* of segments without slabs */
 	struct list large_hash[LARGE_HASH];
 	struct list large_queue[LARGE_QUEUES]; /* freed, for the reaper or a new use, by size */
-	uint64_t large_npages;   /* live */
+	uint64_t large_npages;                 /* live */
 	uint64_t queued_npages;
 	uint64_t large_blocks, large_bytes; /* live */
 	uint64_t large_allocs, large_frees;

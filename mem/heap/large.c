@@ -316,8 +316,7 @@ static uint64_t give_back(struct heap *heap, uint64_t until)
 	uint64_t left = large->npages - large->gone, n = mem_min(left, (uint64_t)STEP_NPAGES);
 	char *pages = (char *)large->address; // NOLINT(performance-no-int-to-ptr)
 	check_poison(large, left - n, n);
-	if (n < left && area->decommit &&
-	    area->decommit(area, pages + (left - n) * PAGE_SIZE, n)) {
+	if (n < left && area->decommit && area->decommit(area, pages + (left - n) * PAGE_SIZE, n)) {
 		note_gone(heap, large, n);
 		return n;
 	}

@@ -128,8 +128,8 @@ mem_status heap_sample_start(struct heap *heap, unsigned slots, unsigned interva
 	list_init(&heap->sample_freed);
 	list_init(&heap->sample_gone);
 	for (unsigned i = 0; i < slots; i++) {
-		bool gone = i >= slots / 2 && area->decommit &&
-			    area->decommit(area, samples[i].page, 1);
+		bool gone =
+		    i >= slots / 2 && area->decommit && area->decommit(area, samples[i].page, 1);
 		put(heap, &samples[i], gone ? SAMPLE_GONE : SAMPLE_READY);
 		heap->sample_pages -= gone;
 	}

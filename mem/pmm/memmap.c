@@ -204,8 +204,7 @@ mem_status memmap_retype(struct memmap *map, pfn_t first, pfn_t end, enum memmap
 		split_at(map, first);
 	if (split_end)
 		split_at(map, end);
-	for (size_t i = memmap_find(map, first);
-	     i < map->count && map->regions[i].first < end; i++)
+	for (size_t i = memmap_find(map, first); i < map->count && map->regions[i].first < end; i++)
 		if (map->regions[i].type == from)
 			map->regions[i].type = type;
 	merge_neighbours(map);
