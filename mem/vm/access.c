@@ -83,6 +83,7 @@ static void put_page(struct vmm *vmm, pte_t pte, bool pinned)
 mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes, bool write,
 		      bool force, uint64_t *done)
 {
+	mem_contract_thread();
 	unsigned access =
 	    (write ? FAULT_WRITE : 0) | (force ? FAULT_FORCE : 0) | FAULT_QUIET | FAULT_NO_GROW;
 	*done = 0;
@@ -114,6 +115,7 @@ mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t by
 
 mem_status vmm_pin(struct space *space, vaddr_t va, bool write, paddr_t *pa)
 {
+	mem_contract_thread();
 	pte_t pte;
 	/* Not for a write either may the page be one that fork or a fault replaces. */
 	unsigned access = (write ? FAULT_WRITE : 0) | FAULT_UNSHARE;

@@ -54,7 +54,10 @@ void host_preempt_disable(void);
 void host_preempt_enable(void);
 #endif
 
-/* CPUs that may ever run mem/ code; at most MEM_MAX_CPUS, constant after init. */
+/* CPUs that may ever run mem/ code, at least 1 and at most MEM_MAX_CPUS. This is the one
+ * number that everything per CPU is sized by: it is the same from the first call of mem/
+ * on, and counts CPUs that do not run yet. A host that cannot know says MEM_MAX_CPUS.
+ * Context: any. */
 unsigned host_cpu_count(void);
 
 /* Turn interrupts off on this CPU; returns what host_irq_restore wants. Any context. */

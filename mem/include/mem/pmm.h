@@ -50,15 +50,16 @@ enum frame_type {
 	FRAME_TYPE_COUNT
 };
 
-/* Bytes that pmm_init will take out of `map` for its metadata. */
-uint64_t pmm_metadata_bytes(const struct memmap *map, unsigned ncpus);
+/* Bytes that pmm_init will take out of `map` for its metadata. Context: any. */
+uint64_t pmm_metadata_bytes(const struct memmap *map);
 
-/* Make an allocator over the usable regions of `map`. Its metadata is taken
- * from a usable region (which is retyped to MEMMAP_RESERVED in `map`) and
- * `*out` lies in it; nothing is written per block, so the cost does not grow
- * with memory. Context: initialisation, one CPU. Locks: none.
- * Errors: MEM_ENOMEM no region can hold the metadata; nothing has changed. */
-MEM_CHECKED mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus);
+/* Make an allocator over the usable regions of `map`, for host_cpu_count() CPUs. Its
+ * metadata is the end of the highest usable region below mem_direct_map_end that can hold
+ * it. That part is retyped to MEMMAP_RESERVED in `map`, and `*out` lies in it. Nothing is
+ * written per block, so the cost does not grow with memory. Context: initialisation, one
+ * CPU. Locks: none. Errors: MEM_ENOMEM no region can hold the metadata; MEM_EINVAL too
+ * many CPUs, or none (host_log says so). Nothing has changed then. */
+MEM_CHECKED mem_status pmm_init(struct pmm **out, struct memmap *map);
 
 /* Have `first_use(arg, pa, bytes)` called before any frame of [pa, pa + bytes) is handed
  * out for the first time, and now for all that may have been handed out already.

@@ -96,6 +96,12 @@ static inline paddr_t pfn_to_paddr(pfn_t pfn)
  */
 MEM_BEGIN_DECLS
 extern uintptr_t mem_direct_map_base;
+/* The end of that, if the loader's direct map stops short of it: physical addresses below
+ * are reachable. No frame beyond is handed out, or used for metadata. UINT64_MAX (the
+ * default): all RAM is reachable. The host may lower it before its first call. It rises
+ * when the tables change: vmm_cpu_online sets it to UINT64_MAX, a host that extends its
+ * own tables sets it itself. Frames beyond are counted as free meanwhile. */
+extern uint64_t mem_direct_map_end;
 MEM_END_DECLS
 
 static inline void *paddr_to_ptr(paddr_t pa)
