@@ -14,6 +14,7 @@
 
 bool vmm_page_info(struct space *space, vaddr_t va, paddr_t *pa, bool *writable, bool *dirty)
 {
+	mem_contract_interrupts_on();
 	if (va >= USER_TOP)
 		return false;
 	pte_t pte = 0;
@@ -135,6 +136,7 @@ void vmm_unpin(struct vmm *vmm, paddr_t pa)
 
 mem_status vmm_futex_key(struct space *space, vaddr_t va, bool process_private, uint64_t key[2])
 {
+	mem_contract_interrupts_on();
 	if (va >= USER_TOP)
 		return MEM_EFAULT;
 	key[0] = space->id;

@@ -52,11 +52,11 @@ static struct flush_cpu {
 void vmm_cpu_online(struct vmm *vmm)
 {
 	mem_contract_interrupts_off();
-	struct arch_machine machine;
-	arch_describe(&machine);
-	const char *lacks = vm_machine_lacks(&machine, vmm->nx != 0, vmm->giga_pages);
+	struct arch_setup setup;
+	arch_describe(&setup);
+	const char *lacks = vm_machine_lacks(&setup, vmm->nx != 0, vmm->giga_pages);
 	mem_contract(!lacks, lacks);
-	const char *loses = vm_machine_loses(&machine, vmm->kernel_root);
+	const char *loses = vm_machine_loses(&setup, vmm->kernel_root);
 	mem_contract(!loses, loses);
 	mem_contract(host_cpu() < vmm->ncpus && host_cpu_count() == vmm->ncpus,
 		     "host_cpu_count() says other than it did to vmm_init, or host_cpu() is not "
@@ -140,11 +140,10 @@ void vmm_flush_pending(void)
 	}
 }
 
-/* Serve here, and on every CPU in `mask`. Preemption off. */
+/* Serve here, and on every CPU in `mask`. Preemption off, interrupts on: the others may be
+ * spinning for what this CPU has to answer. */
 static void send(struct vmm *vmm, const struct flush_request *r, const struct cpumask *mask)
 {
-	/* A flush waits for CPUs that may be spinning: never with interrupts off. */
-	mem_assert(host_irq_enabled());
 	unsigned cpu = host_cpu(), count = 0;
 	struct cpumask targets;
 	for (unsigned i = 0; i < CPUMASK_WORDS; i++) {

@@ -351,12 +351,12 @@ static void undo(struct vmm *vmm, paddr_t pa)
 /* What cannot be right whatever memory there is. */
 static mem_status check_machine(const struct vmm_config *config)
 {
-	struct arch_machine machine;
-	arch_describe(&machine);
-	const char *lacks = vm_machine_lacks(&machine, config->has_nx, config->has_giga_pages);
+	struct arch_setup setup;
+	arch_describe(&setup);
+	const char *lacks = vm_machine_lacks(&setup, config->has_nx, config->has_giga_pages);
 	if (lacks)
 		return mem_refuse("vmm_init: %s", lacks);
-	if (mem_direct_map_base < KERNEL_BASE && !machine.direct_map_anywhere)
+	if (mem_direct_map_base < KERNEL_BASE && !setup.direct_map_anywhere)
 		return mem_refuse("vmm_init: mem_direct_map_base 0x%llx is not in the upper half",
 				  (unsigned long long)mem_direct_map_base);
 	return MEM_OK;

@@ -13,33 +13,33 @@
 
 #include <mem/pt.h>
 
-const char *vm_machine_lacks(const struct arch_machine *machine, bool nx, bool giga_pages)
+const char *vm_machine_lacks(const struct arch_setup *setup, bool nx, bool giga_pages)
 {
-	if (machine->cr4 & CR4_FIVE_LEVELS)
+	if (setup->cr4 & CR4_FIVE_LEVELS)
 		return "5-level paging is on (CR4.LA57): ask the loader for 4 levels";
-	if (!(machine->cr0 & CR0_WRITE_PROTECT))
+	if (!(setup->cr0 & CR0_WRITE_PROTECT))
 		return "CR0.WP is off: the kernel could write to read-only pages";
-	if (!(machine->cr4 & CR4_GLOBAL_PAGES))
+	if (!(setup->cr4 & CR4_GLOBAL_PAGES))
 		return "CR4.PGE is off: kernel entries are global";
-	if (nx && !(machine->efer & EFER_NO_EXECUTE))
+	if (nx && !(setup->efer & EFER_NO_EXECUTE))
 		return "EFER.NXE is off, but vmm_config.has_nx is set";
-	if (giga_pages && !machine->giga_pages)
+	if (giga_pages && !setup->giga_pages)
 		return "the CPU has no 1 GiB pages, but vmm_config.has_giga_pages is set";
-	if ((machine->pat & PAT_MASK) != PAT_WANTED)
+	if ((setup->pat & PAT_MASK) != PAT_WANTED)
 		return "the PAT (MSR 0x277) is not WB WT UC- UC WP WC";
 	return NULL;
 }
 
-const char *vm_machine_loses(const struct arch_machine *machine, paddr_t root)
+const char *vm_machine_loses(const struct arch_setup *setup, paddr_t root)
 {
 	const struct {
 		vaddr_t va;
 		const char *what;
 	} uses[] = {
-	    {machine->code, "the running code is not in the new tables (vmm_config.segments)"},
-	    {machine->stack, "the stack is not in the new tables"},
-	    {machine->gdt, "the GDT is not in the new tables"},
-	    {machine->idt, "the IDT is not in the new tables"},
+	    {setup->code, "the running code is not in the new tables (vmm_config.segments)"},
+	    {setup->stack, "the stack is not in the new tables"},
+	    {setup->gdt, "the GDT is not in the new tables"},
+	    {setup->idt, "the IDT is not in the new tables"},
 	};
 	for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
 		if (uses[i].va && !pt_translate(root, uses[i].va, NULL, NULL, NULL))

@@ -6,7 +6,7 @@
 
 /* What a CPU lacks for tables that use no-execute and 1 GiB entries (or do not), as a
  * sentence; NULL: nothing. */
-const char *vm_machine_lacks(const struct arch_machine *machine, bool nx, bool giga_pages);
+const char *vm_machine_lacks(const struct arch_setup *setup, bool nx, bool giga_pages);
 /* What the CPU uses just now and would lose with this root; NULL: nothing. */
-const char *vm_machine_loses(const struct arch_machine *machine, paddr_t root);
+const char *vm_machine_loses(const struct arch_setup *setup, paddr_t root);
 #endif

@@ -200,11 +200,11 @@ void machine_invlpg(vaddr_t va)
 	drop_all(&this_tlb()->tables, true); /* whatever their address */
 }
 
-struct arch_machine machine_registers = REGISTERS_GOOD;
+struct arch_setup machine_registers = REGISTERS_GOOD;
 
-void machine_describe(struct arch_machine *machine)
+void machine_describe(struct arch_setup *setup)
 {
-	*machine = machine_registers;
+	*setup = machine_registers;
 }
 
 void machine_load_root(paddr_t root)

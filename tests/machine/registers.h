@@ -11,5 +11,5 @@
 		.pat = PAT_WANTED, .giga_pages = true, .direct_map_anywhere = true,                \
 	}
 
-extern struct arch_machine machine_registers;
+extern struct arch_setup machine_registers;
 #endif

@@ -225,7 +225,7 @@ TEST(pmm_keeps_within_the_direct_map)
 		    pmm_alloc_range(pmm, 4 * MIB >> PAGE_SHIFT, 512, PADDR_NONE, PMM_ZERO, &pa));
 		CHECK(pa + 4 * MIB <= high);
 		pmm_free_range(pmm, pa, 4 * MIB >> PAGE_SHIFT);
-		for (unsigned order = 9; order + 1; order--)
+		for (unsigned order = 9; order <= 9; order -= 9)
 			while ((pa = pmm_alloc(pmm, order, PMM_KERNEL | PMM_WAIT | PMM_ZERO)) !=
 			       PADDR_NONE) {
 				CHECK(pa + (PAGE_SIZE << order) <= high);

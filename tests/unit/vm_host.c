@@ -148,11 +148,11 @@ bool host_out_of_memory(uint64_t npages)
 	return false;
 }
 
-struct arch_machine machine_registers = REGISTERS_GOOD;
+struct arch_setup machine_registers = REGISTERS_GOOD;
 
-void machine_describe(struct arch_machine *machine)
+void machine_describe(struct arch_setup *setup)
 {
-	*machine = machine_registers;
+	*setup = machine_registers;
 }
 
 void machine_invlpg(vaddr_t va)

@@ -37,7 +37,7 @@ static void begin(unsigned ncpus)
 				     .segment_count = 1,
 				     .has_giga_pages = true,
 				     .has_nx = true};
-	machine_registers = (struct arch_machine)REGISTERS_GOOD;
+	machine_registers = (struct arch_setup)REGISTERS_GOOD;
 }
 
 static uint64_t frames_free(void)
@@ -226,7 +226,7 @@ TEST(vm_machine_devices_that_cannot_be)
 	struct vmm_device devices[2] = {{0xfee00000, 0x1000, VM_UC}};
 	config.devices = devices;
 	config.device_count = 2;
-	devices[1] = (struct vmm_device){BYTES - 1, 2, VM_UC};
+	devices[1] = (struct vmm_device){0x20fff0, 1, VM_UC};
 	refused("there is RAM");
 	devices[1] = (struct vmm_device){0xfee00ff0, 0x20, VM_UC};
 	refused("something is mapped at its place already");

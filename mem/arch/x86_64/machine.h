@@ -15,7 +15,7 @@
 #define PAT_MASK   ((uint64_t)0x0000ffffffffffff)
 #define PAT_WANTED ((uint64_t)0x0000010500070406)
 
-struct arch_machine {
+struct arch_setup {
 	uint64_t cr0, cr4, efer, pat;
 	bool giga_pages;          /* CPUID.80000001H:EDX[26] */
 	bool direct_map_anywhere; /* hosted: the arena is no part of any page table */
@@ -25,12 +25,12 @@ struct arch_machine {
 
 #ifdef MEM_HOSTED
 MEM_BEGIN_DECLS
-void machine_describe(struct arch_machine *machine);
+void machine_describe(struct arch_setup *setup);
 MEM_END_DECLS
 
-static inline void arch_describe(struct arch_machine *machine)
+static inline void arch_describe(struct arch_setup *setup)
 {
-	machine_describe(machine);
+	machine_describe(setup);
 }
 #else
 static inline uint64_t arch_read_msr(uint32_t number)
@@ -52,24 +52,24 @@ static inline bool arch_has_giga_pages(void)
 	return d >> 26 & 1;
 }
 
-static inline void arch_describe(struct arch_machine *machine)
+static inline void arch_describe(struct arch_setup *setup)
 {
 	struct {
 		uint16_t limit;
 		uint64_t base;
 	} __attribute__((packed)) gdt, idt;
-	__asm__ volatile("mov %%cr0, %0" : "=r"(machine->cr0));
-	__asm__ volatile("mov %%cr4, %0" : "=r"(machine->cr4));
-	__asm__ volatile("lea 0(%%rip), %0" : "=r"(machine->code));
-	__asm__ volatile("mov %%rsp, %0" : "=r"(machine->stack));
+	__asm__ volatile("mov %%cr0, %0" : "=r"(setup->cr0));
+	__asm__ volatile("mov %%cr4, %0" : "=r"(setup->cr4));
+	__asm__ volatile("lea 0(%%rip), %0" : "=r"(setup->code));
+	__asm__ volatile("mov %%rsp, %0" : "=r"(setup->stack));
 	__asm__ volatile("sgdt %0" : "=m"(gdt));
 	__asm__ volatile("sidt %0" : "=m"(idt));
-	machine->gdt = gdt.base;
-	machine->idt = idt.base;
-	machine->efer = arch_read_msr(0xc0000080);
-	machine->pat = arch_read_msr(0x277);
-	machine->giga_pages = arch_has_giga_pages();
-	machine->direct_map_anywhere = false;
+	setup->gdt = gdt.base;
+	setup->idt = idt.base;
+	setup->efer = arch_read_msr(0xc0000080);
+	setup->pat = arch_read_msr(0x277);
+	setup->giga_pages = arch_has_giga_pages();
+	setup->direct_map_anywhere = false;
 }
 #endif
 #endif

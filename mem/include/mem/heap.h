@@ -42,9 +42,9 @@ struct heap_area {
 
 /*
  * Both profiles find double and invalid frees, at the free, in every build. The hardened
- * one also puts a canary behind each block, of any size, and checks it at the free; it hands
- * blocks out in an order that cannot be foreseen, and clears them when they are freed. Small
- * blocks cost several times as much (docs/BENCHMARKS.md).
+ * one also puts a canary after each block and checks it at the free, so overflows are
+ * detected. It hands blocks out in an order that cannot be foreseen, and clears them when
+ * they are freed. Small blocks cost several times as much.
  */
 enum heap_profile { HEAP_FAST, HEAP_HARDENED };
 
@@ -97,10 +97,10 @@ void heap_cpu_leave(struct heap *heap);
 bool heap_wants_reap(struct heap *heap);
 
 /*
- * Guard-page sampling: from now on each CPU gives every `interval`th block (of at most a
- * page, and of those allocations that are not served by the fast path: in a hardened
- * heap all) one of `slots` pages between unmapped ones: accesses beyond the block fault,
- * or are found when it is freed; after the next heap_reap() accesses to a freed one fault.
+ * Guard-page sampling: from now on each CPU places every `interval`th block on one of
+ * `slots` pages between unmapped ones. Blocks of more than a page are left out, and in a
+ * fast heap those that the fast path serves. Accesses beyond a sampled block fault, or are
+ * found when it is freed. After the next heap_reap() accesses to a freed one fault, too.
  * Holds slots / 2 pages and little more, if the area can decommit pages. Called again it only
  * changes the interval.
  * Errors: MEM_ENOMEM, nothing has changed. Context: thread; waits only when memory is

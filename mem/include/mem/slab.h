@@ -4,9 +4,9 @@
 /*
  * Object caches: many blocks of one size, from whole pages of a page source.
  *
- * The component keeps its own structures (tables, runs, backings) in caches
- * over direct-map frames; the kernel heap keeps its size classes in caches over
- * its virtual area; hosted, the pages are the host's. One engine.
+ * The component keeps its own structures (page-table descriptors and what belongs to
+ * them) in caches over direct-map frames. The kernel heap keeps its size classes in caches
+ * over its virtual area. Hosted, the pages are the host's. One engine.
  */
 #include <mem/types.h>
 

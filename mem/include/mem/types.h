@@ -4,10 +4,10 @@
 /*
  * Basic types, units and the status values of the component.
  *
- * Units are part of names: `npages` counts 4 KiB pages, `bytes` counts bytes,
- * a `paddr_t` is a physical byte address, a `pfn_t` a physical frame number
- * (paddr >> 12), a `vaddr_t` a virtual byte address, a `vpn_t` a virtual page
- * number (vaddr >> 12, canonical sign extension removed).
+ * Units are part of names: `npages` counts 4 KiB pages, `bytes` counts bytes. A `paddr_t`
+ * is a physical byte address, a `pfn_t` a physical frame number (paddr >> 12). A `vaddr_t`
+ * is a virtual byte address, a `vpn_t` a virtual page number (vaddr >> 12, without the
+ * canonical sign extension).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,14 +55,14 @@ typedef uint64_t vpn_t;
 
 /*
  * What an operation came to. Anything but MEM_OK means: nothing observable
- * has changed (where a function promises otherwise, its contract says so).
+ * has changed, unless the contract of the function says otherwise.
  */
 enum mem_status {
 	MEM_OK = 0,
 	MEM_ENOMEM,  /* no frame, no heap, or a limit on memory was reached */
 	MEM_EINVAL,  /* arguments that can never be right: alignment, zero length, wrap */
-	MEM_EFAULT,  /* no promise describes (all of) the range */
-	MEM_EACCES,  /* a promise describes it and forbids the access */
+	MEM_EFAULT,  /* (a part of) the range is not mapped */
+	MEM_EACCES,  /* it is mapped, and the mapping forbids the access */
 	MEM_EEXIST,  /* the range is taken and may not be replaced */
 	MEM_ENOENT,  /* nothing there */
 	MEM_EBUSY,   /* in use, pinned or locked */

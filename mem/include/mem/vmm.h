@@ -5,9 +5,10 @@
  * Virtual memory: kernel mappings, user address spaces, page faults, and the
  * flushing of translations.
  *
- * One structure describes a space: its page tables. Every table page has a
- * descriptor that also says, in runs of promises, what its not yet present
- * pages will be (docs/ARCHITECTURE.md, "A page table is the address space").
+ * One structure describes a space: its page tables. Every table page has a descriptor,
+ * which also says what pages that are not present yet will be. It does so in *runs*: a run
+ * is a stretch of pages with the same *promise* (protection, sharing, what is mapped).
+ * Terms that are this project's own are in docs/GLOSSARY.md.
  *
  * How to read the contracts. Sizes are bytes unless a name says npages; a range is
  * [va, va + bytes). Contexts:
@@ -25,8 +26,8 @@
  *
  * Locks: none has to be held for any call, and spaces and objects may be used by
  * several CPUs at once; what one call may take is in base/rank.h. Where nothing else
- * is said, a call that fails has changed nothing that can be observed, and a call
- * that takes a space or an object needs the caller's reference on it.
+ * is said, a call that fails has changed nothing that can be observed. A call that takes
+ * a space or an object needs the caller's reference on it.
  */
 #include <mem/cpumask.h>
 #include <mem/heap.h>
@@ -74,10 +75,13 @@ struct vmm_config {
 };
 
 /*
- * How a CPU has to be set up before vmm_init, and every other one before vmm_cpu_online:
- * 4-level paging, CR0.WP, CR4.PGE, EFER.NXE if has_nx, and the PAT WB WT UC- UC WP WC
- * (MSR 0x277 = 0x0007010500070406). Where it is not, vmm_init returns MEM_EINVAL and
- * vmm_cpu_online panics; both say what is missing.
+ * How a CPU has to be set up before it calls vmm_init or vmm_cpu_online:
+ *
+ *     4-level paging, CR0.WP, CR4.PGE, EFER.NXE if has_nx
+ *     MSR 0x277 (PAT) = 0x0007010500070406: WB WT UC- UC WP WC
+ *
+ * Where it is not, vmm_init returns MEM_EINVAL and vmm_cpu_online panics. Both say what is
+ * missing.
  */
 
 /* Build the kernel's page tables: direct map of all RAM, segments, devices, kernel areas.
@@ -207,22 +211,22 @@ struct vm_map_args {
 	const char *name; /* shown in maps for anonymous memory ("[heap]"), static string or NULL */
 };
 
-/* Promise memory; nothing is touched and, in a space with room in its tables,
- * nothing allocated. Searches top-down from `limit` when there is no (free) hint.
+/* Map a range. No page is allocated until first access; this call may allocate page-table
+ * metadata. Searches top-down from `limit` when there is no (free) hint.
  * Context: thread, may sleep, no lock. Errors: MEM_EINVAL, MEM_ENOMEM (no gap,
  * commit limit, address limit of the space), MEM_EEXIST, MEM_EAGAIN beyond the limit of
  * locked memory; nothing has changed. */
 MEM_CHECKED mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t *out);
 
-/* Take the promises of [va, va + bytes) back, with their pages: when it returns no CPU
- * reaches them. va is page-aligned, bytes > 0 rounded up; unmapped parts are fine.
+/* Unmap [va, va + bytes) and release its pages. On return no CPU has a stale translation.
+ * va is page-aligned, bytes > 0 rounded up; unmapped parts are fine.
  * Context: thread. Errors: MEM_EINVAL; MEM_ENOMEM (a split needs memory, or one area
  * more than the limit); nothing has changed. */
 MEM_CHECKED mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes);
 
-/* Change the protection of [va, va + bytes) to `prot` (enum vm_prot); rights that are
- * taken away are gone on every CPU when it returns. va and bytes as vmm_unmap.
- * Context: thread. Errors: MEM_EINVAL; MEM_ENOMEM a part is not mapped (Linux's
+/* Change the protection of [va, va + bytes) to `prot` (enum vm_prot). On return no CPU has
+ * a stale translation that allows more. va and bytes as vmm_unmap. Context: thread.
+ * Errors: MEM_EINVAL; MEM_ENOMEM a part is not mapped (Linux's
  * answer), or no memory, or beyond a limit; MEM_EACCES above maxprot; MEM_EAGAIN
  * beyond the limit of locked memory. */
 MEM_CHECKED mem_status vmm_protect(struct space *space, vaddr_t va, uint64_t bytes, unsigned prot);
@@ -231,9 +235,9 @@ enum vm_move_flags { VM_MOVE_MAY = 1, VM_MOVE_FIXED = 2, VM_MOVE_DONTUNMAP = 4 }
 /* mremap(2): one mapping from [va, old_bytes) to new_bytes, in place if it can,
  * else elsewhere if VM_MOVE_MAY, or at new_va if VM_MOVE_FIXED. Without that flag new_va
  * is where a search for room begins, downwards (0: USER_TOP). old_bytes 0 of a
- * shared mapping makes a second one. VM_MOVE_DONTUNMAP leaves the old promise, without
- * pages. *out: where it is now. When it returns no CPU reaches the old place. Context:
- * thread. Errors: MEM_EINVAL; MEM_EFAULT the old range is not one mapping; MEM_EAGAIN
+ * shared mapping makes a second one. VM_MOVE_DONTUNMAP leaves the old mapping, without
+ * pages. *out: where it is now. On return no CPU has a stale translation of the old place.
+ * Context: thread. Errors: MEM_EINVAL; MEM_EFAULT the old range is not one mapping; MEM_EAGAIN
  * beyond the limit of locked memory; MEM_ENOMEM: nothing has changed, except that a
  * range that was to become smaller and to move may have become smaller. */
 MEM_CHECKED mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes,
@@ -266,7 +270,7 @@ MEM_CHECKED mem_status vmm_advise(struct space *space, vaddr_t va, uint64_t byte
 
 /* ---- looking ------------------------------------------------------------ */
 
-/* One stretch of equal promises. */
+/* One area: neighbouring pages that are mapped alike. */
 struct vm_area {
 	vaddr_t start, end;
 	unsigned prot, maxprot, flags; /* flags: VM_SHARED, GROWSDOWN, LOCKED, NORESERVE ... */
@@ -274,8 +278,8 @@ struct vm_area {
 	uint64_t offset;               /* bytes in the object at `start` */
 	const char *name;              /* or NULL */
 };
-/* The first area that ends above va, runs merged where equal neighbours meet;
- * false: none. Drop with vm_area_done. Context: thread, may sleep. */
+/* The first area that ends above va, as large as it can be said of all its pages; false:
+ * none. Drop with vm_area_done. Context: thread, may sleep. */
 bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out);
 /* Drop the object of an area that vmm_next_area filled. Context: thread; does not wait. */
 void vm_area_done(struct vm_area *area);
@@ -286,9 +290,9 @@ struct vmm_pages {
 	uint64_t dirty;    /* of these, written */
 	uint64_t object;   /* of these, an object's */
 };
-/* Add to *pages what is there of [va, result), a part of [va, end): one table's worth, or
- * as far as there is nothing; the rest is asked for with more calls. va < end <= USER_TOP,
- * page-aligned. Context: thread. */
+/* Add to *pages what is there of the first part of [va, end). Returns where that part
+ * ends: behind one table's worth, or behind as much as has nothing. More calls ask for the
+ * rest. va < end <= USER_TOP, page-aligned. Context: thread. */
 vaddr_t vmm_count_pages(struct space *space, vaddr_t va, vaddr_t end, struct vmm_pages *pages);
 /* For mincore: out[i] is 1 if page i of the npages from va is there, in the space or in
  * the object that it maps, else 0. All within the user half; npages bounds the time.
@@ -300,7 +304,7 @@ void vmm_mark_pages(struct space *space, vaddr_t va, uint64_t npages, uint8_t *o
 bool vmm_page_info(struct space *space, vaddr_t va, paddr_t *pa, bool *writable, bool *dirty);
 
 struct vmm_space_stats {
-	uint64_t virt_npages;     /* promised */
+	uint64_t virt_npages;     /* mapped, present or not */
 	uint64_t resident_npages; /* present entries, shared zero page not counted */
 	uint64_t resident_file;   /* of these, object pages */
 	uint64_t table_npages;    /* page tables */
@@ -326,18 +330,18 @@ struct vmm_space_limits { /* in pages; UINT64_MAX: none */
 void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *limits);
 
 /* On whose account the space's mappings are from now on; a number of the host's, such as
- * a user. Of one object, all spaces of an owner together have at most `most` mappings at
- * different distances between page and object page; beyond that the call that would make
+ * a user. All spaces of an owner together have at most `most` mappings of one object at
+ * different distances between page and object page. Beyond that, the call that would make
  * one more fails with MEM_ENOMEM. So nobody can make it long to take the object's pages
  * back. A new space is nobody's (UINT64_MAX) and has no limit, a child is its parent's.
  * Context: thread; does not wait. */
 void vmm_space_set_owner(struct space *space, uint64_t owner, uint64_t most);
 
-/* Copy between a kernel buffer and another program's memory as that program
- * could (`force`: as a debugger, ignoring prot within maxprot, but never writing to
- * shared pages that the program itself may not write); a write breaks copy-on-write first. `*done`:
- * bytes copied, also on failure. Context: thread. Errors: MEM_EFAULT at the first page that cannot
- * be reached; MEM_ENOMEM. */
+/* Copy between a kernel buffer and another program's memory as that program could. With
+ * `force` as a debugger: within maxprot, whatever prot says, but without writing to shared
+ * pages that the program may not write. A write breaks copy-on-write first. `*done`: bytes
+ * copied, also on failure. Context: thread. Errors: MEM_EFAULT at the first page that
+ * cannot be reached; MEM_ENOMEM. */
 MEM_CHECKED mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes,
 				  bool write, bool force, uint64_t *done);
 
