@@ -41,7 +41,8 @@ fi
 def jobs():
     return [(["bench/judgement"], run_judgement, False), (["bench/one_row"], run_one_row, False),
             (["bench/wrong_use"], run_wrong_use, False),
-            (["bench/vm_judgement"], run_vm_judgement, False)]
+            (["bench/vm_judgement"], run_vm_judgement, False),
+            (["bench/vm_profile"], run_vm_profile, False)]
 
 
 def lines(text):
@@ -128,6 +129,21 @@ def run_vm_judgement(chosen, report):
             report.fail(chosen[0], f"{found}, {tools}: {complaints}", text)
             return
     report.ok(chosen[0])
+
+
+def run_vm_profile(chosen, report):
+    """make profile: the instructions of getpid, all of them, by function and by line."""
+    status, out, err = run(["make", "-s", "profile", "ROW=getpid"], 300)
+    found = re.match(r"getpid: (\d+) instructions a unit", out)
+    functions, _, lines = out.partition("instructions  line")
+    told = sum(float(words[0]) for words in map(str.split, functions.splitlines()[3:]) if words)
+    if status or not found or abs(told - int(found[1])) > 1:
+        report.fail(chosen[0], f"status {status}, {told} instructions in all", out + err)
+    elif not re.search(r" 1\.00  sys_getpid$", functions, re.M) or \
+            "kernel/cpu/entry.S:" not in lines:
+        report.fail(chosen[0], "the call is not in it", out + err)
+    else:
+        report.ok(chosen[0])
 
 
 def run_wrong_use(chosen, report):

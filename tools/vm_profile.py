@@ -99,6 +99,14 @@ def counted(row, linux):
     return int(text.split()[1]), counts
 
 
+def here(path):
+    """The part of a path that leads to a file of this tree: the compiler's cache may have
+    seen it in another one."""
+    parts = path.split("/")
+    tails = ("/".join(parts[i:]) for i in range(1, len(parts)))
+    return next((tail for tail in tails if os.path.isfile(os.path.join(ROOT, tail))), path)
+
+
 def lines_of(addresses):
     """{address: (file:line, function there)} of the kernel, inlined functions apart."""
     done = subprocess.run(["addr2line", "-f", "-e", boot.KERNEL], text=True, check=True,
@@ -107,7 +115,7 @@ def lines_of(addresses):
     places = {}
     for address, function, place in zip(addresses, out[::2], out[1::2]):
         found = PLACE.match(place)
-        where = f"{os.path.relpath(found[1], ROOT)}:{found[2]}" if found else "?"
+        where = f"{here(found[1])}:{found[2]}" if found else "?"
         places[address] = (where, function)
     return places
 
