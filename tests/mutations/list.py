@@ -49,6 +49,12 @@ MUTATIONS = [
      "\t\tstatus = check_part(t, vpn, next, what, hole);\n",
      "\t\tif (!change)\n\t\t\tstatus = check_part(t, vpn, next, what, hole);\n",
      ["test_model pairs_with_a_history"]),
+    ("tables that go are counted and not held", "mem/vm/unmap.c",
+     "\t\tvm_edit_lock_inner(&e, first, end);\n", "",
+     ["test_model pairs_with_a_history"]),
+    ("tables that are replaced are counted and not held", "mem/vm/map.c",
+     "\t\tvm_edit_lock_inner(&e, first, end);\n", "",
+     ["test_model pairs_with_a_history"]),
     ("a pin goes before its count", "mem/pmm/record.c",
      "\t\tafter = count_of(value) == 1 ? 0 : value - RECORD_ONE - RECORD_ONE_PIN;\n"
      "\t} while (!atomic_cas(record, &value, after));\n\treturn after == 0;\n",
