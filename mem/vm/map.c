@@ -167,6 +167,7 @@ mem_status vm_populate(struct space *space, vpn_t first, vpn_t end, unsigned acc
 
 mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t *out)
 {
+	mem_contract_thread();
 	uint64_t npages;
 	mem_status status = check_args(args, &npages);
 	if (status != MEM_OK)

@@ -6,6 +6,7 @@
 
 mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
 {
+	mem_contract_thread();
 	vpn_t first, end;
 	if (!vm_range(va, bytes, &first, &end))
 		return MEM_EINVAL;

@@ -133,8 +133,8 @@ MUTATIONS = [
      "\tmem_lock(lock, rank);\n",
      [PITFALL + "09"]),
     ("a flush is waited for with interrupts off", "mem/vm/flush.c",
-     "\tmem_assert(host_irq_enabled());\n\tunsigned cpu",
-     "\tunsigned cpu",
+     "\tmem_contract_interrupts_on();\n\tuint64_t npages",
+     "\tuint64_t npages",
      [PITFALL + "09"]),
 
     # ---- entries and tables --------------------------------------------------------
