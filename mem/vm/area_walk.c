@@ -118,6 +118,7 @@ static unsigned public_flags(promise_t p)
 
 bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out)
 {
+	mem_contract_thread();
 	struct run run;
 	if (!vm_find_area(space, vpn_of(va), &run))
 		return false;

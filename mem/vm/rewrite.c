@@ -154,6 +154,7 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 
 mem_status vmm_protect(struct space *space, vaddr_t va, uint64_t bytes, unsigned prot)
 {
+	mem_contract_thread();
 	vpn_t first, end;
 	if (prot & ~7u)
 		return MEM_EINVAL;

@@ -49,6 +49,12 @@ MUTATIONS = [
      "\t\tstatus = check_part(t, vpn, next, what, hole);\n",
      "\t\tif (!change)\n\t\t\tstatus = check_part(t, vpn, next, what, hole);\n",
      ["test_model pairs_with_a_history"]),
+    ("tables that go are counted and not held", "mem/vm/unmap.c",
+     "\t\tvm_edit_lock_inner(&e, first, end);\n", "",
+     ["test_model pairs_with_a_history"]),
+    ("tables that are replaced are counted and not held", "mem/vm/map.c",
+     "\t\tvm_edit_lock_inner(&e, first, end);\n", "",
+     ["test_model pairs_with_a_history"]),
     ("a pin goes before its count", "mem/pmm/record.c",
      "\t\tafter = count_of(value) == 1 ? 0 : value - RECORD_ONE - RECORD_ONE_PIN;\n"
      "\t} while (!atomic_cas(record, &value, after));\n\treturn after == 0;\n",
@@ -127,8 +133,8 @@ MUTATIONS = [
      "\tmem_lock(lock, rank);\n",
      [PITFALL + "09"]),
     ("a flush is waited for with interrupts off", "mem/vm/flush.c",
-     "\tmem_assert(host_irq_enabled());\n\tunsigned cpu",
-     "\tunsigned cpu",
+     "\tmem_contract_interrupts_on();\n\tuint64_t npages",
+     "\tuint64_t npages",
      [PITFALL + "09"]),
 
     # ---- entries and tables --------------------------------------------------------
