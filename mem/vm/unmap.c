@@ -25,6 +25,7 @@ mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
 			vm_edit_cancel(&e);
 			continue;
 		}
+		vm_edit_lock_inner(&e, first, end);
 		vm_areas_look(e.top, first, end, NULL, &was);
 		if (!areas_allowed(space, was.begin, areas_if_empty(&was))) {
 			vm_edit_cancel(&e);
