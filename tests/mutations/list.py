@@ -178,7 +178,7 @@ MUTATIONS = [
      "\t\tif (vpn < run->first || vpn >= run->end)\n\t\t\tcontinue;\n",
      ["test_model model_every", "test_model model_one"]),
     ("a write right outlives mprotect", "mem/vm/rewrite.c",
-     "\tif (!(run->promise & VM_WRITE))\n\t\tclear |= PTE_WRITE;\n",
+     "\tif (!(run->promise.bits & VM_WRITE))\n\t\tclear |= PTE_WRITE;\n",
      "",
      ["test_model model_every", "test_model model_one"]),
     ("a forced page comes back executable", "mem/vm/fault.c",
