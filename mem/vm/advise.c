@@ -114,8 +114,7 @@ static mem_status populate_areas(struct space *space, vpn_t first, vpn_t end)
 	return MEM_OK;
 }
 
-static mem_status change(struct space *space, vpn_t first, vpn_t end, uint64_t clear,
-			 uint64_t set)
+static mem_status change(struct space *space, vpn_t first, vpn_t end, uint64_t clear, uint64_t set)
 {
 	struct rewrite r = {
 	    .clear = clear, .set = set, .holes = true, .anonymous = set & PROMISE_WIPE};

@@ -47,8 +47,8 @@ static void see_rewritten(struct look *l, const struct run *run, vpn_t first, vp
 	if (run->first < l->first)
 		(void)begins(&l->would, run->first, mem_min(run->end, l->first), p);
 	if (first < end)
-		l->areas->would_begin += begins(&l->would, first, end,
-						vm_rewrite_note(l->rewrite, p, end - first));
+		l->areas->would_begin +=
+		    begins(&l->would, first, end, vm_rewrite_note(l->rewrite, p, end - first));
 	if (run->end > l->end)
 		l->areas->would_begin +=
 		    begins(&l->would, mem_max(run->first, l->end), run->end, p);

@@ -164,7 +164,8 @@ static bool copy_leaf(struct fork *f, struct table *from, struct table *to)
 	/* Where only an object's pages can be, not even a look at each is needed. */
 	const uint64_t without = PROMISE_DONTFORK | PROMISE_WIPE | PROMISE_SHARED;
 	for (unsigned i = 0; i < from->run_count; i++)
-		if (!(from->runs[i].promise.bits & without) && !copy_run(f, from, to, &from->runs[i]))
+		if (!(from->runs[i].promise.bits & without) &&
+		    !copy_run(f, from, to, &from->runs[i]))
 			return false;
 	return true;
 }

@@ -32,7 +32,8 @@ static bool is_one(struct edit *e, vpn_t first, vpn_t end, promise_t p)
 {
 	while (first < end) {
 		struct run run;
-		if (!vm_edit_first_run(e, first, &run) || run.first > first || !promise_equal(run.promise, p))
+		if (!vm_edit_first_run(e, first, &run) || run.first > first ||
+		    !promise_equal(run.promise, p))
 			return false;
 		first = run.end;
 	}

@@ -35,9 +35,9 @@ typedef struct promise {
 	struct backing *backing;
 } promise_t;
 
-#define PROMISE_PROT      ((uint64_t)7)
-#define PROMISE_MAX_SHIFT 3
-#define PROMISE_MAXPROT   ((uint64_t)7 << PROMISE_MAX_SHIFT)
+#define PROMISE_PROT        ((uint64_t)7)
+#define PROMISE_MAX_SHIFT   3
+#define PROMISE_MAXPROT     ((uint64_t)7 << PROMISE_MAX_SHIFT)
 #define PROMISE_FLAGS_SHIFT 6
 #define PROMISE_FLAG(vm)    ((uint64_t)(vm) << PROMISE_FLAGS_SHIFT)
 #define PROMISE_SHARED      PROMISE_FLAG(VM_SHARED)

@@ -127,7 +127,7 @@ static void shift(struct table *t, unsigned at, unsigned to)
 static void let_go(struct gather *g, struct table *t, const struct run *run, vpn_t first, vpn_t end)
 {
 	struct backing *b = run->promise.backing;
-	bool left = run->first < first, right = run->end > end;
+	bool left = run->first<first, right = run->end> end;
 	if (b && left && right)
 		vm_backing_ref(b, 1); /* it becomes two */
 	else if (b && !left && !right && g)
@@ -146,7 +146,7 @@ void vm_runs_cut(struct gather *g, struct table *t, vpn_t first, vpn_t end)
 		let_go(g, t, &t->runs[until], first, end);
 	if (from == until)
 		return;
-	bool left = t->runs[from].first < first, right = t->runs[until - 1].end > end;
+	bool left = t->runs[from].first<first, right = t->runs[until - 1].end> end;
 	if (left && right && until == from + 1) {
 		shift(t, from, from + 1);
 		until++;
@@ -164,10 +164,10 @@ void vm_runs_insert(struct table *t, vpn_t first, vpn_t end, promise_t promise)
 	struct backing *b = promise.backing;
 	unsigned at = vm_runs_lower(t, first);
 	mem_assert(at == t->run_count || t->runs[at].first >= end);
-	bool join_left =
-	    at > 0 && t->runs[at - 1].end == first && promise_equal(t->runs[at - 1].promise, promise);
-	bool join_right =
-	    at < t->run_count && t->runs[at].first == end && promise_equal(t->runs[at].promise, promise);
+	bool join_left = at > 0 && t->runs[at - 1].end == first &&
+			 promise_equal(t->runs[at - 1].promise, promise);
+	bool join_right = at < t->run_count && t->runs[at].first == end &&
+			  promise_equal(t->runs[at].promise, promise);
 	if (b && (join_left || join_right))
 		atomic_sub(&b->refs, join_left + join_right); /* neighbours hold theirs */
 	if (join_left && join_right) {

@@ -214,7 +214,8 @@ static inline pte_t vm_entry_bits(const struct vmm *vmm, promise_t p)
 {
 	if (!(p.bits & PROMISE_PROT))
 		return PTE_USED;
-	return PTE_USED | PTE_PRESENT | PTE_USER | PTE_ACCESSED | ((p.bits & VM_EXEC) ? 0 : vmm->nx);
+	return PTE_USED | PTE_PRESENT | PTE_USER | PTE_ACCESSED |
+	       ((p.bits & VM_EXEC) ? 0 : vmm->nx);
 }
 
 /* ---- backings and objects (vm/object_maps.c) --------------------------------------- */

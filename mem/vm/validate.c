@@ -47,13 +47,14 @@ static bool check_runs(struct check *c, const struct table *t)
 			t, "a run leaves its table (I1)");
 		REQUIRE(!(promise_prot(run->promise) & ~promise_maxprot(run->promise)), t,
 			"prot above maxprot");
-		REQUIRE(!promise_wants_charge(run->promise) || (run->promise.bits & PROMISE_CHARGED) ||
-			    run->promise.backing,
+		REQUIRE(!promise_wants_charge(run->promise) ||
+			    (run->promise.bits & PROMISE_CHARGED) || run->promise.backing,
 			t, "private writable memory is not charged");
 		if (i + 1 < t->run_count) {
 			REQUIRE(run->end <= next->first, t, "runs overlap (I1)");
-			REQUIRE(run->end < next->first || !promise_equal(run->promise, next->promise), t,
-				"equal neighbours are not merged");
+			REQUIRE(run->end < next->first ||
+				    !promise_equal(run->promise, next->promise),
+				t, "equal neighbours are not merged");
 		}
 		const struct backing *b = run->promise.backing;
 		REQUIRE(!b || (b->mapper->space == c->space && b->mapper->object == b->object &&

@@ -177,6 +177,10 @@ MUTATIONS = [
      "\tfor (unsigned i = from; i < until; i++) {\n\t\tconst struct run *run = &parent->runs[i];\n"
      "\t\tif (vpn < run->first || vpn >= run->end)\n\t\t\tcontinue;\n",
      ["test_model model_every", "test_model model_one"]),
+    ("pages of two objects are of one promise", "mem/vm/promise.h",
+     "return !((a.bits ^ b.bits) | ((uintptr_t)a.backing ^ (uintptr_t)b.backing));\n",
+     "return a.bits == b.bits;\n",
+     ["test_model model_every", "test_model model_one"], "promise_equal("),
     ("a write right outlives mprotect", "mem/vm/rewrite.c",
      "\tif (!(run->promise.bits & VM_WRITE))\n\t\tclear |= PTE_WRITE;\n",
      "",

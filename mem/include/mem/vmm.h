@@ -195,8 +195,9 @@ enum vm_flags {
 	VM_DONTFORK = 1 << 7,
 	VM_WIPEONFORK = 1 << 8,
 	VM_BELOW_4G = 1 << 9, /* MAP_32BIT: below 2 GiB */
-	VM_ONFAULT = 1 << 10, /* with VM_LOCKED: a page is locked when it comes, none is touched now */
-	VM_RANDOM = 1 << 11,  /* it is not touched in order: nothing is made ahead of need */
+	VM_ONFAULT =
+	    1 << 10, /* with VM_LOCKED: a page is locked when it comes, none is touched now */
+	VM_RANDOM = 1 << 11, /* it is not touched in order: nothing is made ahead of need */
 	VM_SEQUENTIAL = 1 << 12,
 	VM_HUGE = 1 << 13,   /* large pages are welcome */
 	VM_NOHUGE = 1 << 14, /* no more memory than what is touched: nothing is made ahead */
