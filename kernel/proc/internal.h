@@ -65,7 +65,7 @@ struct walk {
 	unsigned long *irq;
 };
 #define WALK_SENDING 4  /* entries under one taking of the lock: each is sent a signal */
-#define WALK_LOOKING 64 /* each is looked at */
+#define WALK_LOOKING 16 /* each is looked at */
 
 static inline struct member *member_of(struct list *link)
 {
@@ -95,7 +95,7 @@ void *members_first(const struct list *list);
 /* ---- process.c ---- */
 extern struct list process_all; /* (L), in order of birth */
 extern struct process *process_init;
-struct process *process_alloc(void);       /* refs 1, lists empty */
+struct process *process_alloc(void); /* refs 1, lists empty */
 struct mm_layout *mm_layout_create(const struct mm_layout *copy_of);
 /* What a process runs in, with the references. */
 struct memory {

@@ -18,8 +18,8 @@
  */
 #include "kernel/proc/internal.h"
 
-#define TOLD_AT_ONCE   8
-#define LOOKED_AT_ONCE 64
+#define TOLD_AT_ONCE    8
+#define LOOKED_AT_ONCE  64
 #define SETTLED_AT_ONCE 64 /* turns: nobody works for others for ever */
 
 static struct list unsettled = {&unsettled, &unsettled}; /* (L) T1 */

@@ -61,15 +61,15 @@ struct task { /* one thread of a program */
 	struct thread thread;
 	struct process *process;
 	struct member process_link; /* process->tasks (L) */
-	pid_t tid;                /* (L) */
+	pid_t tid;                  /* (L) */
 	struct pid_entry *tid_entry;
 	uint64_t clear_child_tid, set_child_tid; /* (T) */
 	uint64_t robust_list, robust_len;        /* (T) */
 	sigset_t blocked, saved_blocked;         /* (L) to write */
-	sigset_t waiting_for;       /* sigtimedwait: these wake it though blocked (L) */
-	bool restore_blocked;       /* sigsuspend, ppoll: after the next signal (T) */
-	bool must_exit;             /* ends at the next return to user mode (L) */
-	uint32_t stopped_in;        /* the group stop that it sleeps in (task_is_stopped) (L) */
+	sigset_t waiting_for; /* sigtimedwait: these wake it though blocked (L) */
+	bool restore_blocked; /* sigsuspend, ppoll: after the next signal (T) */
+	bool must_exit;       /* ends at the next return to user mode (L) */
+	uint32_t stopped_in;  /* the group stop that it sleeps in (task_is_stopped) (L) */
 	/* Its pending stop signals are of before this group stop's SIGCONT, its SIGCONT of before
 	 * this stop signal: else they are void (signal_send.c) (L). */
 	uint32_t stops_of, continue_of;
@@ -165,8 +165,8 @@ struct process {
 	nsec_t started_at;       /* monotonic */
 	nsec_t dead_user_ns, dead_system_ns, child_user_ns, child_system_ns; /* (L) */
 	nsec_t said_user_ns, said_system_ns; /* by process_times, the most yet (L) */
-	uint64_t dead_switches_voluntary, dead_switches_forced;              /* (L) */
-	uint64_t faults_minor, faults_major; /* of spaces that are gone (L) */
+	uint64_t dead_switches_voluntary, dead_switches_forced; /* (L) */
+	uint64_t faults_minor, faults_major;                    /* of spaces that are gone (L) */
 	uint64_t child_faults_minor, child_faults_major, peak_resident, child_peak_resident;
 	uint64_t refs;
 	int32_t oom_score_adj, oom_score_adj_min; /* the second: as low as without a right (L) */
