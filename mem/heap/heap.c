@@ -71,7 +71,7 @@ static struct slab_shape shape_for(size_t stride, size_t enough, unsigned most, 
 	return (struct slab_shape){.npages = (uint16_t)best, .capacity = (uint16_t)count};
 }
 
-static void nothing_to_construct(void *object)
+static void nothing_to_construct(MEM_UNUSED void *object)
 {
 }
 

@@ -168,7 +168,7 @@ static void free_huge(struct pmm *pmm, unsigned cpu, paddr_t pa)
 	pmm_cache_leave(cache);
 }
 
-static void free_giant(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+static void free_giant(struct pmm *pmm, paddr_t pa, unsigned order)
 {
 	uint64_t d = checked_dense(pmm, pa), npages = (uint64_t)1 << order;
 	if (paddr_to_pfn(pa) & (npages - 1))
@@ -188,7 +188,7 @@ static __attribute__((noinline)) void free_slow(struct pmm *pmm, unsigned cpu, p
 	if (unlikely(order > PMM_ORDER_GIGA))
 		host_panic("pmm_free: order %u: there are 0 to %u", order, PMM_ORDER_GIGA);
 	if (order > PMM_ORDER_HUGE) {
-		free_giant(pmm, cpu, pa, order);
+		free_giant(pmm, pa, order);
 	} else if (order == PMM_ORDER_HUGE) {
 		free_huge(pmm, cpu, pa);
 	} else if (order) {

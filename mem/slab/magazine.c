@@ -344,7 +344,8 @@ void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c)
 
 /* The lock: a slab of the cache's own is used by others meanwhile. Where it belongs now
  * the reaper finds out later. */
-static void set_bits_closed(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits)
+static void set_bits_closed(MEM_UNUSED struct slab_cpu *c, struct slab *slab, unsigned word,
+			    uint64_t bits)
 {
 	struct slab_cache *cache = slab->cache;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);

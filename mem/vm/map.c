@@ -133,8 +133,9 @@ static mem_status choose_and_place(struct space *space, const struct vm_map_args
 		*out = vpn_to_va(first);
 		end = first + npages;
 		mem_status status = place_object(space, first, end, p, object, page, false);
-		if (status == MEM_OK)
-			vm_gap_taken(space, first, end);
+		if (likely(status == MEM_OK))
+			return status;
+		vm_gap_opened(space, end);
 		if (status != MEM_EEXIST)
 			return status;
 		/* A wrong guess, or somebody was faster: look (again), from the top. */

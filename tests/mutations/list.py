@@ -21,7 +21,7 @@ MUTATIONS = [
      "\t\t(void)was;\n",
      [EVERY % ("01", "munmap"), PITFALL + "10", PITFALL + "02_addr"] + RACING),
     ("mprotect without flush", "mem/vm/rewrite.c",
-     "\tif (pte & PTE_PRESENT)\n\t\tvm_gather_page(&e->gather, t->first + index);\n",
+     "\t\tif (now != pte && (pte & PTE_PRESENT))\n\t\t\tvm_gather_page(&e->gather, t->first + k);\n",
      "",
      [EVERY % ("02", "mprotect")] + RACING),
     ("fork without flush", "mem/vm/fork.c",
@@ -139,8 +139,8 @@ MUTATIONS = [
 
     # ---- entries and tables --------------------------------------------------------
     ("a dirty bit is lost", "mem/vm/rewrite.c",
-     "\t} while (!atomic_cas(&t->entries[index], &pte, now));\n",
-     "\t\tatomic_write_release(&t->entries[index], now);\n\t} while (0);\n",
+     "\t\twhile (now != pte && !atomic_cas(&t->entries[k], &pte, now));\n",
+     "\t\twhile (0);\n\t\tatomic_write_release(&t->entries[k], now);\n",
      [EVERY % ("08", "a_dirty_bit"), PITFALL + "08"]),
     ("no look at the stale mark", "mem/vm/walk.c",
      "\tif (t->state == TABLE_STALE)\n\t\treturn false;\n",
@@ -178,7 +178,7 @@ MUTATIONS = [
      "\t\tif (vpn < run->first || vpn >= run->end)\n\t\t\tcontinue;\n",
      ["test_model model_every", "test_model model_one"]),
     ("a write right outlives mprotect", "mem/vm/rewrite.c",
-     "\t\tif (!(p & VM_WRITE))\n\t\t\tnow &= ~PTE_WRITE;\n",
+     "\tif (!(run->promise & VM_WRITE))\n\t\tclear |= PTE_WRITE;\n",
      "",
      ["test_model model_every", "test_model model_one"]),
     ("a forced page comes back executable", "mem/vm/fault.c",

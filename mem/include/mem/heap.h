@@ -146,7 +146,7 @@ void *kzalloc(size_t bytes);               /* zeroed */
 void *kcalloc(size_t count, size_t bytes); /* zeroed; NULL if the product overflows */
 void *krealloc(void *block, size_t bytes);
 void *kmalloc_aligned(size_t bytes, size_t align);
-void *kmalloc_page(void); /* PAGE_SIZE bytes at a multiple of that */
+void *kmalloc_page(void); /* MEM_PAGE_SIZE bytes at a multiple of that */
 void kfree(void *block);
 
 MEM_END_DECLS

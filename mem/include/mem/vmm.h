@@ -87,7 +87,7 @@ struct vmm_config {
 /* Build the kernel's page tables: direct map of all RAM, segments, devices, kernel areas.
  * The direct map is writable and not executable, and read-only where it aliases a segment
  * without VM_WRITE. Every entry of the root's upper half that will ever be used is filled
- * (I8). Does not load them. Asks the host for vector 14. Context: initialisation, one CPU.
+ * (I8). Does not load them. Context: initialisation, one CPU.
  * Errors: MEM_ENOMEM; MEM_EINVAL the machine or the configuration does not allow it
  * (host_log says why). Does not wait. */
 MEM_CHECKED mem_status vmm_init(struct vmm **out, const struct vmm_config *config);
@@ -396,8 +396,9 @@ struct vmm_fault {
 MEM_CHECKED mem_status vmm_fault(struct space *space, vaddr_t va, unsigned access,
 				 struct vmm_fault *fault);
 
-/* The interrupt-14 handler that vmm_init registers. Context: exception, with the
- * interrupts of the code that faulted: user code and user copies have them on. A fault of
+/* Serve interrupt 14: a host with user spaces calls it from there. It saves CR2 first,
+ * then turns interrupts on if the code that faulted had them on, then calls.
+ * Context: exception; user code and user copies have interrupts on. A fault of
  * theirs waits, as vmm_fault. */
 void vmm_handle_trap(struct mem_trap *trap);
 
