@@ -8,7 +8,7 @@
  * One structure describes a space: its page tables. Every table page has a descriptor,
  * which also says what pages that are not present yet will be. It does so in *runs*: a run
  * is a stretch of pages with the same *promise* (protection, sharing, what is mapped).
- * Terms that are this project's own are in docs/GLOSSARY.md.
+ * Terms that are this project's own are in mem/docs/GLOSSARY.md.
  *
  * How to read the contracts. Sizes are bytes unless a name says npages; a range is
  * [va, va + bytes). Contexts:
