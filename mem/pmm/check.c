@@ -67,6 +67,7 @@ static uint64_t moves(const struct pmm *pmm)
  * if one has taken or given something since the blocks were, they are summed once more. */
 void pmm_get_stats_wait(struct pmm *pmm, struct pmm_stats *stats)
 {
+	mem_contract_thread();
 	unsigned long irq;
 	for (unsigned n = 1;; n++) {
 		uint64_t before = moves(pmm);
