@@ -16,6 +16,7 @@ import subprocess
 import sys
 
 import panics
+import words
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build")
@@ -191,7 +192,8 @@ def check_docs():
 
 
 def check_panics():
-    """mem/docs/PANICS.md has every text with which mem/ stops or refuses, and no other."""
+    """mem/docs/PANICS.md has every text with which mem/ stops or refuses, and no other; what
+    mem/docs/DEBUGGING.md shows is what they look like."""
     guide = "mem/docs/PANICS.md"
     said = re.findall(r"`([^`]+)`", "\n".join(
         line for line in read(guide).splitlines() if line.startswith("- `")))
@@ -202,6 +204,32 @@ def check_panics():
     for entry in said:
         if not any(text in entry for _, text in known):
             yield f"{guide}: nothing says \"{entry}\""
+    shapes = [panics.shape(text) for _, text in known]
+    for line in read("mem/docs/DEBUGGING.md").splitlines():
+        shown = line.strip().removeprefix("PANIC: ")
+        if shown != line.strip() and not any(shape.fullmatch(shown) for shape in shapes):
+            yield f"mem/docs/DEBUGGING.md: nothing says \"{shown}\""
+
+
+def check_words():
+    """What adopters read says it in the field's words, and in sentences that are read once."""
+    heads = [f for f in tracked("mem/*.c", "mem/*.h")
+             if not f.startswith(("mem/include/", *words.LATER))]
+    read_by_adopters = [(f, words.comments(read(f))) for f in tracked("mem/include/mem/*.h")]
+    read_by_adopters += [(f, words.head(read(f))) for f in heads]
+    for path, found in read_by_adopters:
+        for line, text in found:
+            for count, sentence in words.long_sentences(text):
+                yield f"{path}:{line}: {count} words: {sentence}"
+            for said, better in words.private_prose(text):
+                yield f"{path}:{line}: \"{said}\": {better}"
+    for path in tracked("mem/*.c", "mem/*.h"):
+        for name, better in words.private_identifiers(read(path)):
+            yield f"{path}: {name}: {better}"
+    glossary = read(words.GLOSSARY)
+    for term in words.OWN:
+        if f"**{term}**" not in glossary:
+            yield f"{words.GLOSSARY}: no {term}"
 
 
 def check_format():
@@ -222,10 +250,13 @@ def check_format():
 def check_tidy():
     """clang-tidy has nothing to say about the component.
 
-    It takes a minute, so what was clean is remembered, by all that goes into the answer."""
+    Its analyzer looks at each function by itself; through calls too (DEEP=1, make check-deep)
+    takes ten times as long. What was clean is remembered, by all that goes into the answer."""
     if not shutil.which("clang-tidy"):
         raise Skip("no clang-tidy")
     flags = ["-std=gnu17", "-ffreestanding", "-mgeneral-regs-only", "-Imem/include", "-Imem"]
+    if not os.environ.get("DEEP"):
+        flags += ["-Xclang", "-analyzer-config", "-Xclang", "mode=shallow"]
     common = [run(["clang-tidy", "--version"]).stdout, *flags,
               *(read(f) for f in (".clang-tidy", *tracked("mem/*.h")))]
     clean = os.path.join(ROOT, BUILD, "tidy")
