@@ -101,6 +101,26 @@ static void print_usage(struct text *t, const struct usage *u)
 	print_kb(t, "Locked:", u->locked);
 }
 
+/* In the order in which Linux has them. */
+static void print_flags(struct text *t, const struct vm_area *a)
+{
+	static const struct {
+		unsigned prot, flag;
+		const char *name;
+	} names[] = {
+	    {VM_READ, 0, " rd"},       {VM_WRITE, 0, " wr"},      {VM_EXEC, 0, " ex"},
+	    {0, VM_SHARED, " sh"},     {0, VM_GROWSDOWN, " gd"},  {0, VM_LOCKED, " lo"},
+	    {0, VM_SEQUENTIAL, " sr"}, {0, VM_RANDOM, " rr"},     {0, VM_DONTFORK, " dc"},
+	    {0, VM_NORESERVE, " nr"},  {0, VM_WIPEONFORK, " wf"}, {0, VM_DONTDUMP, " dd"},
+	    {0, VM_HUGE, " hg"},       {0, VM_NOHUGE, " nh"},
+	};
+	text_print(t, "VmFlags:");
+	for (unsigned i = 0; i < ARRAY_COUNT(names); i++)
+		if ((a->prot & names[i].prot) || (a->flags & names[i].flag))
+			text_add(t, names[i].name, 3);
+	text_add(t, "\n", 1);
+}
+
 static void print_smaps(struct text *t, const struct proc_view *v, const struct vm_area *a,
 			char *path)
 {
@@ -111,10 +131,7 @@ static void print_smaps(struct text *t, const struct proc_view *v, const struct 
 	print_kb(t, "KernelPageSize:", 1);
 	print_kb(t, "MMUPageSize:", 1);
 	print_usage(t, &u);
-	text_print(t, "VmFlags:%s%s%s%s%s%s%s\n", (a->prot & VM_READ) ? " rd" : "",
-		   (a->prot & VM_WRITE) ? " wr" : "", (a->prot & VM_EXEC) ? " ex" : "",
-		   (a->flags & VM_SHARED) ? " sh" : "", (a->flags & VM_GROWSDOWN) ? " gd" : "",
-		   (a->flags & VM_LOCKED) ? " lo" : "", (a->flags & VM_NORESERVE) ? " nr" : "");
+	print_flags(t, a);
 }
 
 /* ---- numa_maps: all memory is one node's ------------------------------------------------------

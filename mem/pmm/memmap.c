@@ -2,10 +2,10 @@
 /*
  * The sanitiser of the physical memory map.
  *
- * Firmware and loaders hand over a list of (base, length, type) that may be
- * unsorted, overlapping, unaligned, empty or wrapping. What comes out must be
- * safe to build an allocator on: a page is usable only if some usable entry
- * covers all of it and no other entry touches any byte of it.
+ * Firmware and loaders hand over a list of (base, length, type) that may be unsorted,
+ * overlapping, unaligned, empty or wrapping. What comes out must be safe to build an
+ * allocator on. A page is usable only if some usable entry covers all of it, and no other
+ * entry touches any byte of it.
  *
  * Every entry becomes an interval of whole frames first: usable entries are
  * rounded inwards, all others outwards. Then one sweep goes up the frames:
@@ -15,19 +15,17 @@
  *      sweep     ^       ^           ^ ^      ^    ^       ^  ^
  *      regions   [usable][modules   ][u]      [res][bad       ]
  *
- * At each position it looks at all entries: which of those that cover it takes
- * precedence, and where the nearest edge above is. Between two edges nothing
- * changes, so that stretch is one piece; equal neighbours merge. That is
- * O(n^2) for n entries, needs no storage but the output, and cannot get a case
- * wrong that a sort-and-patch scheme forgets (three types on one page, an
- * entry inside an entry inside an entry).
+ * At each position it looks at all entries: which of those that cover it takes precedence,
+ * and where the nearest edge above is. Between two edges nothing changes, so that stretch
+ * is one piece; equal neighbours merge. That is O(n^2) for n entries, and needs no storage
+ * but the output. It cannot get a case wrong that a sort-and-patch scheme forgets: three
+ * types on one page, or an entry inside an entry inside an entry.
  *
  * Output regions: at most one per edge, 2n edges, so 2n pieces; the capacity
  * asked for leaves as many again for memmap_retype to split.
  *
- * A usable entry whose end wraps past 2^64 cannot be true in any part, so it is
- * dropped whole; other entries that wrap are cut at 2^64, which errs towards
- * "not usable".
+ * A usable entry whose end wraps past 2^64 cannot be true in any part, so it is dropped
+ * whole. Other entries that wrap are cut at 2^64, which errs towards "not usable".
  */
 #include <mem/memmap.h>
 
@@ -142,8 +140,7 @@ uint64_t memmap_npages(const struct memmap *map, enum memmap_type type)
 	return npages;
 }
 
-/* The first region that ends above pfn, or count. */
-static size_t region_at_or_above(const struct memmap *map, pfn_t pfn)
+size_t memmap_find(const struct memmap *map, pfn_t pfn)
 {
 	size_t low = 0, high = map->count;
 	while (low < high) {
@@ -158,7 +155,7 @@ static size_t region_at_or_above(const struct memmap *map, pfn_t pfn)
 
 bool memmap_lookup(const struct memmap *map, pfn_t pfn, enum memmap_type *type)
 {
-	size_t i = region_at_or_above(map, pfn);
+	size_t i = memmap_find(map, pfn);
 	if (i == map->count || map->regions[i].first > pfn)
 		return false;
 	*type = map->regions[i].type;
@@ -168,14 +165,14 @@ bool memmap_lookup(const struct memmap *map, pfn_t pfn, enum memmap_type *type)
 /* Would a cut at pfn split a region of type `from`? */
 static bool splits(const struct memmap *map, pfn_t pfn, enum memmap_type from)
 {
-	size_t i = region_at_or_above(map, pfn);
+	size_t i = memmap_find(map, pfn);
 	return i < map->count && map->regions[i].first < pfn && map->regions[i].type == from;
 }
 
 /* Cut the region that holds pfn in its middle in two. There is room. */
 static void split_at(struct memmap *map, pfn_t pfn)
 {
-	size_t i = region_at_or_above(map, pfn);
+	size_t i = memmap_find(map, pfn);
 	struct memmap_region *r = &map->regions[i];
 	memmove(r + 1, r, (map->count - i) * sizeof(*r));
 	map->count++;
@@ -205,8 +202,7 @@ mem_status memmap_retype(struct memmap *map, pfn_t first, pfn_t end, enum memmap
 		split_at(map, first);
 	if (split_end)
 		split_at(map, end);
-	for (size_t i = region_at_or_above(map, first);
-	     i < map->count && map->regions[i].first < end; i++)
+	for (size_t i = memmap_find(map, first); i < map->count && map->regions[i].first < end; i++)
 		if (map->regions[i].type == from)
 			map->regions[i].type = type;
 	merge_neighbours(map);

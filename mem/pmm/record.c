@@ -5,15 +5,15 @@
  * One word per frame, changed by compare-and-swap only, so that type, count,
  * pins and reference always belong together (layout: internal.h).
  *
- * A frame either can have many owners or refers to something. 37 bits of reference in
- * units of 16 bytes reach 2 TiB of RAM (numbered densely, so holes do not count), which
- * is why the allocator manages no more. Count 0 means that the frame has no owner; what
- * else may stand there then is the allocator's.
+ * A frame either can have many owners or refers to something. References of 37 bits, in
+ * units of 16 bytes, are enough for 2 TiB of RAM; holes are not numbered. That is why the
+ * allocator manages no more. Count 0 means that the frame has no owner; what else may stand
+ * there then is the allocator's.
  *
- * Counts of 31 bits cannot be filled: an owner of an anonymous frame is a page table of
- * a space, which has four (2^31 of them are 32 TiB), or a thread in the middle of a call;
- * of an object's frame, its object or such a thread. Should one fill all the same, who
- * wants one more is refused.
+ * Counts of 31 bits cannot be filled. An owner of an anonymous frame is a page table of a
+ * space, or a thread in the middle of a call. A space has four tables at least, and 2^31
+ * such spaces need 32 TiB for them. An object's frame is owned by its object, or by such a
+ * thread. Should one fill all the same, who wants one more is refused.
  *
  * Who pins also owns a count, so a frame cannot go while it is pinned.
  */
@@ -69,13 +69,15 @@ static uint32_t pins_of(uint64_t record)
 void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference)
 {
 	uint64_t *record = record_of(pmm, pa);
-	mem_assert(type > FRAME_NONE && type < FRAME_TYPE_COUNT);
-	mem_assert(atomic_read_relaxed(record) == 0);
+	mem_contract(type > FRAME_NONE && type < FRAME_TYPE_COUNT, "no such type");
+	mem_contract(atomic_read_relaxed(record) == 0,
+		     "the frame has a record already, or is free");
 	uint64_t value = (uint64_t)(type - 1) | RECORD_ONE;
 	if (reference) {
 		paddr_t target = ptr_to_paddr(reference);
 		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(target));
-		mem_assert(d != PFN_NONE && target % 16 == 0 && !is_counted(value));
+		mem_contract(d != PFN_NONE && target % 16 == 0 && !is_counted(value),
+			     "a frame of this type has no reference, or not to there");
 		/* Frame 0's first 16 bytes are nobody's object: 0 stays "none". */
 		value |= (d << PAGE_SHIFT | (target & PAGE_MASK)) / 16 << RECORD_REF_SHIFT;
 	}

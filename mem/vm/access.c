@@ -14,6 +14,7 @@
 
 bool vmm_page_info(struct space *space, vaddr_t va, paddr_t *pa, bool *writable, bool *dirty)
 {
+	mem_contract_interrupts_on();
 	if (va >= USER_TOP)
 		return false;
 	pte_t pte = 0;
@@ -42,10 +43,10 @@ static mem_status take_frame(struct space *space, vaddr_t va, unsigned access, b
 	const struct run *run = t->level == 1 ? vm_runs_find(t, vpn) : NULL;
 	pte_t pte = run ? atomic_read_relaxed(&t->entries[vpn_index(vpn, 1)]) : 0;
 	if (pte && ((pte & PTE_PRESENT) || (access & FAULT_FORCE))) {
-		bool private = !(run->promise & PROMISE_SHARED);
+		bool private = !(run->promise.bits & PROMISE_SHARED);
 		bool exclusive = access & (FAULT_WRITE | FAULT_UNSHARE);
 		bool allowed = ((access & FAULT_FORCE) && private) || !(access & FAULT_WRITE) ||
-			       (run->promise & VM_WRITE);
+			       (run->promise.bits & VM_WRITE);
 		if (allowed && (!exclusive || !private || vm_is_exclusive(space, pte))) {
 			*out = pte;
 			status = MEM_OK;
@@ -83,6 +84,7 @@ static void put_page(struct vmm *vmm, pte_t pte, bool pinned)
 mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes, bool write,
 		      bool force, uint64_t *done)
 {
+	mem_contract_thread();
 	unsigned access =
 	    (write ? FAULT_WRITE : 0) | (force ? FAULT_FORCE : 0) | FAULT_QUIET | FAULT_NO_GROW;
 	*done = 0;
@@ -114,6 +116,7 @@ mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t by
 
 mem_status vmm_pin(struct space *space, vaddr_t va, bool write, paddr_t *pa)
 {
+	mem_contract_thread();
 	pte_t pte;
 	/* Not for a write either may the page be one that fork or a fault replaces. */
 	unsigned access = (write ? FAULT_WRITE : 0) | FAULT_UNSHARE;
@@ -133,6 +136,7 @@ void vmm_unpin(struct vmm *vmm, paddr_t pa)
 
 mem_status vmm_futex_key(struct space *space, vaddr_t va, bool process_private, uint64_t key[2])
 {
+	mem_contract_interrupts_on();
 	if (va >= USER_TOP)
 		return MEM_EFAULT;
 	key[0] = space->id;
@@ -143,8 +147,8 @@ mem_status vmm_futex_key(struct space *space, vaddr_t va, bool process_private, 
 	struct table *t = vm_lock_deepest(space, vpn);
 	const struct run *run = vm_runs_find(t, vpn);
 	mem_status status = run ? MEM_OK : MEM_EFAULT;
-	if (run && (run->promise & PROMISE_SHARED)) {
-		const struct backing *b = promise_backing(run->promise);
+	if (run && (run->promise.bits & PROMISE_SHARED)) {
+		const struct backing *b = run->promise.backing;
 		/* Spaces and objects are numbered from one counter: no two are equal. */
 		key[0] = b->object->id;
 		key[1] = (uint64_t)((int64_t)vpn + b->delta) << PAGE_SHIFT | (va & PAGE_MASK);

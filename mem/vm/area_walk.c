@@ -36,8 +36,8 @@ static bool scan_up(struct table *t, vpn_t vpn, bool reference, struct run *out)
 	if (!run)
 		return false;
 	*out = *run;
-	if (reference && promise_backing(run->promise))
-		vm_backing_ref(promise_backing(run->promise), 1);
+	if (reference && run->promise.backing)
+		vm_backing_ref(run->promise.backing, 1);
 	return true;
 }
 
@@ -98,36 +98,27 @@ bool vm_find_area(struct space *space, vpn_t vpn, struct run *out)
 		return false;
 	struct run next;
 	while (out->first % PT_ENTRIES == 0 && vm_find_before(space, out->first, &next) &&
-	       next.end == out->first && next.promise == out->promise)
+	       next.end == out->first && promise_equal(next.promise, out->promise))
 		out->first = next.first;
 	while (out->end % PT_ENTRIES == 0 && find_up(space, out->end, false, &next) &&
-	       next.first == out->end && next.promise == out->promise)
+	       next.first == out->end && promise_equal(next.promise, out->promise))
 		out->end = next.end;
 	return true;
 }
 
-static unsigned public_flags(promise_t p)
-{
-	return ((p & PROMISE_SHARED) ? VM_SHARED : 0) |
-	       ((p & PROMISE_GROWSDOWN) ? VM_GROWSDOWN : 0) |
-	       ((p & PROMISE_LOCKED) ? VM_LOCKED : 0) | ((p & PROMISE_ONFAULT) ? VM_ONFAULT : 0) |
-	       ((p & PROMISE_NORESERVE) ? VM_NORESERVE : 0) |
-	       ((p & PROMISE_DONTFORK) ? VM_DONTFORK : 0) |
-	       ((p & PROMISE_WIPE) ? VM_WIPEONFORK : 0);
-}
-
 bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out)
 {
+	mem_contract_thread();
 	struct run run;
 	if (!vm_find_area(space, vpn_of(va), &run))
 		return false;
-	struct backing *b = promise_backing(run.promise);
+	struct backing *b = run.promise.backing;
 	*out = (struct vm_area){
 	    .start = vpn_to_va(run.first),
 	    .end = vpn_to_va(run.end),
 	    .prot = promise_prot(run.promise),
 	    .maxprot = promise_maxprot(run.promise),
-	    .flags = public_flags(run.promise),
+	    .flags = promise_flags(run.promise),
 	    .name = vm_name_of(space->vmm, run.promise),
 	};
 	if (b) {
@@ -157,7 +148,7 @@ struct gap_scan {
 /* A grows-down run keeps the guard gap below it free. */
 static vpn_t start_with_guard(const struct run *run)
 {
-	if (!(run->promise & PROMISE_GROWSDOWN))
+	if (!(run->promise.bits & PROMISE_GROWSDOWN))
 		return run->first;
 	return run->first > STACK_GUARD_NPAGES ? run->first - STACK_GUARD_NPAGES : 0;
 }
@@ -196,30 +187,23 @@ bool vm_near_stack(struct space *space, vpn_t end)
 	       start_with_guard(&above) < end;
 }
 
-/* The hint: no gap of more than gap_npages lies above gap_from, and no stack begins
- * between gap_from and gap_top, or so near above gap_top that a mapping up to there
- * would be in its guard gap. What is mapped from gap_from downwards lowers it, what is
- * unmapped above raises it. Who looked at the space to write the hint does so only if
- * nobody forgot it meanwhile (gap_turn): a new stack must not be overlooked. */
+/* The hint: no gap of more than gap_npages lies above gap_from, but those that somebody
+ * is about to fill, and no stack begins between gap_from and gap_top, or so near above
+ * gap_top that a mapping up to there would be in its guard gap. What is found is taken
+ * at once: it lowers gap_from; what is unmapped above, or was not mapped after all,
+ * raises it. Who looked at the space to write the hint does so only if nobody forgot it
+ * meanwhile (gap_turn): a new stack must not be overlooked. */
 bool vm_guess_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 {
 	bool known = false;
 	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
 	if (space->gap_limit == limit && npages > space->gap_npages &&
 	    space->gap_from >= npages + MMAP_MIN_VPN) {
-		*out = space->gap_from - npages;
+		*out = space->gap_from -= npages;
 		known = true;
 	}
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 	return known;
-}
-
-void vm_gap_taken(struct space *space, vpn_t first, vpn_t end)
-{
-	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
-	if (space->gap_from == end)
-		space->gap_from = first;
-	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 }
 
 void vm_gap_opened(struct space *space, vpn_t end)
@@ -268,7 +252,8 @@ bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
 	if (turn == space->gap_turn) {
 		space->gap_limit = limit;
-		space->gap_from = space->gap_top = s.top;
+		space->gap_from = *out;
+		space->gap_top = s.top;
 		space->gap_npages = npages - 1;
 	}
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);

@@ -146,7 +146,7 @@ void machine_boot_frames(const struct machine_config *config)
 	};
 	map = (struct memmap){.regions = regions, .capacity = 64};
 	if (memmap_sanitise(&map, entries, 4, end) != MEM_OK ||
-	    pmm_init(&machine_pmm, &map, config->ncpus) != MEM_OK)
+	    pmm_init(&machine_pmm, &map) != MEM_OK)
 		machine_die("no pmm");
 }
 
@@ -170,6 +170,7 @@ mem_status machine_boot_vmm(void)
 	mem_status status = vmm_init(&machine_vmm, &config);
 	if (status != MEM_OK)
 		return status;
+	machine_hooks.page_fault = vmm_handle_trap;
 	machine_hooks.flush_pending = vmm_flush_pending;
 	machine_hooks.switch_space = switch_space;
 	machine_hooks.check_table = check_table;

@@ -12,9 +12,16 @@
 #include "base/atomic.h"
 #include "tests/machine/inside.h"
 
+char machine_last_error[256];
+
 void host_log(enum host_log_level level, const char *format, ...)
 {
 	va_list args;
+	if (level == HOST_LOG_ERROR) {
+		va_start(args, format);
+		vsnprintf(machine_last_error, sizeof(machine_last_error), format, args);
+		va_end(args);
+	}
 	va_start(args, format);
 	fprintf(stderr, level >= HOST_LOG_WARN ? "  log! " : "  log: ");
 	vfprintf(stderr, format, args);
@@ -111,20 +118,6 @@ void host_barrier_all(void)
 }
 
 /* ---- translations --------------------------------------------------------------- */
-
-static void (*trap_handler)(struct mem_trap *);
-
-void host_register_handler(unsigned vector, void (*handler)(struct mem_trap *))
-{
-	if (vector != 14)
-		machine_die("handler for vector %u: mem/ has no business with it", vector);
-	trap_handler = handler;
-}
-
-void (*machine_trap_handler(void))(struct mem_trap *)
-{
-	return trap_handler;
-}
 
 void host_flush_wait(const struct cpumask *cpus)
 {

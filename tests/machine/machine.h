@@ -23,6 +23,8 @@
 #include <mem/host.h>
 #include <mem/types.h>
 
+#include "base/page.h"
+
 struct mem_trap;
 struct vmm_fault;
 struct space;
@@ -49,6 +51,7 @@ struct machine_config {
 
 /* What the machine calls out to; NULL: nothing. boot.c sets those of mem/vm. */
 struct machine_hooks {
+	void (*page_fault)(struct mem_trap *trap); /* vector 14 */
 	void (*flush_pending)(void);               /* the flush interrupt */
 	void (*switch_space)(struct space *space); /* before a thread runs; NULL: idle */
 	void (*interrupt)(void);                   /* see interrupt_mean */
@@ -160,6 +163,9 @@ struct machine_mmu_stats {
 	uint64_t accesses, cached, stale, walks, speculative, faults, evicted, doomed;
 };
 void machine_mmu_stats(struct machine_mmu_stats *stats);
+
+/* The last line that host_log was given as HOST_LOG_ERROR; "" if none was. */
+extern char machine_last_error[256];
 
 /* Print what every CPU does, and end the process. */
 MEM_NORETURN void machine_die(const char *format, ...) __attribute__((format(printf, 1, 2)));

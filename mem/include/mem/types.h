@@ -4,11 +4,12 @@
 /*
  * Basic types, units and the status values of the component.
  *
- * Units are part of names: `npages` counts 4 KiB pages, `bytes` counts bytes,
- * a `paddr_t` is a physical byte address, a `pfn_t` a physical frame number
- * (paddr >> 12), a `vaddr_t` a virtual byte address, a `vpn_t` a virtual page
- * number (vaddr >> 12, canonical sign extension removed).
+ * Units are part of names: `npages` counts 4 KiB pages, `bytes` counts bytes. A `paddr_t`
+ * is a physical byte address, a `pfn_t` a physical frame number (paddr >> 12). A `vaddr_t`
+ * is a virtual byte address, a `vpn_t` a virtual page number (vaddr >> 12, without the
+ * canonical sign extension).
  */
+#include <mem/config.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,37 +33,32 @@ typedef uint64_t vaddr_t;
 typedef uint64_t pfn_t;
 typedef uint64_t vpn_t;
 
-#define PAGE_SHIFT 12
-#define PAGE_SIZE  ((uint64_t)1 << PAGE_SHIFT)
-#define PAGE_MASK  (PAGE_SIZE - 1)
+#define MEM_PAGE_SHIFT 12
+#define MEM_PAGE_SIZE  ((uint64_t)1 << MEM_PAGE_SHIFT)
+#define MEM_PAGE_MASK  (MEM_PAGE_SIZE - 1)
 
-#define HUGE_SHIFT 21 /* 2 MiB: one block of 512 frames */
-#define HUGE_SIZE  ((uint64_t)1 << HUGE_SHIFT)
-#define GIGA_SHIFT 30 /* 1 GiB */
-#define GIGA_SIZE  ((uint64_t)1 << GIGA_SHIFT)
+#define MEM_HUGE_SHIFT 21 /* 2 MiB: one block of 512 frames */
+#define MEM_HUGE_SIZE  ((uint64_t)1 << MEM_HUGE_SHIFT)
+#define MEM_GIGA_SHIFT 30 /* 1 GiB */
+#define MEM_GIGA_SIZE  ((uint64_t)1 << MEM_GIGA_SHIFT)
 
 /* No such address. Physical address 0 is a valid frame, so 0 cannot say it. */
 #define PADDR_NONE ((paddr_t)-1)
 #define PFN_NONE   ((pfn_t)-1)
-
-/* CPUs the component can be told about; host_cpu() is below this. */
-#ifndef MEM_MAX_CPUS
-#define MEM_MAX_CPUS 64
-#endif
 
 #define MEM_CHECKED  __attribute__((warn_unused_result))
 #define MEM_NORETURN __attribute__((noreturn))
 
 /*
  * What an operation came to. Anything but MEM_OK means: nothing observable
- * has changed (where a function promises otherwise, its contract says so).
+ * has changed, unless the contract of the function says otherwise.
  */
 enum mem_status {
 	MEM_OK = 0,
 	MEM_ENOMEM,  /* no frame, no heap, or a limit on memory was reached */
 	MEM_EINVAL,  /* arguments that can never be right: alignment, zero length, wrap */
-	MEM_EFAULT,  /* no promise describes (all of) the range */
-	MEM_EACCES,  /* a promise describes it and forbids the access */
+	MEM_EFAULT,  /* (a part of) the range is not mapped */
+	MEM_EACCES,  /* it is mapped, and the mapping forbids the access */
 	MEM_EEXIST,  /* the range is taken and may not be replaced */
 	MEM_ENOENT,  /* nothing there */
 	MEM_EBUSY,   /* in use, pinned or locked */
@@ -81,12 +77,12 @@ MEM_END_DECLS
 
 static inline pfn_t paddr_to_pfn(paddr_t pa)
 {
-	return pa >> PAGE_SHIFT;
+	return pa >> MEM_PAGE_SHIFT;
 }
 
 static inline paddr_t pfn_to_paddr(pfn_t pfn)
 {
-	return pfn << PAGE_SHIFT;
+	return pfn << MEM_PAGE_SHIFT;
 }
 
 /*
@@ -96,6 +92,12 @@ static inline paddr_t pfn_to_paddr(pfn_t pfn)
  */
 MEM_BEGIN_DECLS
 extern uintptr_t mem_direct_map_base;
+/* The end of that, if the loader's direct map stops short of it: physical addresses below
+ * are reachable. No frame beyond is handed out, or used for metadata. UINT64_MAX (the
+ * default): all RAM is reachable. The host may lower it before its first call. It rises
+ * when the tables change: vmm_cpu_online sets it to UINT64_MAX, a host that extends its
+ * own tables sets it itself. Frames beyond are counted as free meanwhile. */
+extern uint64_t mem_direct_map_end;
 MEM_END_DECLS
 
 static inline void *paddr_to_ptr(paddr_t pa)
