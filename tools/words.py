@@ -40,7 +40,7 @@ PROSE = {
     r"\bvirgin\b": "never used",
     r"\bfrontier\b": "initialised limit",
     r"\b(?:lent|lends?|lending)\b": "borrow",
-    r"\bgates?\b": "busy guard",
+    r"(?<!interrupt )(?<!trap )\bgates?\b": "busy guard",
     r"\brestor(?:e|es|ed|ing)\b(?! interrupts)": "recommit",
     r"\bdrops? (?:and restores?|pages|parts|memory)\b|\bdropping pages\b": "decommit",
     r"(?<![>`_.])\bcpus\b(?![`_])": "per-CPU caches",
