@@ -25,6 +25,13 @@
 #define MIB       (1ul << 20)
 #define PLACE     "/tmp/hogs"
 
+/* What the test itself cannot do. */
+__attribute__((noreturn)) static void broken(const char *what)
+{
+	printf("    %s: %s\n", what, strerrorname_np(errno));
+	exit(2);
+}
+
 static void become(uid_t uid)
 {
 	if (setgroups(0, NULL) || setgid(uid) || setuid(uid))
@@ -262,6 +269,15 @@ static void deleted(void)
 	}
 }
 
+/* As many areas as there may be, an object for each. */
+static void objects(void)
+{
+	for (;;)
+		if (mmap(NULL, PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			 0) == MAP_FAILED)
+			return;
+}
+
 static const struct kind {
 	const char *name;
 	void (*take)(void);
@@ -271,7 +287,7 @@ static const struct kind {
     {"pipes", pipes},     {"locks", locks},     {"memory_files", memory_files},
     {"tables", tables},   {"threads", threads}, {"signals", signals},
     {"timers", timers},   {"polls", polls},     {"events", events},
-    {"deleted", deleted},
+    {"deleted", deleted}, {"objects", objects},
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -287,17 +303,18 @@ static struct other start(uid_t uid, void (*body)(int says, int told, const stru
 {
 	int up[2], down[2];
 	if (pipe(up) || pipe(down))
-		exit(1);
+		broken("pipe");
 	fflush(stdout);
 	pid_t pid = fork();
 	if (pid < 0)
-		exit(1);
+		broken("fork");
 	if (!pid) {
 		close(up[0]);
 		close(down[1]);
 		setpgid(0, 0);
 		become(uid);
 		body(up[1], down[0], k);
+		fflush(stdout);
 		_exit(0);
 	}
 	setpgid(pid, pid);
@@ -330,10 +347,12 @@ static void stand_by(int says, int told, const struct kind *k)
 	(void)k;
 	touch(12 * MIB);
 	say(says);
-	heard(told);
+	if (!heard(told))
+		broken("the other is told nothing");
 	touch(4 * MIB);
 	say(says);
-	heard(told);
+	if (!heard(told))
+		broken("the other is told no end");
 }
 
 static void take_all(int says, int told, const struct kind *k)
@@ -362,19 +381,21 @@ static int end(struct other o)
 static bool run_once(const struct kind *k, int *lived)
 {
 	if (mkdir(PLACE, 0700) || chown(PLACE, HOG, HOG))
-		exit(1);
+		broken("mkdir");
 	struct other by = start(BYSTANDER, stand_by, k);
 	bool ready = heard(by.says);
 	struct other hog = start(HOG, take_all, k);
 	bool refused = heard(hog.says);
-	if (ready)
-		say(by.told);
-	ready = ready && heard(by.says);
-	*lived += end(by) == 0 && ready;
+	ready = ready && write(by.told, "x", 1) == 1 && heard(by.says);
+	int status = end(by);
+	if (status || !ready)
+		printf("    the other, %s: %s\n", ready ? "ready" : "not ready", outcome(status));
+	*lived += status == 0 && ready;
 	kill(-hog.pid, SIGKILL);
 	end(hog);
-	if (system("rm -rf " PLACE))
-		exit(1);
+	status = system("rm -rf " PLACE);
+	if (status)
+		broken(status == -1 ? "system" : outcome(status));
 	return refused;
 }
 

@@ -290,10 +290,9 @@ syscall_entry:
 	call *%r11
 1:	cli
 	movq %rax, FRAME_RAX(%rsp)
-	leaq ERESTART_MOST(%rax), %rcx
-	cmpq $ERESTART_MOST - ERESTART_LEAST, %rcx
-	jbe 5f
-	leave_if_due 2f
+	cmpq $-MAX_ERRNO, %rax
+	jae 5f
+6:	leave_if_due 2f
 	cmpq $TRAP_SYSCALL, FRAME_VECTOR(%rsp)
 	jne 2f
 	movq FRAME_RIP(%rsp), %rcx
@@ -333,7 +332,17 @@ syscall_entry:
 4:	movq %rax, %rdi
 	call syscall_missing
 	jmp 1b
-5:	call syscall_restarts
+5:	cmpq $-ERROR_NO_MEMORY, %rax
+	jne 7f
+	sti
+	movq %rsp, %rdi
+	call syscall_again
+	cli
+	movq %rax, FRAME_RAX(%rsp)
+7:	leaq ERESTART_MOST(%rax), %rcx
+	cmpq $ERESTART_MOST - ERESTART_LEAST, %rcx
+	ja 6b
+	call syscall_restarts
 	jmp 2b
 	.size syscall_entry, . - syscall_entry
 

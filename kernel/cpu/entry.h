@@ -9,6 +9,8 @@
 #define THREAD_DUE     24 /* struct thread: interrupted and exit_work, as one word */
 #define TRAP_SYSCALL   0x100
 #define SYSCALL_COUNT  451
+#define MAX_ERRNO      4095
+#define ERROR_NO_MEMORY 12
 #define ERESTART_LEAST 512 /* results from -ERESTART_MOST to -ERESTART_LEAST */
 #define ERESTART_MOST  516
 #endif
