@@ -185,6 +185,12 @@ static size_t pipe_take(struct pipe *p, uint64_t buffer, size_t bytes, long *err
 	return done;
 }
 
+/* Is there something to read, if only the end? A look without the lock. */
+static bool may_read(struct pipe *p)
+{
+	return pipe_used(p) || !atomic_read_acquire(&p->writers);
+}
+
 static ssize_t pipe_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
 	struct pipe *p = f->data;
@@ -192,20 +198,21 @@ static ssize_t pipe_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 	if (!bytes)
 		return 0;
 	for (;;) {
-		mutex_lock(&p->lock);
-		size_t done = pipe_take(p, buffer, bytes, &error);
-		bool ended = !p->writers;
-		mutex_unlock(&p->lock);
-		if (done) {
-			waitq_wake_all(&p->writable);
-			return (ssize_t)done;
+		if (may_read(p)) {
+			mutex_lock(&p->lock);
+			size_t done = pipe_take(p, buffer, bytes, &error);
+			bool ended = !p->writers;
+			mutex_unlock(&p->lock);
+			if (done) {
+				waitq_wake_all(&p->writable);
+				return (ssize_t)done;
+			}
+			if (error || ended)
+				return error;
 		}
-		if (error || ended)
-			return error;
 		if (f->flags & O_NONBLOCK)
 			return -EAGAIN;
-		int r = wait_event_interruptible(
-		    &p->readable, pipe_used(p) || !atomic_read_acquire(&p->writers), NSEC_NEVER);
+		int r = wait_event_interruptible(&p->readable, may_read(p), NSEC_NEVER);
 		if (r)
 			return r;
 	}

@@ -57,7 +57,7 @@ void waitq_remove(struct waitq *q, struct waiter *w)
 /* Has one of these been woken? Forgets it. `only`: this one. */
 static bool take_wake(struct thread *t, struct waiter *only)
 {
-	bool any = atomic_swap(&t->poked, 0);
+	bool any = atomic_read_relaxed(&t->poked) && atomic_swap(&t->poked, 0);
 	for (struct waiter *w = t->waiters; w; w = w->next)
 		if ((!only || w == only) && __atomic_load_n(&w->woken, __ATOMIC_RELAXED))
 			any |= atomic_swap(&w->woken, 0);
@@ -88,13 +88,10 @@ static int sleep_once(struct thread *t, struct waiter *only, bool interruptible,
 	return r;
 }
 
-static int sleep_until(struct waiter *only, bool interruptible, nsec_t deadline)
+static int sleep_timed(struct thread *t, struct waiter *only, bool interruptible, nsec_t deadline)
 {
-	struct thread *t = current_thread();
-	mem_assert_no_locks();
-	kassert(this_cpu()->preempt_count == 0 && !in_interrupt());
 	struct ktimer timer = {0};
-	bool timed = deadline != NSEC_NEVER && deadline > time_monotonic();
+	bool timed = deadline > time_monotonic();
 	if (timed)
 		ktimer_arm(&timer, deadline, wake_at_deadline, t);
 	int r;
@@ -103,6 +100,20 @@ static int sleep_until(struct waiter *only, bool interruptible, nsec_t deadline)
 	while (r > 0);
 	if (timed)
 		ktimer_cancel(&timer);
+	return r;
+}
+
+static int sleep_until(struct waiter *only, bool interruptible, nsec_t deadline)
+{
+	struct thread *t = current_thread();
+	mem_assert_no_locks();
+	kassert(this_cpu()->preempt_count == 0 && !in_interrupt());
+	if (deadline != NSEC_NEVER)
+		return sleep_timed(t, only, interruptible, deadline);
+	int r;
+	do
+		r = sleep_once(t, only, interruptible, NSEC_NEVER);
+	while (r > 0);
 	return r;
 }
 
@@ -141,13 +152,8 @@ static struct list *breathe(struct waitq *q, struct list *next, unsigned long *i
 	return next;
 }
 
-static void wake_some(struct waitq *q, bool all)
+void waitq_wake_waiters(struct waitq *q, bool all)
 {
-	/* Nobody there: the common case, and the fence pairs with waitq_add's. */
-	atomic_fence();
-	struct list *first = __atomic_load_n(&q->waiters.next, __ATOMIC_RELAXED);
-	if (!first || first == &q->waiters)
-		return;
 	struct waiter end = {0};
 	unsigned left = AT_ONCE;
 	unsigned long irq = mem_lock_irq(&q->lock, KRANK_WAITQ);
@@ -168,16 +174,6 @@ static void wake_some(struct waitq *q, bool all)
 	}
 	list_remove(&end.link);
 	mem_unlock_irq(&q->lock, KRANK_WAITQ, irq);
-}
-
-void waitq_wake_one(struct waitq *q)
-{
-	wake_some(q, false);
-}
-
-void waitq_wake_all(struct waitq *q)
-{
-	wake_some(q, true);
 }
 
 bool thread_interrupted(void)
