@@ -101,7 +101,7 @@ static struct cpu_private *idle_cpu_for(const struct thread *t)
 
 static struct cpu_private *choose_cpu(const struct thread *t)
 {
-	struct cpu_private *c = idle_cpu_for(t);
+	struct cpu_private *c = cpumask_empty(&idle_mask) ? NULL : idle_cpu_for(t);
 	if (c)
 		return c;
 	if (may_run(t, t->cpu))

@@ -69,8 +69,9 @@ static void wake_at_deadline(void *arg)
 	sched_wake_waiter(arg);
 }
 
-/* One turn: sleep unless there is a reason not to. 1: slept, look again. */
-static int sleep_once(struct thread *t, struct waiter *only, bool interruptible, nsec_t deadline)
+/* One turn: sleep unless there is a reason not to. 1: slept for nothing, look again. */
+static inline int sleep_once(struct thread *t, struct waiter *only, bool interruptible,
+			     nsec_t deadline)
 {
 	atomic_write_seq(&t->state,
 			 interruptible ? THREAD_SLEEPING_INTERRUPTIBLE : THREAD_SLEEPING);
@@ -81,11 +82,12 @@ static int sleep_once(struct thread *t, struct waiter *only, bool interruptible,
 		r = -ERESTARTSYS;
 	else if (deadline != NSEC_NEVER && time_monotonic() >= deadline)
 		r = -ETIMEDOUT;
-	if (r <= 0)
+	if (r <= 0) {
 		atomic_write_seq(&t->state, THREAD_RUNNABLE);
-	else
-		schedule(false);
-	return r;
+		return r;
+	}
+	schedule(false);
+	return !take_wake(t, only);
 }
 
 static int sleep_timed(struct thread *t, struct waiter *only, bool interruptible, nsec_t deadline)
@@ -154,12 +156,17 @@ static struct list *breathe(struct waitq *q, struct list *next, unsigned long *i
 
 void waitq_wake_waiters(struct waitq *q, bool all)
 {
-	struct waiter end = {0};
+	struct waiter end;
 	unsigned left = AT_ONCE;
 	unsigned long irq = mem_lock_irq(&q->lock, KRANK_WAITQ);
-	list_push_back(&q->waiters, &end.link); /* those who come later are not meant */
-	struct list *node = q->waiters.next;
-	while (node != &end.link) {
+	struct list *node = q->waiters.next, *stop = &q->waiters;
+	bool several = all && node != stop && node->next != stop;
+	if (several) { /* those who come later are not meant */
+		end.thread = NULL;
+		stop = &end.link;
+		list_push_back(&q->waiters, stop);
+	}
+	while (node != stop) {
 		struct waiter *w = list_entry(node, struct waiter, link);
 		node = node->next;
 		if (!w->thread || atomic_swap(&w->woken, 1))
@@ -172,7 +179,8 @@ void waitq_wake_waiters(struct waitq *q, bool all)
 		node = breathe(q, node, &irq);
 		left = AT_ONCE;
 	}
-	list_remove(&end.link);
+	if (several)
+		list_remove(stop);
 	mem_unlock_irq(&q->lock, KRANK_WAITQ, irq);
 }
 
