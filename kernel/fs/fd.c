@@ -429,13 +429,14 @@ int fd_close_range(unsigned first, unsigned last, bool unshare, bool cloexec)
 			return r;
 	}
 	struct fd_table *t = current_task()->files;
-	for (unsigned fd = first; fd <= last; fd++) {
-		if (fd >= atomic_read_relaxed(&t->capacity))
-			break;
+	for (int fd; (fd = fd_table_next(t, first)) >= 0 && (unsigned)fd <= last;) {
+		first = (unsigned)fd + 1;
 		if (cloexec)
-			(void)fd_set_flags((int)fd, true);
+			(void)fd_set_flags(fd, true);
 		else
-			(void)fd_close(fd);
+			(void)fd_close((unsigned)fd);
+		if (task_killed()) /* all are closed soon */
+			break;
 	}
 	return 0;
 }
