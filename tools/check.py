@@ -128,7 +128,9 @@ def check_prefixes():
             yield f"a public header defines the macro {name}"
     if not shutil.which("clang"):
         return
-    clang = ["clang", "-std=gnu17", "-Imem/include", "-fsyntax-only", "-Xclang", "-ast-dump",
+    # A cache of compilations gives the dump of another file.
+    clang = ["env", "CCACHE_DISABLE=1", "clang", "-std=gnu17", "-Imem/include", "-fsyntax-only",
+             "-Xclang", "-ast-dump",
              "-fno-color-diagnostics", "-x", "c", "/dev/null"]
     declared = re.compile(r"^(?:[|`]-|[| ] [|`]-)(?:Function|Typedef|Record|Enum|EnumConstant|Var)Decl "
                           r"0x[^<\n]*<[^\n]*?> \S+ (?:referenced |used )?(?:struct |union |enum )?"
