@@ -175,8 +175,9 @@ $(EXAMPLE): $(DIST) examples/minimal/kernel.c examples/minimal/kernel.lds exampl
 	$(Q)rm -rf $(@D) && mkdir -p $(@D) && cp examples/minimal/* $(@D)/ && tar -xzf $(DIST) -C $(@D)
 	$(call say,MAKE,$@) $(MAKE) -s -C $(@D) CC=$(CC)
 
-.PHONY: check
-check:
+.PHONY: check check-deep
+check-deep: export DEEP := 1
+check check-deep:
 	$(Q)WARNINGS='$(WARNINGS)' CC=$(CC) BUILD=$(BUILD) python3 tools/check.py $(CHECK)
 
 .PHONY: clean

@@ -2,11 +2,11 @@
 #ifndef MEM_HEAP_FAST_H
 #define MEM_HEAP_FAST_H
 /*
- * The heap's fast paths, to be inlined into the public calls. What they cannot
- * serve they hand to another function as their last act, so that they need no stack
- * frame: no large block, nothing of another CPU's, no refill, no misuse is decided
- * here. A hardened heap's blocks all go the other way: its magazine_at leads to a magazine header
- * that is always closed, and its segments are not known by their addresses.
+ * The heap's fast paths, to be inlined into the public calls. What they cannot serve they
+ * pass on as their last act, so that they need no stack frame. No large block, nothing of
+ * another CPU's, no refill, no misuse is decided here. A hardened heap's blocks all go the
+ * other way: its magazine_at leads to a magazine header that is always closed, and its
+ * segments are not known by their addresses.
  */
 #include "heap/internal.h"
 #include "slab/fast.h"

@@ -11,13 +11,13 @@
  *             anything of it is touched
  *             cleared, so that what it held is gone when it is handed out again
  *
- * The structures and the rules are the fast profile's, its fast path of a free included;
- * but the segments of a hardened heap are marked, so that the fast path does not know
- * them, and its magazine_at leads to the magazine header that is always closed: that brings every
- * call here. Magazines are small and do not grow: the more blocks there are to choose from, the
- * more of them drop out of the processor's caches.
- * Rejected: deferring reuse by a quarantine (the debug profile has one: it costs a cache
- * miss a block), encoding the bitmaps (they lie out of reach of overflows as it is).
+ * The structures and the rules are the fast profile's. But the segments of a hardened heap
+ * are marked, so that the fast path of a free does not know them. Its magazine_at leads to
+ * a magazine header that is always closed. So every call comes here. Magazines are small
+ * and do not grow: the more blocks there are to choose from, the more of them drop out of
+ * the processor's caches. Rejected: deferring reuse by a quarantine, which costs a cache
+ * miss a block (debug builds have one). And encoding the bitmaps, to which overflows do not
+ * come as it is.
  */
 #include "heap/canary.h"
 #include "heap/fast.h"

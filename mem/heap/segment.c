@@ -2,11 +2,10 @@
 /*
  * Segments: where the heap's slabs lie.
  *
- * A segment starts at a multiple of 2 MiB, so that the segment of a block is
- * found by masking its address; it is mapped from there on for as many pages
- * as the heap's size suggests (a small heap takes small ones, so that little
- * lies idle), at most 512. Its head and the descriptors of its slabs lie in
- * pages of their own, apart from the blocks:
+ * A segment starts at a multiple of 2 MiB, so that the segment of a block is found by
+ * masking its address. From there on at most 512 pages are mapped; a small heap takes
+ * fewer, so that little lies idle. Its head and the descriptors of its slabs lie in pages
+ * of their own, apart from the blocks:
  *
  *     page 0   1             2 .. 5      6 .. 9      10       11 .. 14
  *     +-------+-------------+-----------+-----------+--------+-----------+--
@@ -16,18 +15,17 @@
  *                      descriptors, in units of 64 bytes; more pages of
  *                      them are taken as they are needed
  *
- * map[page] leads from a page to its slab's descriptor, and past it to what a free needs of
- * that: the states of the blocks in the page, and the magazine that they go into. It is read
- * without the lock: who frees a block of a slab reads the entries of that slab only, which
- * do not change while the block is in use, but for the magazine: it is another one while the
- * slab drains, and who still uses the one before does no harm.
+ * map[page] leads from a page to its slab's descriptor, and directly to what a free needs:
+ * the states of its blocks, and the magazine that they go into. It is read without the
+ * lock. Who frees a block reads the entries of its slab only, and these do not change while
+ * the block is in use. The exception is the magazine: it is another one while the slab
+ * drains, and using the one before does no harm.
  *
- * New slabs go into the segment with the fewest free pages that has room, so
- * that others become empty. A wholly empty segment stays mapped until the
- * reaper comes: giving it back means a flush, which needs thread context. When
- * everything is to be given back, the memory behind free pages of other segments
- * goes too, if the area can do that; such pages are *decommitted*: their addresses
- * stay, and a slab that is put there later has their memory recommitted first.
+ * New slabs go into the segment with the fewest free pages that has room, so that others
+ * become empty. A wholly empty segment stays mapped until the reaper comes: giving it back
+ * means a flush, which needs thread context. When everything is to be given back, free
+ * pages of other segments are *decommitted*, if the area can do that: their memory goes and
+ * their addresses stay. A slab that is put there later has their memory recommitted first.
  */
 #include "heap/internal.h"
 

@@ -7,12 +7,11 @@
  *     |<------- object_bytes ------->|<-- 16 or more -->|
  *     |<----------------------- stride ------------------------------>|
  *
- * A fresh object is filled with ALLOC_BYTE, a freed one with FREE_BYTE (not if
- * the cache has a constructor: freed objects keep their state), the red zone
- * always holds RED_BYTE. A freed object waits in the cache's quarantine, so
- * that a late write to it finds nobody else's data, and is checked when it
- * leaves and again when it is handed out. The record says who allocated and
- * who freed; that is also what the leak list is made from.
+ * A fresh object is filled with ALLOC_BYTE, a freed one with FREE_BYTE (not if the cache
+ * has a constructor: freed objects keep their state), the red zone always holds RED_BYTE. A
+ * freed object waits in the cache's quarantine, so that a late write to it finds nobody
+ * else's data. It is checked when it leaves that, and when it is allocated again. The
+ * record says who allocated and who freed; that is also what the leak list is made from.
  */
 #include "base/assert.h"
 #include "slab/paths.h"
