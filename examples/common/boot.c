@@ -2,12 +2,8 @@
 /* From a loader to kernel_main(), with the memory map in one form. */
 #include "boot.h"
 
-#include <mem/pmm.h>
-
-#define MOST 512
-
-static struct memmap_entry entries[MOST];
-struct boot boot = {.map = {entries, MOST, 0}, .mapped = UINT64_MAX, .cpus = 1};
+static struct memmap_entry entries[BOOT_MAP_MOST];
+struct boot boot = {.map = {entries, BOOT_MAP_MOST, 0}, .mapped = UINT64_MAX, .cpus = 1};
 
 extern char image_start[], image_end[];
 
@@ -102,16 +98,4 @@ void mem_port_entry_mb2(paddr_t info, uint64_t mapped)
 			      MEMMAP_EXECUTABLE_AND_MODULES) == MEM_OK);
 	kernel_main();
 	machine_exit(0);
-}
-
-/* ---- beginning with memory ------------------------------------------------------------ */
-
-struct memmap *boot_frames(struct pmm **frames)
-{
-	static struct memmap_region regions[MEMMAP_CAPACITY(MOST)];
-	static struct memmap map = {regions, 0, MEMMAP_CAPACITY(MOST)};
-	CHECK(memmap_sanitise(&map, boot.map.entries, boot.map.count, (pfn_t)1 << 40) == MEM_OK);
-	mem_direct_map_end = boot.mapped;
-	CHECK(pmm_init(frames, &map) == MEM_OK);
-	return &map;
 }

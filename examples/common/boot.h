@@ -11,6 +11,8 @@
 /* mem/port/memory.c. */
 void *memset(void *to, int byte, size_t bytes);
 
+#define BOOT_MAP_MOST 512 /* entries of the loader's map */
+
 /* How we were started: by a Limine loader, or by multiboot 2 (mem/port/entry_mb2.S). */
 extern struct boot {
 	struct memmap_list map;

@@ -46,6 +46,9 @@ void kernel_main(void)
 	static uint8_t *block[COUNT];
 	struct heap_stats stats;
 	struct heap *heap;
+	mem_port_cpu_setup();
+	interrupt_lines_off();
+	__asm__ volatile("sti"); /* heap_reap() may wait, so it wants them on */
 	CHECK(mem_selftest(&(struct mem_selftest){0}) == 0);
 	CHECK(heap_create(&heap, &area) == MEM_OK);
 	heap_set_default(heap);
