@@ -19,6 +19,7 @@ BUILD   ?= build
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@echo '  $(1)' $(2) &&)
 
+comma := ,
 .DEFAULT_GOAL := kernel
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -195,4 +196,4 @@ clean:
 	rm -rf $(BUILD)
 
 # What is unpacked there has files of that name too.
--include $(shell find $(BUILD) \( -name packages -o -name programs -o -name port \) -prune -o -name '*.d' -type f -print 2>/dev/null)
+-include $(shell find $(BUILD) \( -name packages -o -name programs -o -path $(BUILD)/port \) -prune -o -name '*.d' -type f -print 2>/dev/null)

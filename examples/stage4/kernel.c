@@ -53,12 +53,9 @@ void mem_port_send(unsigned cpu)
 	host_irq_restore(irq);
 }
 
-struct interrupt_frame;
-__attribute__((interrupt)) static void ipi(struct interrupt_frame *frame)
+void mem_port_end_of_interrupt(void)
 {
-	(void)frame;
-	apic[0xb0 / 4] = 0; /* end of interrupt, first: the next may come */
-	mem_port_ipi();
+	apic[0xb0 / 4] = 0;
 }
 
 static void apic_on(void)
@@ -117,7 +114,7 @@ static void cpu_main(unsigned cpu)
 void kernel_main(void)
 {
 	set_number(0);
-	interrupt_set(IPI_VECTOR, (void (*)(void))ipi, 0);
+	interrupt_set(IPI_VECTOR, mem_port_ipi_entry, 0);
 	descriptors_load(NULL);
 	set_number(0); /* loading segments has cleared GS on some CPUs */
 	struct memmap *map = boot_frames(&frames);

@@ -34,7 +34,7 @@ static uint64_t machine_peek(vaddr_t va)
 #endif
 
 #define PATIENCE   ((unsigned long)1 << 30)
-#define HOLD_TURNS 2000000u
+#define HOLD_TURNS ((unsigned long)1 << 21)
 
 struct mem_selftest_state mem_selftest_state;
 
@@ -46,7 +46,7 @@ static void hold(unsigned me)
 {
 	unsigned long irq = host_irq_save();
 	atomic_write_release(&test.cpu[me].holds, true);
-	for (unsigned i = 0; i < HOLD_TURNS && !atomic_read_relaxed(&test.returned); i++)
+	for (unsigned long i = 0; i < test.hold && !atomic_read_relaxed(&test.returned); i++)
 		host_relax();
 	atomic_write_release(&test.cpu[me].holds, false);
 	host_irq_restore(irq);
@@ -69,11 +69,11 @@ void mem_selftest_help(const struct mem_selftest *what)
 			hold(me);
 		else if (phase == LOOK || phase == LOOK_AGAIN)
 			test.cpu[me].seen = machine_peek(test.look_at);
-		else if (phase == END)
+		atomic_write_seq(&test.cpu[me].done, phase);
+		if (phase == END) {
 			atomic_write_seq(&test.cpu[me].here, false);
-		atomic_write_seq(&test.cpu[me].done, phase == END ? (uint32_t)JOIN : phase);
-		if (phase == END)
 			return;
+		}
 	}
 }
 
@@ -258,6 +258,7 @@ unsigned mem_selftest_with(const struct mem_selftest *what,
 			   void (*more)(const struct mem_selftest *what))
 {
 	test.patience = what->patience ? what->patience : PATIENCE;
+	test.hold = what->hold ? what->hold : HOLD_TURNS;
 	test.wrong = 0;
 	for (unsigned long i = 0; helpers_here() < what->helpers && i < test.patience; i++)
 		host_relax();
@@ -279,7 +280,6 @@ unsigned mem_selftest_with(const struct mem_selftest *what,
 	atomic_write_seq(&test.phase, END);
 	for (unsigned long i = 0; helpers_here() && i < test.patience; i++)
 		host_relax();
-	atomic_write_seq(&test.phase, JOIN);
 	if (test.wrong)
 		host_log(HOST_LOG_ERROR, "selftest: %u things are wrong", test.wrong);
 	else

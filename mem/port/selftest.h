@@ -14,7 +14,7 @@ extern struct mem_selftest_state {
 	uint32_t phase;
 	bool returned; /* the caller's barrier has */
 	unsigned wrong;
-	unsigned long patience;
+	unsigned long patience, hold;
 	vaddr_t look_at;
 	struct {
 		bool here;

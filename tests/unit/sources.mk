@@ -62,3 +62,10 @@ $(BUILD)/plain/kernel/cpu/uservalues.c.o $(BUILD)/plain/tests/unit/uservalues.c.
 HOSTED_TEST_LIST += test_weaknesses:plain
 test_weaknesses_SRC := tests/runner.c tests/machine/plain.c kernel/cpu/weaknesses.c tests/unit/weaknesses.c
 $(patsubst %,$(BUILD)/plain/%.o,kernel/cpu/weaknesses.c tests/unit/weaknesses.c): HOSTED_CFLAGS += -Ikernel/include
+# mem/port: what of it is no kernel's.
+HOSTED_TEST_LIST += test_port_maps:plain test_port_selftest:plain
+test_port_maps_SRC = tests/runner.c tests/machine/plain.c tests/unit/port_maps.c $(MEM_PORT_MAPS)
+test_port_selftest_SRC = tests/runner.c tests/unit/vm_host.c tests/unit/port_selftest.c $(MEM_PORT_SELFTEST)
+test_port_selftest_LDFLAGS = $(patsubst %,-Wl$(comma)--wrap=%,host_log host_barrier_all host_flush_wait \
+	host_irq_save host_irq_restore host_in_interrupt host_cpu_count host_cpu pt_translate memmove \
+	machine_invlpg machine_flush_global)
