@@ -194,7 +194,8 @@ def check_docs():
 
 
 def check_panics():
-    """mem/docs/PANICS.md has every text with which mem/ stops or refuses, and no other."""
+    """mem/docs/PANICS.md has every text with which mem/ stops or refuses, and no other; what
+    mem/docs/DEBUGGING.md shows is what they look like."""
     guide = "mem/docs/PANICS.md"
     said = re.findall(r"`([^`]+)`", "\n".join(
         line for line in read(guide).splitlines() if line.startswith("- `")))
@@ -205,6 +206,11 @@ def check_panics():
     for entry in said:
         if not any(text in entry for _, text in known):
             yield f"{guide}: nothing says \"{entry}\""
+    shapes = [panics.shape(text) for _, text in known]
+    for line in read("mem/docs/DEBUGGING.md").splitlines():
+        shown = line.strip().removeprefix("PANIC: ")
+        if shown != line.strip() and not any(shape.fullmatch(shown) for shape in shapes):
+            yield f"mem/docs/DEBUGGING.md: nothing says \"{shown}\""
 
 
 def check_words():
@@ -213,6 +219,9 @@ def check_words():
              if not f.startswith(("mem/include/", *words.LATER))]
     read_by_adopters = [(f, words.comments(read(f))) for f in tracked("mem/include/mem/*.h")]
     read_by_adopters += [(f, words.head(read(f))) for f in heads]
+    for path in tracked("mem/*.md"):
+        prose = re.sub(r"(?m)^ {4}.*$", "", read(path))
+        read_by_adopters.append((path, [(1, prose)]))
     for path, found in read_by_adopters:
         for line, text in found:
             for count, sentence in words.long_sentences(text):
