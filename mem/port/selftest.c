@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does the host do what mem/host.h says? Asked once, of a kernel that has just got there: a
- * host function that does nothing corrupts memory minutes later, on another CPU, and here it
- * is a line that names it.
+ * Does the host do what mem/host.h says? Asked once, of a kernel that has just got there. A
+ * host function that does nothing corrupts memory minutes later, on another CPU. Here it is a
+ * line that names it.
  *
  * Some things can only be seen from another CPU. Those that call mem_selftest_help() follow
  * `phase`, and each says in its own `done` how far it has come:
