@@ -39,20 +39,32 @@ HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
  * segment that is known; a page without a slab has states that say no.
  */
 
-/* What `known` has of a block's segment, if that is known in the fast profile. */
+/* What `known` has of a block's segment in the fast profile, if the map lies where the window
+ * starts. */
 HEAP_INLINE uintptr_t heap_base(const void *block)
 {
 	return (uintptr_t)block & (~(uintptr_t)(HUGE_SIZE - 1) | (HEAP_ALIGN - 1));
 }
 
-/* Where the state of a block in this segment lies, and how its page is freed to. */
-HEAP_INLINE uint8_t *heap_state(struct segment *segment, const void *block, size_t *how)
+/* Where the state of a block in this window lies, and how its page is freed to. */
+HEAP_INLINE uint8_t *heap_state(const struct segment_page *map, char *window, const void *block,
+				size_t *how)
 {
-	const struct segment_page *page =
-	    &segment->map[(uint32_t)(uintptr_t)block / PAGE_SIZE % SEGMENT_NPAGES];
+	const struct segment_page *page = &map[segment_page_of(block)];
 	*how = fast_read(&page->how);
 	__asm__("" : "+c"(*how)); /* where a shift takes it: it need not be copied */
-	return segment_state(segment, fast_read(&page->states), (unsigned)*how, block);
+	return segment_state(window, fast_read(&page->states), (unsigned)*how, block);
+}
+
+/* The same of a block that is in use, wherever the map lies; NULL: not by this way. */
+HEAP_INLINE uint8_t *heap_find_state(struct heap *heap, const void *block, size_t *how)
+{
+	uintptr_t known = fast_read(&heap->known[segment_slot((uintptr_t)block)]);
+	const struct segment_page *map = heap_known_map(known, block);
+	if (unlikely(!map) || unlikely((uintptr_t)block % HEAP_ALIGN))
+		return NULL;
+	uint8_t *state = heap_state(map, segment_window(block), block, how);
+	return likely(slab_is_allocated(block, state)) ? state : NULL;
 }
 
 /* An allocated block comes into this CPU's magazine; false: not by this way. */
@@ -76,8 +88,8 @@ HEAP_INLINE bool heap_give_fast(struct heap *heap, void *block)
 	size_t how;
 	if (unlikely(fast_read(&heap->known[segment_slot((uintptr_t)block)]) != base))
 		return false;
-	struct segment *segment = (void *)base; // NOLINT(performance-no-int-to-ptr)
-	uint8_t *state = heap_state(segment, block, &how);
+	void *window = (void *)base; // NOLINT(performance-no-int-to-ptr)
+	uint8_t *state = heap_state(window, window, block, &how);
 	return likely(fast_read(state) == slab_allocated_state(block)) &&
 	       likely(heap_push(heap, block, state, how));
 }

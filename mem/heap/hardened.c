@@ -53,15 +53,12 @@ static void clear(struct heap *heap, const struct slab_cache *cache, void *block
 
 bool heap_free_hardened(struct heap *heap, void *block)
 {
-	uintptr_t base = heap_base(block);
 	size_t how;
-	if (fast_read(&heap->known[segment_slot((uintptr_t)block)]) != heap_known(heap, base))
+	uint8_t *state = heap_find_state(heap, block, &how);
+	if (unlikely(!state))
 		return false;
-	base &= ~(uintptr_t)(HUGE_SIZE - 1);
-	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
-	uint8_t *state = heap_state(segment, block, &how);
 	size_t magazine_at = how & ~(size_t)HOW_SHIFT;
-	if (!slab_is_allocated(block, state) || magazine_at == HEAP_NO_MAGAZINE)
+	if (magazine_at == HEAP_NO_MAGAZINE)
 		return false;
 	clear(heap, heap->classes[heap_class_of_magazine(magazine_at)], block);
 	if (unlikely(!heap_push(heap, block, state, how)))

@@ -99,9 +99,10 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	unsigned most = cache->stride > 8192 ? 32 : 64; /* slab_find_index */
 	bool few = store || cache->stride > 2048;
 	bool two = store && cache->stride > 8192;
-	cache->shape[0] = shape_for(cache->stride, two ? 2 : few ? 8 : 16, most, 64);
-	cache->shape[1] = shape_for(cache->stride, 32, most, 64);
-	cache->shape[2] = shape_for(cache->stride, 64, most, 128);
+	cache->shape[0] = shape_for(cache->stride, 1, most, 1);
+	cache->shape[1] = shape_for(cache->stride, two ? 2 : few ? 8 : 16, most, 64);
+	cache->shape[2] = shape_for(cache->stride, 32, most, 64);
+	cache->shape[3] = shape_for(cache->stride, 64, most, 128);
 	cache->guards = (char *)heap->guards[0];
 	cache->cpus = cache->guards + heap_cpu_at(number);
 	cache->cpu_stride = HEAP_CPU_BYTES;
@@ -126,6 +127,7 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	heap->area = area;
 	heap->own_npages = npages;
 	heap->profile = profile;
+	mem_assert(area->loose_npages <= SEGMENT_NPAGES);
 	list_init(&heap->segments);
 	list_init(&heap->full_segments);
 	for (unsigned i = 0; i < SEGMENT_HASH; i++)
@@ -251,7 +253,7 @@ static void *alloc_slowly(struct heap *heap, size_t bytes, enum heap_effort effo
 	unsigned finest = heap_finest_class(heap, bytes);
 	void *block = finest < HEAP_CLASSES
 			  ? take_small(heap, finest, bytes, effort, site)
-			  : heap_alloc_large(heap, bytes, PAGE_SIZE, effort, site);
+			  : heap_alloc_large(heap, bytes, HEAP_ALIGN, effort, site);
 	return likely(block != NULL) ? block : failed(heap);
 }
 
@@ -289,9 +291,20 @@ void *heap_alloc_elsewhere(size_t bytes, struct heap *heap)
 	return heap_alloc_beyond(heap, bytes, HEAP_GROW, __builtin_return_address(0));
 }
 
+bool heap_free_otherwise(struct heap *heap, void *block)
+{
+	if (heap_is_hardened(heap))
+		return heap_free_hardened(heap, block);
+	if (!heap_is_loose(heap))
+		return false; /* this was tried */
+	size_t how;
+	uint8_t *state = heap_find_state(heap, block, &how);
+	return state && heap_push(heap, block, state, how);
+}
+
 void heap_free_elsewhere(void *block, struct heap *heap)
 {
-	if (heap_is_hardened(heap) && likely(heap_free_hardened(heap, block)))
+	if (likely(heap_free_otherwise(heap, block)))
 		return;
 	heap_free_slowly(heap, block, __builtin_return_address(0));
 }
@@ -352,6 +365,7 @@ uint64_t heap_reap(struct heap *heap, bool all)
 	(void)slab_reap_caches(heap->classes, HEAP_CACHES);
 	heap_close_classes(heap);
 	npages += heap_reap_segments(heap, all);
+	atomic_write_relaxed(&heap->patience, 0);
 	heap_sample_reap(heap);
 	mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	return npages;

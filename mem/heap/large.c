@@ -9,7 +9,9 @@
  * a flush, which needs thread context.
  *
  * The request seldom fills the last page: behind its end lie up to 16 bytes of
- * canary, checked when the block is freed; beyond the last page is the guard.
+ * canary, checked when the block is freed; beyond the last page is the guard. Loose pages have
+ * none behind them: so blocks of a hardened heap that do fill it get another page, but not
+ * those that were asked for by the page (aligned to it).
  */
 #include "heap/internal.h"
 
@@ -37,6 +39,12 @@ static struct large *find(struct heap *heap, uintptr_t address)
 static uint8_t canary_byte(const struct heap *heap, uintptr_t at)
 {
 	return (uint8_t)(((at ^ heap->secret) * 0x9e3779b97f4a7c15) >> 56);
+}
+
+/* Bytes of canary that a block is to have at least. */
+static size_t least_canary(const struct heap *heap, size_t align)
+{
+	return heap_is_loose(heap) && heap_is_hardened(heap) && align < PAGE_SIZE;
 }
 
 static uint64_t canary_bytes(const struct large *large)
@@ -149,6 +157,8 @@ static void *take_new(struct heap *heap, uint64_t npages, size_t bytes, size_t a
 		return NULL;
 	uint64_t align_pages = align > PAGE_SIZE ? align / PAGE_SIZE : 1;
 	void *pages = heap->area->map(heap->area, npages, align_pages, !wait);
+	if (!pages && heap_give_loose(heap))
+		pages = heap->area->map(heap->area, npages, align_pages, !wait);
 	if (!pages) {
 		slab_give(heap_find_slab(heap, large), large, site);
 		return NULL;
@@ -169,7 +179,8 @@ void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, enum heap_
 		       const void *site)
 {
 	uint64_t rounded;
-	if (!align_up_checked(bytes, PAGE_SIZE, &rounded))
+	if (__builtin_add_overflow(bytes, least_canary(heap, align), &rounded) ||
+	    !align_up_checked(rounded, PAGE_SIZE, &rounded))
 		return NULL;
 	uint64_t npages = rounded / PAGE_SIZE;
 	if (!npages)
@@ -228,7 +239,8 @@ bool heap_resize_large(struct heap *heap, void *block, size_t bytes)
 	if (unlikely(!large || large->state != LARGE_LIVE))
 		bad_block(block, large);
 	check_canary(heap, large);
-	bool fits = bytes <= large->npages * PAGE_SIZE && bytes > (large->npages - 1) * PAGE_SIZE;
+	size_t most = large->npages * PAGE_SIZE;
+	bool fits = bytes > most - PAGE_SIZE && bytes <= most - least_canary(heap, HEAP_ALIGN);
 	if (fits) {
 		heap->large_bytes += bytes - large->bytes;
 		large->bytes = bytes;

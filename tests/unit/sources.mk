@@ -9,7 +9,7 @@ test_slab_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/u
 	tests/unit/slab_frames.c
 HOSTED_TEST_LIST += test_heap:plain
 test_heap_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/unit/heap_help.c \
-	tests/unit/heap_sizes.c tests/unit/heap_classes.c tests/unit/heap_memory.c tests/unit/heap_random.c tests/unit/heap_misuse.c tests/unit/heap_sample.c
+	tests/unit/pmm_help.c tests/unit/heap_frames.c tests/unit/heap_sizes.c tests/unit/heap_classes.c tests/unit/heap_memory.c tests/unit/heap_random.c tests/unit/heap_misuse.c tests/unit/heap_sample.c
 HOSTED_TEST_LIST += test_pmm:plain
 test_pmm_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm_help.c tests/unit/pmm.c \
 	tests/unit/pmm_range.c tests/unit/pmm_misuse.c tests/unit/pmm_guard.c

@@ -38,7 +38,25 @@ struct heap_area {
 	 * the pages count as decommitted still (some may be back; the next recommit of them
 	 * finds that). `atomic`: as map. */
 	bool (*recommit)(struct heap_area *area, void *pages, uint64_t npages, bool atomic);
+
+	/* Not 0: this is a source of *loose* pages, which lie in a map that stands for ever. map
+	 * gives pages side by side with no guard behind them, and is asked for pages anywhere, as
+	 * few as one; the heap takes up to so many (at most 512) at a time. unmap takes any part
+	 * of what map gave, at once, in any context. decommit and recommit are NULL. */
+	uint64_t loose_npages;
 };
+
+struct pmm;
+
+/* An area of loose pages: a pmm's frames, reached through the direct map. It needs no virtual
+ * memory of its own and no flush. A heap over it stays as it is when the kernel loads page tables
+ * of its own, as long as the direct map is where it was. What it costs: docs/HEAP.md. */
+struct frame_area {
+	struct heap_area area; /* first: the two convert by cast */
+	struct pmm *pmm;
+};
+/* Context: initialisation. */
+void frame_area_init(struct frame_area *frames, struct pmm *pmm);
 
 /*
  * Both profiles find double and invalid frees, at the free, in every build. The hardened
