@@ -54,7 +54,7 @@ static void *quire_init(uint64_t npages, unsigned ncpus)
 	arena_bytes = (npages << PAGE_SHIFT) + (extra & ~(HUGE_SIZE - 1));
 	struct memmap_entry e[] = {{0, arena_bytes, MEMMAP_USABLE}};
 	plain_init(arena_bytes, ncpus);
-	if (memmap_sanitise(&map, e, 1, arena_bytes >> PAGE_SHIFT) || pmm_init(&pmm, &map, ncpus))
+	if (memmap_sanitise(&map, e, 1, arena_bytes >> PAGE_SHIFT) || pmm_init(&pmm, &map))
 		abort();
 	struct pmm_stats s;
 	pmm_get_stats(pmm, &s);

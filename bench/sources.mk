@@ -39,7 +39,8 @@ $(BENCH_HEAP): $(patsubst %,$(BUILD)/bench/%.o,bench/heap.c tests/machine/plain.
 
 BENCH = python3 tools/bench.py $(if $(ROUNDS),--rounds '$(ROUNDS)') $(foreach p,$(PEERS),--peer '$(p)')
 
-.PHONY: bench bench-pmm bench-heap bench-docs bench-programs
+.PHONY: bench-built bench bench-pmm bench-heap bench-docs bench-programs
+bench-built: $(BENCH_PMM) $(BENCH_HEAP)
 bench: $(BENCH_PMM) $(BENCH_HEAP)
 	$(Q)$(BENCH) pmm=$(BENCH_PMM) heap=$(BENCH_HEAP) $(ROWS)
 bench-pmm: $(BENCH_PMM)

@@ -110,7 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	if (!pmm)
 		plain_init(BYTES, 4);
 	memset(taken, 0, sizeof(taken));
-	if (memmap_sanitise(&map, e, 2, BYTES >> PAGE_SHIFT) || pmm_init(&pmm, &map, 4))
+	if (memmap_sanitise(&map, e, 2, BYTES >> PAGE_SHIFT) || pmm_init(&pmm, &map))
 		host_panic("no allocator");
 	struct pmm_stats before, after;
 	pmm_get_stats(pmm, &before);

@@ -15,6 +15,8 @@ import shutil
 import subprocess
 import sys
 
+import panics
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build")
 
@@ -143,6 +145,20 @@ def check_docs():
         m = re.fullmatch(r"(?:struct|enum) (\w+)", word)
         if m and m.group(1) not in identifiers:
             yield f"{path}: type {word} does not exist"
+
+
+def check_panics():
+    """mem/docs/PANICS.md has every text with which mem/ stops or refuses, and no other."""
+    guide = "mem/docs/PANICS.md"
+    said = re.findall(r"`([^`]+)`", "\n".join(
+        line for line in read(guide).splitlines() if line.startswith("- `")))
+    known = [(path, text) for path, text in panics.texts(tracked("mem/*.c", "mem/*.h"), read)]
+    for path, text in known:
+        if not any(text in entry for entry in said):
+            yield f"{path}: \"{text}\" is not in {guide}"
+    for entry in said:
+        if not any(text in entry for _, text in known):
+            yield f"{guide}: nothing says \"{entry}\""
 
 
 def check_format():

@@ -11,7 +11,7 @@ import tempfile
 import xml.etree.ElementTree
 
 import watch
-from common import ROOT
+from common import ROOT, make
 
 BENCH = os.path.join(ROOT, "tools", "bench.py")
 LINE = re.compile(r"(\S+) +(\S+) +(\S+) +(\S+) +([<>]=\S+) (ok|MISS|SKIP) *(?:# (.*))?$")
@@ -44,6 +44,13 @@ def jobs():
 
 def lines(text):
     return {m.group(1): m.groups()[1:] for m in map(LINE.match, text.splitlines()) if m}
+
+
+def run_bench(*words):
+    """`make bench` with these words. What it runs is built first, by one test at a time: two
+    that linked the same program at once would run each other's half of it."""
+    make("bench-built", variables=["CC=gcc"])
+    return run(["make", "-s", "bench", "CC=gcc", *words], 400)
 
 
 def run(command, seconds=120):
@@ -96,7 +103,7 @@ def run_judgement(chosen, report):
 
 def run_one_row(chosen, report):
     """make bench, on a quick row: it runs, and says which row has no peer."""
-    status, out, err = run(["make", "-s", "bench", "ROWS=pmm/pair", "ROUNDS=1", "CC=gcc"], 400)
+    status, out, err = run_bench("ROWS=pmm/pair", "ROUNDS=1")
     got = lines(out)
     if {"pmm/pair", "pmm/pair-buddy", "pmm/pair-instructions"} != set(got):
         report.fail(chosen[0], f"rows {sorted(got)}", out + err)
@@ -115,7 +122,7 @@ def run_wrong_use(chosen, report):
     for words, says in ((["ROWS=nosuch"], "nosuch"), (["ROUNDS=0"], "0 rounds"),
                         (["PEERS=a=/nowhere.so"], "/nowhere.so"), (["PEERS=a"], "name=path"),
                         (["LLFREE_DIR=/nowhere"], "/nowhere holds no library")):
-        status, out, err = run(["make", "-s", "bench", "CC=gcc", *words], 400)
+        status, out, err = run_bench(*words)
         said = [line for line in err.splitlines() if not line.startswith("make")]
         if status != 2 or len(said) != 1 or says not in said[0] or lines(out):
             report.fail(chosen[0], f"make bench {' '.join(words)}: status {status}", out + err)

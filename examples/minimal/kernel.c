@@ -288,7 +288,7 @@ void kernel_main(void)
 		    (struct memmap_entry){response->entries[i]->base, response->entries[i]->length,
 					  response->entries[i]->type};
 	CHECK(memmap_sanitise(&map, raw, response->count, (pfn_t)1 << 40) == MEM_OK);
-	CHECK(pmm_init(&frames, &map, 1) == MEM_OK);
+	CHECK(pmm_init(&frames, &map) == MEM_OK);
 	use_frames();
 	use_heap();
 	use_page_tables();

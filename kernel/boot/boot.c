@@ -208,9 +208,9 @@ static void start_sampling(void)
 		klog(LOG_WARN, "heap: no memory for sampling");
 }
 
-static void start_memory(unsigned ncpus)
+static void start_memory(void)
 {
-	if (pmm_init(&kernel_pmm, &map, ncpus) != MEM_OK)
+	if (pmm_init(&kernel_pmm, &map) != MEM_OK)
 		panic("no room for the frame allocator");
 	uint64_t slide = ask_address.response->physical - ask_address.response->virtual_address;
 	const struct vmm_segment segments[] = {
@@ -459,7 +459,8 @@ void boot_main(void)
 	step_done("processor");
 	read_memory_map();
 	step_done("map");
-	start_memory(smp_count(ask_mp.response));
+	smp_find(ask_mp.response);
+	start_memory();
 
 	if (cpu_alloc_stacks(&boot_cpu) || sched_init_cpu(&boot_cpu))
 		panic("no memory for the first stacks");

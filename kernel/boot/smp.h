@@ -5,8 +5,9 @@
 
 #include "kernel/boot/limine.h"
 
-/* CPUs that will run (the boot CPU included); sets cpu_possible(). NULL: one. */
-unsigned smp_count(const struct limine_mp *mp);
+/* Learn how many CPUs will run, the boot CPU included: what cpu_possible() says from
+ * here on. NULL: one. Context: before pmm_init. */
+void smp_find(const struct limine_mp *mp);
 /* Bring every parked CPU into our code, on our tables. True when none is left in
  * the loader's. Context: boot CPU, scheduler initialised, interrupts on. */
 bool smp_start(const struct limine_mp *mp);

@@ -37,11 +37,10 @@ unsigned cpu_count(void)
 	return __atomic_load_n(&online, __ATOMIC_ACQUIRE);
 }
 
-unsigned smp_count(const struct limine_mp *mp)
+void smp_find(const struct limine_mp *mp)
 {
 	if (mp && mp->count > 1)
 		possible = (unsigned)mem_min(mp->count, (uint64_t)MEM_MAX_CPUS);
-	return possible;
 }
 
 void ap_main(struct cpu_private *c)

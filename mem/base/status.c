@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "base/util.h"
+#include "base/assert.h"
 
 uintptr_t mem_direct_map_base;
+uint64_t mem_direct_map_end = UINT64_MAX;
 
 const char *mem_status_name(mem_status status)
 {
@@ -12,4 +13,15 @@ const char *mem_status_name(mem_status status)
 	    [MEM_EIO] = "EIO",       [MEM_EBEYOND] = "EBEYOND", [MEM_EPERM] = "EPERM",
 	};
 	return (unsigned)status < MEM_STATUS_COUNT ? names[status] : "?";
+}
+
+unsigned mem_cpu_count(const char *who)
+{
+	unsigned count = host_cpu_count();
+	if (count && count <= MEM_MAX_CPUS)
+		return count;
+	(void)mem_refuse(
+	    "%s: host_cpu_count() says %u: this build is for 1 to %u CPUs (MEM_MAX_CPUS)", who,
+	    count, (unsigned)MEM_MAX_CPUS);
+	return 0;
 }

@@ -26,7 +26,9 @@ void heap_free(struct heap *heap, void *block)
 void *heap_alloc_at(struct heap *heap, size_t bytes, size_t align, const void *site)
 {
 	void *block;
-	mem_assert(is_pow2(align));
+	if (unlikely(!is_pow2(align)))
+		host_panic("heap: alignment to %lu, which is no power of two; called from %p",
+			   (unsigned long)align, site);
 	/* Powers of two are aligned to themselves if they fill their class. */
 	if (unlikely(align > HEAP_ALIGN) && (heap_leaves_space(heap) || !is_pow2(bytes) ||
 					     align > mem_min(bytes, (size_t)PAGE_SIZE)))

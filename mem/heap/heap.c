@@ -143,7 +143,10 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 {
 	size_t heap_bytes = align_up(sizeof(struct heap), 64);
 	size_t cache_bytes = align_up(sizeof(struct slab_cache), 64);
-	size_t cpus_bytes = host_cpu_count() * HEAP_CPU_BYTES;
+	unsigned ncpus = mem_cpu_count("heap_create");
+	if (!ncpus)
+		return MEM_EINVAL;
+	size_t cpus_bytes = ncpus * HEAP_CPU_BYTES;
 	size_t bytes = heap_bytes + HEAP_CACHES * cache_bytes + cpus_bytes;
 	uint64_t npages = align_up(bytes, PAGE_SIZE) / PAGE_SIZE;
 	char *at = area->map(area, npages, 1, false);
@@ -152,7 +155,7 @@ mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_p
 	struct heap *heap = (struct heap *)(void *)at;
 	memset(heap, 0, sizeof(*heap));
 	init_heap(heap, area, npages, profile);
-	for (unsigned cpu = 0; cpu < host_cpu_count(); cpu++) {
+	for (unsigned cpu = 0; cpu < ncpus; cpu++) {
 		struct slab_guard *guard = (void *)(at + heap_bytes + cpu * HEAP_CPU_BYTES);
 		heap->guards[cpu] = guard;
 		slab_guard_init(guard);
@@ -359,6 +362,7 @@ bool heap_resize_in_place(struct heap *heap, void *block, size_t bytes, const vo
 
 uint64_t heap_reap(struct heap *heap, bool all)
 {
+	mem_contract_thread();
 	/* What another CPU is giving back is given back when this returns. */
 	mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	uint64_t npages = heap_reap_large(heap);

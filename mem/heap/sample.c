@@ -76,7 +76,9 @@ static void set_interval(struct heap *heap, unsigned interval)
 
 mem_status heap_sample_start(struct heap *heap, unsigned slots, unsigned interval)
 {
-	mem_assert(slots >= 2 && slots <= 4096 && interval);
+	mem_contract_thread();
+	mem_contract(slots >= 2 && slots <= 4096 && interval,
+		     "slots have to be 2 to 4096, interval 1 or more");
 	if (heap->sample_count) {
 		set_interval(heap, interval);
 		return MEM_OK;

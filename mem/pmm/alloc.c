@@ -61,7 +61,8 @@ static paddr_t alloc_frozen(struct pmm *pmm, unsigned cpu, unsigned order, unsig
 static __attribute__((noinline)) paddr_t alloc_slow(struct pmm *pmm, unsigned cpu, unsigned order,
 						    unsigned flags)
 {
-	mem_assert(order <= PMM_ORDER_GIGA);
+	if (unlikely(order > PMM_ORDER_GIGA))
+		host_panic("pmm_alloc: order %u: there are 0 to %u", order, PMM_ORDER_GIGA);
 	paddr_t pa = PADDR_NONE;
 	if (order > PMM_ORDER_HUGE) {
 		uint64_t npages = (uint64_t)1 << order;
@@ -216,6 +217,7 @@ MEM_CACHE_ALIGNED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned fl
 
 void pmm_drain(struct pmm *pmm)
 {
+	mem_contract_thread();
 	unsigned long irq;
 	if (pmm_freeze(pmm, may_wait(PMM_WAIT), &irq))
 		pmm_thaw(pmm, irq);

@@ -41,6 +41,7 @@ void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
  * where idle CPUs clear ahead: nobody is allowed on the way while they are summed. */
 void pmm_get_stats_wait(struct pmm *pmm, struct pmm_stats *stats)
 {
+	mem_contract_thread();
 	unsigned long irq;
 	if (!pmm_hold(pmm, may_wait(PMM_WAIT), &irq)) {
 		pmm_get_stats(pmm, stats);

@@ -70,7 +70,9 @@ static void start_cache(struct pmm *pmm, struct pmm_cpu_cache *cache)
 
 struct pmm_cpu_cache *pmm_cache_enter(struct pmm *pmm, unsigned cpu)
 {
-	mem_assert(cpu < pmm->ncpus);
+	if (unlikely(cpu >= pmm->ncpus))
+		host_panic("pmm: CPU %u, but host_cpu_count() said %u to pmm_init", cpu,
+			   pmm->ncpus);
 	struct pmm_cpu_cache *cache = &pmm->caches[cpu];
 	if (unlikely(atomic_read_relaxed(&cache->revoked) & CACHE_NEW))
 		start_cache(pmm, cache);

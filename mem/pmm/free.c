@@ -185,7 +185,8 @@ static void free_giant(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order
 static __attribute__((noinline)) void free_slow(struct pmm *pmm, unsigned cpu, paddr_t pa,
 						unsigned order)
 {
-	mem_assert(order <= PMM_ORDER_GIGA);
+	if (unlikely(order > PMM_ORDER_GIGA))
+		host_panic("pmm_free: order %u: there are 0 to %u", order, PMM_ORDER_GIGA);
 	if (order > PMM_ORDER_HUGE) {
 		free_giant(pmm, cpu, pa, order);
 	} else if (order == PMM_ORDER_HUGE) {

@@ -8,8 +8,8 @@
  * simply never clear. A segment covers every kind of RAM that may become usable
  * one day (bootloader memory, modules), not just what is usable now.
  *
- * Metadata is one piece of the highest usable region that can hold it: low
- * memory stays whole for devices that need it.
+ * Metadata is one piece of the highest usable region that can hold it, within reach of
+ * the direct map: low memory stays whole for devices that need it.
  *
  *      struct pmm | caches | segments | map | summaries | states | lines
  *
@@ -19,7 +19,8 @@
  * initialised limit moves up by one group of 64 blocks, whose lines, states and
  * summaries are then written from the map. Low memory is used first, so the
  * initialised limit moves as far as memory was ever in use at once. The page tables of the
- * direct map follow it (pmm_on_first_use).
+ * direct map follow it (pmm_on_first_use). It stops where a loader's direct map ends
+ * (mem_direct_map_end): nobody is given a frame that cannot be reached.
  */
 #include "pmm/internal.h"
 
@@ -102,10 +103,10 @@ static void plan(const struct memmap *map, unsigned ncpus, struct layout *l)
 	l->bytes = align_up(at, PAGE_SIZE);
 }
 
-uint64_t pmm_metadata_bytes(const struct memmap *map, unsigned ncpus)
+uint64_t pmm_metadata_bytes(const struct memmap *map)
 {
 	struct layout l;
-	plan(map, ncpus, &l);
+	plan(map, host_cpu_count(), &l);
 	return l.bytes;
 }
 
@@ -156,17 +157,28 @@ static void size_stacks(struct pmm *pmm)
 		    (uint8_t)mem_max(mem_min(share >> order, ORDER_CACHED / 2), 1u);
 }
 
-mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus)
+/* The first of npages frames at the end of the highest usable region that holds so many
+ * within reach, or PFN_NONE. */
+static pfn_t place_metadata(const struct memmap *map, uint64_t npages)
 {
-	struct layout l;
-	mem_assert(ncpus > 0 && ncpus <= MEM_MAX_CPUS);
-	plan(map, ncpus, &l);
-	pfn_t npages = l.bytes >> PAGE_SHIFT, first = PFN_NONE;
+	pfn_t first = PFN_NONE, reach = paddr_to_pfn(mem_direct_map_end);
 	for (size_t i = 0; i < map->count; i++) {
 		const struct memmap_region *r = &map->regions[i];
-		if (r->type == MEMMAP_USABLE && r->end - r->first >= npages)
-			first = r->end - npages;
+		pfn_t end = mem_min(r->end, reach);
+		if (r->type == MEMMAP_USABLE && end > r->first && end - r->first >= npages)
+			first = end - npages;
 	}
+	return first;
+}
+
+mem_status pmm_init(struct pmm **out, struct memmap *map)
+{
+	struct layout l;
+	unsigned ncpus = mem_cpu_count("pmm_init");
+	if (!ncpus)
+		return MEM_EINVAL;
+	plan(map, ncpus, &l);
+	pfn_t npages = l.bytes >> PAGE_SHIFT, first = place_metadata(map, npages);
 	if (first == PFN_NONE)
 		return MEM_ENOMEM;
 	mem_status status =
@@ -273,22 +285,36 @@ void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg)
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 }
 
+/* Blocks that the direct map reaches as a whole: they are the lowest. */
+static uint64_t reachable_blocks(const struct pmm *pmm)
+{
+	pfn_t reach = paddr_to_pfn(atomic_read_relaxed(&mem_direct_map_end));
+	for (unsigned i = 0; i < pmm->nsegments; i++) {
+		const struct pmm_segment *s = &pmm->segments[i];
+		if (reach < s->first + s->npages)
+			return (s->dense + (reach > s->first ? reach - s->first : 0)) / BLOCK_PAGES;
+	}
+	return pmm->nblocks;
+}
+
 bool pmm_extend_limit(struct pmm *pmm, bool locked)
 {
 	unsigned long irq = 0;
-	uint64_t seen = atomic_read_relaxed(&pmm->ready);
-	if (seen >= pmm->nblocks * BLOCK_PAGES)
+	uint64_t seen = atomic_read_relaxed(&pmm->ready), end = reachable_blocks(pmm);
+	if (seen >= end * BLOCK_PAGES)
 		return false;
 	if (!locked)
 		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	uint64_t from = atomic_read_relaxed(&pmm->ready) / BLOCK_PAGES;
 	bool mine = from == seen / BLOCK_PAGES;
 	if (mine) { /* else somebody was faster, and there is something new to search */
-		uint64_t to = mem_min(from + GROUP_BLOCKS, pmm->nblocks);
+		uint64_t to = mem_min(align_down(from, GROUP_BLOCKS) + GROUP_BLOCKS, end);
 		say_first_use(pmm, from * BLOCK_PAGES, to * BLOCK_PAGES);
-		pmm->summary_a[from / GROUP_BLOCKS] = 0;
-		pmm->summary_b[from / GROUP_BLOCKS] = 0;
-		pmm->summary_order[from / GROUP_BLOCKS] = 0;
+		if (from % GROUP_BLOCKS == 0) {
+			pmm->summary_a[from / GROUP_BLOCKS] = 0;
+			pmm->summary_b[from / GROUP_BLOCKS] = 0;
+			pmm->summary_order[from / GROUP_BLOCKS] = 0;
+		}
 		for (uint64_t block = from; block < to; block++)
 			init_block(pmm, (uint32_t)block);
 		atomic_write_release(&pmm->ready, to * BLOCK_PAGES);

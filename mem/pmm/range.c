@@ -45,11 +45,14 @@ static bool is_free(const struct pmm *pmm, uint64_t d, uint64_t end, uint64_t *u
 	return true;
 }
 
-/* Make sure that frames below `end` (dense) are below the initialised limit. */
-static void extend_to(struct pmm *pmm, uint64_t end)
+/* Make sure that frames below `end` (dense) are below the initialised limit; false if it
+ * cannot move that far. */
+static bool extend_to(struct pmm *pmm, uint64_t end)
 {
-	while (atomic_read_relaxed(&pmm->ready) < end && pmm_extend_limit(pmm, true))
-		;
+	while (atomic_read_relaxed(&pmm->ready) < end)
+		if (!pmm_extend_limit(pmm, true))
+			return false;
+	return true;
 }
 
 /* The lowest free range of n frames at or above dense `from`, aligned by frame
@@ -70,7 +73,8 @@ static uint64_t find_range(struct pmm *pmm, uint64_t from, uint64_t n, uint64_t 
 			while (seen < d + n) { /* by blocks: the limit moves no further */
 				uint64_t next = align_down(seen, BLOCK_PAGES) + BLOCK_PAGES;
 				next = mem_min(next, d + n);
-				extend_to(pmm, next);
+				if (!extend_to(pmm, next))
+					return PFN_NONE;
 				if (!is_free(pmm, seen, next, &used))
 					break;
 				seen = next;

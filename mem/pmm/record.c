@@ -69,13 +69,15 @@ static uint32_t pins_of(uint64_t record)
 void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference)
 {
 	uint64_t *record = record_of(pmm, pa);
-	mem_assert(type > FRAME_NONE && type < FRAME_TYPE_COUNT);
-	mem_assert(atomic_read_relaxed(record) == 0);
+	mem_contract(type > FRAME_NONE && type < FRAME_TYPE_COUNT, "no such type");
+	mem_contract(atomic_read_relaxed(record) == 0,
+		     "the frame has a record already, or is free");
 	uint64_t value = (uint64_t)(type - 1) | RECORD_ONE;
 	if (reference) {
 		paddr_t target = ptr_to_paddr(reference);
 		uint64_t d = pfn_to_dense(pmm, paddr_to_pfn(target));
-		mem_assert(d != PFN_NONE && target % 16 == 0 && !is_counted(value));
+		mem_contract(d != PFN_NONE && target % 16 == 0 && !is_counted(value),
+			     "a frame of this type has no reference, or not to there");
 		/* Frame 0's first 16 bytes are nobody's object: 0 stays "none". */
 		value |= (d << PAGE_SHIFT | (target & PAGE_MASK)) / 16 << RECORD_REF_SHIFT;
 	}

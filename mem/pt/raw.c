@@ -128,7 +128,9 @@ static void unmap(paddr_t root, vaddr_t va, uint64_t bytes)
 		uint64_t span = pt_entry_span(level), step = span - (va & (span - 1));
 		if (atomic_read_relaxed(entry)) {
 			/* Part of a large leaf cannot go. */
-			mem_assert(!(va & (span - 1)) && bytes >= span);
+			if ((va & (span - 1)) || bytes < span)
+				host_panic("pt_unmap: a large entry at 0x%llx goes as a whole only",
+					   (unsigned long long)align_down(va, span));
 			atomic_write_seq(entry, (pte_t)0);
 		}
 		step = mem_min(step, bytes);
@@ -229,7 +231,7 @@ mem_status pt_map(struct pmm *pmm, paddr_t root, vaddr_t va, paddr_t pa, uint64_
 void pt_unmap(struct pmm *pmm, paddr_t root, vaddr_t va, uint64_t bytes)
 {
 	(void)pmm; /* tables stay */
-	mem_assert(!((va | bytes) & PAGE_MASK));
+	mem_contract(!((va | bytes) & PAGE_MASK), "the range is no whole pages");
 	unmap(root, va, bytes);
 }
 

@@ -47,6 +47,7 @@ struct list *slab_registry(void)
 
 void slab_for_each(void (*visit)(struct slab_cache *cache, void *arg), void *arg)
 {
+	mem_contract(!host_in_interrupt(), "not from an interrupt handler");
 	slab_registry_lock();
 	list_for_each (node, &registry)
 		visit(list_entry(node, struct slab_cache, registry), arg);
@@ -256,14 +257,18 @@ static size_t natural_align(size_t bytes)
 
 mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_spec *spec)
 {
-	mem_assert(spec->object_bytes && spec->source && spec->name);
-	mem_assert(!spec->align || is_pow2(spec->align));
+	mem_contract(!host_in_interrupt(), "not from an interrupt handler");
+	mem_contract(spec->object_bytes && spec->source && spec->name,
+		     "object_bytes, source and name have to be given");
+	mem_contract(!spec->align || is_pow2(spec->align), "align is no power of two");
 	if (spec->object_bytes > (PAGE_SIZE << LARGEST_ORDER) / 4 ||
 	    spec->align > (PAGE_SIZE << LARGEST_ORDER) / 4)
 		return MEM_EINVAL;
 	size_t align = mem_max(spec->align, natural_align(spec->object_bytes));
 	size_t stride = slab_stride(spec->object_bytes, align);
-	unsigned ncpus = host_cpu_count();
+	unsigned ncpus = mem_cpu_count("slab_cache_create");
+	if (!ncpus)
+		return MEM_EINVAL;
 	size_t guards_at = align_up(sizeof(struct slab_cache), 64);
 	unsigned own_order = order_for(guards_at + ncpus * CPU_BYTES);
 	struct slab_cache *cache = spec->source->alloc(spec->source, own_order, false);
@@ -298,7 +303,9 @@ mem_status slab_cache_create(struct slab_cache **out, const struct slab_cache_sp
 
 void slab_cache_destroy(struct slab_cache *cache)
 {
-	slab_reap(cache);
+	mem_contract(!host_in_interrupt(), "not from an interrupt handler");
+	if (cache->nslabs) /* at boot, with interrupts off, there may be none yet */
+		slab_reap(cache);
 	struct slab_stats stats;
 	slab_get_stats(cache, &stats);
 	if (stats.live) {

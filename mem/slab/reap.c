@@ -150,7 +150,6 @@ static void collect_cache(struct slab_cache *cache)
 
 void slab_collect(struct slab_cache *const *caches, size_t count)
 {
-	mem_assert(host_irq_enabled() && !host_in_interrupt());
 	if (SLAB_DEBUG)
 		for (size_t i = 0; i < count; i++)
 			for (void *block; (block = slab_debug_drain(caches[i]));)
@@ -198,11 +197,13 @@ uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count)
 
 uint64_t slab_reap(struct slab_cache *cache)
 {
+	mem_contract_thread();
 	return slab_reap_caches(&cache, 1);
 }
 
 uint64_t slab_reap_all(void)
 {
+	mem_contract_thread();
 	struct slab_cache *batch[32];
 	uint64_t npages = 0;
 	size_t skip = 0, n;

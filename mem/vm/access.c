@@ -14,6 +14,7 @@
 
 bool vmm_page_info(struct space *space, vaddr_t va, paddr_t *pa, bool *writable, bool *dirty)
 {
+	mem_contract_interrupts_on();
 	if (va >= USER_TOP)
 		return false;
 	pte_t pte = 0;
@@ -83,6 +84,7 @@ static void put_page(struct vmm *vmm, pte_t pte, bool pinned)
 mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t bytes, bool write,
 		      bool force, uint64_t *done)
 {
+	mem_contract_thread();
 	unsigned access =
 	    (write ? FAULT_WRITE : 0) | (force ? FAULT_FORCE : 0) | FAULT_QUIET | FAULT_NO_GROW;
 	*done = 0;
@@ -114,6 +116,7 @@ mem_status vmm_access(struct space *space, vaddr_t va, void *buffer, uint64_t by
 
 mem_status vmm_pin(struct space *space, vaddr_t va, bool write, paddr_t *pa)
 {
+	mem_contract_thread();
 	pte_t pte;
 	/* Not for a write either may the page be one that fork or a fault replaces. */
 	unsigned access = (write ? FAULT_WRITE : 0) | FAULT_UNSHARE;
@@ -133,6 +136,7 @@ void vmm_unpin(struct vmm *vmm, paddr_t pa)
 
 mem_status vmm_futex_key(struct space *space, vaddr_t va, bool process_private, uint64_t key[2])
 {
+	mem_contract_interrupts_on();
 	if (va >= USER_TOP)
 		return MEM_EFAULT;
 	key[0] = space->id;

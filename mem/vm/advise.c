@@ -159,6 +159,7 @@ static mem_status punch(struct space *space, vpn_t first, vpn_t end)
 
 mem_status vmm_advise(struct space *space, vaddr_t va, uint64_t bytes, enum vm_advice advice)
 {
+	mem_contract_thread();
 	vpn_t first, end;
 	mem_status status;
 	if (!(va & PAGE_MASK) && !bytes)

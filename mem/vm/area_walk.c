@@ -118,6 +118,7 @@ static unsigned public_flags(promise_t p)
 
 bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out)
 {
+	mem_contract_thread();
 	struct run run;
 	if (!vm_find_area(space, vpn_of(va), &run))
 		return false;
@@ -196,30 +197,23 @@ bool vm_near_stack(struct space *space, vpn_t end)
 	       start_with_guard(&above) < end;
 }
 
-/* The hint: no gap of more than gap_npages lies above gap_from, and no stack begins
- * between gap_from and gap_top, or so near above gap_top that a mapping up to there
- * would be in its guard gap. What is mapped from gap_from downwards lowers it, what is
- * unmapped above raises it. Who looked at the space to write the hint does so only if
- * nobody forgot it meanwhile (gap_turn): a new stack must not be overlooked. */
+/* The hint: no gap of more than gap_npages lies above gap_from, but those that somebody
+ * is about to fill, and no stack begins between gap_from and gap_top, or so near above
+ * gap_top that a mapping up to there would be in its guard gap. What is found is taken
+ * at once: it lowers gap_from; what is unmapped above, or was not mapped after all,
+ * raises it. Who looked at the space to write the hint does so only if nobody forgot it
+ * meanwhile (gap_turn): a new stack must not be overlooked. */
 bool vm_guess_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 {
 	bool known = false;
 	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
 	if (space->gap_limit == limit && npages > space->gap_npages &&
 	    space->gap_from >= npages + MMAP_MIN_VPN) {
-		*out = space->gap_from - npages;
+		*out = space->gap_from -= npages;
 		known = true;
 	}
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 	return known;
-}
-
-void vm_gap_taken(struct space *space, vpn_t first, vpn_t end)
-{
-	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
-	if (space->gap_from == end)
-		space->gap_from = first;
-	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);
 }
 
 void vm_gap_opened(struct space *space, vpn_t end)
@@ -268,7 +262,8 @@ bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out)
 	mem_lock(&space->gap_lock, MEM_RANK_COMMIT);
 	if (turn == space->gap_turn) {
 		space->gap_limit = limit;
-		space->gap_from = space->gap_top = s.top;
+		space->gap_from = *out;
+		space->gap_top = s.top;
 		space->gap_npages = npages - 1;
 	}
 	mem_unlock(&space->gap_lock, MEM_RANK_COMMIT);

@@ -10,15 +10,14 @@
 #define MMAP_MIN_VPN 16
 
 /* The highest gap of npages that ends at or below `limit`: where a mapping would
- * go. Outdated when it returns. */
+ * go. Outdated when it returns. Who then does not fill it says so (vm_gap_opened). */
 bool vm_find_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out);
 /* Would a mapping that ends at `end` reach into the guard gap of a stack? */
 bool vm_near_stack(struct space *space, vpn_t end);
 /* The same without looking, from what the last search found: to be tried. */
 bool vm_guess_gap(struct space *space, uint64_t npages, vpn_t limit, vpn_t *out);
-/* [first, end) was mapped; something up to `end` was unmapped; a stack came near:
- * what the next guess is. */
-void vm_gap_taken(struct space *space, vpn_t first, vpn_t end);
+/* Something up to `end` was unmapped, or not mapped; a stack came near: what the next
+ * guess is. */
 void vm_gap_opened(struct space *space, vpn_t end);
 void vm_gap_forget(struct space *space);
 

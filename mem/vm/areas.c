@@ -8,7 +8,9 @@
  * changes what begins in [first, end] and nothing else, so it looks at that range
  * and at the two pages beside it, before and after or in one look, and adds the
  * difference. The neighbours may lie in other tables; edits lock those too
- * (vm_edit_begin), so two edits that touch see each other, and the sum is exact.
+ * (vm_edit_begin), and from the look to the change they hold every table between
+ * (vm_edit_lock_inner): another edit may need no more than one of those. So two edits
+ * that touch see each other, and the sum is exact.
  * Making a child table for a fault moves runs and begins nothing.
  */
 #include "vm/areas.h"
@@ -25,7 +27,7 @@ struct last {
 
 struct look {
 	struct areas *areas;
-	const struct rewrite *rewrite; /* or NULL */
+	struct rewrite *rewrite; /* or NULL */
 	vpn_t first, end;
 	struct last is, would; /* as it is; as it would be after `rewrite` */
 };
@@ -38,64 +40,74 @@ static inline bool begins(struct last *last, vpn_t first, vpn_t end, promise_t p
 	return !goes_on;
 }
 
-static void see_rewritten(struct look *l, const struct run *run)
+/* A run of which [first, end) is rewritten, and what is below and above that is not. */
+static void see_rewritten(struct look *l, const struct run *run, vpn_t first, vpn_t end)
 {
-	vpn_t first = mem_max(run->first, l->first), end = mem_min(run->end, l->end);
-	promise_t p = run->promise, now = first < end ? vm_rewritten(l->rewrite, p) : p;
-	uint64_t begin = 0;
+	promise_t p = run->promise;
 	if (run->first < l->first)
 		(void)begins(&l->would, run->first, mem_min(run->end, l->first), p);
 	if (first < end)
-		begin += begins(&l->would, first, end, now);
+		l->areas->would_begin += begins(&l->would, first, end,
+						vm_rewrite_note(l->rewrite, p, end - first));
 	if (run->end > l->end)
-		begin += begins(&l->would, mem_max(run->first, l->end), run->end, p);
-	l->areas->would_begin += begin;
+		l->areas->would_begin +=
+		    begins(&l->would, mem_max(run->first, l->end), run->end, p);
 }
 
-static void see(struct look *l, const struct run *run)
+static inline void see(struct look *l, const struct run *run)
 {
 	struct areas *a = l->areas;
 	bool new = begins(&l->is, run->first, run->end, run->promise);
-	if (run->first < l->first) {
-		a->left = run->end >= l->first;
+	vpn_t first = run->first, end = run->end;
+	if (first < l->first) {
+		first = l->first;
+		a->left = end >= first;
 		a->left_promise = run->promise;
 	} else {
 		a->begin += new;
 	}
-	if (run->end > l->end) {
+	if (end > l->end) {
+		end = l->end;
 		a->right = true;
 		a->right_promise = run->promise;
 	}
-	vpn_t first = mem_max(run->first, l->first), end = mem_min(run->end, l->end);
 	if (first < end)
 		a->npages += end - first;
 	if (l->rewrite)
-		see_rewritten(l, run);
+		see_rewritten(l, run, first, end);
 }
 
 /* Runs of t in address order, with those of its children between them. */
 static void look_below(struct look *l, struct table *t)
 {
-	vpn_t from = mem_max(l->first ? l->first - 1 : 0, t->first);
+	vpn_t from = mem_max(l->first - (l->first != 0), t->first);
 	vpn_t until = mem_min(l->end + 1, table_end(t));
-	unsigned i = vm_runs_lower(t, from);
+	unsigned i = vm_runs_lower(t, from), k = PT_ENTRIES, last = PT_ENTRIES;
 	if (t->level > 1) {
-		table_for_each(k, t, vpn_index(from, t->level), vpn_index(until - 1, t->level) + 1)
-		{
-			struct table *child = vm_table_child(t, k);
-			for (; i < t->run_count && t->runs[i].first < child->first; i++)
-				see(l, &t->runs[i]);
-			bool borrowed = table_borrow(child);
-			look_below(l, child);
-			if (borrowed)
-				table_unlock(child);
-		}
+		last = vpn_index(until - 1, t->level) + 1;
+		k = vm_table_next(t, vpn_index(from, t->level), last);
 	}
-	for (; i < t->run_count && t->runs[i].first < until; i++)
-		see(l, &t->runs[i]);
+	for (;;) {
+		const struct run *run = i < t->run_count ? &t->runs[i] : NULL;
+		if (k < last) {
+			struct table *child = vm_table_child(t, k);
+			if (!run || child->first < run->first) {
+				bool borrowed = table_borrow(child);
+				look_below(l, child);
+				if (borrowed)
+					table_unlock(child);
+				k = vm_table_next(t, k + 1, last);
+				continue;
+			}
+		}
+		if (!run || run->first >= until)
+			return;
+		see(l, run);
+		i++;
+	}
 }
 
-void vm_areas_look(struct table *top, vpn_t first, vpn_t end, const struct rewrite *rewrite,
+void vm_areas_look(struct table *top, vpn_t first, vpn_t end, struct rewrite *rewrite,
 		   struct areas *out)
 {
 	struct look l = {.areas = out,

@@ -16,9 +16,9 @@ struct areas {
 struct rewrite;
 
 /* Look at [first, end), which may be empty of promises, and at what it would be after
- * `rewrite` (NULL: would_begin is 0). Locks: `top`, which spans it and the pages beside it, and the
- * edge tables of all that: an edit's. */
-void vm_areas_look(struct table *top, vpn_t first, vpn_t end, const struct rewrite *rewrite,
+ * `rewrite`, which notes it (NULL: would_begin is 0). Locks: every table that has a part of it
+ * or of the pages beside it: vm_edit_begin's and vm_edit_lock_inner's. */
+void vm_areas_look(struct table *top, vpn_t first, vpn_t end, struct rewrite *rewrite,
 		   struct areas *out);
 /* Only `begin` of it. */
 uint64_t vm_areas_begin(struct table *top, vpn_t first, vpn_t end);

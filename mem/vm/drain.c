@@ -5,6 +5,7 @@
 
 void vmm_drain(struct vmm *vmm)
 {
+	mem_contract_thread();
 	/* Walks end by themselves, and no lock is held here that one could want. */
 	while (!vm_limbo_reap(vmm))
 		host_relax();

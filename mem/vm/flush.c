@@ -27,6 +27,7 @@
  * Targets change their own state in the interrupt or with interrupts off only.
  */
 #include "vm/gather.h"
+#include "vm/machine.h"
 #include "vm/space.h"
 
 enum flush_kind { FLUSH_SPACE, FLUSH_KERNEL, FLUSH_FORGET };
@@ -50,12 +51,22 @@ static struct flush_cpu {
 
 void vmm_cpu_online(struct vmm *vmm)
 {
-	mem_assert(!host_irq_enabled());
+	mem_contract_interrupts_off();
+	struct arch_setup setup;
+	arch_describe(&setup);
+	const char *lacks = vm_machine_lacks(&setup, vmm->nx != 0, vmm->giga_pages);
+	mem_contract(!lacks, lacks);
+	const char *loses = vm_machine_loses(&setup, vmm->kernel_root);
+	mem_contract(!loses, loses);
+	mem_contract(host_cpu() < vmm->ncpus && host_cpu_count() == vmm->ncpus,
+		     "host_cpu_count() says other than it did to vmm_init, or host_cpu() is not "
+		     "below it");
 	struct flush_cpu *me = &flush_cpus[host_cpu()];
 	memset(me, 0, sizeof(*me));
 	cpumask_set_atomic(&vmm->online, host_cpu());
 	arch_load_root(vmm->kernel_root);
 	arch_flush_global();
+	atomic_write_relaxed(&mem_direct_map_end, UINT64_MAX);
 }
 
 /* Leave the loaded space for the kernel root. Interrupts off. */
@@ -98,7 +109,9 @@ static void serve(const struct flush_request *r)
 		break;
 	case FLUSH_FORGET:
 		if (me->loaded == r->space) {
-			mem_assert(me->lazy);
+			if (!me->lazy)
+				host_panic("vmm_space_put: CPU %u runs user code in the space",
+					   host_cpu());
 			leave(me);
 		}
 		break;
@@ -127,11 +140,10 @@ void vmm_flush_pending(void)
 	}
 }
 
-/* Serve here, and on every CPU in `mask`. Preemption off. */
+/* Serve here, and on every CPU in `mask`. Preemption off, interrupts on: the others may be
+ * spinning for what this CPU has to answer. */
 static void send(struct vmm *vmm, const struct flush_request *r, const struct cpumask *mask)
 {
-	/* A flush waits for CPUs that may be spinning: never with interrupts off. */
-	mem_assert(host_irq_enabled());
 	unsigned cpu = host_cpu(), count = 0;
 	struct cpumask targets;
 	for (unsigned i = 0; i < CPUMASK_WORDS; i++) {
@@ -183,6 +195,7 @@ void vm_flush_forget(struct space *space)
 
 void vmm_flush_kernel(struct vmm *vmm, vaddr_t va, uint64_t bytes)
 {
+	mem_contract_interrupts_on();
 	uint64_t npages = align_up((va & PAGE_MASK) + bytes, PAGE_SIZE) >> PAGE_SHIFT;
 	struct flush_request r = {.kind = FLUSH_KERNEL,
 				  .va = align_down(va, PAGE_SIZE),
@@ -194,7 +207,7 @@ void vmm_flush_kernel(struct vmm *vmm, vaddr_t va, uint64_t bytes)
 
 void vmm_switch(struct vmm *vmm, struct space *next)
 {
-	mem_assert(!host_irq_enabled());
+	mem_contract_interrupts_off();
 	struct flush_cpu *me = &flush_cpus[host_cpu()];
 	struct space *last = me->loaded;
 	if (!next) {

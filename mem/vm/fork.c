@@ -236,6 +236,7 @@ static mem_status copy_space(struct fork *f)
 
 mem_status vmm_space_fork(struct space *parent, struct space **out)
 {
+	mem_contract_thread();
 	struct space *child;
 	for (unsigned attempt = 0;; attempt++) {
 		mem_status status = vmm_space_create(parent->vmm, &child);

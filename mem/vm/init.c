@@ -15,12 +15,15 @@
  *
  * RAM is what the memory map says is RAM: usable, bootloader, kernel and
  * modules, ACPI tables, memory that the loader has mapped, and the allocator's
- * own metadata. Reserved holes and device memory are not mapped here.
+ * own metadata. Reserved holes and device memory are not mapped here, but for the
+ * devices that the host names: it has reached them through the loader's direct map, and
+ * finds them at the same addresses.
  */
 #include <mem/memmap.h>
 
 #include "pt/raw.h"
 #include "vm/kernel_area.h"
+#include "vm/machine.h"
 #include "vm/objects.h"
 
 #define SLOT_BYTES ((uint64_t)1 << 39)
@@ -168,7 +171,10 @@ static mem_status map_segments(const struct pt_root *root, struct vmm *vmm,
 {
 	for (size_t i = 0; i < config->segment_count; i++) {
 		const struct vmm_segment *s = &config->segments[i];
-		mem_assert((s->prot & (VM_WRITE | VM_EXEC)) != (VM_WRITE | VM_EXEC));
+		if ((s->prot & (VM_WRITE | VM_EXEC)) == (VM_WRITE | VM_EXEC))
+			return mem_refuse("vmm_init: the segment at 0x%llx is writable and "
+					  "executable",
+					  (unsigned long long)s->va);
 		if (!s->npages)
 			continue;
 		pte_t bits = PTE_PRESENT | PTE_GLOBAL | PTE_ACCESSED | PTE_DIRTY |
@@ -178,8 +184,55 @@ static mem_status map_segments(const struct pt_root *root, struct vmm *vmm,
 		small.max_level = mem_min(root->max_level, 2u);
 		mem_status status =
 		    pt_map_range(&small, s->va, s->pa, s->npages << PAGE_SHIFT, bits);
-		if (status != MEM_OK)
+		if (status == MEM_ENOMEM)
 			return status;
+		if (status != MEM_OK)
+			return mem_refuse(
+			    "vmm_init: the segment at 0x%llx: %s", (unsigned long long)s->va,
+			    status == MEM_EEXIST ? "something is mapped there already"
+						 : "addresses are not aligned, or not canonical");
+	}
+	return MEM_OK;
+}
+
+static bool touches_ram(const struct memmap *map, pfn_t first, pfn_t end)
+{
+	for (size_t i = 0; i < map->count; i++)
+		if (is_ram(map->regions[i].type) && map->regions[i].first < end &&
+		    first < map->regions[i].end)
+			return true;
+	return false;
+}
+
+/* Devices stay where a direct map of all addresses has them. */
+static mem_status map_devices(const struct pt_root *root, struct vmm *vmm,
+			      const struct vmm_config *config)
+{
+	for (size_t i = 0; i < config->device_count; i++) {
+		const struct vmm_device *d = &config->devices[i];
+		unsigned long long at = d->pa;
+		uint64_t end;
+		if (!d->bytes || (unsigned)d->cache > VM_WC ||
+		    __builtin_add_overflow(d->pa, d->bytes, &end) || end > PTE_ADDR)
+			return mem_refuse("vmm_init: the device at 0x%llx: no such range, or "
+					  "cache type",
+					  at);
+		paddr_t first = align_down(d->pa, PAGE_SIZE);
+		end = align_up(end, PAGE_SIZE);
+		if (touches_ram(config->map, paddr_to_pfn(first), paddr_to_pfn(end)))
+			return mem_refuse("vmm_init: the device at 0x%llx: the memory map says "
+					  "that there is RAM",
+					  at);
+		pte_t bits = PTE_PRESENT | PTE_GLOBAL | PTE_ACCESSED | PTE_DIRTY | PTE_WRITE |
+			     vmm->nx | vm_cache_bits(d->cache);
+		mem_status status =
+		    pt_map_range(root, vmm->direct_base + first, first, end - first, bits);
+		if (status == MEM_ENOMEM)
+			return status;
+		if (status != MEM_OK)
+			return mem_refuse("vmm_init: the device at 0x%llx: something is mapped "
+					  "at its place already",
+					  at);
 	}
 	return MEM_OK;
 }
@@ -268,6 +321,8 @@ static mem_status build(struct vmm *vmm, const struct vmm_config *config)
 	if (status == MEM_OK)
 		status = map_segments(&root, vmm, config);
 	if (status == MEM_OK)
+		status = map_devices(&root, vmm, config);
+	if (status == MEM_OK)
 		status = make_areas(&root, vmm);
 	if (status == MEM_OK)
 		pmm_on_first_use(pmm, direct_reach, vmm);
@@ -293,10 +348,26 @@ static void undo(struct vmm *vmm, paddr_t pa)
 	pmm_free_range(pmm, pa, vmm_npages());
 }
 
+/* What cannot be right whatever memory there is. */
+static mem_status check_machine(const struct vmm_config *config)
+{
+	struct arch_setup setup;
+	arch_describe(&setup);
+	const char *lacks = vm_machine_lacks(&setup, config->has_nx, config->has_giga_pages);
+	if (lacks)
+		return mem_refuse("vmm_init: %s", lacks);
+	if (mem_direct_map_base < KERNEL_BASE && !setup.direct_map_anywhere)
+		return mem_refuse("vmm_init: mem_direct_map_base 0x%llx is not in the upper half",
+				  (unsigned long long)mem_direct_map_base);
+	return MEM_OK;
+}
+
 mem_status vmm_init(struct vmm **out, const struct vmm_config *config)
 {
 	struct pmm *pmm = config->pmm;
 	paddr_t pa;
+	if (check_machine(config) != MEM_OK)
+		return MEM_EINVAL;
 	mem_status status =
 	    pmm_alloc_range(pmm, vmm_npages(), 1, PADDR_NONE, PMM_KERNEL | PMM_ZERO, &pa);
 	if (status != MEM_OK)
@@ -306,6 +377,7 @@ mem_status vmm_init(struct vmm **out, const struct vmm_config *config)
 	vmm->pmm = pmm;
 	vmm->nx = config->has_nx ? PTE_NX : 0;
 	vmm->giga_pages = config->has_giga_pages;
+	vmm->ncpus = host_cpu_count();
 	/* Hosted, the arena is anywhere: the tables get a direct map all the same. */
 	vmm->direct_base = mem_direct_map_base >= KERNEL_BASE ? mem_direct_map_base : KERNEL_BASE;
 	vmm->epoch = 1;

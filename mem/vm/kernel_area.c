@@ -456,7 +456,7 @@ void vm_area_settle(struct kernel_area *area, bool all)
 mem_status vmm_alloc_stack(struct vmm *vmm, uint64_t npages, void **out)
 {
 	struct kernel_area *area = &vmm->areas[AREA_STACK];
-	mem_assert(npages);
+	mem_contract(npages, "a stack of 0 pages");
 	struct kernel_range *range = pop_cached(area, npages);
 	if (!range) {
 		range = vm_area_take(area, npages, 1, 0);
@@ -476,7 +476,7 @@ void vmm_free_stack(struct vmm *vmm, void *stack, uint64_t npages)
 {
 	struct kernel_area *area = &vmm->areas[AREA_STACK];
 	struct kernel_range *range = vm_area_find(area, (vaddr_t)stack);
-	mem_assert(range && range->mapped == npages);
+	mem_contract(range && range->mapped == npages, "no stack of that size begins there");
 	bool cached = false;
 	unsigned long irq = mem_lock_irq(&area->lock, MEM_RANK_KERNEL_AREA);
 	if (area->cached_count < STACKS_CACHED) {
@@ -498,7 +498,7 @@ void vmm_free_stack(struct vmm *vmm, void *stack, uint64_t npages)
 /* ---- devices ------------------------------------------------------------------------- */
 
 /* PAT as vmm_cpu_online wants it: WB WT UC- UC WP WC. */
-static pte_t cache_bits(enum vm_cache cache)
+pte_t vm_cache_bits(enum vm_cache cache)
 {
 	static const pte_t bits[] = {
 	    [VM_WB] = 0,
@@ -527,7 +527,7 @@ static mem_status map_physical(struct vmm *vmm, paddr_t pa, uint64_t npages, uns
 		return MEM_ENOMEM;
 	struct pt_root root = root_of(vmm, false);
 	mem_status status = pt_map_range(&root, range->va, pa, npages << PAGE_SHIFT,
-					 kernel_bits(vmm, prot) | cache_bits(cache));
+					 kernel_bits(vmm, prot) | vm_cache_bits(cache));
 	if (status != MEM_OK) {
 		vm_area_quarantine(area, range);
 		return status;
@@ -541,6 +541,7 @@ static mem_status map_physical(struct vmm *vmm, paddr_t pa, uint64_t npages, uns
 mem_status vmm_map_device(struct vmm *vmm, paddr_t pa, uint64_t bytes, enum vm_prot prot,
 			  enum vm_cache cache, void **out)
 {
+	mem_contract_thread();
 	uint64_t offset = pa & PAGE_MASK, rounded, last;
 	void *pages;
 	if (!bytes || (unsigned)prot > (VM_READ | VM_WRITE) || (unsigned)cache > VM_WC ||
@@ -557,10 +558,12 @@ mem_status vmm_map_device(struct vmm *vmm, paddr_t pa, uint64_t bytes, enum vm_p
 
 void vmm_unmap_device(struct vmm *vmm, void *va, uint64_t bytes)
 {
+	mem_contract_thread();
 	struct kernel_area *area = &vmm->areas[AREA_DEVICE];
 	vaddr_t at = (vaddr_t)va, offset = at & PAGE_MASK;
 	struct kernel_range *range = vm_area_find(area, at - offset);
-	mem_assert(range && range->mapped == align_up(bytes + offset, PAGE_SIZE) >> PAGE_SHIFT);
+	mem_contract(range && range->mapped == align_up(bytes + offset, PAGE_SIZE) >> PAGE_SHIFT,
+		     "no mapping of that size begins there");
 	vm_area_quarantine(area, range);
 	vm_area_settle(area, false);
 }
@@ -568,6 +571,7 @@ void vmm_unmap_device(struct vmm *vmm, void *va, uint64_t bytes)
 mem_status vmm_alloc_dma(struct vmm *vmm, uint64_t bytes, paddr_t below, enum vm_cache cache,
 			 void **va, paddr_t *pa)
 {
+	mem_contract_thread();
 	uint64_t rounded;
 	if (!bytes || (unsigned)cache > VM_WC || !align_up_checked(bytes, PAGE_SIZE, &rounded))
 		return MEM_EINVAL;
@@ -584,9 +588,10 @@ mem_status vmm_alloc_dma(struct vmm *vmm, uint64_t bytes, paddr_t below, enum vm
 
 void vmm_free_dma(struct vmm *vmm, void *va, uint64_t bytes)
 {
+	mem_contract_thread();
 	paddr_t pa;
 	bool mapped = pt_translate(vmm->kernel_root, (vaddr_t)va, &pa, NULL, NULL);
-	mem_assert(mapped);
+	mem_contract(mapped, "no DMA memory is there");
 	vmm_unmap_device(vmm, va, bytes);
 	pmm_free_range(vmm->pmm, pa, align_up(bytes, PAGE_SIZE) >> PAGE_SHIFT);
 }

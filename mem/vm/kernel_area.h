@@ -105,6 +105,9 @@ void vm_area_empty(struct kernel_area *area, vaddr_t va, uint64_t npages, bool f
  * been flushed, whoever did it. Context: thread, interrupts on, no lock. */
 void vm_area_settle(struct kernel_area *area, bool all);
 
+/* The bits of a 4 KiB entry that give memory this cache type. */
+pte_t vm_cache_bits(enum vm_cache cache);
+
 /* Give the tables back that map nothing (area_trim.c). Context: as settle. */
 void vm_area_trim(struct kernel_area *area);
 /* Take npages at va if they are free as a whole: a used range that maps nothing; and

@@ -61,6 +61,7 @@ mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bo
 		vm_edit_begin(&e, space, first, end, 1);
 		if (unlikely(vm_edit_split_crowd(&e, first, end)))
 			continue;
+		vm_edit_lock_inner(&e, first, end);
 		vm_areas_look(e.top, first, end, NULL, &was);
 		mem_status status = check_place(space, &was, end - first, p, replace);
 		if (status != MEM_OK) {
@@ -132,8 +133,9 @@ static mem_status choose_and_place(struct space *space, const struct vm_map_args
 		*out = vpn_to_va(first);
 		end = first + npages;
 		mem_status status = place_object(space, first, end, p, object, page, false);
-		if (status == MEM_OK)
-			vm_gap_taken(space, first, end);
+		if (likely(status == MEM_OK))
+			return status;
+		vm_gap_opened(space, end);
 		if (status != MEM_EEXIST)
 			return status;
 		/* A wrong guess, or somebody was faster: look (again), from the top. */
@@ -166,6 +168,7 @@ mem_status vm_populate(struct space *space, vpn_t first, vpn_t end, unsigned acc
 
 mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t *out)
 {
+	mem_contract_thread();
 	uint64_t npages;
 	mem_status status = check_args(args, &npages);
 	if (status != MEM_OK)

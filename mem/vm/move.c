@@ -357,6 +357,7 @@ static mem_status remap(struct space *space, const struct run *area, vpn_t from,
 mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_t new_bytes,
 		    unsigned flags, vaddr_t new_va, vaddr_t *out)
 {
+	mem_contract_thread();
 	vpn_t from, end, to_end = 0;
 	vpn_t to = vpn_of(new_va && new_va < USER_TOP ? new_va : USER_TOP);
 	struct run area;

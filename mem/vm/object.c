@@ -20,6 +20,7 @@ static const struct vm_object_ops no_ops;
 mem_status vm_object_create(struct vmm *vmm, const struct vm_object_ops *ops, void *host_data,
 			    uint64_t bytes, struct vm_object **out)
 {
+	mem_contract_thread();
 	if (bytes > OBJECT_BYTES_MAX)
 		return MEM_EINVAL;
 	struct vm_object *object = slab_alloc_wait(vmm->objects);
@@ -56,7 +57,7 @@ mem_status vm_object_create_shared(struct vmm *vmm, uint64_t bytes, bool charge,
 
 void vm_object_get(struct vm_object *object)
 {
-	mem_assert(atomic_add(&object->refs, 1) > 1);
+	mem_contract(atomic_add(&object->refs, 1) > 1, "the object has no reference any more");
 }
 
 void vm_object_page_done(struct vm_object *object, paddr_t pa)
@@ -83,6 +84,7 @@ static void drop_pages(struct vm_object *object, uint64_t first, uint64_t end)
 
 void vm_object_put(struct vm_object *object)
 {
+	mem_contract_thread();
 	if (atomic_sub(&object->refs, 1) > 0)
 		return;
 	mem_assert(list_empty(&object->mappers));
@@ -227,6 +229,7 @@ uint64_t vm_object_frames(struct vm_object *object, uint64_t page, unsigned n, p
 
 mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create, paddr_t *out)
 {
+	mem_contract_thread();
 	if (object_is_device(object))
 		return device_page(object, page, out);
 	for (unsigned attempt = 0;;) {
@@ -287,6 +290,7 @@ static void set_size(struct vm_object *object, uint64_t bytes)
 
 mem_status vm_object_resize(struct vm_object *object, uint64_t bytes)
 {
+	mem_contract_thread();
 	if (bytes > OBJECT_BYTES_MAX)
 		return MEM_EINVAL;
 	mem_rwlock_write(&object->size_lock);
@@ -297,6 +301,7 @@ mem_status vm_object_resize(struct vm_object *object, uint64_t bytes)
 
 mem_status vm_object_punch(struct vm_object *object, uint64_t first, uint64_t npages)
 {
+	mem_contract_thread();
 	uint64_t end;
 	if (!npages || __builtin_add_overflow(first, npages, &end))
 		return MEM_EINVAL;
@@ -309,6 +314,7 @@ mem_status vm_object_punch(struct vm_object *object, uint64_t first, uint64_t np
 mem_status vm_object_read(struct vm_object *object, uint64_t offset, void *buffer, uint64_t bytes,
 			  uint64_t *done)
 {
+	mem_contract_thread();
 	*done = 0;
 	while (*done < bytes) {
 		uint64_t at, size = atomic_read_acquire(&object->bytes);
@@ -359,6 +365,7 @@ static mem_status write_pages(struct vm_object *object, uint64_t offset, const c
 mem_status vm_object_write(struct vm_object *object, uint64_t offset, const void *buffer,
 			   uint64_t bytes, uint64_t *done)
 {
+	mem_contract_thread();
 	*done = 0;
 	uint64_t last;
 	if (__builtin_add_overflow(offset, bytes, &last) || last > OBJECT_BYTES_MAX)

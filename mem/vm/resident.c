@@ -19,6 +19,7 @@ static struct table *lock_part(struct space *space, vpn_t vpn, vpn_t end, vpn_t 
 
 vaddr_t vmm_count_pages(struct space *space, vaddr_t va, vaddr_t end, struct vmm_pages *pages)
 {
+	mem_contract_thread();
 	vpn_t vpn = vpn_of(va), next;
 	struct table *t = lock_part(space, vpn, vpn_of(end), &next);
 	if (t->level == 1) {
@@ -68,8 +69,10 @@ static void mark_part(const struct table *t, vpn_t first, vpn_t end, uint8_t *ou
 
 void vmm_mark_pages(struct space *space, vaddr_t va, uint64_t npages, uint8_t *out)
 {
+	mem_contract_thread();
 	vpn_t first = vpn_of(va), end = first + npages, next;
-	mem_assert(va < USER_TOP && npages <= vpn_of(USER_TOP) - first);
+	mem_contract(va < USER_TOP && npages <= vpn_of(USER_TOP) - first,
+		     "the range leaves the user half");
 	for (vpn_t vpn = first; vpn < end; vpn = next) {
 		struct table *t = lock_part(space, vpn, end, &next);
 		mark_part(t, vpn, next, out + (vpn - first));

@@ -14,15 +14,7 @@
 #include "vm/edit.h"
 #include "vm/objects.h"
 
-struct summary {
-	uint64_t described;    /* pages */
-	uint64_t charge;       /* pages to be charged */
-	uint64_t data, locked; /* pages that join these totals */
-	bool forbidden;        /* above maxprot */
-	bool unfit;            /* not of the kind that is asked for */
-};
-
-promise_t vm_rewritten(const struct rewrite *r, promise_t p)
+static promise_t rewritten(const struct rewrite *r, promise_t p)
 {
 	promise_t now = (p & ~r->clear) | r->set;
 	const struct backing *b = promise_backing(p);
@@ -36,72 +28,60 @@ static bool is_data(promise_t p)
 	return (p & (VM_WRITE | PROMISE_SHARED | PROMISE_GROWSDOWN)) == VM_WRITE;
 }
 
-static void look(const struct rewrite *r, const struct table *t, vpn_t first, vpn_t end,
-		 struct summary *s)
+promise_t vm_rewrite_note(struct rewrite *r, promise_t p, uint64_t npages)
 {
-	for (unsigned i = vm_runs_lower(t, first); i < t->run_count; i++) {
-		const struct run *run = &t->runs[i];
-		if (run->first >= end)
-			break;
-		uint64_t n = mem_min(run->end, end) - mem_max(run->first, first);
-		promise_t p = run->promise, now = vm_rewritten(r, p);
-		s->described += n;
-		if (promise_prot(now) & ~promise_maxprot(now))
-			s->forbidden = true;
-		s->unfit |= r->anonymous && !promise_is_anonymous(p);
-		s->charge += (now & ~p & PROMISE_CHARGED) ? n : 0;
-		s->data += is_data(now) && !is_data(p) ? n : 0;
-		s->locked += (now & ~p & PROMISE_LOCKED) ? n : 0;
+	promise_t now = rewritten(r, p);
+	r->would.forbidden |= (promise_prot(now) & ~promise_maxprot(now)) != 0;
+	r->would.unfit |= r->anonymous && !promise_is_anonymous(p);
+	if (now & ~p & PROMISE_CHARGED)
+		r->would.charge += npages;
+	if (is_data(now) && !is_data(p))
+		r->would.data += npages;
+	if (now & ~p & PROMISE_LOCKED)
+		r->would.locked += npages;
+	return now;
+}
+
+/* Cut the leaf entries of a run down to what it allows now, keeping what the MMU notes in
+ * them. */
+static void cut_down(struct edit *e, struct table *t, const struct run *run)
+{
+	const struct vmm *vmm = e->space->vmm;
+	pte_t clear = 0, set = 0;
+	if (!(run->promise & VM_WRITE))
+		clear |= PTE_WRITE;
+	if (!promise_prot(run->promise))
+		clear |= PTE_PRESENT;
+	if (!(run->promise & VM_EXEC))
+		set = vmm->nx; /* parked ones too: they come back as they are */
+	table_for_each(k, t, (unsigned)(run->first - t->first), (unsigned)(run->end - t->first))
+	{
+		pte_t pte = atomic_read_relaxed(&t->entries[k]), now;
+		do
+			now = (pte & ~clear) | set;
+		while (now != pte && !atomic_cas(&t->entries[k], &pte, now));
+		if (now != pte && (pte & PTE_PRESENT))
+			vm_gather_page(&e->gather, t->first + k);
 	}
-}
-
-static void look_at_all(const struct rewrite *r, struct table *t, vpn_t first, vpn_t end,
-			struct summary *s)
-{
-	first = mem_max(first, t->first);
-	end = mem_min(end, table_end(t));
-	look(r, t, first, end, s);
-	if (t->level > 1)
-		table_for_each(k, t, vpn_index(first, t->level), vpn_index(end - 1, t->level) + 1)
-		    look_at_all(r, vm_table_child(t, k), first, end, s);
-}
-
-/* Cut a leaf entry down to what p allows, keeping what the MMU notes in it. */
-static void cut_down(struct edit *e, struct table *t, unsigned index, promise_t p)
-{
-	pte_t allowed = vm_entry_bits(e->space->vmm, p);
-	pte_t pte = atomic_read_relaxed(&t->entries[index]), now;
-	do {
-		now = pte;
-		if (!(p & VM_WRITE))
-			now &= ~PTE_WRITE;
-		if (!(allowed & PTE_PRESENT))
-			now &= ~PTE_PRESENT;
-		if (!(p & VM_EXEC))
-			now |= e->space->vmm->nx; /* parked ones too: they come back as they are */
-		if (now == pte)
-			return;
-	} while (!atomic_cas(&t->entries[index], &pte, now));
-	if (pte & PTE_PRESENT)
-		vm_gather_page(&e->gather, t->first + index);
 }
 
 static void rewrite_table(struct edit *e, const struct rewrite *r, struct table *t, vpn_t first,
 			  vpn_t end)
 {
-	vm_runs_split(t, first);
-	vm_runs_split(t, end);
-	for (unsigned i = vm_runs_lower(t, first); i < t->run_count && t->runs[i].first < end;
-	     i++) {
+	unsigned i = vm_runs_lower(t, first);
+	if (i < t->run_count && t->runs[i].first < first)
+		vm_runs_split(t, i++, first);
+	for (; i < t->run_count && t->runs[i].first < end; i++) {
 		struct run *run = &t->runs[i];
-		promise_t was = run->promise, now = vm_rewritten(r, was);
+		promise_t was = run->promise, now = rewritten(r, was);
+		if (run->end > end)
+			vm_runs_split(t, i, end);
 		if (now == was)
 			continue;
 		vm_account_change(e->space, was, now, run->end - run->first);
 		run->promise = now;
 		if (t->level == 1 && promise_prot(was) & ~promise_prot(now))
-			table_for_each(k, t, (unsigned)(run->first - t->first),
-				       (unsigned)(run->end - t->first)) cut_down(e, t, k, now);
+			cut_down(e, t, run);
 	}
 	vm_runs_merge(t, first, end);
 }
@@ -117,20 +97,26 @@ static void rewrite_all(struct edit *e, const struct rewrite *r, struct table *t
 		    rewrite_all(e, r, vm_table_child(t, k), first, end);
 }
 
-static mem_status check(const struct rewrite *r, struct space *space, const struct summary *s,
+/* `areas`: what [first, end), of npages pages, is and would be. */
+static mem_status check(const struct rewrite *r, struct space *space, const struct areas *areas,
 			uint64_t npages)
 {
 	const struct vmm_space_limits *limit = &space->limits;
-	if (s->described != npages && !r->holes)
+	if (areas->npages != npages && !r->holes)
 		return MEM_ENOMEM;
-	if (s->unfit)
+	if (r->would.unfit)
 		return MEM_EINVAL;
-	if (s->forbidden)
+	if (r->would.forbidden)
 		return MEM_EACCES;
-	if (s->locked &&
-	    atomic_read_relaxed(&space->totals.locked) + s->locked > limit->locked_npages)
+	if (r->would.locked &&
+	    atomic_read_relaxed(&space->totals.locked) + r->would.locked > limit->locked_npages)
 		return MEM_EAGAIN;
-	if (s->data && atomic_read_relaxed(&space->totals.data) + s->data > limit->data_npages)
+	if (r->would.data &&
+	    atomic_read_relaxed(&space->totals.data) + r->would.data > limit->data_npages)
+		return MEM_ENOMEM;
+	if (!areas_allowed(space, areas->begin, areas->would_begin))
+		return MEM_ENOMEM;
+	if (r->would.charge && !vm_commit_charge(space->vmm, r->would.charge))
 		return MEM_ENOMEM;
 	return MEM_OK;
 }
@@ -139,20 +125,15 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 {
 	for (unsigned attempt = 0;;) {
 		struct edit e;
-		struct summary s = {0};
 		struct areas areas;
 		vm_edit_begin(&e, space, first, end, 1);
 		if (unlikely(vm_edit_split_crowd(&e, first, end)))
 			continue;
 		vm_edit_lock_inner(&e, first, end);
-		look_at_all(r, e.top, first, end, &s);
-		r->found_hole = s.described != end - first;
-		mem_status status = check(r, space, &s, end - first);
+		r->would = (struct rewrite_sums){0};
 		vm_areas_look(e.top, first, end, r, &areas);
-		if (status == MEM_OK && !areas_allowed(space, areas.begin, areas.would_begin))
-			status = MEM_ENOMEM;
-		if (status == MEM_OK && s.charge && !vm_commit_charge(space->vmm, s.charge))
-			status = MEM_ENOMEM;
+		r->found_hole = areas.npages != end - first;
+		mem_status status = check(r, space, &areas, end - first);
 		if (status != MEM_OK) {
 			vm_edit_cancel(&e);
 			return status;
@@ -163,8 +144,8 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 			vm_edit_end(&e);
 			return MEM_OK;
 		}
-		if (s.charge)
-			vm_commit_uncharge(space->vmm, s.charge);
+		if (r->would.charge)
+			vm_commit_uncharge(space->vmm, r->would.charge);
 		vm_edit_cancel(&e);
 		if (!vm_relieve(space->vmm, attempt++))
 			return MEM_ENOMEM;
@@ -173,6 +154,7 @@ mem_status vm_rewrite(struct space *space, vpn_t first, vpn_t end, struct rewrit
 
 mem_status vmm_protect(struct space *space, vaddr_t va, uint64_t bytes, unsigned prot)
 {
+	mem_contract_thread();
 	vpn_t first, end;
 	if (prot & ~7u)
 		return MEM_EINVAL;

@@ -182,14 +182,11 @@ void vm_runs_insert(struct table *t, vpn_t first, vpn_t end, promise_t promise)
 	}
 }
 
-void vm_runs_split(struct table *t, vpn_t vpn)
+void vm_runs_split(struct table *t, unsigned at, vpn_t vpn)
 {
-	struct run *run = vm_runs_find(t, vpn);
-	if (!run || run->first == vpn)
-		return;
-	unsigned at = (unsigned)(run - t->runs);
-	if (promise_backing(run->promise))
-		vm_backing_ref(promise_backing(run->promise), 1);
+	mem_debug_assert(t->runs[at].first < vpn && vpn < t->runs[at].end);
+	if (promise_backing(t->runs[at].promise))
+		vm_backing_ref(promise_backing(t->runs[at].promise), 1);
 	shift(t, at, at + 1);
 	t->runs[at].end = vpn;
 	t->runs[at + 1].first = vpn;

@@ -13,6 +13,7 @@
 
 mem_status vmm_space_create(struct vmm *vmm, struct space **out)
 {
+	mem_contract_thread();
 	struct space *space = slab_alloc_wait(vmm->space_cache);
 	if (!space)
 		return MEM_ENOMEM;
@@ -42,7 +43,7 @@ mem_status vmm_space_create(struct vmm *vmm, struct space **out)
 
 void vmm_space_get(struct space *space)
 {
-	mem_assert(atomic_add(&space->refs, 1) > 1);
+	mem_contract(atomic_add(&space->refs, 1) > 1, "the space has no reference any more");
 }
 
 static void remove_all(struct space *space)
@@ -57,6 +58,7 @@ static void remove_all(struct space *space)
 
 void vmm_space_put(struct space *space)
 {
+	mem_contract_thread();
 	if (atomic_sub(&space->refs, 1) > 0)
 		return;
 	struct vmm *vmm = space->vmm;
@@ -72,6 +74,7 @@ void vmm_space_put(struct space *space)
 
 void vmm_space_clear(struct space *space)
 {
+	mem_contract_thread();
 	mem_rwlock_write(&space->lock);
 	remove_all(space);
 	mem_rwlock_write_done(&space->lock);
@@ -79,6 +82,7 @@ void vmm_space_clear(struct space *space)
 
 void vmm_space_set_limits(struct space *space, const struct vmm_space_limits *limits)
 {
+	mem_contract_thread();
 	mem_rwlock_write(&space->lock);
 	space->limits = *limits;
 	mem_rwlock_write_done(&space->lock);

@@ -81,6 +81,7 @@ struct vmm {
 	paddr_t zero_frame;
 	pte_t nx; /* PTE_NX, or 0 on a CPU without it */
 	bool giga_pages;
+	unsigned ncpus;      /* host_cpu_count() at vmm_init */
 	vaddr_t direct_base; /* where the direct map is in the kernel's tables */
 	struct cpumask online;
 

@@ -14,15 +14,15 @@
 #include "base/assert.h"
 #include "vm/space.h"
 
-unsigned vm_table_next(const struct table *t, unsigned from, unsigned end)
+/* Nothing is in use in the rest of the word that holds `from`. */
+unsigned vm_table_next_far(const struct table *t, unsigned from, unsigned end)
 {
-	while (from < end) {
-		uint64_t word = t->bits[from / 64] >> (from % 64);
+	while ((from = (from / 64 + 1) * 64) < end) {
+		uint64_t word = t->bits[from / 64];
 		if (word) {
 			from += bit_lowest(word);
 			return from < end ? from : end;
 		}
-		from = (from / 64 + 1) * 64;
 	}
 	return end;
 }

@@ -111,8 +111,20 @@ static inline bool table_bit(const struct table *t, unsigned index)
 	return (t->bits[index / 64] >> (index % 64)) & 1;
 }
 
+unsigned vm_table_next_far(const struct table *t, unsigned from, unsigned end);
+
 /* The first entry in use in [from, end), or `end`. */
-unsigned vm_table_next(const struct table *t, unsigned from, unsigned end);
+static inline unsigned vm_table_next(const struct table *t, unsigned from, unsigned end)
+{
+	if (from >= end)
+		return end;
+	uint64_t word = t->bits[from / 64] >> (from % 64);
+	if (unlikely(!word))
+		return vm_table_next_far(t, from, end);
+	from += bit_lowest(word);
+	return from < end ? from : end;
+}
+
 /* The last entry in use in [from, end), or -1. */
 int vm_table_last(const struct table *t, unsigned from, unsigned end);
 
@@ -178,8 +190,8 @@ void vm_runs_cut(struct gather *g, struct table *t, vpn_t first, vpn_t end);
 /* Add a run where none is, merging with equal neighbours; room for one more was
  * reserved. Takes over one reference on the promise's backing. Does not account. */
 void vm_runs_insert(struct table *t, vpn_t first, vpn_t end, promise_t promise);
-/* Make `vpn` the border of two runs if it is inside one; room for one more. */
-void vm_runs_split(struct table *t, vpn_t vpn);
+/* Make `vpn`, which is inside run `at`, the border of two; room for one more. */
+void vm_runs_split(struct table *t, unsigned at, vpn_t vpn);
 /* Merge equal neighbours that touch [first, end]. */
 void vm_runs_merge(struct table *t, vpn_t first, vpn_t end);
 /* Give the array back (before the table is freed; it has no runs any more, and its

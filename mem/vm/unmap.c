@@ -6,6 +6,7 @@
 
 mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
 {
+	mem_contract_thread();
 	vpn_t first, end;
 	if (!vm_range(va, bytes, &first, &end))
 		return MEM_EINVAL;
@@ -24,6 +25,7 @@ mem_status vmm_unmap(struct space *space, vaddr_t va, uint64_t bytes)
 			vm_edit_cancel(&e);
 			continue;
 		}
+		vm_edit_lock_inner(&e, first, end);
 		vm_areas_look(e.top, first, end, NULL, &was);
 		if (!areas_allowed(space, was.begin, areas_if_empty(&was))) {
 			vm_edit_cancel(&e);

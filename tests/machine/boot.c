@@ -144,7 +144,7 @@ void machine_boot_frames(const struct machine_config *config)
 	};
 	map = (struct memmap){.regions = regions, .capacity = 64};
 	if (memmap_sanitise(&map, entries, 4, end) != MEM_OK ||
-	    pmm_init(&machine_pmm, &map, config->ncpus) != MEM_OK)
+	    pmm_init(&machine_pmm, &map) != MEM_OK)
 		machine_die("no pmm");
 }
 

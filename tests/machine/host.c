@@ -12,9 +12,16 @@
 #include "base/atomic.h"
 #include "tests/machine/inside.h"
 
+char machine_last_error[256];
+
 void host_log(enum host_log_level level, const char *format, ...)
 {
 	va_list args;
+	if (level == HOST_LOG_ERROR) {
+		va_start(args, format);
+		vsnprintf(machine_last_error, sizeof(machine_last_error), format, args);
+		va_end(args);
+	}
 	va_start(args, format);
 	fprintf(stderr, level >= HOST_LOG_WARN ? "  log! " : "  log: ");
 	vfprintf(stderr, format, args);

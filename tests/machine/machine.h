@@ -161,6 +161,9 @@ struct machine_mmu_stats {
 };
 void machine_mmu_stats(struct machine_mmu_stats *stats);
 
+/* The last line that host_log was given as HOST_LOG_ERROR; "" if none was. */
+extern char machine_last_error[256];
+
 /* Print what every CPU does, and end the process. */
 MEM_NORETURN void machine_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -35,6 +35,7 @@
 #include "arch/x86_64/ops.h"
 #include "base/atomic.h"
 #include "tests/machine/inside.h"
+#include "tests/machine/registers.h"
 
 #define SET_ENTRIES 1024
 #define SET_BUCKETS 1024
@@ -197,6 +198,13 @@ void machine_invlpg(vaddr_t va)
 	machine_point();
 	drop_address(&this_tlb()->pages, va, 1, 3);
 	drop_all(&this_tlb()->tables, true); /* whatever their address */
+}
+
+struct arch_setup machine_registers = REGISTERS_GOOD;
+
+void machine_describe(struct arch_setup *setup)
+{
+	*setup = machine_registers;
 }
 
 void machine_load_root(paddr_t root)

@@ -12,6 +12,7 @@
 
 /* Private pages across the border of two leaf tables; shared ones; a stack. */
 #define PAGES     ((vaddr_t)0x80000000 - 2 * PAGE_SIZE)
+#define LEAF_END  ((vaddr_t)0x80200000) /* of the second of them */
 #define SHARED_AT ((vaddr_t)0x7f0000000000)
 #define STACK     ((vaddr_t)0x7fff00000000)
 #define FAR       ((vaddr_t)0x500000000000)
@@ -47,6 +48,19 @@ static uint64_t do_unmap(void)
 static uint64_t do_protect(void)
 {
 	return vmm_protect(space, PAGES + PAGE_SIZE, 2 * PAGE_SIZE, VM_READ);
+}
+/* All of the second leaf and more; one page in it, which needs no other table's lock. */
+static uint64_t do_unmap_wide(void)
+{
+	return vmm_unmap(space, PAGES + PAGE_SIZE, LEAF_END - PAGES);
+}
+static uint64_t do_replace_wide(void)
+{
+	return map(PAGES + PAGE_SIZE, (LEAF_END - PAGES) >> PAGE_SHIFT, VM_NORESERVE, NULL);
+}
+static uint64_t do_protect_last(void)
+{
+	return vmm_protect(space, PAGES + 3 * PAGE_SIZE, PAGE_SIZE, VM_READ);
 }
 static uint64_t do_move(void)
 {
@@ -115,7 +129,7 @@ static uint64_t do_clear(void)
 static uint64_t (*const operations[])(void) = {
     do_unmap,        do_protect,         do_move,     do_fork,  do_drop,       do_write, do_replace,
     do_dontfork,     do_write_file,      do_truncate, do_punch, do_file_write, do_grow,  do_clear,
-    do_kernel_write, do_map_below_stack,
+    do_kernel_write, do_map_below_stack, do_unmap_wide, do_replace_wide, do_protect_last,
 };
 #define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
 
@@ -265,8 +279,11 @@ TEST(pairs_with_a_history)
 	add_pair(number_of(do_move), number_of(do_drop));
 	/* Went round while the other let go. */
 	add_pair(number_of(do_kernel_write), number_of(do_kernel_write));
+	/* Counted the areas of a table, then let others change it, then took it out. */
+	add_pair(number_of(do_unmap_wide), number_of(do_protect_last));
+	add_pair(number_of(do_replace_wide), number_of(do_protect_last));
 	machine_each(pair_count, run_pair);
-	machine_expect_schedules(739);
+	machine_expect_schedules(1087);
 }
 
 TEST(pairs_of_operations)
@@ -277,5 +294,5 @@ TEST(pairs_of_operations)
 				add_pair(a, b);
 	machine_each(pair_count, run_pair);
 	test_note("%u pairs of %u operations", pair_count, (unsigned)OPERATIONS);
-	machine_expect_schedules(60151);
+	machine_expect_schedules(72587);
 }

@@ -18,6 +18,7 @@ NOT_HERE(host_flush_wait);
 NOT_HERE(host_out_of_memory);
 NOT_HERE(host_register_handler);
 NOT_HERE(host_user_fault);
+NOT_HERE(machine_describe);
 NOT_HERE(machine_flush_global);
 NOT_HERE(machine_invlpg);
 NOT_HERE(machine_load_root);

@@ -11,7 +11,7 @@ void boot_map(const struct memmap_entry *entries, size_t count, uint64_t span, u
 {
 	plain_init(span, ncpus);
 	CHECK_OK(memmap_sanitise(&test_map, entries, count, span >> PAGE_SHIFT));
-	CHECK_OK(pmm_init(&pmm, &test_map, ncpus));
+	CHECK_OK(pmm_init(&pmm, &test_map));
 	CHECK(memmap_is_valid(&test_map));
 	CHECK(pmm_is_valid(pmm));
 }

@@ -31,7 +31,7 @@ static void run_machine(uint64_t bytes, unsigned ncpus, unsigned rounds)
 		    .interrupt_mean = round % 2 ? 200 : 0,
 		};
 		machine_init(&config);
-		stress_start(&stress, bytes, ncpus, test_random());
+		stress_start(&stress, bytes, test_random());
 		machine_hooks.interrupt = interrupt;
 		for (uintptr_t i = 0; i < stress.users; i++)
 			machine_spawn(user, (void *)i, NULL);

@@ -229,7 +229,7 @@ TEST(pmm_catches_misuse_of_records)
 	bad = take(0, 0);
 	test_expect_panic(put_unowned, "nobody owns");
 	frame_init(pmm, bad, FRAME_ANON, NULL);
-	test_expect_panic(init_twice, "assertion");
+	test_expect_panic(init_twice, "frame_init: the frame has a record already");
 	test_expect_panic(unpin_unpinned, "not pinned");
 	CHECK_OK(frame_pin(pmm, bad));
 	CHECK(!frame_put(pmm, bad));

@@ -2,7 +2,10 @@
 /* Ranges of any length, maps of any kind, memory that comes and goes, and its size. */
 #include "tests/unit/pmm.h"
 
+#include <sys/mman.h>
 #include <time.h>
+
+#include "base/util.h"
 
 /* ---- ranges ---------------------------------------------------------------------- */
 
@@ -173,12 +176,73 @@ TEST(pmm_random_maps)
 TEST(pmm_too_little_for_metadata)
 {
 	struct memmap_entry e[] = {{0x100000, 0x1000, MEMMAP_USABLE}};
-	plain_init(64 * MIB, 1);
+	plain_init(64 * MIB, 16);
 	CHECK_OK(memmap_sanitise(&test_map, e, 1, 64 * MIB >> PAGE_SHIFT));
 	struct pmm *none;
-	CHECK_EQ(pmm_init(&none, &test_map, 16), MEM_ENOMEM);
+	CHECK_EQ(pmm_init(&none, &test_map), MEM_ENOMEM);
 	CHECK_EQ(test_map.count, 1);
 	CHECK_EQ(memmap_npages(&test_map, MEMMAP_USABLE), 1);
+}
+
+/* What everything per CPU is sized by is one number, and it has bounds. */
+TEST(pmm_init_refuses_cpus)
+{
+	struct memmap_entry entry = {0, 64 * MIB, MEMMAP_USABLE};
+	struct pmm *none = NULL;
+	for (unsigned i = 0; i < 2; i++) {
+		plain_init(64 * MIB, i ? MEM_MAX_CPUS + 1 : 0);
+		CHECK_OK(memmap_sanitise(&test_map, &entry, 1, 64 * MIB >> PAGE_SHIFT));
+		CHECK_EQ(pmm_init(&none, &test_map), MEM_EINVAL);
+		CHECK(!none);
+		CHECK_EQ(test_map.count, 1);
+	}
+	boot(64 * MIB, MEM_MAX_CPUS);
+	plain_set_cpu(MEM_MAX_CPUS - 1);
+	pmm_free(pmm, take(0, 0), 0);
+}
+
+/* A loader's direct map ends before memory does: nothing beyond is written, or given. */
+TEST(pmm_keeps_within_the_direct_map)
+{
+	const uint64_t ends[] = {20 * MIB + 0x5000, 130 * MIB, 200 * MIB, 256 * MIB};
+	struct memmap_entry e[] = {
+	    {0, 256 * MIB, MEMMAP_USABLE},
+	    {19 * MIB, 0x1000, MEMMAP_RESERVED},
+	};
+	for (unsigned i = 0; i < 4; i++) {
+		mem_direct_map_end = ends[i];
+		boot_map(e, 2, 256 * MIB, 2);
+		CHECK(!mprotect(paddr_to_ptr(align_up(ends[i], PAGE_SIZE)),
+				256 * MIB - align_up(ends[i], PAGE_SIZE), PROT_NONE));
+		CHECK(ptr_to_paddr(pmm) + stats().metadata <= ends[i]);
+		paddr_t pa = PADDR_NONE, high = align_down(ends[i], HUGE_SIZE);
+		uint64_t total = stats().free, count = 0;
+		CHECK_EQ(pmm_alloc_range(pmm, (ends[i] >> PAGE_SHIFT) + 1, 1, PADDR_NONE, 0, &pa),
+			 MEM_ENOMEM);
+		CHECK_EQ(pmm_alloc_range(pmm, 256 * MIB >> PAGE_SHIFT, 1, PADDR_NONE, 0, &pa),
+			 MEM_ENOMEM);
+		CHECK_OK(
+		    pmm_alloc_range(pmm, 4 * MIB >> PAGE_SHIFT, 512, PADDR_NONE, PMM_ZERO, &pa));
+		CHECK(pa + 4 * MIB <= high);
+		pmm_free_range(pmm, pa, 4 * MIB >> PAGE_SHIFT);
+		for (unsigned order = 9; order <= 9; order -= 9)
+			while ((pa = pmm_alloc(pmm, order, PMM_KERNEL | PMM_WAIT | PMM_ZERO)) !=
+			       PADDR_NONE) {
+				CHECK(pa + (PAGE_SIZE << order) <= high);
+				count += (uint64_t)1 << order;
+			}
+		uint64_t metadata = high > ptr_to_paddr(pmm) ? high - ptr_to_paddr(pmm) : 0;
+		CHECK_EQ(count, ((high - metadata) >> PAGE_SHIFT) - 1);
+		CHECK_EQ(stats().free, total - count);
+		CHECK(pmm_is_valid(pmm));
+		/* Now there are tables that reach everything. */
+		CHECK(!mprotect(paddr_to_ptr(0), 256 * MIB, PROT_READ | PROT_WRITE));
+		mem_direct_map_end = UINT64_MAX;
+		while ((pa = pmm_alloc(pmm, 0, PMM_KERNEL | PMM_WAIT | PMM_ZERO)) != PADDR_NONE)
+			count++;
+		CHECK_EQ(count, total);
+		CHECK(pmm_is_valid(pmm));
+	}
 }
 
 TEST(pmm_reserve_and_add)
@@ -253,7 +317,7 @@ TEST(pmm_a_terabyte_in_a_millisecond)
 		CHECK_OK(memmap_sanitise(&test_map, &entry, 1, bytes >> PAGE_SHIFT));
 		struct timespec a, b;
 		clock_gettime(CLOCK_MONOTONIC, &a);
-		CHECK_OK(pmm_init(&pmm, &test_map, 2));
+		CHECK_OK(pmm_init(&pmm, &test_map));
 		CHECK(pmm_alloc(pmm, 0, 0) != PADDR_NONE);
 		clock_gettime(CLOCK_MONOTONIC, &b);
 		uint64_t ns = (uint64_t)(b.tv_sec - a.tv_sec) * 1000000000u +

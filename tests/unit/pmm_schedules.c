@@ -22,7 +22,7 @@ static void begin(void)
 	struct machine_config config = {.bytes = BYTES, .ncpus = 2, .seed = 1};
 	machine_init(&config);
 	CHECK_OK(memmap_sanitise(&map, &e, 1, BYTES >> PAGE_SHIFT));
-	CHECK_OK(pmm_init(&pmm, &map, 2));
+	CHECK_OK(pmm_init(&pmm, &map));
 	CHECK(pmm_extend_limit(pmm, false));
 	CHECK(pmm_block_is_whole(pmm, BLOCK));
 	claimed_whole = false;

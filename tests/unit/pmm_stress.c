@@ -20,12 +20,12 @@ static uint64_t mail[MAIL]; /* address | order, or 0 */
 static struct memmap_region regions[64];
 static uint64_t free_before, seed_base;
 
-void stress_start(struct stress *stress, uint64_t bytes, unsigned ncpus, uint64_t seed)
+void stress_start(struct stress *stress, uint64_t bytes, uint64_t seed)
 {
 	struct memmap map = {.regions = regions, .capacity = 64};
 	struct memmap_entry e[] = {{0x1000, bytes - 0x1000, MEMMAP_USABLE}}; /* 0: "no mail" */
 	CHECK_OK(memmap_sanitise(&map, e, 1, bytes >> PAGE_SHIFT));
-	CHECK_OK(pmm_init(&stress->pmm, &map, ncpus));
+	CHECK_OK(pmm_init(&stress->pmm, &map));
 	free(taken);
 	taken = calloc(bytes >> PAGE_SHIFT, 1);
 	for (int i = 0; i < MAIL; i++)

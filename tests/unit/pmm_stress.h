@@ -16,7 +16,7 @@ struct stress {
 };
 
 /* Make the allocator and note how much is free. */
-void stress_start(struct stress *stress, uint64_t bytes, unsigned ncpus, uint64_t seed);
+void stress_start(struct stress *stress, uint64_t bytes, uint64_t seed);
 /* What user number `user` does; on the CPU that the caller gave it. */
 void stress_user(struct stress *stress, unsigned user);
 /* What an interrupt handler does: take and give a frame or two. */

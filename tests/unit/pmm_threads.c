@@ -20,7 +20,7 @@ static void run_all(uint64_t bytes)
 {
 	pthread_t threads[8];
 	plain_init(bytes, stress.users);
-	stress_start(&stress, bytes, stress.users, test_random());
+	stress_start(&stress, bytes, test_random());
 	for (uintptr_t i = 1; i < stress.users; i++)
 		CHECK(!pthread_create(&threads[i], NULL, run, (void *)i));
 	run((void *)0);

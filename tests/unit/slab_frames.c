@@ -19,7 +19,7 @@ static void boot(uint64_t bytes, unsigned ncpus)
 	struct memmap_entry entry = {0, bytes, MEMMAP_USABLE};
 	plain_init(bytes, ncpus);
 	CHECK_OK(memmap_sanitise(&map, &entry, 1, bytes >> PAGE_SHIFT));
-	CHECK_OK(pmm_init(&pmm, &map, ncpus));
+	CHECK_OK(pmm_init(&pmm, &map));
 	frame_source_init(&source, pmm);
 }
 

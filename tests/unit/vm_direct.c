@@ -27,7 +27,7 @@ static void boot(bool giga_pages)
 	vm_host_init(TOTAL, 1);
 	vm_host_set_cpu(0);
 	CHECK_OK(memmap_sanitise(&map, entries, 3, (pfn_t)1 << 40));
-	CHECK_OK(pmm_init(&pmm, &map, 1));
+	CHECK_OK(pmm_init(&pmm, &map));
 	const struct vmm_config config = {
 	    .pmm = pmm, .map = &map, .has_giga_pages = giga_pages, .has_nx = true};
 	CHECK_OK(vmm_init(&vmm, &config));

@@ -17,6 +17,7 @@
 
 #include "arch/x86_64/ops.h"
 #include "tests/machine/process.h"
+#include "tests/machine/registers.h"
 
 static unsigned cpu_total;
 static pthread_mutex_t interrupts[MEM_MAX_CPUS]; /* held: they are off on that CPU */
@@ -145,6 +146,13 @@ MEM_NORETURN void host_fatal_fault(struct mem_trap *trap, const struct vmm_fault
 bool host_out_of_memory(uint64_t npages)
 {
 	return false;
+}
+
+struct arch_setup machine_registers = REGISTERS_GOOD;
+
+void machine_describe(struct arch_setup *setup)
+{
+	*setup = machine_registers;
 }
 
 void machine_invlpg(vaddr_t va)

@@ -196,7 +196,7 @@ static void boot(void)
 	vm_host_init(64 << 20, THREADS + 1);
 	vm_host_set_cpu(THREADS);
 	CHECK_OK(memmap_sanitise(&map, &entry, 1, (pfn_t)1 << 40));
-	CHECK_OK(pmm_init(&pmm, &map, THREADS + 1));
+	CHECK_OK(pmm_init(&pmm, &map));
 	const struct vmm_config config = {.pmm = pmm,
 					  .map = &map,
 					  .has_giga_pages = true,

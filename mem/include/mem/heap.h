@@ -60,18 +60,20 @@ void frame_area_init(struct frame_area *frames, struct pmm *pmm);
 
 /*
  * Both profiles find double and invalid frees, at the free, in every build. The hardened
- * one also puts a canary behind each block, of any size, and checks it at the free; it hands
- * blocks out in an order that cannot be foreseen, and clears them when they are freed. Small
- * blocks cost several times as much (docs/BENCHMARKS.md).
+ * one also puts a canary after each block and checks it at the free, so overflows are
+ * detected. It hands blocks out in an order that cannot be foreseen, and clears them when
+ * they are freed. Small blocks cost several times as much.
  */
 enum heap_profile { HEAP_FAST, HEAP_HARDENED };
 
-/* Make a heap over `area`. Errors: MEM_ENOMEM. Context: initialisation. */
+/* Make a heap over `area`, for host_cpu_count() CPUs. Errors: MEM_ENOMEM; MEM_EINVAL too
+ * many CPUs (host_log says so). Context: initialisation. */
 MEM_CHECKED mem_status heap_create_as(struct heap **out, struct heap_area *area,
 				      enum heap_profile profile);
 /* The hardened one. */
 MEM_CHECKED mem_status heap_create(struct heap **out, struct heap_area *area);
-/* End an empty heap; live blocks are the caller's mistake (host_panic). */
+/* End an empty heap; live blocks are the caller's mistake (host_panic). Context: thread;
+ * waits for every CPU. */
 void heap_destroy(struct heap *heap);
 
 /* `bytes` bytes aligned to 16, whatever the size, or NULL; bytes 0 gives a unique pointer
@@ -100,12 +102,12 @@ void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *
 size_t heap_usable(struct heap *heap, const void *block);
 
 /* Give empty memory back to the area, reserve pages included if `all`.
- * Returns pages given back. Context: thread, no lock. */
+ * Returns pages given back. Context: thread, no lock; waits for every CPU. */
 uint64_t heap_reap(struct heap *heap, bool all);
 
 /* The calling CPU stops using the heap for now (it goes offline; hosted, its thread
  * ends): what it keeps for itself becomes everybody's. It may come back without notice.
- * Context: thread, preemption off from before the call, no lock. */
+ * Context: thread, preemption off from before the call, no lock; does not wait. */
 void heap_cpu_leave(struct heap *heap);
 
 /* Is enough idle memory waiting in the heap that a reap is worth its flushes?
@@ -113,13 +115,14 @@ void heap_cpu_leave(struct heap *heap);
 bool heap_wants_reap(struct heap *heap);
 
 /*
- * Guard-page sampling: from now on each CPU gives every `interval`th block (of at most a
- * page, and of those allocations that are not served by the fast path: in a hardened
- * heap all) one of `slots` pages between unmapped ones: accesses beyond the block fault,
- * or are found when it is freed; after the next heap_reap() accesses to a freed one fault.
+ * Guard-page sampling: from now on each CPU places every `interval`th block on one of
+ * `slots` pages between unmapped ones. Blocks of more than a page are left out, and in a
+ * fast heap those that the fast path serves. Accesses beyond a sampled block fault, or are
+ * found when it is freed. After the next heap_reap() accesses to a freed one fault, too.
  * Holds slots / 2 pages and little more, if the area can decommit pages. Called again it only
  * changes the interval.
- * Errors: MEM_ENOMEM, nothing has changed. Context: thread.
+ * Errors: MEM_ENOMEM, nothing has changed. Context: thread; waits only when memory is
+ * short.
  */
 MEM_CHECKED mem_status heap_sample_start(struct heap *heap, unsigned slots, unsigned interval);
 

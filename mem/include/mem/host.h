@@ -32,11 +32,11 @@ MEM_NORETURN void host_panic(const char *format, ...) __attribute__((format(prin
 /* ---- 2. this CPU ------------------------------------------------------ */
 
 /*
- * The three that every allocation and free calls may be given inline: a host that
- * compiles mem/ with -DMEM_HOST_INLINE='"its/header.h"' defines in that header static
- * inline functions host_cpu, host_preempt_disable and host_preempt_enable, with the
- * contracts below, and MEM_HOST_IS_INLINE. Without it they are functions like the rest.
- * The header sees <mem/types.h> and C's own headers.
+ * Every allocation and free calls three of these functions, which may be inline. Compile
+ * mem/ with -DMEM_HOST_INLINE='"your/header.h"'. That header defines MEM_HOST_IS_INLINE,
+ * and host_cpu, host_preempt_disable and host_preempt_enable as static inline functions
+ * with the contracts below. It may use <mem/types.h> and C's own headers. Without it they
+ * are functions like the rest.
  */
 #ifdef MEM_HOST_INLINE
 #include MEM_HOST_INLINE
@@ -54,7 +54,9 @@ void host_preempt_disable(void);
 void host_preempt_enable(void);
 #endif
 
-/* CPUs that may ever run mem/ code; at most MEM_MAX_CPUS, constant after init. */
+/* CPUs that may ever run mem/ code, at least 1 and at most MEM_MAX_CPUS. It counts CPUs
+ * that do not run yet, and is the same from the first call of mem/ on: everything per CPU
+ * is sized by it. A host that cannot know yet says MEM_MAX_CPUS. Context: any. */
 unsigned host_cpu_count(void);
 
 /* Turn interrupts off on this CPU; returns what host_irq_restore wants. Any context. */
@@ -70,8 +72,8 @@ bool host_in_interrupt(void);
 void host_relax(void);
 
 /* Return after every CPU that runs mem/ code has passed a full memory barrier
- * since the call began: an interrupt to each that does nothing is enough (the
- * one behind host_flush_wait serves); CPUs that are not up yet do not count.
+ * since the call began. An interrupt to each that does nothing is enough (the
+ * one behind host_flush_wait serves). CPUs that are not up yet do not count.
  * The slab reaper uses it so that the CPUs' own allocation paths need no
  * atomic operation. Context: thread, interrupts on; spin locks with interrupts
  * on may be held. */
@@ -118,9 +120,9 @@ void host_user_fault(struct mem_trap *trap, const struct vmm_fault *fault);
 bool host_fixup_fault(struct mem_trap *trap, const struct vmm_fault *fault);
 MEM_NORETURN void host_fatal_fault(struct mem_trap *trap, const struct vmm_fault *fault);
 
-/* Memory has run out after everything that can be drained was drained; true
- * if the host freed some (or chose a program to end), so that it is worth
- * another try. Context: thread or fault, may sleep, no lock. */
+/* Memory has run out, and everything that can be drained was drained. True if the host
+ * freed some, or chose a program to end, so that another try is worth it. Context: thread
+ * or fault, may sleep, no lock. */
 bool host_out_of_memory(uint64_t npages);
 
 MEM_END_DECLS

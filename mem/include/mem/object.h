@@ -16,8 +16,9 @@ MEM_BEGIN_DECLS
 struct vmm;
 struct vm_object;
 
-/* Contexts are those of mem/vmm.h: `thread` may sleep and holds no spin lock. Locks: none
- * has to be held. Where nothing else is said, a call that fails has changed nothing. */
+/* Contexts are those of mem/vmm.h: `thread` may sleep, holds no spin lock, and waits for
+ * other CPUs unless the call says that it does not. Locks: none has to be held. Where
+ * nothing else is said, a call that fails has changed nothing. */
 
 /* Kinds of objects differ in these; any may be NULL. */
 struct vm_object_ops {
@@ -35,12 +36,14 @@ struct vm_object_ops {
 };
 
 /* Make an object of `bytes` bytes with one reference; `ops` (NULL: all of them NULL) has
- * to outlive it. Context: thread. Errors: MEM_ENOMEM; MEM_EINVAL beyond 2^63 - 1. */
+ * to outlive it. Context: thread; waits only when memory is short. Errors: MEM_ENOMEM;
+ * MEM_EINVAL beyond 2^63 - 1. */
 MEM_CHECKED mem_status vm_object_create(struct vmm *vmm, const struct vm_object_ops *ops,
 					void *host_data, uint64_t bytes, struct vm_object **out);
 /* One reference more; the caller has one already. Context: any. */
 void vm_object_get(struct vm_object *object);
-/* Drop a reference; the last one frees the pages. Context: thread, no lock. */
+/* Drop a reference; the last one frees the pages. Context: thread, no lock; does not
+ * wait. */
 void vm_object_put(struct vm_object *object);
 
 /* What vm_object_create was given. Context: any. */
@@ -67,13 +70,13 @@ MEM_CHECKED mem_status vm_object_punch(struct vm_object *object, uint64_t first,
  * (page beyond the size), MEM_ENOENT (missing and !create). */
 MEM_CHECKED mem_status vm_object_page(struct vm_object *object, uint64_t page, bool create,
 				      paddr_t *out);
-/* Drop the count that vm_object_page gave. Context: thread, or with preemption off. */
+/* Drop the count that vm_object_page gave. Context: any. */
 void vm_object_page_done(struct vm_object *object, paddr_t pa);
 
 /* A stretch that begins with `page`: how many pages of it are there (*data), or are holes.
  * At least 1; there may be more of its kind after it. The size is not looked at: beyond
  * it all is a hole. Does the same work however long the hole is. Context: thread, no lock
- * that ranks after an object's page index. */
+ * that ranks after an object's page index; does not wait. */
 uint64_t vm_object_run(struct vm_object *object, uint64_t page, bool *data);
 
 /* Copy bytes between a kernel buffer and the object at byte `offset`; holes

@@ -5,9 +5,9 @@
  * Physical frames: one bitmap, bit 1 = in use, 0 = free.
  *
  * Every call works on a `struct pmm`, so that tests make as many as they like;
- * a kernel has one. Unless said otherwise a call may be made from any context,
- * interrupt handlers included (not from a non-maskable one), with any mem/ lock
- * of lower rank than MEM_RANK_PMM held, and never sleeps.
+ * a kernel has one. Unless said otherwise a call never sleeps, and may be made from any
+ * context but a non-maskable interrupt; mem/ locks of lower rank than MEM_RANK_PMM may be
+ * held.
  *
  * Waiting. A call *waits* if it needs another CPU to take an interrupt or to finish work
  * of its own; a bounded spin lock is not waiting. Only calls with PMM_WAIT do (and
@@ -15,9 +15,10 @@
  * interrupt handlers and of locks that another CPU may spin on with interrupts off;
  * elsewhere PMM_WAIT has no effect.
  *
- * What is out of reach without it: a CPU keeps up to 5,216 single frames to itself (what is
- * left of two 2 MiB blocks, and what it freed last), and all CPUs together an eighth of memory
- * in larger blocks, but no less than two of each order. pmm_drain() gives it all back.
+ * What is out of reach without it: a CPU keeps up to 5,216 single frames to itself, which
+ * are what is left of two 2 MiB blocks, and what it freed last. All CPUs together keep an
+ * eighth of memory in larger blocks, but no less than two of each order. pmm_drain() gives
+ * it all back.
  *
  * At most 2 TiB of RAM are managed (holes do not count); what lies above is left
  * alone.
@@ -50,15 +51,16 @@ enum frame_type {
 	FRAME_TYPE_COUNT
 };
 
-/* Bytes that pmm_init will take out of `map` for its metadata. */
-uint64_t pmm_metadata_bytes(const struct memmap *map, unsigned ncpus);
+/* Bytes that pmm_init will take out of `map` for its metadata. Context: any. */
+uint64_t pmm_metadata_bytes(const struct memmap *map);
 
-/* Make an allocator over the usable regions of `map`. Its metadata is taken
- * from a usable region (which is retyped to MEMMAP_RESERVED in `map`) and
- * `*out` lies in it; nothing is written per block, so the cost does not grow
- * with memory. Context: initialisation, one CPU. Locks: none.
- * Errors: MEM_ENOMEM no region can hold the metadata; nothing has changed. */
-MEM_CHECKED mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned ncpus);
+/* Make an allocator over the usable regions of `map`, for host_cpu_count() CPUs. Its
+ * metadata is the end of the highest usable region below mem_direct_map_end that can hold
+ * it. That part is retyped to MEMMAP_RESERVED in `map`, and `*out` lies in it. Nothing is
+ * written per block, so the cost does not grow with memory. Context: initialisation, one
+ * CPU. Locks: none. Errors: MEM_ENOMEM no region can hold the metadata; MEM_EINVAL too
+ * many CPUs, or none (host_log says so). Nothing has changed then. */
+MEM_CHECKED mem_status pmm_init(struct pmm **out, struct memmap *map);
 
 /* Have `first_use(arg, pa, bytes)` called before any frame of [pa, pa + bytes) is handed
  * out for the first time, and now for all that may have been handed out already.
@@ -69,12 +71,12 @@ MEM_CHECKED mem_status pmm_init(struct pmm **out, struct memmap *map, unsigned n
 typedef void pmm_first_use(void *arg, paddr_t pa, uint64_t bytes);
 void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg);
 
-/* Allocate 2^order contiguous frames, aligned to their size; order 0..18
- * (orders 10..17 and 18 are served as ranges). PADDR_NONE if there is none within
- * reach: what other CPUs keep free for themselves is not. With PMM_WAIT it never is
- * PADDR_NONE while enough frames are free anywhere in one piece; but a frame that can have a record
- * needs a second free frame beside it if its 2 MiB block has no record page yet, as does whatever
- * is to be taken out of a block in which another order (1..8) is in use. */
+/* Allocate 2^order contiguous frames, aligned to their size; order 0..18 (10..18 are
+ * served as ranges). PADDR_NONE if there is none within reach: what other CPUs keep free
+ * for themselves is not. With PMM_WAIT it is never PADDR_NONE while enough frames are free
+ * anywhere in one piece, with one exception. A frame that can have a record needs a second
+ * free frame beside it if its 2 MiB block has no record page yet; so does what is to be
+ * taken out of a block in which another order (1..8) is in use. */
 MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
 
 /* Give back what pmm_alloc returned, with the same order. A frame that is
@@ -165,8 +167,8 @@ MEM_CHECKED mem_status frame_get(struct pmm *pmm, paddr_t pa);
  * caller frees the frame with pmm_free(pmm, pa, 0). */
 MEM_CHECKED bool frame_put(struct pmm *pmm, paddr_t pa);
 
-/* One more owner that pins (I/O, kernel access to user memory across a sleep): fork
- * copies a pinned page at once, and a page pinned by its one space is written in place.
+/* One more owner that pins, for I/O or kernel access to user memory across a sleep. Fork
+ * copies a pinned page at once; a page pinned by its one space is written in place.
  * Count and pin come and go in one step: nobody sees a second owner without its pin.
  * Errors: MEM_EBUSY the count would reach 2^31; unchanged. */
 MEM_CHECKED mem_status frame_pin(struct pmm *pmm, paddr_t pa);

@@ -2,7 +2,7 @@
 #ifndef MEM_PT_H
 #define MEM_PT_H
 /*
- * The raw layer: page tables without promises, under a kernel area or any root
+ * The raw layer: page tables and nothing else, under a kernel area or any root
  * that the host made itself. Needs a pmm and nothing else. Several CPUs may map
  * different ranges at once; who maps a range is the caller's to order.
  */

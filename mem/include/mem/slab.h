@@ -4,9 +4,9 @@
 /*
  * Object caches: many blocks of one size, from whole pages of a page source.
  *
- * The component keeps its own structures (tables, runs, backings) in caches
- * over direct-map frames; the kernel heap keeps its size classes in caches over
- * its virtual area; hosted, the pages are the host's. One engine.
+ * The component keeps its own structures (page-table descriptors and what belongs to
+ * them) in caches over direct-map frames. The kernel heap keeps its size classes in caches
+ * over its virtual area. Hosted, the pages are the host's. One engine.
  */
 #include <mem/types.h>
 
@@ -29,6 +29,7 @@ struct frame_source {
 	struct page_source source; /* first: the two convert by cast */
 	struct pmm *pmm;
 };
+/* Context: initialisation. */
 void frame_source_init(struct frame_source *source, struct pmm *pmm);
 
 struct slab_cache_spec {
@@ -42,12 +43,13 @@ struct slab_cache_spec {
 };
 
 /* Make a cache. Errors: MEM_ENOMEM; MEM_EINVAL object larger than a quarter of
- * the largest slab. Context: thread. */
+ * the largest slab, or too many CPUs (host_log says so). Context: thread, or initialisation; waits
+ * only when memory is short. */
 MEM_CHECKED mem_status slab_cache_create(struct slab_cache **out,
 					 const struct slab_cache_spec *spec);
 
 /* Free an empty cache. Live objects are the caller's mistake: host_panic with
- * the cache's name and their number. Context: thread. */
+ * the cache's name and their number. Context: thread; waits for every CPU. */
 void slab_cache_destroy(struct slab_cache *cache);
 
 /* One object, or NULL. Context: any, interrupt handlers included; does not wait for other
@@ -63,7 +65,7 @@ void *slab_alloc_wait(struct slab_cache *cache);
 void slab_free(struct slab_cache *cache, void *object);
 
 /* Give the pages of empty slabs back to the source, all CPUs' caches first.
- * Returns pages given back. Context: thread, no lock. */
+ * Returns pages given back. Context: thread, no lock; waits for every CPU. */
 uint64_t slab_reap(struct slab_cache *cache);
 
 struct slab_stats {
@@ -75,16 +77,17 @@ struct slab_stats {
 	uint64_t allocs; /* calls since creation */
 	uint64_t frees;
 };
+/* Context: any. */
 void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats);
 
 /* Call visit for every cache there is. Context: thread. Locks: visit runs with
  * the registry's lock held: it may read statistics, but not create, destroy or
- * reap a cache. */
+ * reap a cache. Waits while somebody reaps. */
 void slab_for_each(void (*visit)(struct slab_cache *cache, void *arg), void *arg);
 
 /* Give the pages of all caches' empty slabs back, heap classes included (those
  * to the heap: heap_reap gives them on). Costs the CPUs one interruption in
- * all. Returns pages given back. Context: thread, no lock. */
+ * all. Returns pages given back. Context: thread, no lock; waits for every CPU. */
 uint64_t slab_reap_all(void);
 
 /* Objects in use, as the bitmaps say (debug builds: with size and call site
@@ -93,10 +96,10 @@ uint64_t slab_reap_all(void);
 uint64_t slab_for_each_live(struct slab_cache *cache,
 			    void (*visit)(void *object, size_t bytes, const void *site, void *arg),
 			    void *arg);
-/* Log at most `limit` of them: the leak list. */
+/* Log at most `limit` of them: the leak list. Context: any. */
 void slab_report_live(struct slab_cache *cache, unsigned limit);
 
-/* For tests: check every list, bitmap and count. */
+/* For tests: check every list, bitmap and count. Context: nobody else uses the cache. */
 bool slab_is_valid(struct slab_cache *cache);
 
 MEM_END_DECLS

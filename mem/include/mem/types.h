@@ -4,10 +4,10 @@
 /*
  * Basic types, units and the status values of the component.
  *
- * Units are part of names: `npages` counts 4 KiB pages, `bytes` counts bytes,
- * a `paddr_t` is a physical byte address, a `pfn_t` a physical frame number
- * (paddr >> 12), a `vaddr_t` a virtual byte address, a `vpn_t` a virtual page
- * number (vaddr >> 12, canonical sign extension removed).
+ * Units are part of names: `npages` counts 4 KiB pages, `bytes` counts bytes. A `paddr_t`
+ * is a physical byte address, a `pfn_t` a physical frame number (paddr >> 12). A `vaddr_t`
+ * is a virtual byte address, a `vpn_t` a virtual page number (vaddr >> 12, without the
+ * canonical sign extension).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,14 +55,14 @@ typedef uint64_t vpn_t;
 
 /*
  * What an operation came to. Anything but MEM_OK means: nothing observable
- * has changed (where a function promises otherwise, its contract says so).
+ * has changed, unless the contract of the function says otherwise.
  */
 enum mem_status {
 	MEM_OK = 0,
 	MEM_ENOMEM,  /* no frame, no heap, or a limit on memory was reached */
 	MEM_EINVAL,  /* arguments that can never be right: alignment, zero length, wrap */
-	MEM_EFAULT,  /* no promise describes (all of) the range */
-	MEM_EACCES,  /* a promise describes it and forbids the access */
+	MEM_EFAULT,  /* (a part of) the range is not mapped */
+	MEM_EACCES,  /* it is mapped, and the mapping forbids the access */
 	MEM_EEXIST,  /* the range is taken and may not be replaced */
 	MEM_ENOENT,  /* nothing there */
 	MEM_EBUSY,   /* in use, pinned or locked */
@@ -96,6 +96,12 @@ static inline paddr_t pfn_to_paddr(pfn_t pfn)
  */
 MEM_BEGIN_DECLS
 extern uintptr_t mem_direct_map_base;
+/* The end of that, if the loader's direct map stops short of it: physical addresses below
+ * are reachable. No frame beyond is handed out, or used for metadata. UINT64_MAX (the
+ * default): all RAM is reachable. The host may lower it before its first call. It rises
+ * when the tables change: vmm_cpu_online sets it to UINT64_MAX, a host that extends its
+ * own tables sets it itself. Frames beyond are counted as free meanwhile. */
+extern uint64_t mem_direct_map_end;
 MEM_END_DECLS
 
 static inline void *paddr_to_ptr(paddr_t pa)
