@@ -22,7 +22,8 @@ static bool entry_is_sound(struct slab *slab, const struct segment_page *entry, 
 	const void *at = slab->base + i * PAGE_SIZE;
 	size_t magazine = slab->drains ? HEAP_NO_MAGAZINE : heap_magazine_at(cache->number);
 	return segment->window + entry->unit * UNIT_BYTES == (char *)slab &&
-	       segment_state(segment->window, entry->states, entry->how, at) == slab_state(slab, at) &&
+	       segment_state(segment->window, entry->states, entry->how, at) ==
+		   slab_state(slab, at) &&
 	       entry->how == magazine + cache->shift;
 }
 
@@ -41,8 +42,8 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 		in_slabs += entry->unit != 0;
 		EXPECT(!entry->unit || used);
 		EXPECT(entry->unit || (entry->how == HOW_NONE &&
-				       segment_state(segment->window, entry->states, HOW_NONE, at) ==
-					   &segment->none[page / 8 % 2]));
+				       segment_state(segment->window, entry->states, HOW_NONE,
+						     at) == &segment->none[page / 8 % 2]));
 		EXPECT(!used || !((segment->decommitted[page / 64] >> (page % 64)) & 1));
 		if (!entry->unit || (page && segment->map[page - 1].unit == entry->unit))
 			continue;

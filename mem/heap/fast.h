@@ -6,7 +6,8 @@
  * serve they hand to another function as their last act, so that they need no stack
  * frame: no large block, nothing of another CPU's, no refill, no misuse is decided
  * here. A hardened heap's blocks all go the other way: its magazine_at leads to a magazine header
- * that is always closed, and its segments are not known by their addresses.
+ * that is always closed, and its maps are not known by their addresses. So does a free whose map
+ * does not lie where its window starts, as may be over loose pages (heap_free_otherwise).
  */
 #include "heap/internal.h"
 #include "slab/fast.h"

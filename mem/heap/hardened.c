@@ -12,7 +12,7 @@
  *             cleared, so that what it held is gone when it is handed out again
  *
  * The structures and the rules are the fast profile's, its fast path of a free included;
- * but the segments of a hardened heap are marked, so that the fast path does not know
+ * but what a hardened heap knows of its maps is marked, so that the fast path does not find
  * them, and its magazine_at leads to the magazine header that is always closed: that brings every
  * call here. Magazines are small and do not grow: the more blocks there are to choose from, the
  * more of them drop out of the processor's caches.

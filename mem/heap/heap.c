@@ -8,12 +8,12 @@
  * an interrupt handler with locks held, where no flush can be waited for.
  *
  *     bytes  <= 16 KiB: a cache of the slab engine per size class (81 of them;
- *               classes.c); slabs lie in 2 MiB-aligned segments (segment.c)
+ *               classes.c); slabs lie in segments, by windows of 2 MiB (segment.c)
  *     larger, or aligned to more than a page: pages of their own (large.c)
  *
  *     kfree(p):  p & ~(2 MiB - 1) -- known segment? --no--> large block? --no--> panic
  *                        | yes
- *                segment->map[page of p] -> the state of what begins at p; magazine; slab
+ *                the map's entry for p's page -> the state of what begins at p; magazine; slab
  *
  * A pointer is believed only as far as it can be checked: the segment is looked
  * up among ours before it is read, the page must lie in a slab, a block must begin there,

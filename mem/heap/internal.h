@@ -51,18 +51,18 @@ bool heap_classes_are_valid(const struct heap *heap);
 
 /* ---- segments (segment.c) --------------------------------------------------- */
 
-#define SEGMENT_NPAGES     ((unsigned)(HUGE_SIZE / PAGE_SIZE))
-#define SEGMENT_WORDS      (SEGMENT_NPAGES / 64)
-#define UNIT_BYTES         64u /* slab descriptors are made of these */
-#define UNIT_PAGES         56  /* pages of them in one segment, the head's last included */
-#define SEGMENT_HASH       256
-#define KNOWN_SEGMENTS     2048 /* the bits of 32 that are above a segment */
-#define HEAP_ALIGN         16u  /* of blocks: beyond it the bits below are for what `known` says */
-#define KNOWN_NONE         ((uintptr_t)2 * HEAP_ALIGN)
-#define KNOWN_HARDENED     ((uintptr_t)1 * HEAP_ALIGN) /* with the address, in a hardened heap */
+#define SEGMENT_NPAGES      ((unsigned)(HUGE_SIZE / PAGE_SIZE))
+#define SEGMENT_WORDS       (SEGMENT_NPAGES / 64)
+#define UNIT_BYTES          64u /* slab descriptors are made of these */
+#define UNIT_PAGES          56  /* pages of them in one segment, the head's last included */
+#define SEGMENT_HASH        256
+#define KNOWN_SEGMENTS      2048 /* the bits of 32 that are above a segment */
+#define HEAP_ALIGN          16u  /* of blocks: beyond it the bits below are for what `known` says */
+#define KNOWN_NONE          ((uintptr_t)2 * HEAP_ALIGN)
+#define KNOWN_HARDENED      ((uintptr_t)1 * HEAP_ALIGN) /* with the address, in a hardened heap */
 #define SEGMENT_HEAD_NPAGES 2u /* the map, and struct segment with the first descriptors */
-#define SEGMENT_MIN_NPAGES 64u
-#define HEAP_RESERVE_PAGES 16u /* free pages in segments that thread context tops up to */
+#define SEGMENT_MIN_NPAGES  64u
+#define HEAP_RESERVE_PAGES  16u /* free pages in segments that thread context tops up to */
 
 /*
  * What a free must know of a page, in eight bytes: read without the lock by who holds a

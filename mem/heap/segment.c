@@ -2,11 +2,9 @@
 /*
  * Segments: where the heap's slabs lie.
  *
- * A segment starts at a multiple of 2 MiB, so that the segment of a block is
- * found by masking its address; it is mapped from there on for as many pages
- * as the heap's size suggests (a small heap takes small ones, so that little
- * lies idle), at most 512. Its head and the descriptors of its slabs lie in
- * pages of their own, apart from the blocks:
+ * A segment is what the heap has of a *window*: 2 MiB of addresses, from a multiple of that on.
+ * So the segment of a block is found by masking its address. Its map, its head and the
+ * descriptors of its slabs lie in pages of the window, apart from the blocks:
  *
  *     page 0   1             2 .. 5      6 .. 9      10       11 .. 14
  *     +-------+-------------+-----------+-----------+--------+-----------+--
@@ -16,18 +14,42 @@
  *                      descriptors, in units of 64 bytes; more pages of
  *                      them are taken as they are needed
  *
+ * Areas come in two kinds. One maps *ranges* of addresses: a segment is mapped from the window's
+ * start on, in one piece, for as many pages as the heap's size suggests (a small heap takes
+ * small ones, so that little lies idle). The other gives *loose* pages, those of memory that is
+ * mapped anyway: the heap has whatever it got of a window, with holes, and more as it grows.
+ * Map and head are the first two pages that it got there.
+ *
+ *     page      37       38             40 .. 43            61
+ *     +-- --+--------+-------------+--+-----------+-- --+--------+-- --+
+ *     |     | map    | head | dddd |  | slab      |     | slab   |     |
+ *     +-- --+--------+-------------+--+-----------+-- --+--------+-- --+
+ *
  * map[page] leads from a page to its slab's descriptor, and past it to what a free needs of
  * that: the states of the blocks in the page, and the magazine that they go into. It is read
  * without the lock: who frees a block of a slab reads the entries of that slab only, which
  * do not change while the block is in use, but for the magazine: it is another one while the
- * slab drains, and who still uses the one before does no harm.
+ * slab drains, and who still uses the one before does no harm. All that it says is counted from
+ * the window's start, so it may lie in any page.
+ *
+ *   G1  Map, head and descriptors of a window lie in pages of that window.
+ *   G2  heap->known has addresses of maps. By G1 one comparison tells whether a map is that of
+ *       a block. If it lies where the window starts, a free of the fast profile needs no more.
+ *   G3  No descriptor is unit 0: that says "no slab".
+ *
+ * Loose pages come in pieces, aligned to their size, as long as the area has such; then side by
+ * side as a slab needs them; at last one by one. A window serves from its third page on: with
+ * fewer it goes back. That there was no longer piece is believed for some slabs, since looking
+ * for one is a search through all frames. Where nothing is left the heap gives back what it
+ * does not use itself, and tries once more: what it has then may lie better.
  *
  * New slabs go into the segment with the fewest free pages that has room, so
  * that others become empty. A wholly empty segment stays mapped until the
- * reaper comes: giving it back means a flush, which needs thread context. When
- * everything is to be given back, the memory behind free pages of other segments
- * goes too, if the area can do that; such pages are *decommitted*: their addresses
- * stay, and a slab that is put there later has their memory recommitted first.
+ * reaper comes: giving a range back means a flush, which needs thread context. When
+ * everything is to be given back, free pages of other segments go, too: loose ones back to the
+ * area; of a range the memory behind them, if the area can do that. Such pages are
+ * *decommitted*: their addresses stay, and a slab that is put there later has their memory
+ * recommitted first.
  */
 #include "heap/internal.h"
 
@@ -478,7 +500,8 @@ static bool add_singly(struct heap *heap, bool atomic)
 	char *spare[16], *at;
 	unsigned n = 0;
 	struct segment *segment = NULL;
-	while (!segment && n < ARRAY_COUNT(spare) && (at = heap->area->map(heap->area, 1, 1, atomic))) {
+	while (!segment && n < ARRAY_COUNT(spare) &&
+	       (at = heap->area->map(heap->area, 1, 1, atomic))) {
 		unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
 		segment = find_segment(heap, segment_window(at));
 		char *map = segment ? NULL : pick(spare, &n, segment_window(at));
@@ -532,8 +555,7 @@ static bool grow_loosely(struct heap *heap, unsigned slab_npages, bool last, boo
 		return add_singly(heap, atomic);
 	if (slab_npages > longest && !last)
 		return false;
-	if (add_piece(heap, room, 1, room, atomic) ||
-	    add_piece(heap, slab_npages, 1, room, atomic))
+	if (add_piece(heap, room, 1, room, atomic) || add_piece(heap, slab_npages, 1, room, atomic))
 		return true;
 	note_piece(heap, slab_npages - 1);
 	return false;
@@ -780,5 +802,8 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 
 bool heap_give_loose(struct heap *heap)
 {
-	return heap_is_loose(heap) && heap_reap_large(heap) + heap_reap_segments(heap, true) > 0;
+	if (!heap_is_loose(heap))
+		return false;
+	(void)shed(heap);
+	return heap_reap_large(heap) + heap_reap_segments(heap, true) > 0;
 }
