@@ -30,7 +30,6 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wundef -Wpointer-arith -Wcast-qual \
 COMMON   := -std=gnu17 -g -fno-strict-aliasing -fno-omit-frame-pointer $(WARNINGS) -MMD -MP
 
 # mem/ sources by layer, left to right as they may include each other.
-MEM_SRC :=
 KERNEL_SRC :=
 HOSTED_TESTS :=
 include mem/sources.mk
@@ -63,8 +62,9 @@ $(KERNEL_OBJ): Makefile # the flags
 $(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds tools/link_kernel.sh
 	$(call say,LD,$@) $(KERNEL_LINK) -o $@ $(KERNEL_OBJ)
 
-# mem/ gets what it asks of every call inline; debug builds check that it asks rightly.
-KERNEL_MEM_CFLAGS := -fvisibility=hidden $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
+# mem/ gets what it asks of every call inline; debug builds check that it asks rightly. It is
+# held to -Wextra as a whole, which others compile it with.
+KERNEL_MEM_CFLAGS := -fvisibility=hidden -Wunused-parameter $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
 
 $(KERNEL_DIR)/mem/%.c.o: mem/%.c
 	@mkdir -p $(@D)
@@ -175,8 +175,9 @@ $(EXAMPLE): $(DIST) examples/minimal/kernel.c examples/minimal/kernel.lds exampl
 	$(Q)rm -rf $(@D) && mkdir -p $(@D) && cp examples/minimal/* $(@D)/ && tar -xzf $(DIST) -C $(@D)
 	$(call say,MAKE,$@) $(MAKE) -s -C $(@D) CC=$(CC)
 
-.PHONY: check
-check:
+.PHONY: check check-deep
+check-deep: export DEEP := 1
+check check-deep:
 	$(Q)WARNINGS='$(WARNINGS)' CC=$(CC) BUILD=$(BUILD) python3 tools/check.py $(CHECK)
 
 .PHONY: clean

@@ -5,6 +5,8 @@
 #   make bench-pmm, make bench-heap      one half of the rows
 #   make bench-programs [PROGRAMS='redis git']   real programs on libkmalloc and others
 #   make bench-docs                      put the last whole runs into docs/
+#   make bench-vm [ROWS='fork pipe']     memory operations beside Linux, in instructions
+#   make bench-vm-keep                   keep its figures: bench/vm.json, docs/PERFORMANCE.md
 #
 # LLFree-C is built beside the project, by its own makefile (DEBUG=0); only the
 # library and the headers found there are used, and nothing of it is kept here.
@@ -51,3 +53,9 @@ bench-programs: libkmalloc
 	$(Q)python3 tools/bench_programs.py $(if $(ROUNDS),--rounds '$(ROUNDS)') $(PROGRAMS)
 bench-docs:
 	$(Q)python3 tools/bench.py --docs && python3 tools/bench_programs.py --docs
+
+.PHONY: bench-vm bench-vm-keep
+bench-vm:
+	$(Q)python3 tools/bench_vm.py $(ROWS)
+bench-vm-keep:
+	$(Q)python3 tools/bench_vm.py --keep

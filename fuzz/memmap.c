@@ -5,6 +5,8 @@
 #include <mem/memmap.h>
 #include <string.h>
 
+#include "base/page.h"
+
 #define MAX_ENTRIES 64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);

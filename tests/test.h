@@ -12,6 +12,8 @@
  */
 #include <mem/types.h>
 
+#include "base/page.h"
+
 struct test {
 	const char *name;
 	void (*run)(void);

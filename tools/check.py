@@ -16,21 +16,29 @@ import subprocess
 import sys
 
 import panics
+import words
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build")
 
 # Layers of mem/, left to right; each may include only what stands left of it.
-LAYERS = {"base": 0, "arch": 1, "pmm": 2, "slab": 3, "pt": 3, "vm": 4, "heap": 5}
+LAYERS = {"base": 0, "arch": 1, "pmm": 2, "slab": 3, "pt": 3, "vm": 4, "heap": 5, "port": 6}
 # Which layer a public header belongs to; heap's page source and the VMM's use
 # of it meet in heap.h, which names no VMM type.
-PUBLIC = {"types.h": 0, "cpumask.h": 0, "host.h": 0, "memmap.h": 2, "pmm.h": 2, "slab.h": 3, "pt.h": 3,
-          "heap.h": 3, "object.h": 4, "vmm.h": 4}
+PUBLIC = {"config.h": 0, "types.h": 0, "cpumask.h": 0, "host.h": 0, "memmap.h": 2, "pmm.h": 2, "slab.h": 3, "pt.h": 3,
+          "heap.h": 3, "port.h": 3, "object.h": 4, "vmm.h": 4}
 STANDARD = {"stdbool.h", "stddef.h", "stdint.h", "stdarg.h", "limits.h"}
 
 EXPORTS = re.compile(
     r"^(mem_|memmap_|pmm_|frame_|slab_|heap_|vmm_|vm_object_|vm_area_|pt_(map|unmap|translate)$"
     r"|k(malloc|zalloc|calloc|realloc|free|malloc_aligned|malloc_page)$)")
+# What an adopter's own names must not begin with (mem/README.md, "Names"): global symbols of
+# single objects, what public headers declare, and macros. Tags without a prefix are listed.
+PREFIXES = re.compile(
+    r"^(mem|memmap|pmm|frame|slab|heap|vmm|vm|pt|host|cpumask|paddr|pfn|vaddr|vpn)_"
+    r"|^(MEM|MEMMAP|PMM|FRAME|SLAB|HEAP|VMM|VM|HOST|CPUMASK|PADDR|PFN)_"
+    r"|^k(malloc|zalloc|calloc|realloc|free|malloc_aligned|malloc_page)$"
+    r"|^(pmm|vmm|space|heap|cpumask|memmap|page_source|ptr_to_paddr)$")
 # The linker makes _GLOBAL_OFFSET_TABLE_ for whatever is position-independent.
 IMPORTS = re.compile(r"^(host_\w+|mem(set|cpy|move|cmp)|_GLOBAL_OFFSET_TABLE_)$")
 
@@ -46,8 +54,8 @@ def read(path):
         return f.read()
 
 
-def run(command):
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def run(command, input=None):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, input=input)
 
 
 def check_layering():
@@ -98,6 +106,42 @@ def check_names():
             yield f"exports {name}"
 
 
+def check_prefixes():
+    """Files that are compiled singly, and public headers, take no name that has no prefix."""
+    sources = [f for f in tracked("mem/*.c", "mem/*.S")]
+    made = run(["make", "-s", *(f"{BUILD}/kernel/{f}.o" for f in sources)])
+    if made.returncode:
+        yield "make: " + made.stderr.strip().splitlines()[-1]
+        return
+    for source in sources:
+        for line in run(["nm", f"{BUILD}/kernel/{source}.o"]).stdout.splitlines():
+            kind, name = line.split()[-2:]
+            known = PREFIXES.match(name) or source.endswith("port/memory.c")
+            if kind.isupper() and kind != "U" and not known:
+                yield f"{source} defines {name}"
+    headers = [f for f in tracked("mem/include/mem/*.h")]
+    ours = [word for h in headers for word in ("-include", h)]
+    theirs = [word for h in sorted(STANDARD) for word in ("-include", h)]
+    gcc = ["gcc", "-std=gnu17", "-Imem/include", "-E", "-dM", "-x", "c", "/dev/null"]
+    macros = [set(re.findall(r"#define (\w+)", run(gcc + files).stdout)) for files in (ours, theirs)]
+    for name in sorted(macros[0] - macros[1]):
+        if not PREFIXES.match(name):
+            yield f"a public header defines the macro {name}"
+    if not shutil.which("clang"):
+        return
+    clang = ["clang", "-std=gnu17", "-Imem/include", "-fsyntax-only", "-Xclang", "-ast-dump",
+             "-fno-color-diagnostics", "-x", "c", "/dev/null"]
+    declared = re.compile(r"^(?:[|`]-|[| ] [|`]-)(?:Function|Typedef|Record|Enum|EnumConstant|Var)Decl "
+                          r"0x[^<\n]*<[^\n]*?> \S+ (?:referenced |used )?(?:struct |union |enum )?"
+                          r"(\w+)(?: '| definition|$)", re.M)
+    names = [set(declared.findall(run(clang + files).stdout)) for files in (ours, theirs)]
+    if "pmm_alloc" not in names[0] or "VM_READ" not in names[0]:
+        yield "clang's dump is not understood"
+    for name in sorted(names[0] - names[1]):
+        if not PREFIXES.match(name):
+            yield f"a public header declares {name}"
+
+
 def check_headers():
     """Every public header compiles alone, in C and C++, with gcc and clang."""
     jobs = []
@@ -108,9 +152,9 @@ def check_headers():
             std = "-std=c11" if language == "c" else "-std=c++17"
             jobs.append((path, [compiler, "-x", language, std, "-Wall", "-Wextra", "-Wpedantic",
                                 "-Werror", "-Imem/include", "-include", path, "-fsyntax-only",
-                                "/dev/null"]))
+                                "-"]))
     for path, command in jobs:
-        done = run(command)
+        done = run(command, input="typedef int nothing;\n")
         if done.returncode:
             yield f"{path} with {command[0]}: {done.stderr.splitlines()[0]}"
 
@@ -161,6 +205,27 @@ def check_panics():
             yield f"{guide}: nothing says \"{entry}\""
 
 
+def check_words():
+    """What adopters read says it in the field's words, and in sentences that are read once."""
+    heads = [f for f in tracked("mem/*.c", "mem/*.h")
+             if not f.startswith(("mem/include/", *words.LATER))]
+    read_by_adopters = [(f, words.comments(read(f))) for f in tracked("mem/include/mem/*.h")]
+    read_by_adopters += [(f, words.head(read(f))) for f in heads]
+    for path, found in read_by_adopters:
+        for line, text in found:
+            for count, sentence in words.long_sentences(text):
+                yield f"{path}:{line}: {count} words: {sentence}"
+            for said, better in words.private_prose(text):
+                yield f"{path}:{line}: \"{said}\": {better}"
+    for path in tracked("mem/*.c", "mem/*.h"):
+        for name, better in words.private_identifiers(read(path)):
+            yield f"{path}: {name}: {better}"
+    glossary = read(words.GLOSSARY)
+    for term in words.OWN:
+        if f"**{term}**" not in glossary:
+            yield f"{words.GLOSSARY}: no {term}"
+
+
 def check_format():
     """clang-format has nothing to say."""
     if not shutil.which("clang-format"):
@@ -179,10 +244,13 @@ def check_format():
 def check_tidy():
     """clang-tidy has nothing to say about the component.
 
-    It takes a minute, so what was clean is remembered, by all that goes into the answer."""
+    Its analyzer looks at each function by itself; through calls too (DEEP=1, make check-deep)
+    takes ten times as long. What was clean is remembered, by all that goes into the answer."""
     if not shutil.which("clang-tidy"):
         raise Skip("no clang-tidy")
     flags = ["-std=gnu17", "-ffreestanding", "-mgeneral-regs-only", "-Imem/include", "-Imem"]
+    if not os.environ.get("DEEP"):
+        flags += ["-Xclang", "-analyzer-config", "-Xclang", "mode=shallow"]
     common = [run(["clang-tidy", "--version"]).stdout, *flags,
               *(read(f) for f in (".clang-tidy", *tracked("mem/*.h")))]
     clean = os.path.join(ROOT, BUILD, "tidy")

@@ -32,10 +32,6 @@ NOT_YET = {
     "poll_waiters": {"irq_off": 90000}, "areas": {"irq_off": 700000},
     "directory": {"irq_off": 220000}, "copies": {"irq_off": 60000},
     "memory": {"irq_off": 60000}, "processes": {"irq_off": 220000},
-    # A parent's children are given away in one step.
-    "processes_orphaned": {"irq_off": 350000},
-    # SIGCONT looks at every thread's queue for stop signals.
-    "threads_killed": {"irq_off": 40000},
 }
 CASES = ("signals_dropped", "signals_exit", "signals_taken", "timers", "timers_due",
          "epoll_sets", "poll_waiters", "processes", "processes_orphaned", "threads",

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree
 
+import bench_vm
 import watch
 from common import ROOT, make
 
@@ -39,7 +40,9 @@ fi
 
 def jobs():
     return [(["bench/judgement"], run_judgement, False), (["bench/one_row"], run_one_row, False),
-            (["bench/wrong_use"], run_wrong_use, False)]
+            (["bench/wrong_use"], run_wrong_use, False),
+            (["bench/vm_judgement"], run_vm_judgement, False),
+            (["bench/vm_profile"], run_vm_profile, False)]
 
 
 def lines(text):
@@ -113,6 +116,39 @@ def run_one_row(chosen, report):
         report.fail(chosen[0], "the buddy model is no peer", out + err)
     elif (status != 0) != (" 0 over goal" not in out):
         report.fail(chosen[0], f"status {status}", out + err)
+    else:
+        report.ok(chosen[0])
+
+
+def run_vm_judgement(chosen, report):
+    """A row that grew by more than 3 % is complained of, where tools are the same; so is one
+    without a figure."""
+    here = {"compiler": "a", "libc": "b", "qemu": "c"}
+    row = {"title": "t", "goal": 1, "linux": 4000}
+    kept = {"tools": here, "rows": {"x": dict(row, quire=1000), "y": dict(row, quire=2000)}}
+    for found, tools, wanted in (
+            ({"x": 1030, "y": 2060}, here, []), ({"x": 1031, "y": 2060}, here, ["x"]),
+            ({"x": 900, "y": 2061}, here, ["y"]), ({"x": 9000, "y": 9000}, dict(here, qemu="d"), []),
+            ({"x": 1000, "y": 2000, "z": 1}, here, ["z"])):
+        complaints, text = bench_vm.judge(kept, found, tools)
+        mean = (found["x"] * found["y"]) ** 0.5 / 4000
+        if [c.partition(":")[0] for c in complaints] != wanted or f" {mean:.3f} over 2" not in text:
+            report.fail(chosen[0], f"{found}, {tools}: {complaints}", text)
+            return
+    report.ok(chosen[0])
+
+
+def run_vm_profile(chosen, report):
+    """make profile: the instructions of getpid, all of them, by function and by line."""
+    status, out, err = run(["make", "-s", "profile", "ROW=getpid"], 300)
+    found = re.match(r"getpid: (\d+) instructions a unit", out)
+    functions, _, lines = out.partition("instructions  line")
+    told = sum(float(words[0]) for words in map(str.split, functions.splitlines()[3:]) if words)
+    if status or not found or abs(told - int(found[1])) > 1:
+        report.fail(chosen[0], f"status {status}, {told} instructions in all", out + err)
+    elif not re.search(r" 1\.00  sys_getpid$", functions, re.M) or \
+            "kernel/cpu/entry.S:" not in lines:
+        report.fail(chosen[0], "the call is not in it", out + err)
     else:
         report.ok(chosen[0])
 

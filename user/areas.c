@@ -245,6 +245,57 @@ static void advice_refused(void *unused)
 	CHECK(munlock(own, PAGE) == 0 && msync(own, PAGE, MS_INVALIDATE) == 0);
 }
 
+/* Does smaps say `flag` of the area of [start, end)? -1: it is no area. */
+static int has_flag(const char *start, const char *end, const char *flag)
+{
+	char line[512], want[64];
+	int found = -1;
+	FILE *f = fopen("/proc/self/smaps", "r");
+	snprintf(want, sizeof(want), "%08lx-%08lx ", (unsigned long)start, (unsigned long)end);
+	while (f && found < 0 && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, want, strlen(want)))
+			continue;
+		while (fgets(line, sizeof(line), f) && strncmp(line, "VmFlags:", 8))
+			;
+		found = strstr(line, flag) != NULL;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* What a program says of a range is kept with it, and makes an area of it. */
+static void advice_is_kept(void *unused)
+{
+	(void)unused;
+	static const struct {
+		int set, unset;
+		const char *flag;
+	} advices[] = {{MADV_RANDOM, MADV_NORMAL, " rr"},
+		       {MADV_SEQUENTIAL, MADV_NORMAL, " sr"},
+		       {MADV_DONTDUMP, MADV_DODUMP, " dd"},
+		       {MADV_DONTFORK, MADV_DOFORK, " dc"},
+		       {MADV_WIPEONFORK, MADV_KEEPONFORK, " wf"}};
+	char *around = anonymous(7 * PAGE, PROT_NONE), *p = around + PAGE, *end = p + 5 * PAGE;
+	CHECK(mprotect(p, 5 * PAGE, RW) == 0);
+	for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++) {
+		const char *flag = advices[i].flag;
+		CHECK(has_flag(p, end, flag) == 0);
+		CHECK(madvise(p + 2 * PAGE, PAGE, advices[i].set) == 0);
+		CHECK(has_flag(p, p + 2 * PAGE, flag) == 0);
+		CHECK(has_flag(p + 2 * PAGE, p + 3 * PAGE, flag) == 1);
+		CHECK(has_flag(p + 3 * PAGE, end, flag) == 0);
+		CHECK(madvise(p + 2 * PAGE, PAGE, advices[i].unset) == 0);
+		CHECK(has_flag(p, end, flag) == 0);
+	}
+	/* Of two that exclude each other the last one counts. */
+	CHECK(madvise(p, 5 * PAGE, MADV_HUGEPAGE) == 0 && has_flag(p, end, " hg") == 1);
+	CHECK(madvise(p, 5 * PAGE, MADV_NOHUGEPAGE) == 0 && has_flag(p, end, " hg") == 0);
+	CHECK(has_flag(p, end, " nh") == 1);
+	CHECK(madvise(p, 5 * PAGE, MADV_RANDOM) == 0 && madvise(p, 5 * PAGE, MADV_SEQUENTIAL) == 0);
+	CHECK(has_flag(p, end, " rr") == 0 && has_flag(p, end, " sr") == 1);
+}
+
 /* Touching ahead is no access: nothing grows for it. */
 static void populate_below_a_stack(void *unused)
 {
@@ -367,6 +418,7 @@ static const struct {
     {"much_of_nothing", much_of_nothing},
     {"residency_of_files", residency_of_files},
     {"advice_refused", advice_refused},
+    {"advice_is_kept", advice_is_kept},
     {"populate_below_a_stack", populate_below_a_stack},
     {"lock_on_fault", lock_on_fault},
     {"stack_neighbours", stack_neighbours},

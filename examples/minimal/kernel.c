@@ -223,7 +223,7 @@ static void use_frames(void)
 	paddr_t a = pmm_alloc(frames, 0, PMM_FIRST | PMM_KERNEL);
 	paddr_t b = pmm_alloc(frames, 0, PMM_FIRST | PMM_KERNEL);
 	paddr_t huge = pmm_alloc(frames, PMM_ORDER_HUGE, PMM_KERNEL);
-	CHECK(a < b && b != PADDR_NONE && huge != PADDR_NONE && huge % HUGE_SIZE == 0);
+	CHECK(a < b && b != PADDR_NONE && huge != PADDR_NONE && huge % MEM_HUGE_SIZE == 0);
 	pmm_free(frames, a, 0);
 	CHECK(pmm_alloc(frames, 0, PMM_FIRST | PMM_KERNEL) == a);
 	pmm_free(frames, a, 0);
@@ -261,13 +261,13 @@ static void use_page_tables(void)
 	const vaddr_t where = 0xffffc00000000000;
 	paddr_t root, pa = pmm_alloc(frames, 0, PMM_ZERO | PMM_KERNEL), found;
 	__asm__ volatile("mov %%cr3, %0" : "=r"(root));
-	root &= ~PAGE_MASK;
+	root &= ~MEM_PAGE_MASK;
 	CHECK(pa != PADDR_NONE);
-	CHECK(pt_map(frames, root, where, pa, PAGE_SIZE, PRESENT | WRITE) == MEM_OK);
+	CHECK(pt_map(frames, root, where, pa, MEM_PAGE_SIZE, PRESENT | WRITE) == MEM_OK);
 	*(volatile uint64_t *)where = 0x51e5;
 	CHECK(*(uint64_t *)paddr_to_ptr(pa) == 0x51e5);
 	CHECK(pt_translate(root, where + 123, &found, NULL, NULL) && found == pa + 123);
-	pt_unmap(frames, root, where, PAGE_SIZE);
+	pt_unmap(frames, root, where, MEM_PAGE_SIZE);
 	__asm__ volatile("invlpg (%0)" ::"r"(where) : "memory");
 	CHECK(!pt_translate(root, where, NULL, NULL, NULL));
 	pmm_free(frames, pa, 0);

@@ -15,7 +15,6 @@
 #include "arch/x86_64/ops.h"
 #include "kernel/cpu/priv.h"
 #include "kernel/cpu/x86.h"
-#include "kernel/host/fault.h"
 #include "kernel/lib/log.h"
 
 #define STATUS_PANIC 125

@@ -14,15 +14,16 @@
  * interrupts on, harmless flags, a canonical RIP. IRETQ and SYSRETQ can then not
  * fault in the kernel (uservalues.c); debug builds look again in front of them.
  */
+#include <kernel/boot.h>
 #include <kernel/irq.h>
 #include <kernel/log.h>
 #include <kernel/signal.h>
 #include <kernel/trap.h>
+#include <mem/vmm.h>
 
 #include "kernel/cpu/priv.h"
 #include "kernel/cpu/uservalues.h"
 #include "kernel/cpu/x86.h"
-#include "kernel/host/fault.h"
 
 struct gate {
 	uint16_t offset_low, selector;
@@ -159,11 +160,11 @@ static void page_fault(struct trapframe *f)
 {
 	struct mem_trap trap = {
 	    .address = read_cr2(), .error = f->error, .ip = f->rip, .sp = f->rsp, .frame = f};
-	if (!host_page_fault_handler)
+	if (!kernel_vmm)
 		trap_fatal(f, "page fault before there is a handler");
 	if (f->rflags & RFLAGS_IF)
 		irq_enable();
-	host_page_fault_handler(&trap);
+	vmm_handle_trap(&trap);
 	irq_disable();
 }
 

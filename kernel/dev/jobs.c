@@ -40,7 +40,9 @@ void tty_signal(struct tty *t, int signal)
 	unsigned long irq = mem_lock_irq(&t->lock, TTY_RANK);
 	pid_t sid = t->sid, pgrp = t->pgrp;
 	mem_unlock_irq(&t->lock, TTY_RANK, irq);
-	if (pgrp > 0)
+	if (pgrp > 0 && in_interrupt())
+		signal_send_group_soon(pgrp, sid, signal);
+	else if (pgrp > 0)
 		(void)signal_send_group(pgrp, sid, signal, NULL);
 }
 
@@ -140,19 +142,6 @@ static long give_up(struct tty *t)
 	return 0;
 }
 
-/* Is there such a group in our session? */
-static int group_in_session(pid_t pgrp, pid_t sid)
-{
-	struct process *p;
-	int r = -ESRCH;
-	for (pid_t from = 0; r == -ESRCH && (p = process_next(from)); process_put(p)) {
-		from = p->pid + 1;
-		if (p->pgid == pgrp)
-			r = p->sid == sid ? 0 : -EPERM;
-	}
-	return r;
-}
-
 static long set_group(struct tty *t, uint64_t arg)
 {
 	struct process *p = current_process();
@@ -168,7 +157,8 @@ static long set_group(struct tty *t, uint64_t arg)
 		return -EFAULT;
 	if (pgrp < 0)
 		return -EINVAL;
-	r = group_in_session(pgrp, p->sid);
+	pid_t sid = group_session(pgrp);
+	r = sid < 0 ? sid : sid == p->sid ? 0 : -EPERM;
 	if (!r)
 		set_owner(t, t->sid, pgrp, false);
 	return r;

@@ -397,8 +397,10 @@ static void set_files(struct task *task, struct fd_table *t, struct fs_context *
 bool fs_is_shared_locked(const struct task *task)
 {
 	uint32_t own = 0;
-	list_for_each (link, &task->process->tasks)
-		own += list_entry(link, struct task, process_link)->fs == task->fs;
+	list_for_each (link, &task->process->tasks) {
+		const struct task *t = container_of(link, struct member, link)->owner;
+		own += t && t->fs == task->fs;
+	}
 	return task->fs->users > own;
 }
 
@@ -549,9 +551,8 @@ int fs_init_task(struct task *task)
 
 struct fd_table *fd_table_get_locked(struct process *p)
 {
-	if (list_empty(&p->tasks))
-		return NULL;
-	struct fd_table *t = list_entry(p->tasks.next, struct task, process_link)->files;
+	struct task *task = process_first_task(p);
+	struct fd_table *t = task ? task->files : NULL;
 	if (t)
 		atomic_add(&t->refs, 1);
 	return t;
@@ -559,9 +560,8 @@ struct fd_table *fd_table_get_locked(struct process *p)
 
 struct fs_context *context_get_locked(struct process *p)
 {
-	if (list_empty(&p->tasks))
-		return NULL;
-	struct fs_context *c = list_entry(p->tasks.next, struct task, process_link)->fs;
+	struct task *task = process_first_task(p);
+	struct fs_context *c = task ? task->fs : NULL;
 	if (c)
 		atomic_add(&c->refs, 1);
 	return c;

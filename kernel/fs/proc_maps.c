@@ -62,6 +62,26 @@ static struct vmm_pages count_pages(struct space *space, const struct vm_area *a
 	return pages;
 }
 
+/* In the order in which Linux has them. */
+static void print_flags(struct text *t, const struct vm_area *a)
+{
+	static const struct {
+		unsigned prot, flag;
+		const char *name;
+	} names[] = {
+	    {VM_READ, 0, " rd"},       {VM_WRITE, 0, " wr"},      {VM_EXEC, 0, " ex"},
+	    {0, VM_SHARED, " sh"},     {0, VM_GROWSDOWN, " gd"},  {0, VM_LOCKED, " lo"},
+	    {0, VM_SEQUENTIAL, " sr"}, {0, VM_RANDOM, " rr"},     {0, VM_DONTFORK, " dc"},
+	    {0, VM_NORESERVE, " nr"},  {0, VM_WIPEONFORK, " wf"}, {0, VM_DONTDUMP, " dd"},
+	    {0, VM_HUGE, " hg"},       {0, VM_NOHUGE, " nh"},
+	};
+	text_print(t, "VmFlags:");
+	for (unsigned i = 0; i < ARRAY_COUNT(names); i++)
+		if ((a->prot & names[i].prot) || (a->flags & names[i].flag))
+			text_add(t, names[i].name, 3);
+	text_add(t, "\n", 1);
+}
+
 static void print_smaps(struct text *t, struct space *space, const struct vm_area *a)
 {
 	struct vmm_pages r = count_pages(space, a);
@@ -77,10 +97,7 @@ static void print_smaps(struct text *t, struct space *space, const struct vm_are
 	text_print(t, "Anonymous:      %8lu kB\n", a->object ? 0 : rss);
 	text_print(t, "Swap:           %8d kB\n", 0);
 	text_print(t, "Locked:         %8lu kB\n", (a->flags & VM_LOCKED) ? rss : 0);
-	text_print(t, "VmFlags:%s%s%s%s%s%s%s\n", (a->prot & VM_READ) ? " rd" : "",
-		   (a->prot & VM_WRITE) ? " wr" : "", (a->prot & VM_EXEC) ? " ex" : "",
-		   shared ? " sh" : "", (a->flags & VM_GROWSDOWN) ? " gd" : "",
-		   (a->flags & VM_LOCKED) ? " lo" : "", (a->flags & VM_NORESERVE) ? " nr" : "");
+	print_flags(t, a);
 }
 
 static int show_areas(struct text *t, const struct proc_view *v, bool detailed)

@@ -9,10 +9,7 @@
 #include "arch/x86_64/pte.h"
 #include "base/atomic.h"
 #include "kernel/cpu/priv.h"
-#include "kernel/host/fault.h"
 #include "kernel/lib/log.h"
-
-void (*host_page_fault_handler)(struct mem_trap *trap);
 
 /* ---- saying things ---------------------------------------------------------- */
 
@@ -129,12 +126,6 @@ void host_wake(const uint32_t *word)
 }
 
 /* ---- faults ------------------------------------------------------------------------- */
-
-void host_register_handler(unsigned vector, void (*handler)(struct mem_trap *trap))
-{
-	kassert(vector == 14);
-	host_page_fault_handler = handler;
-}
 
 struct space *host_current_space(void)
 {

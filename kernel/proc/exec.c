@@ -214,10 +214,9 @@ static int end_other_threads(struct task *t)
 		return -EAGAIN;
 	}
 	p->exec_task = t;
-	list_for_each (link, &p->tasks)
-		if (task_of_link(link) != t)
-			task_must_exit_locked(task_of_link(link));
+	tasks_tell_locked(p);
 	proc_unlock(irq);
+	tasks_settle();
 	wait_event(&t->wait, __atomic_load_n(&p->task_count, __ATOMIC_ACQUIRE) == 1 ||
 				 __atomic_load_n(&t->must_exit, __ATOMIC_ACQUIRE));
 	irq = proc_lock();
@@ -296,9 +295,7 @@ static void swap_memory(struct task *t, struct exec *e)
 	if (image->secure)
 		t->parent_death_signal = 0;
 	p->personality = e->personality;
-	/* What its children were to send to the program that it was. */
-	list_for_each (link, &p->children)
-		child_of_link(link)->exit_signal = SIGCHLD;
+	p->execs++; /* what its children were to send was for the program that it was */
 	proc_unlock(irq);
 	image->space = NULL;
 	image->mm = NULL;

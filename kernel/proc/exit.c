@@ -24,7 +24,7 @@
  *   - it gets no child from a process that ends, only by CLONE_PARENT from a
  *     child it still has; such a one is given away like the others
  *   - its signal handlers stay, for children that end meanwhile, and it counts
- *     for its group until it is a zombie
+ *     for its group until it has given them all away
  */
 #include "kernel/proc/internal.h"
 #include <kernel/account.h>
@@ -42,62 +42,6 @@ bool task_killed(void)
 	       __atomic_load_n(&container_of(t, struct task, thread)->must_exit, __ATOMIC_RELAXED);
 }
 
-void task_must_exit_locked(struct task *t)
-{
-	t->must_exit = true;
-	thread_interrupt(&t->thread);
-	waitq_wake_all(&t->wait);
-}
-
-/* Telling a task takes a while, and there may be thousands: the first are told at once,
- * the others by threads that settle, those that were told and end among them. */
-#define TOLD_AT_ONCE 8
-
-static struct list telling = {&telling, &telling}; /* (L) processes with tasks not told */
-
-/* The next task to be told is `t`; NULL: that were all. */
-static void set_untold(struct process *p, struct task *t)
-{
-	if (t && !p->untold)
-		list_push_back(&telling, &p->untold_link);
-	else if (!t && p->untold)
-		list_remove(&p->untold_link);
-	p->untold = t;
-}
-
-static struct task *task_after(struct process *p, struct task *t)
-{
-	return t->process_link.next == &p->tasks ? NULL : task_of_link(t->process_link.next);
-}
-
-static void tell(struct process *p, struct task *t)
-{
-	if (t->must_exit)
-		return;
-	if (p->exiting) {
-		task_must_exit_locked(t);
-		return;
-	}
-	if (p->stopping)
-		thread_interrupt(&t->thread);
-	waitq_wake_all(&t->wait); /* it may sleep in a stop that is over */
-}
-
-static void tell_some(struct process *p)
-{
-	for (unsigned i = 0; i < TOLD_AT_ONCE && p->untold; i++) {
-		struct task *t = p->untold;
-		set_untold(p, task_after(p, t));
-		tell(p, t);
-	}
-}
-
-void tasks_tell_locked(struct process *p)
-{
-	set_untold(p, process_first_task(p));
-	tell_some(p);
-}
-
 void group_exit_locked(struct process *p, int status, struct task *except)
 {
 	if (!p->exiting) {
@@ -105,20 +49,11 @@ void group_exit_locked(struct process *p, int status, struct task *except)
 		p->exit_began = time_monotonic();
 		p->exit_code = status;
 	}
-	p->stopping = p->stopped = false;
+	p->stopping = false;
+	process_set_stopped_locked(p, false);
 	if (except)
 		except->must_exit = true; /* it knows */
 	tasks_tell_locked(p);
-}
-
-void tasks_settle(void)
-{
-	while (__atomic_load_n(&telling.next, __ATOMIC_RELAXED) != &telling) {
-		unsigned long irq = proc_lock();
-		if (!list_empty(&telling))
-			tell_some(list_entry(telling.next, struct process, untold_link));
-		proc_unlock(irq);
-	}
 }
 
 void task_release_memory(struct task *t)
@@ -161,34 +96,37 @@ static struct process *new_parent_locked(struct process *p)
 
 void process_reap_locked(struct process *p)
 {
-	list_remove(&p->sibling_link);
-	list_remove(&p->all_link);
+	list_remove(&p->sibling_link.link);
+	list_remove(&p->all_link.link);
 	process_total--;
 	user_uncharge(p->user, USER_TASKS, 1);
 	p->parent = NULL;
 	p->pid_entry->process = NULL;
+	group_join_locked(p, NULL);
+	session_join_locked(p, NULL);
 	pid_drop(p->pid_entry);
-	pid_drop(p->pgid_entry);
-	pid_drop(p->sid_entry);
-	p->pid_entry = p->pgid_entry = p->sid_entry = NULL;
+	p->pid_entry = NULL;
 	process_put(p); /* the tree's; the caller has another */
 }
 
-/* The first child gets its death signal and another parent. */
-static void give_child_away_locked(struct process *p)
+static void send_death_signals(struct process *child, unsigned long *irq)
 {
-	struct process *to = new_parent_locked(p);
-	struct process *child = child_of_link(p->children.next);
-	list_for_each (link, &child->tasks) {
-		struct task *t = task_of_link(link);
+	struct walk w;
+	walk_begin(&w, &child->tasks, WALK_SENDING, irq);
+	walk_limit(&w);
+	for (struct task *t; (t = walk_next(&w));)
 		if (t->parent_death_signal)
 			signal_send_locked(child, t, t->parent_death_signal, NULL);
-	}
-	list_remove(&child->sibling_link);
+}
+
+/* A child of p gets another parent. */
+static void give_child_away_locked(struct process *p, struct process *child)
+{
+	struct process *to = new_parent_locked(p);
+	list_remove(&child->sibling_link.link);
 	child->parent = to;
 	child->exit_signal = SIGCHLD;
-	list_push_back(&to->children, &child->sibling_link);
-	group_check_orphans_locked(child, p);
+	list_push_back(&to->children, &child->sibling_link.link);
 	if (!child->zombie)
 		return;
 	if (parent_reaps_itself_locked(to, SIGCHLD))
@@ -203,9 +141,10 @@ static void become_zombie_locked(struct process *p)
 {
 	bool killed = p->exit_code & 0x7f;
 	p->zombie = true;
-	p->stopping = p->stopped = false;
+	p->stopping = false;
+	process_set_stopped_locked(p, false);
 	signal_queue_flush(&p->pending, ~(sigset_t)0);
-	bool vanish = parent_reaps_itself_locked(p->parent, p->exit_signal);
+	bool vanish = parent_reaps_itself_locked(p->parent, child_signal_locked(p));
 	signal_notify_parent_locked(p, killed ? CLD_KILLED : CLD_EXITED,
 				    killed ? p->exit_code & 0x7f : p->exit_code >> 8);
 	if (vanish)
@@ -219,13 +158,20 @@ static void process_end(struct process *p)
 	if (p->sid == p->pid)
 		tty_leave_session(p);
 	unsigned long irq = proc_lock();
-	while (!list_empty(&p->children)) {
-		give_child_away_locked(p);
+	for (struct process *child; (child = members_first(&p->children));) {
+		process_get(child);
+		send_death_signals(child, &irq);
+		if (child->parent == p) {
+			give_child_away_locked(p, child);
+			group_hang_up(group_relate_locked(child), &irq);
+		}
+		process_put(child);
 		proc_unlock(irq);
 		signal_nodes_settle();
 		irq = proc_lock();
 	}
-	group_check_orphans_locked(p, p->parent);
+	p->leaving = true;
+	group_hang_up(group_relate_locked(p), &irq);
 	handlers = p->handlers;
 	p->handlers = NULL;
 	become_zombie_locked(p);
@@ -240,11 +186,8 @@ static bool leave_tasks(struct task *t)
 	struct process *p = t->process;
 	unsigned long irq = proc_lock();
 	t->exited = true;
-	if (p->untold == t)
-		set_untold(p, task_after(p, t));
-	list_remove(&t->process_link);
-	task_total--;
-	bool last = --p->task_count == 0;
+	tasks_leave_locked(p, t);
+	bool last = !p->task_count;
 	if (!last)
 		user_uncharge(p->user, USER_TASKS, 1); /* the last one's goes when it is reaped */
 	/* Without a group exit the status is that of the first thread, whenever it ends. */
@@ -266,8 +209,11 @@ static bool leave_tasks(struct task *t)
 	if (!last) {
 		if (p->exec_task)
 			waitq_wake_all(&p->exec_task->wait);
+		/* What it was to take is for others again. */
+		if (p->pending.set & ~t->blocked)
+			tasks_seek_locked(p, p->pending.set & ~t->blocked);
 		if (p->stopping && !p->stopped && p->stopped_tasks == p->task_count) {
-			p->stopped = true;
+			process_set_stopped_locked(p, true);
 			p->stop_reported = false;
 			signal_notify_parent_locked(p, CLD_STOPPED, p->stop_signal);
 		}

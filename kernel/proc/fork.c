@@ -182,7 +182,7 @@ static void copy_task(struct task *child, const struct task *parent, const struc
 {
 	signal_queue_init(&child->pending);
 	waitq_init(&child->wait);
-	list_init(&child->process_link);
+	member_init(&child->process_link, child);
 	child->blocked = parent->blocked;
 	if (!(r->flags & CLONE_VM) || (r->flags & CLONE_VFORK))
 		child->altstack = parent->altstack; /* a thread on another stack has none */
@@ -205,18 +205,15 @@ static void link_process(struct task *child, struct task *parent, const struct c
 	pid_use(p->pid_entry);
 	p->pid_entry->process = p;
 	p->tty = from->tty;
-	group_change_locked(&p->pgid_entry, &p->pgid, from->pgid_entry);
-	group_change_locked(&p->sid_entry, &p->sid, from->sid_entry);
-	struct process *above = from;
-	if (r->flags & CLONE_PARENT) {
-		above = from->parent;
-		p->exit_signal = from->exit_signal;
-	} else {
-		p->exit_signal = r->exit_signal;
-	}
-	p->parent = above;
-	list_push_back(&above->children, &p->sibling_link);
-	process_list_insert(p);
+	bool sibling = r->flags & CLONE_PARENT;
+	p->parent = sibling ? from->parent : from;
+	p->exit_signal = sibling ? from->exit_signal : r->exit_signal;
+	p->parent_execs = sibling ? from->parent_execs : from->execs;
+	session_join_locked(p, from->sid_entry);
+	group_join_locked(p, from->pgid_entry);
+	list_push_back(&p->parent->children, &p->sibling_link.link);
+	list_push_back(&process_all, &p->all_link.link);
+	process_total++;
 }
 
 /* How many tasks the running program's user may have. */
@@ -244,9 +241,7 @@ static int publish(struct task *child, struct task *parent, const struct clone_r
 	if (!(r->flags & CLONE_THREAD))
 		link_process(child, parent, r);
 	struct process *p = child->process;
-	list_push_back(&p->tasks, &child->process_link);
-	p->task_count++;
-	task_total++;
+	tasks_join_locked(p, child);
 	process_get(p); /* dropped by task_released */
 	if (r->flags & CLONE_VFORK) {
 		child->vfork_parent = parent;

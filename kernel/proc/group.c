@@ -2,101 +2,226 @@
 /*
  * Process groups and sessions: job control's units.
  *
- * A group or session is nothing but a number that its members carry; the
- * number's entry (pid.c) counts them. A group is *orphaned* when no member has
- * a parent in the same session but another group: nobody is left who would
- * continue its stopped members. When an exit orphans a group that has stopped
- * members, they get SIGHUP and SIGCONT (POSIX; the tty code also asks, because
- * members of an orphaned group are not stopped for background access).
+ * A session is nothing but a number that its members carry; the number's entry (pid.c)
+ * counts them. A group's entry has a list of its members besides, who are all of one
+ * session.
+ *
+ * A group is *orphaned* when no member has a parent in the same session but another
+ * group: nobody is left who would continue its stopped members. Each member that has such
+ * a parent anchors the group, and the entry counts them: every question about a group is
+ * answered in one step, however large a program makes it. When an exit orphans a group
+ * that has stopped members, they get SIGHUP and SIGCONT (POSIX; the tty code also asks,
+ * because members of an orphaned group are not stopped for background access).
+ *
+ * Sending to a group takes a while if it is large. An interrupt (a terminal's) leaves that
+ * to the thread that settles (tell.c).
+ *
+ *   G1  p->anchors says whether p counts in its group's `anchors`. Who changes what it
+ *       depends on (parent, groups, sessions, leaving) relates p anew; a process that
+ *       changes its own group relates its children, which takes a while if there are many
+ *   G2  a group's `stopped` counts its members with p->stopped
  */
 #include "kernel/proc/internal.h"
 
 #include "kernel/syscall/syscalls.h"
 
-void group_change_locked(struct pid_entry **slot, pid_t *number, struct pid_entry *to)
+static struct list due = {&due, &due}; /* (L) groups with signals that an interrupt has sent */
+
+/* Does p keep its group from being orphaned? Init is nobody's job control. */
+static bool is_anchor(const struct process *p)
 {
-	struct pid_entry *from = *slot;
-	pid_use(to);
-	*slot = to;
-	*number = to->number;
+	const struct process *parent = p->parent;
+	return !p->leaving && parent && parent != process_init && parent->sid == p->sid &&
+	       parent->pgid != p->pgid;
+}
+
+struct pid_entry *group_relate_locked(struct process *p)
+{
+	struct pid_entry *group = p->pgid_entry;
+	bool anchors = is_anchor(p);
+	if (anchors == p->anchors)
+		return NULL;
+	p->anchors = anchors;
+	group->anchors += anchors ? 1 : -1u;
+	if (group->anchors || !group->stopped)
+		return NULL;
+	pid_use(group);
+	return group;
+}
+
+/* One that is not to be hung up for this. */
+static void relate_quietly(struct process *p)
+{
+	struct pid_entry *group = group_relate_locked(p);
+	if (group)
+		pid_drop(group);
+}
+
+/* p has another group or session. */
+static void relate_children(struct process *p, unsigned long *irq)
+{
+	struct walk w;
+	relate_quietly(p);
+	walk_begin(&w, &p->children, WALK_LOOKING, irq);
+	for (struct process *child; (child = walk_next(&w));)
+		relate_quietly(child);
+}
+
+static void group_leave(struct process *p)
+{
+	list_remove(&p->group_link.link);
+	p->pgid_entry->anchors -= p->anchors;
+	p->pgid_entry->stopped -= p->stopped;
+	p->anchors = false;
+	pid_drop(p->pgid_entry);
+}
+
+void group_join_locked(struct process *p, struct pid_entry *to)
+{
+	if (to)
+		pid_use(to);
+	if (p->pgid_entry)
+		group_leave(p);
+	p->pgid_entry = to;
+	if (!to)
+		return;
+	p->pgid = to->number;
+	list_push_back(&to->group, &p->group_link.link);
+	to->stopped += p->stopped;
+	relate_quietly(p);
+}
+
+void session_join_locked(struct process *p, struct pid_entry *to)
+{
+	struct pid_entry *from = p->sid_entry;
+	if (to) {
+		pid_use(to);
+		p->sid = to->number;
+	}
+	p->sid_entry = to;
 	if (from)
 		pid_drop(from);
 }
 
-/* Does p keep its group from being orphaned? Init is nobody's job control. */
-static bool anchors_group(const struct process *p)
+void process_set_stopped_locked(struct process *p, bool stopped)
 {
-	const struct process *parent = p->parent;
-	return !p->zombie && parent && parent != process_init && parent->sid == p->sid &&
-	       parent->pgid != p->pgid;
-}
-
-bool group_is_orphaned_locked(pid_t pgid, const struct process *without)
-{
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
-		if (p->pgid == pgid && p != without && anchors_group(p))
-			return false;
-	}
-	return true;
+	if (p->pgid_entry)
+		p->pgid_entry->stopped += (uint32_t)stopped - p->stopped;
+	p->stopped = stopped;
 }
 
 bool group_is_orphaned(pid_t pgid)
 {
 	unsigned long irq = proc_lock();
-	bool orphaned = group_is_orphaned_locked(pgid, NULL);
+	struct pid_entry *group = pid_lookup(pgid);
+	bool orphaned = !group || !group->anchors;
 	proc_unlock(irq);
 	return orphaned;
 }
 
-static bool group_has_stopped(pid_t pgid)
+void group_hang_up(struct pid_entry *group, unsigned long *irq)
 {
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
-		if (p->pgid == pgid && !p->zombie && p->stopped)
-			return true;
-	}
-	return false;
-}
-
-static void group_hang_up_locked(pid_t pgid)
-{
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
-		if (p->pgid != pgid || p->zombie)
-			continue;
+	struct walk w;
+	if (!group)
+		return;
+	walk_begin(&w, &group->group, WALK_SENDING / 2, irq);
+	walk_limit(&w);
+	for (struct process *p; (p = walk_next(&w));) {
 		signal_send_locked(p, NULL, SIGHUP, NULL);
 		signal_send_locked(p, NULL, SIGCONT, NULL);
 	}
+	pid_drop(group);
 }
 
-/* `p` was in its parent's session but another group, so its link to `parent`
- * mattered; that link is going. */
-void group_check_orphans_locked(struct process *p, struct process *parent)
+/* To every member of a group that has not ended. */
+static int send_to_members(struct pid_entry *group, int sig, const struct siginfo *info,
+			   unsigned long *irq)
 {
-	if (!parent || parent->sid != p->sid || parent->pgid == p->pgid)
-		return;
-	if (group_has_stopped(p->pgid) && group_is_orphaned_locked(p->pgid, p))
-		group_hang_up_locked(p->pgid);
+	int result = -ESRCH;
+	struct walk w;
+	walk_begin(&w, &group->group, WALK_SENDING, irq);
+	walk_limit(&w);
+	for (struct process *p; (p = walk_next(&w));) {
+		if (p->zombie)
+			continue;
+		if (sig)
+			signal_send_locked(p, NULL, sig, info);
+		result = 0;
+	}
+	return result;
+}
+
+/* The group with this number, if it is in session sid (0: in any), with a use. */
+static struct pid_entry *group_in_session(pid_t pgid, pid_t sid)
+{
+	struct pid_entry *group = pid_lookup(pgid);
+	struct process *member = group ? members_first(&group->group) : NULL;
+	if (!member || (sid && member->sid != sid))
+		return NULL;
+	pid_use(group);
+	return group;
 }
 
 int signal_send_group(pid_t pgid, pid_t sid, int sig, const struct siginfo *info)
 {
 	int result = -ESRCH;
 	unsigned long irq = proc_lock();
-	list_for_each (link, &process_all) {
-		struct process *p = process_of_link(link);
-		if (p->pgid == pgid && (!sid || p->sid == sid) && !p->zombie) {
-			if (sig)
-				signal_send_locked(p, NULL, sig, info);
-			result = 0;
-		}
+	struct pid_entry *group = group_in_session(pgid, sid);
+	if (group) {
+		result = send_to_members(group, sig, info, &irq);
+		pid_drop(group);
 	}
 	proc_unlock(irq);
+	signal_nodes_settle();
 	return result;
 }
 
-static long set_group_locked(struct process *self, pid_t pid, pid_t pgid)
+void signal_send_group_soon(pid_t pgid, pid_t sid, int sig)
+{
+	unsigned long irq = proc_lock();
+	struct pid_entry *group = group_in_session(pgid, sid);
+	if (group && !group->due) {
+		list_push_back(&due, &group->due_link); /* with the use */
+		group->due = SIGSET(sig);
+	} else if (group) {
+		group->due |= SIGSET(sig);
+		pid_drop(group);
+	}
+	proc_unlock(irq);
+	tell_wake();
+}
+
+bool groups_due(void)
+{
+	return __atomic_load_n(&due.next, __ATOMIC_RELAXED) != &due;
+}
+
+void groups_settle(void)
+{
+	unsigned long irq = proc_lock();
+	while (!list_empty(&due)) {
+		struct pid_entry *group = container_of(due.next, struct pid_entry, due_link);
+		sigset_t set = group->due;
+		list_remove(&group->due_link);
+		group->due = 0;
+		for (; set; set &= set - 1)
+			(void)send_to_members(group, (int)bit_lowest(set) + 1, NULL, &irq);
+		pid_drop(group);
+	}
+	proc_unlock(irq);
+}
+
+pid_t group_session(pid_t pgid)
+{
+	unsigned long irq = proc_lock();
+	struct pid_entry *group = pid_lookup(pgid);
+	struct process *member = group ? members_first(&group->group) : NULL;
+	pid_t sid = member ? member->sid : -ESRCH;
+	proc_unlock(irq);
+	return sid;
+}
+
+static long set_group(struct process *self, pid_t pid, pid_t pgid, unsigned long *irq)
 {
 	struct pid_entry *entry = pid_lookup(pid);
 	struct process *p = entry ? entry->process : NULL;
@@ -114,17 +239,15 @@ static long set_group_locked(struct process *self, pid_t pid, pid_t pgid)
 		return -EPERM; /* a session leader */
 	struct pid_entry *to = p->pid_entry;
 	if (pgid != pid) {
-		bool exists = false;
-		list_for_each (link, &process_all) {
-			struct process *member = process_of_link(link);
-			if (member->pgid == pgid && member->sid == self->sid)
-				exists = true;
-		}
 		to = pid_lookup(pgid);
-		if (!exists || !to)
+		struct process *member = to ? members_first(&to->group) : NULL;
+		if (!member || member->sid != self->sid)
 			return -EPERM;
 	}
-	group_change_locked(&p->pgid_entry, &p->pgid, to);
+	process_get(p);
+	group_join_locked(p, to);
+	relate_children(p, irq);
+	process_put(p);
 	return 0;
 }
 
@@ -139,7 +262,7 @@ long sys_setpgid(uint64_t pid_arg, uint64_t pgid_arg)
 	if (pgid < 0)
 		return -EINVAL;
 	unsigned long irq = proc_lock();
-	long result = set_group_locked(self, pid, pgid);
+	long result = set_group(self, pid, pgid, &irq);
 	proc_unlock(irq);
 	return result;
 }
@@ -148,13 +271,11 @@ long sys_setsid(void)
 {
 	struct process *p = current_process();
 	long result = -EPERM;
-	bool taken = false;
 	unsigned long irq = proc_lock();
-	list_for_each (link, &process_all)
-		taken |= process_of_link(link)->pgid == p->pid;
-	if (!taken) {
-		group_change_locked(&p->pgid_entry, &p->pgid, p->pid_entry);
-		group_change_locked(&p->sid_entry, &p->sid, p->pid_entry);
+	if (!members_first(&p->pid_entry->group)) {
+		session_join_locked(p, p->pid_entry);
+		group_join_locked(p, p->pid_entry);
+		relate_children(p, &irq);
 		p->tty = NULL;
 		result = p->pid;
 	}

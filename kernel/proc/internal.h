@@ -34,26 +34,68 @@
 
 /* A number in use: by a task, a process, a group's or a session's members. */
 struct pid_entry {
-	struct list hash_link;
 	pid_t number;
 	uint32_t users; /* (L) */
 	struct task *task;
 	struct process *process;
+	/* Of the process group with this number (group.c), (L): */
+	struct list group; /* of members */
+	uint32_t stopped;  /* processes in it that are stopped */
+	uint32_t anchors;  /* and because of which it is not orphaned */
+	sigset_t due;      /* signals that an interrupt has sent it */
+	struct list due_link;
 };
-void pid_init(void);
 /* The next free number with one user. NULL: no memory (-ENOMEM in *error) or no
  * number (-EAGAIN). Context: thread, proc_lock not held. */
 struct pid_entry *pid_allocate(int *error);
 /* Under proc_lock: */
 struct pid_entry *pid_lookup(pid_t number);
+struct pid_entry *pid_next(pid_t from); /* the first in use that is not below; NULL: none */
 void pid_use(struct pid_entry *entry);
 void pid_drop(struct pid_entry *entry); /* the last user frees it */
 
-/* ---- process.c ---- */
-extern struct list process_all; /* (L), by pid */
-extern struct process *process_init;
 extern uint32_t task_total, process_total; /* (L) */
-struct process *process_alloc(void);       /* refs 1, lists empty */
+
+/* ---- walk.c: lists of members, under proc_lock ---- */
+struct walk {
+	struct list *list; /* NULL: it is over */
+	struct member cursor;
+	unsigned at_once, taken, passed;
+	uint32_t left; /* entries that are visited at most */
+	unsigned long *irq;
+};
+#define WALK_SENDING 4  /* entries under one taking of the lock: each is sent a signal */
+#define WALK_LOOKING 16 /* each is looked at */
+
+static inline struct member *member_of(struct list *link)
+{
+	return container_of(link, struct member, link);
+}
+static inline void member_init(struct member *m, void *owner)
+{
+	list_init(&m->link);
+	m->owner = owner;
+}
+/* Begin before the first entry. Under proc_lock; *irq is what it gave. Every walk ends by
+ * walk_next returning NULL or by walk_end. Context: thread. */
+void walk_begin(struct walk *w, struct list *list, unsigned at_once, unsigned long *irq);
+/* The next entry's owner, NULL: there are no more. After `at_once` of them the lock is let
+ * go of for a moment before. The list's head stays: the caller sees to that. */
+void *walk_next(struct walk *w);
+/* Visit at most twice as many as there could be now. */
+static inline void walk_limit(struct walk *w)
+{
+	w->left = 2 * (process_total + task_total);
+}
+/* Leave a walk before its end. */
+void walk_end(struct walk *w);
+/* The first entry's owner; NULL: there is none. */
+void *members_first(const struct list *list);
+
+/* ---- process.c ---- */
+extern struct list process_all; /* (L), in order of birth */
+extern struct process *process_init;
+struct process *process_alloc(void); /* refs 1, lists empty */
 struct mm_layout *mm_layout_create(const struct mm_layout *copy_of);
 /* What a process runs in, with the references. */
 struct memory {
@@ -65,21 +107,9 @@ struct memory {
 void process_swap_memory_locked(struct process *p, struct memory *m);
 /* Drop the references; NULLs are fine. Context: thread, no lock. */
 void memory_put(struct memory *m);
-/* Put a process into / take it out of the list of all; under proc_lock. */
-void process_list_insert(struct process *p);
-/* The process after p (NULL: the first), and now and then the lock is let go of before;
- * `steps` begins with 0, *irq is what proc_lock gave. Those that were there all the time
- * are all visited; see process_low_births. */
-struct process *process_walk_next(struct process *p, unsigned *steps, unsigned long *irq);
-/* (L) Processes that were put in front of others, where a walk may have been already. */
-extern uint32_t process_low_births;
 struct task *task_find_locked(pid_t tid);
 /* The process that this number names, or whose thread it names; NULL: none. */
 struct process *process_of_number_locked(pid_t number);
-struct task *process_first_task(struct process *p); /* under proc_lock; NULL: none */
-#define process_of_link(link) container_of(link, struct process, all_link)
-#define child_of_link(link)   container_of(link, struct process, sibling_link)
-#define task_of_link(link)    container_of(link, struct task, process_link)
 void process_apply_limits(struct process *p);
 /* What the space maps is on this user's account from now on. */
 void space_set_user(struct space *space, uint32_t uid);
@@ -127,15 +157,30 @@ MEM_NORETURN void task_exit(int status); /* end the running task */
 /* Under proc_lock: make every task but `except` end; the wait status is given by
  * whoever calls this first for a group exit. */
 void group_exit_locked(struct process *p, int status, struct task *except);
-/* Under proc_lock: have every task look at what its process is to do. Only the first are
- * told at once; tasks_settle tells the others, which those told call, too. */
-void tasks_tell_locked(struct process *p);
-void tasks_settle(void); /* Context: thread, no lock */
 static inline bool task_is_stopped(const struct task *t)
 {
 	return t->stopped_in == t->process->stop_number;
 }
-void task_must_exit_locked(struct task *t);
+
+/* ---- tell.c ---- */
+/* Under proc_lock: have every task look at what its process is to do: end (if `exiting`, or
+ * exec_task is another one), stop, or go on. Only the first are told at once. */
+void tasks_tell_locked(struct process *p);
+/* Under proc_lock: find, for each signal of `set`, a task that takes it, and interrupt that.
+ * Only the first are looked at at once. */
+void tasks_seek_locked(struct process *p, sigset_t set);
+/* Under proc_lock: a task comes or goes. */
+void tasks_join_locked(struct process *p, struct task *t);
+void tasks_leave_locked(struct process *p, struct task *t);
+/* Do what was put off: a kernel thread does it, too. Context: thread, no lock. */
+void tasks_settle(void);
+void tell_wake(void); /* there is something to settle; any context */
+void tell_init(void);
+/* Does t take this signal now, or wait for it? */
+static inline bool task_wants(const struct task *t, sigset_t set)
+{
+	return set & (~t->blocked | t->waiting_for);
+}
 /* Under proc_lock: take a zombie out of the tree; drops the tree's reference, so the
  * caller or the ending task has another. */
 void process_reap_locked(struct process *p);
@@ -143,11 +188,25 @@ void process_reap_locked(struct process *p);
 void task_release_memory(struct task *t);
 
 /* ---- group.c ---- */
-void group_change_locked(struct pid_entry **slot, pid_t *number, struct pid_entry *to);
-/* After `p` left its group, or its parent changed or ended: send SIGHUP and SIGCONT to
- * what became orphaned with stopped members. Under proc_lock. */
-void group_check_orphans_locked(struct process *p, struct process *parent);
-bool group_is_orphaned_locked(pid_t pgid, const struct process *without);
+/* Under proc_lock: p is a member of the group with this number from now on; NULL: of none. */
+void group_join_locked(struct process *p, struct pid_entry *to);
+void session_join_locked(struct process *p, struct pid_entry *to);
+/* Under proc_lock: its parent, or its or its parent's group or session, has changed, or it
+ * is leaving. If its group has become orphaned by that and has stopped members, it is to be
+ * hung up: its entry, with a use that group_hang_up drops; else NULL. */
+struct pid_entry *group_relate_locked(struct process *p);
+/* Send SIGHUP and SIGCONT to the members; NULL: nobody. Under proc_lock, which is let go of
+ * meanwhile. Context: thread. */
+void group_hang_up(struct pid_entry *group, unsigned long *irq);
+/* Under proc_lock: does p keep nobody's job control? */
+static inline bool group_is_orphaned_locked(const struct process *p)
+{
+	return !p->pgid_entry->anchors;
+}
+void process_set_stopped_locked(struct process *p, bool stopped);
+/* Send what interrupts have sent to groups. Context: thread. */
+bool groups_due(void);
+void groups_settle(void);
 
 /* ---- signals ---- */
 struct siginfo_node {
@@ -194,6 +253,10 @@ void signal_handlers_put(struct signal_handlers *h);
 /* Under proc_lock: p stopped, went on, or ended: SIGCHLD to its parent, wake its wait. */
 void signal_notify_parent_locked(struct process *p, int code, int status);
 bool parent_reaps_itself_locked(const struct process *parent, int exit_signal);
+/* What p's end tells its parent: SIGCHLD if that has become another program since. */
+int child_signal_locked(const struct process *p);
+/* Of a task's own pending signals those that a later SIGCONT or stop signal has undone. */
+sigset_t signals_void(const struct task *t);
 const char *signal_name(int sig);
 
 /* signal_frame.c: build the frame for a handler / undo it. False: the stack cannot

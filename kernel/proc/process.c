@@ -19,7 +19,7 @@
 
 struct list process_all = {&process_all, &process_all};
 struct process *process_init;
-uint32_t task_total, process_total, process_low_births;
+uint32_t task_total, process_total;
 
 static struct mem_lock the_lock;
 
@@ -44,10 +44,14 @@ struct process *process_alloc(void)
 		return NULL;
 	}
 	p->refs = 1;
-	list_init(&p->all_link);
 	list_init(&p->children);
-	list_init(&p->sibling_link);
 	list_init(&p->tasks);
+	list_init(&p->telling_link);
+	member_init(&p->all_link, p);
+	member_init(&p->group_link, p);
+	member_init(&p->sibling_link, p);
+	member_init(&p->told, NULL);
+	member_init(&p->seeking, NULL);
 	list_init(&p->posix_timers);
 	signal_queue_init(&p->pending);
 	waitq_init(&p->child_wait);
@@ -72,50 +76,6 @@ void process_put(struct process *p)
 	kfree(p);
 }
 
-/* New processes have the highest number but once in a wrap: search from the end. */
-void process_list_insert(struct process *p)
-{
-	struct list *at = process_all.prev;
-	while (at != &process_all && process_of_link(at)->pid > p->pid)
-		at = at->prev;
-	process_low_births += at != process_all.prev;
-	list_insert(&p->all_link, at, at->next);
-	process_total++;
-}
-
-/* The first process whose number is `from` or more; NULL: none. Whoever walks has just
- * been at from - 1: if that is still there, the list is not looked through. */
-static struct process *process_next_locked(pid_t from)
-{
-	struct pid_entry *before = pid_lookup(from - 1);
-	struct list *link =
-	    before && before->process ? before->process->all_link.next : process_all.next;
-	while (link != &process_all && process_of_link(link)->pid < from)
-		link = link->next;
-	return link == &process_all ? NULL : process_of_link(link);
-}
-
-#define WALK_AT_ONCE 8 /* processes under one taking of the lock */
-
-struct process *process_walk_next(struct process *p, unsigned *steps, unsigned long *irq)
-{
-	if (!p)
-		return process_next_locked(1);
-	if (++*steps % WALK_AT_ONCE == 0) {
-		process_get(p);
-		proc_unlock(*irq);
-		signal_nodes_settle();
-		*irq = proc_lock();
-		bool reaped = !p->pid_entry;
-		struct process *next = reaped ? process_next_locked(p->pid + 1) : NULL;
-		process_put(p);
-		if (reaped)
-			return next;
-	}
-	struct list *link = p->all_link.next;
-	return link == &process_all ? NULL : process_of_link(link);
-}
-
 struct process *process_find(pid_t pid)
 {
 	unsigned long irq = proc_lock();
@@ -127,13 +87,26 @@ struct process *process_find(pid_t pid)
 	return p;
 }
 
+#define LOOKED_AT_ONCE 32 /* numbers: some name only threads or groups */
+
 struct process *process_next(pid_t from)
 {
-	unsigned long irq = proc_lock();
-	struct process *p = process_next_locked(from);
-	if (p)
-		process_get(p);
-	proc_unlock(irq);
+	struct process *p = NULL;
+	for (bool more = true; more;) {
+		unsigned long irq = proc_lock();
+		for (unsigned i = 0; i < LOOKED_AT_ONCE && !p && more; i++) {
+			struct pid_entry *entry = pid_next(from);
+			more = entry != NULL;
+			if (!more)
+				break;
+			p = entry->process;
+			from = entry->number + 1;
+		}
+		if (p)
+			process_get(p);
+		more = more && !p;
+		proc_unlock(irq);
+	}
 	return p;
 }
 
@@ -236,9 +209,9 @@ void memory_put(struct memory *m)
 	*m = (struct memory){0};
 }
 
-struct task *process_first_task(struct process *p)
+struct task *process_first_task(const struct process *p)
 {
-	return list_empty(&p->tasks) ? NULL : task_of_link(p->tasks.next);
+	return members_first(&p->tasks);
 }
 
 static char task_state(const struct task *t)
@@ -263,7 +236,7 @@ static void fill_info(struct task *t, struct task_info *out)
 	out->tid = t->tid;
 	out->state = task_state(t);
 	memcpy(out->name, t->thread.name, sizeof(out->name));
-	out->pending = t->pending.set;
+	out->pending = t->pending.set & ~signals_void(t);
 	out->blocked = t->blocked;
 	out->user_ns = t->thread.user_ns;
 	out->system_ns = t->thread.system_ns;
@@ -279,28 +252,29 @@ static void fill_info(struct task *t, struct task_info *out)
 
 bool process_task_info(struct process *p, pid_t from, struct task_info *out)
 {
-	struct task *best = NULL;
+	pid_t best = 0;
+	struct walk w;
 	unsigned long irq = proc_lock();
-	list_for_each (link, &p->tasks) {
-		struct task *t = task_of_link(link);
-		if (t->tid >= from && (!best || t->tid < best->tid))
-			best = t;
-	}
-	if (best)
-		fill_info(best, out);
+	walk_begin(&w, &p->tasks, WALK_LOOKING, &irq);
+	walk_limit(&w);
+	for (struct task *t; (t = walk_next(&w));)
+		if (t->tid >= from && (!best || t->tid < best))
+			best = t->tid;
+	struct task *t = task_find_locked(best);
+	bool found = t && t->process == p;
+	if (found)
+		fill_info(t, out);
 	proc_unlock(irq);
-	return best != NULL;
+	return found;
 }
 
 /* The state of its first thread, as on Linux: a process whose first thread has ended is
  * a zombie to look at, whatever the others do. */
 char process_state(struct process *p)
 {
-	char state = 'Z';
 	unsigned long irq = proc_lock();
-	list_for_each (link, &p->tasks)
-		if (task_of_link(link)->tid == p->pid)
-			state = task_state(task_of_link(link));
+	struct task *t = p->pid_entry ? p->pid_entry->task : NULL;
+	char state = t ? task_state(t) : 'Z';
 	proc_unlock(irq);
 	return state;
 }
@@ -320,15 +294,21 @@ void process_signals(struct process *p, sigset_t *pending, sigset_t *ignored, si
 	proc_unlock(irq);
 }
 
+/* Of many tasks, one that ends meanwhile is missed, so that it may be less than it was;
+ * what is said is never less than what was said before. */
 void process_times(struct process *p, nsec_t *user, nsec_t *system)
 {
+	struct walk w;
 	unsigned long irq = proc_lock();
 	*user = p->dead_user_ns;
 	*system = p->dead_system_ns;
-	list_for_each (link, &p->tasks) {
-		struct task *t = task_of_link(link);
+	walk_begin(&w, &p->tasks, WALK_LOOKING, &irq);
+	walk_limit(&w);
+	for (struct task *t; (t = walk_next(&w));) {
 		*user += t->thread.user_ns;
 		*system += t->thread.system_ns;
 	}
+	*user = p->said_user_ns = mem_max(*user, p->said_user_ns);
+	*system = p->said_system_ns = mem_max(*system, p->said_system_ns);
 	proc_unlock(irq);
 }

@@ -15,6 +15,29 @@ static bool signal_number_ok(int sig)
 	return sig >= 1 && sig < NSIG;
 }
 
+static bool is_ignoring(const struct sigaction_user *action, int sig)
+{
+	return action->handler == SIG_IGN ||
+	       (action->handler == SIG_DFL && (SIGNALS_IGNORE & SIGSET(sig)));
+}
+
+/* What is pending and now ignored is gone (POSIX): as long as it is ignored, for another
+ * thread may change that meanwhile. */
+static void drop_ignored(struct process *p, int sig, unsigned long *irq)
+{
+	struct walk w;
+	signal_queue_flush(&p->pending, SIGSET(sig));
+	walk_begin(&w, &p->tasks, WALK_LOOKING, irq);
+	walk_limit(&w);
+	for (struct task *t; (t = walk_next(&w));) {
+		if (!is_ignoring(&p->handlers->action[sig], sig)) {
+			walk_end(&w);
+			break;
+		}
+		signal_queue_flush(&t->pending, SIGSET(sig));
+	}
+}
+
 long sys_rt_sigaction(uint64_t sig_arg, uint64_t new_at, uint64_t old_at, uint64_t set_bytes)
 {
 	struct task *t = current_task();
@@ -32,13 +55,8 @@ long sys_rt_sigaction(uint64_t sig_arg, uint64_t new_at, uint64_t old_at, uint64
 	if (new_at) {
 		new.mask &= ~SIGNALS_NEVER_BLOCKED;
 		p->handlers->action[sig] = new;
-		/* What is pending and now ignored is gone (POSIX). */
-		if (new.handler == SIG_IGN ||
-		    (new.handler == SIG_DFL && (SIGNALS_IGNORE & SIGSET(sig)))) {
-			signal_queue_flush(&p->pending, SIGSET(sig));
-			list_for_each (link, &p->tasks)
-				signal_queue_flush(&task_of_link(link)->pending, SIGSET(sig));
-		}
+		if (is_ignoring(&new, sig))
+			drop_ignored(p, sig, &irq);
 	}
 	proc_unlock(irq);
 	signal_nodes_settle();
@@ -129,6 +147,10 @@ long sys_rt_sigtimedwait(uint64_t set_at, uint64_t info_at, uint64_t timeout_at,
 		irq = proc_lock();
 		t->waiting_for = 0;
 		sig = signal_take_locked(t, set, &info);
+		/* What came for it besides is for others again. */
+		sigset_t given_up = set & t->blocked & t->process->pending.set;
+		if (given_up)
+			tasks_seek_locked(t->process, given_up);
 	}
 	signal_recalc_locked(t);
 	proc_unlock(irq);
@@ -161,36 +183,54 @@ static bool may_signal(const struct process *to, int sig)
 	return sig == SIGCONT && p->sid == to->sid;
 }
 
-/* kill(2)'s three plural forms. pgid 0: every process but init and ourselves. Whoever is
- * born meanwhile comes at the end and gets it too. When numbers have begun anew he may
- * come before where we are: a SIGKILL, which does no harm twice, goes round again. */
-static long kill_many(pid_t pgid, int sig, const struct siginfo *info)
+/* kill(2)'s plural forms: to the members of `list`, but init and ourselves if `others`.
+ * Whoever is born meanwhile comes at the end and gets it too. */
+static long kill_listed(struct list *list, bool others, int sig, const struct siginfo *info,
+			unsigned long *irq)
 {
 	struct process *self = current_process();
-	unsigned found = 0, done = 0, steps = 0;
-	int error = 0;
-	signal_nodes_settle();
-	unsigned long irq = proc_lock();
-	uint32_t births;
-again:
-	births = process_low_births;
-	for (struct process *p = NULL; (p = process_walk_next(p, &steps, &irq));) {
-		if (pgid ? p->pgid != pgid : (p == process_init || p == self))
+	bool found = false, done = false;
+	struct walk w;
+	walk_begin(&w, list, WALK_SENDING, irq);
+	if (sig != SIGKILL) /* it ends all that it meets */
+		walk_limit(&w);
+	for (struct process *p; (p = walk_next(&w));) {
+		if (others && (p == process_init || p == self))
 			continue;
-		found++;
-		if (!may_signal(p, sig)) {
-			error = -EPERM;
+		found = true;
+		if (!may_signal(p, sig))
 			continue;
-		}
-		done++;
+		done = true;
 		if (sig)
 			signal_send_locked(p, NULL, sig, info);
 	}
-	if (sig == SIGKILL && births != process_low_births && !task_killed())
-		goto again;
+	return done ? 0 : found ? -EPERM : -ESRCH;
+}
+
+static long kill_all(int sig, const struct siginfo *info)
+{
+	signal_nodes_settle();
+	unsigned long irq = proc_lock();
+	long result = kill_listed(&process_all, true, sig, info, &irq);
 	proc_unlock(irq);
 	signal_nodes_settle();
-	return done ? 0 : found ? error : -ESRCH;
+	return result;
+}
+
+static long kill_group(pid_t pgid, int sig, const struct siginfo *info)
+{
+	long result = -ESRCH;
+	signal_nodes_settle();
+	unsigned long irq = proc_lock();
+	struct pid_entry *group = pid_lookup(pgid);
+	if (group) {
+		pid_use(group);
+		result = kill_listed(&group->group, false, sig, info, &irq);
+		pid_drop(group);
+	}
+	proc_unlock(irq);
+	signal_nodes_settle();
+	return result;
 }
 
 static long kill_one(pid_t pid, int sig, const struct siginfo *info)
@@ -225,8 +265,8 @@ long sys_kill(uint64_t pid_arg, uint64_t sig_arg)
 	if (pid == INT32_MIN)
 		return -ESRCH;
 	if (pid == -1)
-		return kill_many(0, sig, &info);
-	return kill_many(pid ? -pid : current_process()->pgid, sig, &info);
+		return kill_all(sig, &info);
+	return kill_group(pid ? -pid : current_process()->pgid, sig, &info);
 }
 
 static long signal_thread(pid_t tgid, pid_t tid, int sig, const struct siginfo *info)

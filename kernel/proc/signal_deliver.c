@@ -88,7 +88,7 @@ static void sleep_stopped(struct task *t)
 	if (p->stopping && !task_is_stopped(t) && !t->must_exit) {
 		t->stopped_in = p->stop_number;
 		if (++p->stopped_tasks == p->task_count) {
-			p->stopped = true;
+			process_set_stopped_locked(p, true);
 			p->stop_reported = false;
 			signal_notify_parent_locked(p, CLD_STOPPED, p->stop_signal);
 		}
@@ -105,7 +105,7 @@ static void sleep_stopped(struct task *t)
 /* Under proc_lock: begin a group stop, unless job control forbids it. */
 static void begin_stop(struct process *p, int sig)
 {
-	if (sig != SIGSTOP && group_is_orphaned_locked(p->pgid, NULL))
+	if (sig != SIGSTOP && group_is_orphaned_locked(p))
 		return;
 	if (p->exiting)
 		return;

@@ -23,14 +23,37 @@
 #include "kernel/proc/internal.h"
 #include <mem/heap.h>
 
-static void flush_process(struct process *p, sigset_t set)
+/*
+ * A stop signal undoes a pending SIGCONT and the other way round, in the queues of all
+ * tasks. They are not looked through: a task notes which group stop its pending stop
+ * signals belong to, and behind which stop signal its SIGCONT came. What is not of now is
+ * void, and is dropped when the task is next looked at.
+ */
+sigset_t signals_void(const struct task *t)
 {
-	signal_queue_flush(&p->pending, set);
-	list_for_each (link, &p->tasks) {
-		struct task *t = task_of_link(link);
-		if (t->pending.set & set) /* rarely */
-			signal_queue_flush(&t->pending, set);
-	}
+	const struct process *p = t->process;
+	sigset_t set = t->pending.set & (SIGNALS_STOP | SIGSET(SIGCONT));
+	if (t->stops_of == p->stop_number)
+		set &= ~SIGNALS_STOP;
+	if (t->continue_of == p->stop_signals)
+		set &= ~SIGSET(SIGCONT);
+	return set;
+}
+
+static void drop_void(struct task *t)
+{
+	sigset_t set = signals_void(t);
+	if (unlikely(set))
+		signal_queue_flush(&t->pending, set);
+}
+
+/* `sig` goes into t's own queue, where nothing is void. */
+static void note_order(struct task *t, int sig)
+{
+	if (SIGNALS_STOP & SIGSET(sig))
+		t->stops_of = t->process->stop_number;
+	else if (sig == SIGCONT)
+		t->continue_of = t->process->stop_signals;
 }
 
 static bool has_default_ignore(int sig)
@@ -50,26 +73,27 @@ static bool is_ignored(const struct process *p, const struct task *t, int sig)
 		return p->unkillable;
 	/* Blocked by its receiver it waits: the action may change before it is taken. */
 	if (!t)
-		t = list_empty(&p->tasks) ? NULL : task_of_link(p->tasks.next);
+		t = process_first_task(p);
 	return !(t && ((t->blocked | t->waiting_for) & SIGSET(sig)));
 }
 
-static bool wants(const struct task *t, int sig)
-{
-	return !(t->blocked & SIGSET(sig)) || (t->waiting_for & SIGSET(sig));
-}
+#define CANDIDATES 32 /* tasks that are compared; of more, the next that wants it is good enough   \
+		       */
 
 static void wake_receiver(struct process *p, struct task *t, int sig)
 {
 	if (t) {
-		if (wants(t, sig))
+		if (task_wants(t, SIGSET(sig)))
 			thread_interrupt(&t->thread);
 		return;
 	}
 	struct task *choice = NULL;
+	unsigned looked_at = 0;
 	list_for_each (link, &p->tasks) {
-		struct task *other = task_of_link(link);
-		if (!wants(other, sig) || other->must_exit)
+		struct task *other = member_of(link)->owner;
+		if (++looked_at > CANDIDATES)
+			break;
+		if (!other || !task_wants(other, SIGSET(sig)) || other->must_exit)
 			continue;
 		/* Best: one that sleeps in sigtimedwait for it; else one that is not busy already.
 		 */
@@ -82,15 +106,18 @@ static void wake_receiver(struct process *p, struct task *t, int sig)
 	}
 	if (choice)
 		thread_interrupt(&choice->thread);
+	else if (looked_at > CANDIDATES)
+		tasks_seek_locked(p, SIGSET(sig));
 }
 
 static void continue_process(struct process *p)
 {
 	bool was_stopped = p->stopped;
-	flush_process(p, SIGNALS_STOP);
-	p->stopping = p->stopped = false;
+	signal_queue_flush(&p->pending, SIGNALS_STOP);
+	p->stopping = false;
+	process_set_stopped_locked(p, false);
 	p->stopped_tasks = 0;
-	p->stop_number++; /* whoever is stopped is so no longer */
+	p->stop_number++; /* whoever is stopped is so no longer, and stop signals are void */
 	tasks_tell_locked(p);
 	if (was_stopped) {
 		p->continued = true;
@@ -98,14 +125,17 @@ static void continue_process(struct process *p)
 	}
 }
 
-/* Put it into the queue; false: refused. */
-static bool enqueue(struct process *p, struct signal_queue *q, int sig, const struct siginfo *info)
+/* Put it into the queue of t or p; false: refused. */
+static bool enqueue(struct process *p, struct task *t, int sig, const struct siginfo *info)
 {
+	struct signal_queue *q = t ? &t->pending : &p->pending;
 	bool classic = sig < SIGRTMIN;
 	bool from_kernel = !info || info->code > 0;
 	struct siginfo_node *node = signal_node_create_locked(p, classic && from_kernel);
 	if (!node && !classic && info && info->code != SI_USER)
 		return false;
+	if (t)
+		note_order(t, sig);
 	q->set |= SIGSET(sig);
 	if (!node)
 		return true;
@@ -122,10 +152,14 @@ static bool take_effect(struct process *p, struct task *t, int sig)
 {
 	if (sig == 0 || p->zombie || p->exiting || (t && t->exited))
 		return false;
-	if (SIGNALS_STOP & SIGSET(sig))
-		flush_process(p, SIGSET(SIGCONT));
-	else if (sig == SIGCONT)
+	if (SIGNALS_STOP & SIGSET(sig)) {
+		signal_queue_flush(&p->pending, SIGSET(SIGCONT));
+		p->stop_signals++;
+	} else if (sig == SIGCONT) {
 		continue_process(p);
+	}
+	if (t)
+		drop_void(t);
 	if (is_ignored(p, t, sig))
 		return false;
 	if (sig == SIGKILL) {
@@ -140,7 +174,7 @@ int signal_send_locked(struct process *p, struct task *t, int sig, const struct 
 {
 	if (!take_effect(p, t, sig))
 		return 0;
-	if (!enqueue(p, t ? &t->pending : &p->pending, sig, info))
+	if (!enqueue(p, t, sig, info))
 		return -EAGAIN;
 	wake_receiver(p, t, sig);
 	return 0;
@@ -151,6 +185,8 @@ void signal_send_node_locked(struct process *p, struct task *t, struct siginfo_n
 	int sig = node->info.signo;
 	if (!take_effect(p, t, sig))
 		return;
+	if (t)
+		note_order(t, sig);
 	signal_queue_add(t ? &t->pending : &p->pending, sig, node);
 	wake_receiver(p, t, sig);
 }
@@ -196,13 +232,14 @@ void signal_force(int sig, const struct siginfo *info)
 
 int signal_take_locked(struct task *t, sigset_t set, struct siginfo *info)
 {
+	drop_void(t);
 	int sig = signal_queue_take(&t->pending, set, info);
 	return sig ? sig : signal_queue_take(&t->process->pending, set, info);
 }
 
 static sigset_t pending_of(const struct task *t)
 {
-	return t->pending.set | t->process->pending.set;
+	return (t->pending.set & ~signals_void(t)) | t->process->pending.set;
 }
 
 void signal_recalc_locked(struct task *t)
@@ -248,17 +285,16 @@ int signal_dequeue(sigset_t set, struct siginfo *info)
 void signal_set_blocked(sigset_t mask)
 {
 	struct task *t = current_task();
+	struct process *p = t->process;
 	unsigned long irq = proc_lock();
+	sigset_t given_up = mask & ~t->blocked & p->pending.set;
 	t->blocked = mask & ~SIGNALS_NEVER_BLOCKED;
 	signal_recalc_locked(t);
 	/* What was sent to the process and this task now blocks may wake another. */
-	sigset_t left = t->process->pending.set & t->blocked;
-	while (left) {
-		int sig = (int)bit_lowest(left) + 1;
-		left &= left - 1;
-		wake_receiver(t->process, NULL, sig);
-	}
+	if (given_up && p->task_count > 1)
+		tasks_seek_locked(p, given_up);
 	proc_unlock(irq);
+	tasks_settle();
 }
 
 void signal_mask_temporary(sigset_t mask)
@@ -311,13 +347,18 @@ bool parent_reaps_itself_locked(const struct process *parent, int exit_signal)
 	return action->handler == SIG_IGN || (action->flags & SA_NOCLDWAIT);
 }
 
+int child_signal_locked(const struct process *p)
+{
+	return p->parent_execs == p->parent->execs ? p->exit_signal : SIGCHLD;
+}
+
 void signal_notify_parent_locked(struct process *p, int code, int status)
 {
 	struct process *parent = p->parent;
 	if (!parent)
 		return;
 	bool ended = code != CLD_STOPPED && code != CLD_CONTINUED;
-	int sig = ended ? p->exit_signal : SIGCHLD;
+	int sig = ended ? child_signal_locked(p) : SIGCHLD;
 	struct siginfo info = {.signo = sig, .code = code};
 	info.child.pid = p->pid;
 	info.child.uid = p->id.uid;

@@ -71,13 +71,12 @@ static void link_first(struct task *t, struct process *p, struct pid_entry *entr
 	pid_use(entry); /* the process, besides the task */
 	entry->task = t;
 	entry->process = p;
-	group_change_locked(&p->pgid_entry, &p->pgid, entry);
-	group_change_locked(&p->sid_entry, &p->sid, entry);
-	process_list_insert(p);
-	list_push_back(&p->tasks, &t->process_link);
-	p->task_count = 1;
+	session_join_locked(p, entry);
+	group_join_locked(p, entry);
+	list_push_back(&process_all, &p->all_link.link);
+	process_total++;
+	tasks_join_locked(p, t);
 	kassert(user_charge(p->user, USER_TASKS, 1, UINT64_MAX));
-	task_total++;
 	process_get(p);
 	process_init = p;
 	proc_unlock(irq);
@@ -91,7 +90,7 @@ int proc_start_init(const char *path, const char *const argv[], const char *cons
 	first.argv = argv;
 	first.envp = envp;
 	int error = -ENOMEM;
-	pid_init();
+	tell_init();
 	futex_init();
 	struct task *t = kzalloc(sizeof(*t));
 	struct process *p = process_alloc();
@@ -107,6 +106,7 @@ int proc_start_init(const char *path, const char *const argv[], const char *cons
 	t->process = p;
 	t->thread.released = task_released;
 	signal_queue_init(&t->pending);
+	member_init(&t->process_link, t);
 	waitq_init(&t->wait);
 	waitq_init(&first.wait);
 	default_limits(p);

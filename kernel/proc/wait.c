@@ -44,6 +44,7 @@ struct wait_result {
 	int code;   /* CLD_* */
 	int status; /* as wait4 reports it */
 	struct rusage_user usage;
+	struct process *child; /* while scan() runs */
 };
 
 static void set_times(struct rusage_user *u, nsec_t user, nsec_t system)
@@ -55,16 +56,12 @@ static void set_times(struct rusage_user *u, nsec_t user, nsec_t system)
 }
 
 /* What a child used, its own reaped children included (wait4). */
-static void usage_of_child(const struct process *p, struct rusage_user *u)
+static void usage_of_child(struct process *p, struct rusage_user *u)
 {
 	memset(u, 0, sizeof(*u));
-	nsec_t user = p->dead_user_ns + p->child_user_ns;
-	nsec_t system = p->dead_system_ns + p->child_system_ns;
-	list_for_each (link, &p->tasks) {
-		user += task_of_link(link)->thread.user_ns;
-		system += task_of_link(link)->thread.system_ns;
-	}
-	set_times(u, user, system);
+	nsec_t user, system;
+	process_times(p, &user, &system);
+	set_times(u, user + p->child_user_ns, system + p->child_system_ns);
 	u->maxrss = (int64_t)(mem_max(p->peak_resident, p->child_peak_resident) * 4);
 	u->minflt = (int64_t)(p->faults_minor + p->child_faults_minor);
 	u->majflt = (int64_t)(p->faults_major + p->child_faults_major);
@@ -99,12 +96,11 @@ static void describe(struct process *p, int code, int status, struct wait_result
 	out->uid = p->id.uid;
 	out->code = code;
 	out->status = status;
-	usage_of_child(p, &out->usage);
 }
 
-/* Has p something to report? Takes it unless WNOWAIT. *reaped: put it when unlocked. */
+/* Has p something to report? Takes it unless WNOWAIT. */
 static bool take_event(struct process *self, struct process *p, unsigned options,
-		       struct wait_result *out, struct process **reaped)
+		       struct wait_result *out)
 {
 	bool keep = options & WNOWAIT;
 	if (p->zombie && (options & WEXITED)) {
@@ -112,9 +108,7 @@ static bool take_event(struct process *self, struct process *p, unsigned options
 		describe(p, killed ? CLD_KILLED : CLD_EXITED, p->exit_code, out);
 		if (!keep) {
 			account_child(self, p);
-			process_get(p);
 			process_reap_locked(p);
-			*reaped = p;
 		}
 		return true;
 	}
@@ -133,27 +127,51 @@ static bool take_event(struct process *self, struct process *p, unsigned options
 	return false;
 }
 
+/* 1: *out filled, out->child is held; 0: nothing to report; -ECHILD: not such a child. */
+static int look_at(struct process *self, struct process *p, const struct wait_request *r,
+		   struct wait_result *out)
+{
+	if (!matches(p, r))
+		return -ECHILD;
+	process_get(p);
+	if (take_event(self, p, r->options, out)) {
+		out->child = p;
+		return 1;
+	}
+	/* A zombie has nothing more to say to who does not ask for its end. */
+	int result = !p->zombie || (r->options & WEXITED) ? 0 : -ECHILD;
+	process_put(p);
+	return result;
+}
+
 /* 1: *out filled; 0: children, but nothing to report; -ECHILD: no such child. */
 static int scan(const struct wait_request *r, struct wait_result *out)
 {
-	struct process *self = current_process(), *reaped = NULL;
+	struct process *self = current_process();
+	struct walk w;
 	int result = -ECHILD;
 	unsigned long irq = proc_lock();
-	list_for_each (link, &self->children) {
-		struct process *p = child_of_link(link);
-		if (!matches(p, r))
-			continue;
-		/* A zombie has nothing more to say to who does not ask for its end. */
-		if (!p->zombie || (r->options & WEXITED))
-			result = 0;
-		if (take_event(self, p, r->options, out, &reaped)) {
-			result = 1;
-			break;
+	if (r->kind == P_PID) {
+		struct pid_entry *entry = pid_lookup(r->id);
+		struct process *p = entry ? entry->process : NULL;
+		if (p && p->parent == self)
+			result = look_at(self, p, r, out);
+	} else {
+		walk_begin(&w, &self->children, WALK_LOOKING, &irq);
+		walk_limit(&w);
+		for (struct process *p; result <= 0 && (p = walk_next(&w));) {
+			int found = look_at(self, p, r, out);
+			result = mem_max(result, found);
 		}
+		if (w.list)
+			walk_end(&w);
 	}
 	proc_unlock(irq);
-	process_put(reaped);
-	return result;
+	if (result <= 0)
+		return result;
+	usage_of_child(out->child, &out->usage);
+	process_put(out->child);
+	return 1;
 }
 
 /* Pid, 0 with WNOHANG, or -errno. */

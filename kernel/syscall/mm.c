@@ -397,11 +397,12 @@ long sys_brk(uint64_t new)
 static int advice_of(int linux_advice)
 {
 	switch (linux_advice) {
-	case 0: /* NORMAL, RANDOM, SEQUENTIAL, WILLNEED */
+	case 0:
+		return VM_ADVICE_NORMAL;
 	case 1:
+		return VM_ADVICE_RANDOM;
 	case 2:
-	case 3:
-		return VM_ADVICE_NONE;
+		return VM_ADVICE_SEQUENTIAL;
 	case 4:
 		return VM_ADVICE_DONTNEED;
 	case 8:
@@ -412,10 +413,15 @@ static int advice_of(int linux_advice)
 		return VM_ADVICE_DONTFORK;
 	case 11:
 		return VM_ADVICE_DOFORK;
-	case 14: /* HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP, COLD, PAGEOUT: hints */
+	case 14:
+		return VM_ADVICE_HUGE;
 	case 15:
+		return VM_ADVICE_NOHUGE;
 	case 16:
+		return VM_ADVICE_DONTDUMP;
 	case 17:
+		return VM_ADVICE_DODUMP;
+	case 3: /* WILLNEED, COLD, PAGEOUT: hints */
 	case 20:
 	case 21:
 		return VM_ADVICE_NONE;

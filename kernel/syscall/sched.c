@@ -258,65 +258,103 @@ long sys_sched_setattr(uint64_t tid, uint64_t at, uint64_t flags)
 #define PRIO_PGRP    1
 #define PRIO_USER    2
 
-static bool selected(const struct process *p, int which, uint32_t who)
+/* Tasks under proc_lock, which is let go of now and then. */
+static void visit_tasks(struct process *p, void (*visit)(struct task *, void *), void *arg,
+			unsigned long *irq)
 {
-	const struct process *self = current_process();
-	switch (which) {
-	case PRIO_PROCESS:
-		return p->pid == (pid_t)(who ? who : (uint32_t)self->pid);
-	case PRIO_PGRP:
-		return p->pgid == (pid_t)(who ? who : (uint32_t)self->pgid);
-	default:
-		return p->id.uid == (who ? who : self->id.uid);
+	struct walk w;
+	process_get(p);
+	walk_begin(&w, &p->tasks, WALK_LOOKING, irq);
+	walk_limit(&w);
+	for (struct task *t; (t = walk_next(&w));)
+		visit(t, arg);
+	process_put(p);
+}
+
+static void visit_group(pid_t pgid, void (*visit)(struct task *, void *), void *arg,
+			unsigned long *irq)
+{
+	struct walk w;
+	struct pid_entry *group = pid_lookup(pgid);
+	if (!group)
+		return;
+	pid_use(group);
+	walk_begin(&w, &group->group, WALK_LOOKING, irq);
+	walk_limit(&w);
+	for (struct process *p; (p = walk_next(&w));)
+		visit_tasks(p, visit, arg, irq);
+	pid_drop(group);
+}
+
+static void visit_user(uint32_t uid, void (*visit)(struct task *, void *), void *arg,
+		       unsigned long *irq)
+{
+	struct walk w;
+	walk_begin(&w, &process_all, WALK_LOOKING, irq);
+	walk_limit(&w);
+	for (struct process *p; (p = walk_next(&w));)
+		if (p->id.uid == uid)
+			visit_tasks(p, visit, arg, irq);
+}
+
+/* All that a call means; 0: the caller, its group, its user. -EINVAL. */
+static int visit_meant(int which, uint32_t who, void (*visit)(struct task *, void *), void *arg)
+{
+	struct process *self = current_process();
+	if (which < PRIO_PROCESS || which > PRIO_USER)
+		return -EINVAL;
+	unsigned long irq = proc_lock();
+	if (which == PRIO_PROCESS) { /* one thread, as on Linux */
+		struct task *t = who ? task_find_locked((pid_t)who) : current_task();
+		if (t)
+			visit(t, arg);
+	} else if (which == PRIO_PGRP) {
+		visit_group(who ? (pid_t)who : self->pgid, visit, arg, &irq);
+	} else {
+		visit_user(who ? who : self->id.uid, visit, arg, &irq);
 	}
+	proc_unlock(irq);
+	return 0;
+}
+
+static void find_best(struct task *t, void *arg)
+{
+	long *best = arg;
+	*best = mem_max(*best, 20l - t->thread.nice); /* 40 .. 1 */
 }
 
 long sys_getpriority(uint64_t which, uint64_t who)
 {
 	long best = -ESRCH;
-	unsigned steps = 0;
-	if ((int)which < PRIO_PROCESS || (int)which > PRIO_USER)
-		return -EINVAL;
-	unsigned long irq = proc_lock();
-	for (struct process *p = NULL; (p = process_walk_next(p, &steps, &irq));) {
-		struct task *t = process_first_task(p);
-		if (t && selected(p, (int)which, (uint32_t)who))
-			best = mem_max(best, 20l - t->thread.nice); /* 40 .. 1 */
-	}
-	proc_unlock(irq);
-	return best;
+	int error = visit_meant((int)which, (uint32_t)who, find_best, &best);
+	return error ? error : best;
 }
 
-static long set_nice(struct process *p, int nice)
+struct nice_change {
+	int nice;
+	long result;
+};
+
+static void set_nice(struct task *t, void *arg)
 {
-	if (!is_owner(p))
-		return -EPERM;
-	list_for_each (link, &p->tasks)
-		if (nice < task_of_link(link)->thread.nice && !capable(CAP_SYS_NICE))
-			return -EACCES;
-	if (!is_weaker(p))
-		return -EPERM;
-	list_for_each (link, &p->tasks)
-		task_of_link(link)->thread.nice = (int8_t)nice;
-	return 0;
+	struct nice_change *change = arg;
+	if (!is_owner(t->process))
+		change->result = -EPERM;
+	else if (change->nice < t->thread.nice && !capable(CAP_SYS_NICE))
+		change->result = -EACCES;
+	else if (!is_weaker(t->process))
+		change->result = -EPERM;
+	else
+		t->thread.nice = (int8_t)change->nice;
+	if (change->result == -ESRCH)
+		change->result = 0;
 }
 
 long sys_setpriority(uint64_t which, uint64_t who, uint64_t nice)
 {
-	long result = -ESRCH;
-	unsigned steps = 0;
-	if ((int)which < PRIO_PROCESS || (int)which > PRIO_USER)
-		return -EINVAL;
-	unsigned long irq = proc_lock();
-	for (struct process *p = NULL; (p = process_walk_next(p, &steps, &irq));) {
-		if (p->zombie || !selected(p, (int)which, (uint32_t)who))
-			continue;
-		long one = set_nice(p, clamp_nice((int)nice));
-		if (one || result == -ESRCH)
-			result = one;
-	}
-	proc_unlock(irq);
-	return result;
+	struct nice_change change = {clamp_nice((int)nice), -ESRCH};
+	int error = visit_meant((int)which, (uint32_t)who, set_nice, &change);
+	return error ? error : change.result;
 }
 
 /* ---- membarrier ---- */

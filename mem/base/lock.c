@@ -2,10 +2,10 @@
 /*
  * Locks.
  *
- * A spin lock is one word: 0 when free, else 1 + the CPU that holds it, so that
- * "do I hold it" is answerable and a recursive take is found at once. It is
- * test-and-test-and-set rather than a queue: under emulation with more CPUs
- * than the machine has cores, a queue's next waiter is often not running.
+ * A spin lock is one word: 0 when free, else 1 + the CPU that holds it. So "do I hold it"
+ * has an answer, and a recursive take is found at once. It is test-and-test-and-set rather
+ * than a queue: under emulation with more CPUs than the machine has cores, a queue's next
+ * waiter is often not running.
  *
  * Holding a spin lock means preemption is off; interrupts stay on unless the
  * _irq form is used. Handlers use only _irq locks.

@@ -4,6 +4,8 @@
 /* Small arithmetic, bit and list helpers with no state. */
 #include <mem/types.h>
 
+#include "base/page.h"
+
 #define ARRAY_COUNT(a)                  (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define mem_min(a, b)                                                                              \
@@ -21,6 +23,7 @@
 #define likely(x)         __builtin_expect(!!(x), 1)
 #define unlikely(x)       __builtin_expect(!!(x), 0)
 #define MEM_CACHE_ALIGNED __attribute__((aligned(64)))
+#define MEM_UNUSED        __attribute__((unused)) /* a parameter that others want */
 
 static inline uint64_t align_down(uint64_t value, uint64_t align)
 {

@@ -7,13 +7,12 @@
  *     | bytes asked for | guard, up to 4 bytes | ... | length |
  *     |<------------------- size of the class ---------------->|
  *
- * A block is smaller than its class, and ends in the length of what is left
- * over (one byte; two in classes above 240 bytes), mixed with a number that only
- * the heap knows and that differs from block to block; right behind the bytes
- * asked for stand up to four more bytes of that number. Both are checked when
- * the block is freed, resized or asked for its size. The class is chosen so that
- * there is space, for powers of two as for any other size. (Debug builds have red zones
- * instead.)
+ * A block is smaller than its class, and ends in the length of what is left over: one byte,
+ * or two in classes above 240 bytes. That is mixed with a number that only the heap knows,
+ * and that differs from block to block. Right behind the bytes asked for stand up to four
+ * more bytes of that number. Both are checked when the block is freed, resized or asked for
+ * its size. The class is chosen so that there is space, for powers of two as for any other
+ * size. (Debug builds have red zones instead.)
  */
 #include "heap/internal.h"
 

@@ -15,11 +15,11 @@
  *     few blocks          +---------+-------+----------+---------+-> class of 512
  *     more               272       288     304        496       512
  *
- * When a class needs a second slab, all sizes that it serves get classes of their own (they
- * open); when a reap finds that they have no slabs any more, they close. That is a change of
- * two tables: serves[], and magazine_at[], which the fast path reads in any case. Blocks do not
- * know of it, as a free goes by the page. Who reads an entry just before it changes takes a
- * block of the class that served, which is as good.
+ * When a class needs a second slab, all sizes that it serves get classes of their own: they
+ * open. When a reap finds that they have no slabs any more, they close. That is a change of
+ * two tables: serves[], and magazine_at[], which the fast path reads in any case. Blocks do
+ * not know of it, as a free goes by the page. Who reads an entry just before it changes
+ * takes a block of the class that served, which is as good.
  *
  *   C1  A class is served by itself, or by the next coarse one.
  *   C2  Coarse classes always serve themselves.
@@ -28,10 +28,10 @@
  * that is what borrowing is for (slab/magazine.c).
  *
  * Rejected: opening by halves, as populations justify the smaller rounding (n > 11 times
- * (size / range)^2): what had been given out before is then blocks of the wrong class,
- * which lie idle when it goes; and routing a whole class to the next one while blocks lie
- * idle there: the populations drift, more is idle, not less.
- * docs/decisions/adaptive-classes.md has the numbers.
+ * (size / range)^2). What was allocated before is then of the wrong class, and lies idle
+ * when it is freed. And routing a whole class to the next one while blocks lie idle there:
+ * the populations drift, so that more is idle, not less. The numbers are in
+ * docs/decisions/adaptive-classes.md.
  */
 #include "heap/internal.h"
 

@@ -11,13 +11,13 @@
  *             anything of it is touched
  *             cleared, so that what it held is gone when it is handed out again
  *
- * The structures and the rules are the fast profile's, its fast path of a free included;
- * but what a hardened heap knows of its maps is marked, so that the fast path does not find
- * them, and its magazine_at leads to the magazine header that is always closed: that brings every
- * call here. Magazines are small and do not grow: the more blocks there are to choose from, the
- * more of them drop out of the processor's caches.
- * Rejected: deferring reuse by a quarantine (the debug profile has one: it costs a cache
- * miss a block), encoding the bitmaps (they lie out of reach of overflows as it is).
+ * The structures and the rules are the fast profile's. But what a hardened heap knows of
+ * its maps is marked, so that the fast path of a free does not find them. Its magazine_at
+ * leads to a magazine header that is always closed. So every call comes here. Magazines are
+ * small and do not grow: the more blocks there are to choose from, the more of them drop out
+ * of the processor's caches. Rejected: deferring reuse by a quarantine, which costs a cache
+ * miss a block (debug builds have one). And encoding the bitmaps, to which overflows do not
+ * come as it is.
  */
 #include "heap/canary.h"
 #include "heap/fast.h"
@@ -54,8 +54,8 @@ static void clear(struct heap *heap, const struct slab_cache *cache, void *block
 bool heap_free_hardened(struct heap *heap, void *block)
 {
 	size_t how;
-	uint8_t *state = heap_find_state(heap, block, &how);
-	if (unlikely(!state))
+	uint8_t *state;
+	if (unlikely(!heap_find_state(heap, block, &state, &how)))
 		return false;
 	size_t magazine_at = how & ~(size_t)HOW_SHIFT;
 	if (magazine_at == HEAP_NO_MAGAZINE)

@@ -2,10 +2,10 @@
 /*
  * The kernel heap.
  *
- * The problem. Serve any size from any context, fast where it is small; find
- * what a pointer is without asking the caller, and find out when it is nothing
- * of ours; give memory back without ever unmapping in kfree, which may run in
- * an interrupt handler with locks held, where no flush can be waited for.
+ * The problem. Serve any size from any context, fast where it is small. Find what a pointer
+ * is without asking the caller, and find out when it is nothing of ours. Give memory back
+ * without ever unmapping in kfree, which may run in an interrupt handler with locks held,
+ * where no flush can be waited for.
  *
  *     bytes  <= 16 KiB: a cache of the slab engine per size class (81 of them;
  *               classes.c); slabs lie in segments, by windows of 2 MiB (segment.c)
@@ -15,9 +15,9 @@
  *                        | yes
  *                the map's entry for p's page -> the state of what begins at p; magazine; slab
  *
- * A pointer is believed only as far as it can be checked: the segment is looked
- * up among ours before it is read, the page must lie in a slab, a block must begin there,
- * and its state must say in use (the last three are one comparison, fast.h).
+ * A pointer is believed only as far as it can be checked. The segment is looked up among
+ * ours before it is read. The page must lie in a slab, a block must begin there, and its
+ * state must say in use: these three are one comparison (fast.h).
  *
  * Two profiles, one structure (heap.h). In the fast one a block that stays on its CPU
  * takes the fast path (fast.h). In the hardened one every block goes by hardened.c: in
@@ -25,20 +25,19 @@
  * (canary.h). Behind a large block stand a canary and an unmapped page in both (large.c).
  * A few blocks, by lot, get a page of their own between unmapped ones (sample.c).
  *
- * Memory goes back in three steps, each possible in fewer contexts than the
- * one before: an empty slab's pages go back to its segment (any context; other
- * classes use them), the reaper folds the CPUs' cpus so that every empty slab
- * is found, and gives empty segments and queued large blocks back to the area
- * (thread context only). An allocation takes the reserve pages of segments, or what the
- * area can map without waiting, or returns NULL; only heap_alloc_wait() has the area wait.
+ * Memory goes back in three steps, each possible in fewer contexts than the one before. An
+ * empty slab's pages go back to its segment, in any context; other classes use them. In
+ * thread context, the reaper empties the per-CPU caches so that every empty slab is found.
+ * Then it gives empty segments and queued large blocks back to the area. An allocation
+ * takes the reserve pages of segments, or what the area can map without waiting, or returns
+ * NULL; only heap_alloc_wait() has the area wait.
  *
  * Locks: heap->lock (MEM_RANK_HEAP, interrupts off) for segments and large
  * blocks; never held together with a cache's; the area is called with none.
  *
- * Rejected: a header in front of each block (overflows corrupt it, sizes that
- * are powers of two waste half); buddy splitting (coalescing on every free);
- * unmapping from kfree through deferred work (the work may be never run, then
- * memory is lost without anybody being told).
+ * Rejected: a header in front of each block (overflows corrupt it, sizes that are powers of
+ * two waste half). Buddy splitting (coalescing on every free). Unmapping from kfree through
+ * deferred work, which may never run: then memory is lost without anybody being told.
  */
 #include "heap/canary.h"
 #include "heap/fast.h"
@@ -71,7 +70,7 @@ static struct slab_shape shape_for(size_t stride, size_t enough, unsigned most, 
 	return (struct slab_shape){.npages = (uint16_t)best, .capacity = (uint16_t)count};
 }
 
-static void nothing_to_construct(void *object)
+static void nothing_to_construct(MEM_UNUSED void *object)
 {
 }
 
@@ -136,7 +135,7 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 		list_init(&heap->large_hash[i]);
 	list_init(&heap->large_queue);
 	for (unsigned i = 0; i < KNOWN_SEGMENTS; i++)
-		heap->known[i] = KNOWN_NONE;
+		heap->known[i] = heap_known_none(i);
 }
 
 mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_profile profile)
@@ -301,8 +300,8 @@ bool heap_free_otherwise(struct heap *heap, void *block)
 	if (!heap_is_loose(heap))
 		return false; /* this was tried */
 	size_t how;
-	uint8_t *state = heap_find_state(heap, block, &how);
-	return state && heap_push(heap, block, state, how);
+	uint8_t *state;
+	return heap_find_state(heap, block, &state, &how) && heap_push(heap, block, state, how);
 }
 
 void heap_free_elsewhere(void *block, struct heap *heap)

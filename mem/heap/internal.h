@@ -58,7 +58,6 @@ bool heap_classes_are_valid(const struct heap *heap);
 #define SEGMENT_HASH        256
 #define KNOWN_SEGMENTS      2048 /* the bits of 32 that are above a segment */
 #define HEAP_ALIGN          16u  /* of blocks: beyond it the bits below are for what `known` says */
-#define KNOWN_NONE          ((uintptr_t)2 * HEAP_ALIGN)
 #define KNOWN_HARDENED      ((uintptr_t)1 * HEAP_ALIGN) /* with the address, in a hardened heap */
 #define SEGMENT_HEAD_NPAGES 2u /* the map, and struct segment with the first descriptors */
 #define SEGMENT_MIN_NPAGES  64u
@@ -110,15 +109,19 @@ static inline unsigned segment_page_of(const void *at)
 }
 
 /*
- * The state of what begins at an address, by what is known of its page. Sixteen bits of the
- * address count, as a processor takes these in one go: `states` is where the states of the
- * page's first byte are, in bytes from the window's start, less (modulo 2^32) what the four
- * bits above the page come to.
+ * The state of what begins at an address, by what is known of its page; the first counts from
+ * the window's start. Sixteen bits of the address count, as a processor takes these in one go:
+ * `states` is where the states of the page's first byte are, in bytes from the window's start, less
+ * (modulo 2^32) what the four bits above the page come to.
  */
+static inline uint32_t segment_state_at(uint32_t states, unsigned how, const void *at)
+{
+	return states + (uint32_t)((uint16_t)(uintptr_t)at >> (how & HOW_SHIFT));
+}
+
 static inline uint8_t *segment_state(char *window, uint32_t states, unsigned how, const void *at)
 {
-	states += (uint32_t)((uint16_t)(uintptr_t)at >> (how & HOW_SHIFT));
-	return (uint8_t *)window + states;
+	return (uint8_t *)window + segment_state_at(states, how, at);
 }
 
 /* What a slab's descriptor takes. */
@@ -264,7 +267,7 @@ struct heap {
 	/* By (bytes - 1) / 16: from a guard to the magazine header that serves them by the fast
 	 * path. */
 	uint16_t magazine_at[HEAP_MAX_SMALL / 16];
-	/* Maps of segments lately asked for, by segment_slot(); atomic, KNOWN_NONE: none. */
+	/* Maps of segments lately asked for, by segment_slot(); atomic. */
 	uintptr_t known[KNOWN_SEGMENTS];
 	struct slab_cache *classes[HEAP_CACHES];
 
@@ -352,20 +355,24 @@ static inline uintptr_t heap_known(const struct heap *heap, const struct segment
 	return (uintptr_t)map | (heap_is_hardened(heap) ? KNOWN_HARDENED : 0);
 }
 
-/* The map that what `known` has leads to, if it is of the block's window; else NULL. */
-static inline struct segment_page *heap_known_map(uintptr_t known, const void *block)
+/* The map that this leads to. */
+static inline struct segment_page *heap_known_map(uintptr_t known)
 {
-	uintptr_t map = known & ~(uintptr_t)PAGE_MASK;
-	if (unlikely((map ^ (uintptr_t)block) >> HUGE_SHIFT))
-		return NULL;
-	return (struct segment_page *)map; // NOLINT(performance-no-int-to-ptr)
+	return (void *)(known & ~(uintptr_t)PAGE_MASK); // NOLINT(performance-no-int-to-ptr)
+}
+
+/* What it has when it has none: an address in a window of another slot. */
+static inline uintptr_t heap_known_none(unsigned slot)
+{
+	return (uintptr_t)(slot ^ 1) << HUGE_SHIFT;
 }
 
 static inline struct segment_page *heap_find_map(struct heap *heap, const void *block)
 {
 	uintptr_t known = atomic_read_acquire(&heap->known[segment_slot((uintptr_t)block)]);
-	struct segment_page *map = heap_known_map(known, block);
-	return likely(map != NULL) ? map : heap_find_map_slowly(heap, block);
+	if (likely(!((known ^ (uintptr_t)block) >> HUGE_SHIFT)))
+		return heap_known_map(known);
+	return heap_find_map_slowly(heap, block);
 }
 
 /* The slab of a block of the heap, NULL: not in a slab (a large block, or none

@@ -2,11 +2,10 @@
 /*
  * Large blocks: whole pages from the area, an unmapped guard page after them.
  *
- * What is known about one lies outside it, in a struct large, found by a hash
- * of the address under the heap's lock. A freed block stays mapped and known
- * (so that a second free is found) on a queue, from which it is used again for
- * a request of nearly its size, until the reaper gives it back: unmapping needs
- * a flush, which needs thread context.
+ * What is known about one lies outside it, in a struct large, found by a hash of the
+ * address under the heap's lock. A freed block stays mapped and known, so that a second
+ * free is found, and waits in a queue. It is used again for a request of nearly its size,
+ * or given back by the reaper: unmapping needs a flush, which needs thread context.
  *
  * The request seldom fills the last page: behind its end lie up to 16 bytes of
  * canary, checked when the block is freed; beyond the last page is the guard. Loose pages have

@@ -2,24 +2,24 @@
 /*
  * Sampling: a few blocks get a page of their own between pages that are not mapped.
  *
- * The problem. Overflows and uses after free are found at once only by the hardware,
- * which costs a page and a flush a block; too much for all, nothing for one in
+ * The problem. Overflows and uses after free are found at once only by the hardware, which
+ * costs a page and a flush a block. That is too much for all, and nothing for one in
  * thousands. A fleet of machines, or one that runs long enough, finds the rest.
  *
  *      guard | canary canary | block | guard        at the end: overflow faults
  *      guard | block | canary canary canary | guard at the start: underflow faults
  *
- * The block lies at either end of its page, by lot; the rest of the page holds a
- * canary that is checked when the block is freed. A freed page is filled with another
- * pattern; the next reap, which may wait for a flush, checks that pattern and takes the
- * memory away while the addresses stay: whoever still uses the block faults, and
- * heap_find_trap() tells the host's fault report whose block that was.
+ * The block lies at either end of its page, by lot; the rest of the page holds a canary
+ * that is checked when the block is freed. A freed page is filled with another pattern. The
+ * next reap, which may wait for a flush, checks that pattern and decommits the page.
+ * Whoever still uses the block faults then, and heap_find_trap() tells the host's fault
+ * report whose block that was.
  *
  *     READY --alloc--> LIVE --free--> FREED --reap--> GONE --reap, oldest first--> READY
  *
- * Half of the slots are traps (GONE), so that a freed block stays one for as long as it
- * takes to free as many others; pages held are constant after each reap. An area that
- * cannot decommit pages has no traps: FREED becomes READY, found out by pattern only.
+ * Half of the slots are traps (GONE): a freed block stays one for as long as it takes to
+ * free as many others. Pages held are constant after each reap. An area that cannot
+ * decommit pages has no traps: FREED becomes READY, found out by pattern only.
  *
  * Which blocks: each CPU counts the allocations that leave the fast path (a refill in
  * the fast profile, every one in the hardened) and takes every `interval`th. So the

@@ -2,8 +2,8 @@
 /*
  * Segments: where the heap's slabs lie.
  *
- * A segment is what the heap has of a *window*: 2 MiB of addresses, from a multiple of that on.
- * So the segment of a block is found by masking its address. Its map, its head and the
+ * A segment is what the heap has of a *window*: 2 MiB of addresses, from a multiple of that
+ * on. So the segment of a block is found by masking its address. Its map, its head and the
  * descriptors of its slabs lie in pages of the window, apart from the blocks:
  *
  *     page 0   1             2 .. 5      6 .. 9      10       11 .. 14
@@ -14,42 +14,42 @@
  *                      descriptors, in units of 64 bytes; more pages of
  *                      them are taken as they are needed
  *
- * Areas come in two kinds. One maps *ranges* of addresses: a segment is mapped from the window's
- * start on, in one piece, for as many pages as the heap's size suggests (a small heap takes
- * small ones, so that little lies idle). The other gives *loose* pages, those of memory that is
- * mapped anyway: the heap has whatever it got of a window, with holes, and more as it grows.
- * Map and head are the first two pages that it got there.
+ * Areas are of two kinds. One maps *ranges* of addresses. A segment is one piece then, from
+ * the window's start on; a small heap maps small ones, so that little lies idle. The other
+ * kind gives *loose* pages, of memory that is mapped anyway. The heap has whatever it got of
+ * a window, with holes, and gets more as it grows. Map and head are the first two pages that
+ * it got there.
  *
  *     page      37       38             40 .. 43            61
  *     +-- --+--------+-------------+--+-----------+-- --+--------+-- --+
  *     |     | map    | head | dddd |  | slab      |     | slab   |     |
  *     +-- --+--------+-------------+--+-----------+-- --+--------+-- --+
  *
- * map[page] leads from a page to its slab's descriptor, and past it to what a free needs of
- * that: the states of the blocks in the page, and the magazine that they go into. It is read
- * without the lock: who frees a block of a slab reads the entries of that slab only, which
- * do not change while the block is in use, but for the magazine: it is another one while the
- * slab drains, and who still uses the one before does no harm. All that it says is counted from
- * the window's start, so it may lie in any page.
+ * map[page] leads from a page to its slab's descriptor, and directly to what a free needs:
+ * the states of its blocks, and the magazine that they go into. It is read without the
+ * lock. Who frees a block reads the entries of its slab only, and these do not change while
+ * the block is in use. The exception is the magazine: it is another one while the slab
+ * drains, and using the one before does no harm. Entries count from the window's start, so
+ * that the map may lie in any of its pages.
  *
  *   G1  Map, head and descriptors of a window lie in pages of that window.
- *   G2  heap->known has addresses of maps. By G1 one comparison tells whether a map is that of
- *       a block. If it lies where the window starts, a free of the fast profile needs no more.
+ *   G2  heap->known holds addresses of maps. By G1 one comparison tells whether a map is
+ *       that of a block. A free of the fast profile finds those at their window's start.
  *   G3  No descriptor is unit 0: that says "no slab".
  *
- * Loose pages come in pieces, aligned to their size, as long as the area has such; then side by
- * side as a slab needs them; at last one by one. A window serves from its third page on: with
- * fewer it goes back. That there was no longer piece is believed for some slabs, since looking
- * for one is a search through all frames. Where nothing is left the heap gives back what it
- * does not use itself, and tries once more: what it has then may lie better.
+ * Loose pages come in pieces, aligned to their size, while the area has such. Then the heap
+ * asks for as many side by side as a slab needs, and at last for single ones. A window
+ * serves with three pages or more; else they go back. To look for a piece is to search
+ * through all frames. So that there is none is believed for the next slabs. When nothing is
+ * left the heap gives back what it does not use, and tries once more: what it gets then may
+ * lie better.
  *
- * New slabs go into the segment with the fewest free pages that has room, so
- * that others become empty. A wholly empty segment stays mapped until the
- * reaper comes: giving a range back means a flush, which needs thread context. When
- * everything is to be given back, free pages of other segments go, too: loose ones back to the
- * area; of a range the memory behind them, if the area can do that. Such pages are
- * *decommitted*: their addresses stay, and a slab that is put there later has their memory
- * recommitted first.
+ * New slabs go into the segment with the fewest free pages that has room, so that others
+ * become empty. A wholly empty segment stays mapped until the reaper comes: giving a range
+ * back means a flush, which needs thread context. When everything is to be given back, free
+ * loose pages of other segments go back, too. Those of ranges are *decommitted*, if the area
+ * can do that: their memory goes and their addresses stay. A slab that is put there later
+ * has their memory recommitted first.
  */
 #include "heap/internal.h"
 
@@ -760,9 +760,9 @@ static void unmap_segment(struct heap *heap, struct segment *segment)
 
 static void forget_segment(struct heap *heap, struct segment *segment)
 {
-	uintptr_t *known = &heap->known[segment_slot((uintptr_t)segment->window)];
-	if (atomic_read_relaxed(known) == heap_known(heap, segment->map))
-		atomic_write_release(known, KNOWN_NONE);
+	unsigned slot = segment_slot((uintptr_t)segment->window);
+	if (atomic_read_relaxed(&heap->known[slot]) == heap_known(heap, segment->map))
+		atomic_write_release(&heap->known[slot], heap_known_none(slot));
 	list_remove(&segment->hash);
 	list_remove(&segment->node);
 	count_add(&heap->segment_npages, -(uint64_t)segment->npages);

@@ -1,1 +1,3 @@
-MEM_SRC += mem/heap/heap.c mem/heap/hardened.c mem/heap/classes.c mem/heap/segment.c mem/heap/large.c mem/heap/calls.c mem/heap/kmalloc.c mem/heap/frames.c mem/heap/sample.c mem/heap/check.c
+# SPDX-License-Identifier: MIT
+MEM_SRC += $(addprefix $(MEM_DIR)/heap/,heap.c hardened.c classes.c segment.c large.c calls.c \
+	kmalloc.c frames.c sample.c check.c)

@@ -38,16 +38,15 @@
  * back: looking for single holes would cost more than they are worth. They are
  * found when nothing else is left.
  *
- * The four classes are a Gray code in the order that a filling block passes
- * them (free 10, sparse 11, half 01, full 00), so that an ordinary transition
- * changes one summary bit and never shows a class that the block does not
- * border on.
+ * The four classes are a Gray code in the order that a filling block passes them: free 10,
+ * sparse 11, half 01, full 00. So an ordinary transition changes one summary bit, and never
+ * shows a class that the block does not border on.
  *
  * block.pml is a model of B1 to B4; ./test checks it.
  *
- * Formats come and go with what is in a block: a record page is made when a block
- * is first owned for frames that need records, an order is written when a wholly
- * free block is first owned for it, and who frees the last frame takes either away.
+ * Formats come and go with what is in a block. A record page is made when a block is first
+ * owned for frames that need records. An order is written when a wholly free block is first
+ * owned for it. Who frees the last frame takes either away.
  *
  * Rejected: an exact count of free frames in the state, as this had: it costs
  * every free a second locked operation, which is half of what a free costs.

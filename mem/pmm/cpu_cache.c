@@ -31,18 +31,16 @@
  *  - A freer on another CPU only reads the private words, to find frees of
  *    frames that are free.
  *
- * A cache that was never used is marked CACHE_NEW; its first entry takes the lock
- * `shared` once, so that a freezer knows by an atomic operation whether to
- * expect anybody in it.
+ * A cache that was never used is marked CACHE_NEW. Its first entry takes the lock `shared`
+ * once, so a freezer knows by an atomic operation whether to expect anybody in it.
  *
- * Supply, in order: frames of the own block that this CPU itself has just freed;
- * further words of the own block; the next block at least half full; one less
- * than half full; a wholly free one; the initialised limit; then blocks with hardly a free
- * frame; and last a block of the wrong kind. That order is what keeps whole
- * blocks free: emptier blocks drain while fuller ones fill up. All that is free
- * in a block is taken when it is claimed, by one exchange per word; the sweep
- * through half-full blocks is cyclic, so that a block just passed gathers frees
- * until the sweep comes round again.
+ * Supply, in order, from the own block: frames that this CPU itself has just freed, then
+ * further words. Next come other blocks: one at least half full, one less than half full, a
+ * wholly free one, one above the initialised limit. Last come blocks with hardly a free
+ * frame, and blocks of the wrong kind. That order is what keeps whole blocks free: emptier
+ * blocks drain while fuller ones fill up. All that is free in a block is taken when it is
+ * claimed, by one exchange per word. The sweep through half-full blocks is cyclic, so a
+ * block just passed collects frees until the sweep comes round again.
  *
  * Frees gather by word in `freed`; a free of another word moves that to the
  * queue, which goes to the bitmap all at once when it is full. One locked
@@ -52,8 +50,8 @@
  * cpu_cache.pml is a model of who may be inside a cache; ./test checks it.
  *
  * A search for used blocks that found none is not made again before one has got free frames
- * (pmm->arrivals): else every block taken of an unused terabyte would cost a walk
- * through the summaries of all that is used.
+ * (pmm->arrivals). Else every block taken of an unused terabyte would cost a walk through
+ * the summaries of all that is used.
  *
  * Invariants: S1 the bits of private words, freed word, queue and pool are set in
  * the bitmap, of cached order-n blocks all but the first, of cached blocks none. S2 a private word

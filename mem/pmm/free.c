@@ -2,19 +2,19 @@
 /*
  * Giving frames back: pmm_free, pmm_free_range, pmm_split.
  *
- * What is freed goes onto this CPU's stacks or into its queue (cpu_cache.c); without a cache,
- * in a handler that has interrupted or while the allocator is frozen, straight to the
+ * What is freed goes onto this CPU's stacks or into its queue (cpu_cache.c). In a handler
+ * that has interrupted its owner, or while the allocator is frozen, it goes straight to the
  * bitmap.
  *
- * A free is checked where it is cheap and certain. At the call: range, block
- * state, the frame's record (must be 0: not referenced, not the first frame of
- * a larger allocation, not in a zero pool), the bits of the newest word. At
- * the flush of the queue: bitmap and the owner's private words (block.c).
+ * A free is checked where it is cheap and certain. Checked at the call are the range, the
+ * block's state, the bits of the newest word, and the frame's record. The record must be 0:
+ * not referenced, not the first frame of a larger allocation, not in a zero pool. At the
+ * flush of the queue: bitmap and the owner's private words (block.c).
  *
  * The fast path is counted in branches that are taken, then in branches, then in
- * instructions: that is what its time follows, most of all where another thread of the
- * same core takes its half. So it asks for the newest word first, which answers what else
- * would be asked about the number, and everything rare lies behind it.
+ * instructions. Its time follows these, most of all where another thread of the same core
+ * takes its half. So it asks for the newest word first, which answers what else would be
+ * asked about the number, and everything rare lies behind it.
  */
 #include "pmm/order.h"
 #include "pmm/whole.h"
@@ -168,7 +168,7 @@ static void free_huge(struct pmm *pmm, unsigned cpu, paddr_t pa)
 	pmm_cache_leave(cache);
 }
 
-static void free_giant(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order)
+static void free_giant(struct pmm *pmm, paddr_t pa, unsigned order)
 {
 	uint64_t d = checked_dense(pmm, pa), npages = (uint64_t)1 << order;
 	if (paddr_to_pfn(pa) & (npages - 1))
@@ -188,7 +188,7 @@ static __attribute__((noinline)) void free_slow(struct pmm *pmm, unsigned cpu, p
 	if (unlikely(order > PMM_ORDER_GIGA))
 		host_panic("pmm_free: order %u: there are 0 to %u", order, PMM_ORDER_GIGA);
 	if (order > PMM_ORDER_HUGE) {
-		free_giant(pmm, cpu, pa, order);
+		free_giant(pmm, pa, order);
 	} else if (order == PMM_ORDER_HUGE) {
 		free_huge(pmm, cpu, pa);
 	} else if (order) {

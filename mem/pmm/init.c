@@ -2,11 +2,11 @@
 /*
  * Setting up: where metadata lies, how frames are numbered, and the initialised limit.
  *
- * Numbering. RAM is split into segments at holes of half a GiB or more, so that
- * a machine with memory at 0 and at 8 TiB does not pay for what lies between.
- * Inside a segment frames are numbered through, holes included: their bits are
- * simply never clear. A segment covers every kind of RAM that may become usable
- * one day (bootloader memory, modules), not just what is usable now.
+ * Numbering. RAM is split into segments at holes of half a GiB or more: a machine with
+ * memory at 0 and at 8 TiB does not pay for what lies between. Inside a segment frames are
+ * numbered through, holes included: their bits are simply never clear. A segment covers
+ * every kind of RAM that may become usable one day (bootloader memory, modules), not just
+ * what is usable now.
  *
  * Metadata is one piece of the highest usable region that can hold it, within reach of
  * the direct map: low memory stays whole for devices that need it.

@@ -2,10 +2,10 @@
 /*
  * The sanitiser of the physical memory map.
  *
- * Firmware and loaders hand over a list of (base, length, type) that may be
- * unsorted, overlapping, unaligned, empty or wrapping. What comes out must be
- * safe to build an allocator on: a page is usable only if some usable entry
- * covers all of it and no other entry touches any byte of it.
+ * Firmware and loaders hand over a list of (base, length, type) that may be unsorted,
+ * overlapping, unaligned, empty or wrapping. What comes out must be safe to build an
+ * allocator on. A page is usable only if some usable entry covers all of it, and no other
+ * entry touches any byte of it.
  *
  * Every entry becomes an interval of whole frames first: usable entries are
  * rounded inwards, all others outwards. Then one sweep goes up the frames:
@@ -15,19 +15,17 @@
  *      sweep     ^       ^           ^ ^      ^    ^       ^  ^
  *      regions   [usable][modules   ][u]      [res][bad       ]
  *
- * At each position it looks at all entries: which of those that cover it takes
- * precedence, and where the nearest edge above is. Between two edges nothing
- * changes, so that stretch is one piece; equal neighbours merge. That is
- * O(n^2) for n entries, needs no storage but the output, and cannot get a case
- * wrong that a sort-and-patch scheme forgets (three types on one page, an
- * entry inside an entry inside an entry).
+ * At each position it looks at all entries: which of those that cover it takes precedence,
+ * and where the nearest edge above is. Between two edges nothing changes, so that stretch
+ * is one piece; equal neighbours merge. That is O(n^2) for n entries, and needs no storage
+ * but the output. It cannot get a case wrong that a sort-and-patch scheme forgets: three
+ * types on one page, or an entry inside an entry inside an entry.
  *
  * Output regions: at most one per edge, 2n edges, so 2n pieces; the capacity
  * asked for leaves as many again for memmap_retype to split.
  *
- * A usable entry whose end wraps past 2^64 cannot be true in any part, so it is
- * dropped whole; other entries that wrap are cut at 2^64, which errs towards
- * "not usable".
+ * A usable entry whose end wraps past 2^64 cannot be true in any part, so it is dropped
+ * whole. Other entries that wrap are cut at 2^64, which errs towards "not usable".
  */
 #include <mem/memmap.h>
 

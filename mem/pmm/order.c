@@ -2,10 +2,9 @@
 /*
  * Orders 1 to 8: blocks of one order each.
  *
- * A wholly free block that is first owned for an order becomes a block of that
- * order: its state says so, and until its last frame is free again nothing else is
- * allocated in it. It is 512 >> order *order-n blocks*, each some bits of a word or some words
- * of the line:
+ * A wholly free block that is first owned for an order becomes a block of that order. Its
+ * state says so, and nothing else is allocated in it until its last frame is free again. It
+ * is 512 >> order *order-n blocks*, each some bits of a word or some words of the line:
  *
  *      order 3   w0 [uuuuuuuu][uuuuuuuu] ... w7      64 blocks
  *      order 7   [w0 w1] [w2 w3] [w4 w5] [w6 w7]      4 blocks
@@ -14,16 +13,16 @@
  *      all bits set                in use
  *      the first clear, others set cached: free, and in some cache's stack
  *
- * So the state tells a free of the wrong order, and the bits tell a second free at
- * the call, whoever made the first: no record, and nothing of what is allocated is
- * touched. A CPU keeps a stack of cached order-n blocks per order; giving back is one locked
- * operation on the block's first bit, and so is taking below order 3. (Words and bytes of
- * an order-n block that has whole ones are its holder's alone, who may write them plainly; B1 holds
+ * So the state tells a free of the wrong order, and the bits tell a second free at the
+ * call, whoever made the first. There is no record, and no allocated memory is touched. A
+ * CPU keeps a stack of cached order-n blocks per order; giving back is one locked operation
+ * on the block's first bit, and so is taking below order 3. (Words and bytes of an order-n
+ * block that has whole ones are its holder's alone, who may write them plainly; B1 holds
  * with the first bit of a cached one belonging to who has it in his stack.)
  *
  * An empty stack takes some out of a block of the order that has free ones, else out of a
- * wholly free one; it owns the block only while it does. A third summary bitmap has
- * the blocks of any order that have free blocks. A full stack gives its older half back.
+ * wholly free one. It owns the block only meanwhile. A third summary bitmap has the blocks
+ * of any order that have free blocks. A full stack gives its older half back.
  *
  * When no block is wholly free, a run is looked for in blocks of single frames with
  * records: there the record of the first frame says the order. The last resort,
@@ -32,10 +31,10 @@
  *
  * order.pml is a model of a block of an order, its stacks and summaries; ./test checks it.
  *
- * Rejected: runs of all orders in the same blocks, told apart by records, as this
- * had: a cache miss on the record page for every call, and a search of the line. And
- * one owned block per CPU and order with a private mask: no locked operation while
- * that block serves, but a block of a large order serves for two order-n blocks.
+ * Rejected: runs of all orders in the same blocks, told apart by records, as this had. It
+ * costs a cache miss on the record page for every call, and a search of the line. And one
+ * owned block per CPU and order with a private mask. There is no locked operation while
+ * that block serves, but one of a large order serves for two order-n blocks.
  */
 #include "pmm/order.h"
 

@@ -5,15 +5,15 @@
  * One word per frame, changed by compare-and-swap only, so that type, count,
  * pins and reference always belong together (layout: internal.h).
  *
- * A frame either can have many owners or refers to something. 37 bits of reference in
- * units of 16 bytes reach 2 TiB of RAM (numbered densely, so holes do not count), which
- * is why the allocator manages no more. Count 0 means that the frame has no owner; what
- * else may stand there then is the allocator's.
+ * A frame either can have many owners or refers to something. References of 37 bits, in
+ * units of 16 bytes, are enough for 2 TiB of RAM; holes are not numbered. That is why the
+ * allocator manages no more. Count 0 means that the frame has no owner; what else may stand
+ * there then is the allocator's.
  *
- * Counts of 31 bits cannot be filled: an owner of an anonymous frame is a page table of
- * a space, which has four (2^31 of them are 32 TiB), or a thread in the middle of a call;
- * of an object's frame, its object or such a thread. Should one fill all the same, who
- * wants one more is refused.
+ * Counts of 31 bits cannot be filled. An owner of an anonymous frame is a page table of a
+ * space, or a thread in the middle of a call. A space has four tables at least, and 2^31
+ * such spaces need 32 TiB for them. An object's frame is owned by its object, or by such a
+ * thread. Should one fill all the same, who wants one more is refused.
  *
  * Who pins also owns a count, so a frame cannot go while it is pinned.
  */

@@ -1,2 +1,3 @@
-MEM_SRC += mem/pmm/memmap.c mem/pmm/init.c mem/pmm/block.c mem/pmm/cpu_cache.c mem/pmm/order.c \
-	mem/pmm/alloc.c mem/pmm/free.c mem/pmm/clear.c mem/pmm/range.c mem/pmm/record.c mem/pmm/check.c
+# SPDX-License-Identifier: MIT
+MEM_SRC += $(addprefix $(MEM_DIR)/pmm/,memmap.c init.c block.c cpu_cache.c order.c alloc.c free.c \
+	clear.c range.c record.c check.c)

@@ -2,10 +2,10 @@
 /*
  * The raw layer: entries in the tables under any root, no promises.
  *
- * Kernel tables are filled by CPUs that own different address ranges but share
- * tables, so there is no lock: a missing table is made by compare-and-exchange
- * of its entry, and who loses that race gives its page back. A table is taken out
- * again only by who owns all addresses below it (vm/area_trim.c).
+ * Kernel tables are filled by CPUs that own different address ranges but share tables.
+ * There is no lock: a missing table is made by compare-and-exchange of its entry, and the
+ * CPU that loses that race gives its page back. A table is taken out again only by who owns
+ * all addresses below it (vm/area_trim.c).
  *
  * Entry bits are given in the 4 KiB form; in a 2 MiB or 1 GiB leaf bit 7 says
  * "leaf", so the PAT bit moves from 7 to 12.

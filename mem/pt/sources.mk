@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-MEM_SRC += mem/pt/raw.c
+MEM_SRC += $(addprefix $(MEM_DIR)/pt/,raw.c)

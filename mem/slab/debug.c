@@ -7,12 +7,11 @@
  *     |<------- object_bytes ------->|<-- 16 or more -->|
  *     |<----------------------- stride ------------------------------>|
  *
- * A fresh object is filled with ALLOC_BYTE, a freed one with FREE_BYTE (not if
- * the cache has a constructor: freed objects keep their state), the red zone
- * always holds RED_BYTE. A freed object waits in the cache's quarantine, so
- * that a late write to it finds nobody else's data, and is checked when it
- * leaves and again when it is handed out. The record says who allocated and
- * who freed; that is also what the leak list is made from.
+ * A fresh object is filled with ALLOC_BYTE, a freed one with FREE_BYTE (not if the cache
+ * has a constructor: freed objects keep their state), the red zone always holds RED_BYTE. A
+ * freed object waits in the cache's quarantine, so that a late write to it finds nobody
+ * else's data. It is checked when it leaves that, and when it is allocated again. The
+ * record says who allocated and who freed; that is also what the leak list is made from.
  */
 #include "base/assert.h"
 #include "slab/paths.h"
@@ -234,38 +233,42 @@ size_t slab_debug_extra(void)
 {
 	return 0;
 }
-void slab_debug_init(struct slab *slab, void *block)
+void slab_debug_init(MEM_UNUSED struct slab *slab, MEM_UNUSED void *block)
 {
 }
-void slab_debug_alloc(struct slab *slab, void *block, size_t bytes, const void *site)
+void slab_debug_alloc(MEM_UNUSED struct slab *slab, MEM_UNUSED void *block, MEM_UNUSED size_t bytes,
+		      MEM_UNUSED const void *site)
 {
 }
-void *slab_debug_free(struct slab *slab, void *block, const void *site)
+void *slab_debug_free(MEM_UNUSED struct slab *slab, void *block, MEM_UNUSED const void *site)
 {
 	return block;
 }
-void *slab_debug_drain(struct slab_cache *cache)
+void *slab_debug_drain(MEM_UNUSED struct slab_cache *cache)
 {
 	return NULL;
 }
-uint64_t slab_debug_quarantined(struct slab_cache *cache)
+uint64_t slab_debug_quarantined(MEM_UNUSED struct slab_cache *cache)
 {
 	return 0;
 }
-size_t slab_debug_bytes(const struct slab *slab, const void *block)
+size_t slab_debug_bytes(const struct slab *slab, MEM_UNUSED const void *block)
 {
 	return slab->cache->object_bytes;
 }
-void slab_debug_resize(struct slab *slab, void *block, size_t bytes, const void *site)
+void slab_debug_resize(MEM_UNUSED struct slab *slab, MEM_UNUSED void *block,
+		       MEM_UNUSED size_t bytes, MEM_UNUSED const void *site)
 {
 }
-bool slab_debug_is_valid(const struct slab *slab, unsigned index, bool in_use)
+bool slab_debug_is_valid(MEM_UNUSED const struct slab *slab, MEM_UNUSED unsigned index,
+			 MEM_UNUSED bool in_use)
 {
 	return true;
 }
 uint64_t slab_for_each_live(struct slab_cache *cache,
-			    void (*visit)(void *object, size_t bytes, const void *site, void *arg),
-			    void *arg)
+			    MEM_UNUSED void (*visit)(void *object, size_t bytes, const void *site,
+						     void *arg),
+			    MEM_UNUSED void *arg)
 {
 	struct slab_stats stats;
 	slab_get_stats(cache, &stats);

@@ -102,7 +102,7 @@ struct slab_lists {
 #define SLAB_SWINGS 4
 
 /* With so many idle blocks a cache lends half of them. */
-#define SLAB_LEND_MIN 16
+#define SLAB_BORROW_MIN 16
 
 /* Capacities of a magazine: at first, and grown. */
 #define SLAB_CAPACITIES 2

@@ -3,18 +3,18 @@
  * Magazines: the blocks that a CPU keeps to itself.
  *
  * The problem. What a program frees it soon asks for again, and of another slab than it
- * took before: with a bit in a descriptor each time, and a list to be moved in whenever a
- * slab is nearly full, random frees cost three times what a stack costs. And a free of
+ * took before. A bit in a descriptor each time, and a list to be moved in whenever a slab
+ * is nearly full, make random frees cost three times what a stack costs. And a free of
  * another CPU's block is a locked instruction on a line that its owner allocates from.
  *
  *     storage                   | block, state | block, state | ...        |
  *     top, bottom, full        ^ bottom                       ^ top        ^ full
  *
  * An entry leads to the block and to its byte of state, which is all that the fast paths
- * need. Blocks of any slab of the cache go in, whoever owns it. A magazine that is empty
- * is filled to the half from the current slab, and from the next ones; of a full one half
- * goes back to the slabs, those of one word with one instruction. So the slab's side of
- * things is done once in half a magazine.
+ * need. Blocks of any slab of the cache go in, whoever owns it. An empty magazine is filled
+ * to the half from the current slab, and from the next ones. Of a full one half goes back
+ * to the slabs, those of one word with one instruction. So the slab's side of things is
+ * done once in half a magazine.
  *
  *   M1  A block in a magazine is not allocated by its state, and its bits are 0: to its slab it is
  *       in use, so the slab stays.
@@ -23,11 +23,11 @@
  *   M3  The order of a free is state, entry, `top`; all inside the guard. So a handler finds
  *       either the whole entry or none, and in no case uses the magazine (busy is set).
  *
- * Storage. The heap's CPUs get that from a cache of the heap's own when they are warm in a
- * class, and lose it when the reaper comes: so it can be ample, and yet what the heap holds
- * then depends on what is live. A free takes such storage, but never makes a slab of it; it
- * leaves word (wants_storage) for the next allocation. Other caches' CPUs have a little of
- * their own.
+ * Storage. A heap has a cache of its own for that. A CPU gets it when it is warm in a
+ * class, and loses it when the reaper comes. So it can be ample, and yet what the heap
+ * holds after a reap depends on what is live. A free takes such storage, but never makes a
+ * slab of it; it leaves word (wants_storage) for the next allocation. Other caches' CPUs
+ * have a little of their own.
  *
  * Growth. A program that allocates more in a row than a magazine holds, and then frees it,
  * takes each block through slab and magazine. A magazine that went from full to empty some
@@ -35,10 +35,10 @@
  * next reap. It holds no more than was in use at once before: loading makes no slabs.
  *
  * Borrowing. The caches of a heap's classes have their peaks at different times; what each
- * had more then lies idle, a fifth of a heap of 10,000 blocks. So a cache that has no free
- * block left, and would make a slab, takes some that lie idle in one of the next larger
- * classes, at most half as large again: a few entries go from magazine to magazine. When such
- * a block is freed it goes to the magazine of its own class, by its page.
+ * had more then lies idle, a fifth of a heap of 10,000 blocks. So before a cache makes a
+ * slab it takes blocks that lie idle in one of the next larger classes, at most half as
+ * large again. A few entries go from magazine to magazine. When such a block is freed it
+ * goes to the magazine of its own class, by its page.
  *
  *   M4  A magazine holds blocks of its cache, or of those above if it borrows.
  *
@@ -47,12 +47,12 @@
  * needed there. Nothing is borrowed where blocks have to be aligned to their size, nor in
  * hardened heaps, as a canary is at the end of a class.
  *
- * Closed. The fast paths compare `top` with the limits in the header alone. A header is closed by
- * limits between which nothing is; only slow paths and the reaper write those, so that a fast
- * path that is under way cannot put them back as it does with `top`.
+ * Closed. The fast paths compare `top` with the limits in the header alone. A header is
+ * closed by limits between which nothing is. Only slow paths and the reaper write the
+ * limits: a fast path that is under way cannot put them back, as it does with `top`.
  *
- * Which blocks stay out: those of slabs that drain (place.c), as they would keep these from
- * becoming empty by going round and round; those freed by a CPU that is cold.
+ * Which blocks stay out: those of slabs that drain (place.c), which would never become
+ * empty if their blocks went round and round. And those freed by a CPU that is cold.
  */
 #include "base/assert.h"
 #include "slab/fast.h"
@@ -262,7 +262,7 @@ static void borrow_of(struct slab_cache *lender, struct slab_cpu *c)
 {
 	struct slab_cpu *other = slab_cpu_of(lender, host_cpu());
 	size_t idle = other->storage ? slab_idle(lender) : 0;
-	if (idle < SLAB_LEND_MIN)
+	if (idle < SLAB_BORROW_MIN)
 		return;
 	size_t n = mem_min(idle / 2, (size_t)c->entries / 2);
 	if (slab_loaded(other) >= n || slab_load(lender, other))
@@ -344,7 +344,8 @@ void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c)
 
 /* The lock: a slab of the cache's own is used by others meanwhile. Where it belongs now
  * the reaper finds out later. */
-static void set_bits_closed(struct slab_cpu *c, struct slab *slab, unsigned word, uint64_t bits)
+static void set_bits_closed(MEM_UNUSED struct slab_cpu *c, struct slab *slab, unsigned word,
+			    uint64_t bits)
 {
 	struct slab_cache *cache = slab->cache;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);

@@ -3,30 +3,28 @@
  * Where slabs stand: lists by fullness, taking up the next one, taking over
  * what other CPUs freed, and how many empty ones to keep.
  *
- * A full slab is put on a list again only when a thirty-second of it is free, so
- * that random frees and allocations over full slabs do not move a slab per
- * block; slab_sweep finds what that leaves behind when pages run out.
+ * A full slab is put on a list again only when a thirty-second of it is free. So random
+ * frees and allocations over full slabs do not move a slab per block. What that leaves
+ * behind slab_sweep finds when pages run out.
  *
- * Cold CPUs. A CPU that asks only now and then shares: its first SLAB_WARM
- * blocks come singly from the cache's own slabs, under the lock; only then does
- * it take up slabs for itself. A reap makes all CPUs cold again and all slabs
- * the cache's. So after a reap the memory held depends on what is live, not on
- * which CPUs asked for it.
+ * Cold CPUs. A CPU that asks only now and then shares. Its first SLAB_WARM blocks come
+ * singly from the cache's own slabs, under the lock. Only then does it take up slabs for
+ * itself. A reap makes all CPUs cold again and all slabs the cache's. So after a reap the
+ * memory held depends on what is live, not on which CPUs asked for it.
  *
  * Draining. Blocks that go round in magazines never come back to their slabs; after a
- * program has shrunk they would keep all of its slabs from becoming empty. So the blocks of
- * sparse slabs of the cache's own, and of those that a CPU has too many of with holes, stay
- * out of magazines: who frees one sets its bit, and what is asked for comes from the fullest.
- * Those of caches that have whole pages of their own (backends that are not eager) always
- * do: that keeps the few objects of each in as few pages as can be.
+ * program has shrunk they would keep all of its slabs from becoming empty. So some blocks
+ * stay out of magazines: those of sparse slabs of the cache's own, and of slabs with holes
+ * of which a CPU has too many. Who frees one sets its bit, and allocations come from the
+ * fullest slab. Caches that have whole pages of their own (backends that are not eager)
+ * always do so, which keeps their few objects in as few pages as can be.
  *
- * Empty slabs. A CPU keeps as many slabs as it had in use at its recent peak.
- * The peak follows `in use` upwards at once and falls by a thirty-second
- * of a slab each time one becomes empty: a program that fills and empties the same
- * memory again and again makes few new slabs, and one that has shrunk for good
- * gives the rest up. What is above the peak goes back to the heap's segment at
- * once (eager backends) or to the cache, where any CPU finds it and the reaper
- * collects it.
+ * Empty slabs. A CPU keeps as many slabs as it had in use at its recent peak. The peak
+ * follows `in use` upwards at once, and falls by a thirty-second of a slab each time one
+ * becomes empty. So a program that fills and empties the same memory again and again makes
+ * few new slabs. One that has shrunk for good gives the rest up. What is above the peak
+ * goes back to the heap's segment at once (eager backends) or to the cache, where any CPU
+ * finds it and the reaper collects it.
  */
 #include "base/assert.h"
 #include "slab/fast.h"

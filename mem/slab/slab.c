@@ -2,18 +2,17 @@
 /*
  * The slab engine: allocation and free.
  *
- * The problem. Hand out blocks of one size from any CPU and any context, take
- * them back on any other, at the cost of a few plain instructions where the
- * block stays on its CPU; never let a mistake of the caller (double free, a
- * pointer that is no block) or a stray write into free memory corrupt the
- * allocator; and be able to give back *every* empty page, whatever the CPUs
- * hold, without their help.
+ * The problem. Allocate blocks of one size on any CPU and in any context, and free them on
+ * any other. Where the block stays on its CPU that costs a few plain instructions. Never
+ * let the caller corrupt the allocator by a double free, a pointer that is no block, or a
+ * stray write into free memory. And be able to give back *every* empty page, whatever the
+ * CPUs hold, without their help.
  *
- * A slab is a stretch of pages cut into equal blocks. Everything known about
- * it lies in its descriptor, outside the blocks: a byte for where a block begins says that
- * it is handed out, one bit that it is free, a second one that another CPU freed it. Nothing is
- * written into a free block, so there is no list link to corrupt, constructed objects
- * stay constructed, and allocation touches no memory that it does not return.
+ * A slab is a stretch of pages cut into equal blocks. Everything known about it lies in its
+ * descriptor, outside the blocks. For where a block begins, a byte says that it is
+ * allocated, one bit that it is free, and another bit that another CPU freed it. Nothing is
+ * written into a free block, so there is no list link to corrupt, constructed objects stay
+ * constructed, and allocation touches no memory that it does not return.
  *
  *      struct slab                                  pages of the slab
  *     +---------------------------+                +-------+-------+-------+--
@@ -24,8 +23,8 @@
  *     +---------------------------+  `remote`; a state who allocates and frees the block
  *
  * States (engine.h) are found by a shift and say in one byte whether an address is where a
- * block begins, and that it is in use. So the heap's short free needs nothing else of the
- * slab, and what it does need it keeps in a table by pages (heap/segment.c).
+ * block begins, and that it is in use. So the fast path of the heap's free needs nothing
+ * else of the slab; how to find the states is in a table by pages (heap/segment.c).
  *
  * Fast paths. In front of its slabs each CPU has a magazine: free blocks of any slab
  * of the cache, with the addresses of their states (magazine.c). An allocation pops one
@@ -35,13 +34,12 @@
  * block in the very same moment both see it set. Such a block is found when the second
  * copy reaches its slab, or, handed out twice before, when it is freed for the second time.)
  *
- * Ownership. A slab belongs to one CPU or to the cache (owner 0, under the
- * cache's lock). Only the owner changes `free` and moves the slab between
- * lists. A CPU fills its magazine from its `current` slab, words of bits at a time;
- * when all words are used up it takes over what others freed, then takes its
- * fullest other slab, then the cache's fullest, and only then new pages; so
- * sparse slabs drain. A CPU keeps the slabs it used up: what comes back from its magazine
- * finds owner == me and sets bits.
+ * Ownership. A slab belongs to one CPU or to the cache (owner 0, under the cache's lock).
+ * Only the owner changes `free` and moves the slab between lists. A CPU fills its magazine
+ * from its `current` slab, words of bits at a time. When all words are used up it takes
+ * over what others freed. Next it takes its fullest other slab, then the cache's fullest,
+ * and only then new pages; so sparse slabs drain. A CPU keeps the slabs it used up: what
+ * comes back from its magazine finds owner == me and sets bits.
  *
  *     place of a slab:   CURRENT --all used--> FULL --1/32 free--> list 0..3
  *                           ^                                       |   by how
@@ -71,33 +69,33 @@
  *       magazine, or on its way there (or in a debug build's quarantine, with its state
  *       set). To its slab such a block is in use.
  *
- * Keeping others out. A CPU's cpus (struct slab_cpu, one a cache; a heap's classes
- * have theirs side by side) stand behind a guard: a byte `busy`, changed by one instruction
- * without a lock on the way in (slab_try) and set to 0 by a store on the way out. An interrupt
- * handler that finds it set has interrupted a use: it allocates from the cache's own slabs under
- * the lock, and frees as another CPU would.
+ * Keeping others out. A CPU's caches (struct slab_cpu, one for each object cache; those of
+ * a heap's classes stand side by side) are behind a busy guard. That is a byte, changed by
+ * one instruction without a lock on the way in (slab_try), and set to 0 by a store on the
+ * way out. An interrupt handler that finds it set has interrupted a use: it allocates from
+ * the cache's own slabs under the lock, and frees as another CPU would.
  *
- * Fast paths (fast.h) look at nothing but `busy` and the magazine that the CPU's magazine header
- * leads to. The long ones also look at `revoked`. The reaper closes a
- * guard in two steps, each with a barrier on every CPU (host_barrier_all) and a wait for
- * `busy` to go: after `revoked` no slow path is inside; then it sets the limits in every header
- * so that its magazine is both empty and full, which only slow paths undo, and after the
- * second step no fast path is inside either. So the fast paths pay nothing for the reaper.
- * (guard.pml is the model of this, remote.pml of frees by other CPUs; ./test checks both.)
+ * Fast paths (fast.h) look at nothing but `busy` and the magazine that the CPU's magazine
+ * header leads to. Slow paths also look at `revoked`. The reaper closes a guard in two
+ * steps, each with a barrier on every CPU (host_barrier_all) and a wait for `busy` to go.
+ * First it sets `revoked`: after that step no slow path is inside. Then it sets the limits
+ * in every header so that its magazine is both empty and full, which only slow paths undo.
+ * After this step no fast path is inside either. So the fast paths pay nothing for the
+ * reaper. (guard.pml is the model of this, remote.pml of frees by other CPUs; ./test checks
+ * both.)
  *
  * Lock order: reap lock (MEM_RANK_REAP) < heap (MEM_RANK_HEAP) < cache->lock
  * (MEM_RANK_SLAB). Pages are taken and given with none of these held; frees never
  * call a page source.
  *
- * Rejected: lists threaded through free blocks (a use after free corrupts
- * them, constructors need a second word, allocation misses the cache on the
- * link); fast paths that take and set bits of a slab of the CPU's own (as fast where
- * blocks come and go in order, but random frees leave each slab a few free blocks, so that
- * every few allocations walk lists; frees of other CPUs' blocks are locked instructions
- * then); a locked instruction in `busy`
- * (three times the cost of the whole path); queues of freed blocks per CPU
- * (need links in the blocks); a guard for each cache (its address depends on the block,
- * and each free then waits for the one before it).
+ * Rejected: lists threaded through free blocks (a use after free corrupts them,
+ * constructors need a second word, allocation misses the cache on the link). Fast paths
+ * that take and set bits of a slab of the CPU's own: as fast where blocks come and go in
+ * order. But random frees leave each slab a few free blocks, so that every few allocations
+ * walk lists, and frees of other CPUs' blocks are locked instructions. A locked instruction
+ * in `busy` (three times the cost of the whole path). Queues of freed blocks per CPU (need
+ * links in the blocks). A guard for each cache: its address depends on the block, so each
+ * free waits for the one before it.
  */
 #include "slab/fast.h"
 #include "slab/paths.h"

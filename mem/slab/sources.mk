@@ -1,2 +1,3 @@
-MEM_SRC += mem/slab/slab.c mem/slab/magazine.c mem/slab/place.c mem/slab/reap.c mem/slab/cache.c mem/slab/debug.c \
-	mem/slab/check.c mem/slab/frames.c
+# SPDX-License-Identifier: MIT
+MEM_SRC += $(addprefix $(MEM_DIR)/slab/,slab.c magazine.c place.c reap.c cache.c debug.c check.c \
+	frames.c)

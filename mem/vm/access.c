@@ -43,10 +43,10 @@ static mem_status take_frame(struct space *space, vaddr_t va, unsigned access, b
 	const struct run *run = t->level == 1 ? vm_runs_find(t, vpn) : NULL;
 	pte_t pte = run ? atomic_read_relaxed(&t->entries[vpn_index(vpn, 1)]) : 0;
 	if (pte && ((pte & PTE_PRESENT) || (access & FAULT_FORCE))) {
-		bool private = !(run->promise & PROMISE_SHARED);
+		bool private = !(run->promise.bits & PROMISE_SHARED);
 		bool exclusive = access & (FAULT_WRITE | FAULT_UNSHARE);
 		bool allowed = ((access & FAULT_FORCE) && private) || !(access & FAULT_WRITE) ||
-			       (run->promise & VM_WRITE);
+			       (run->promise.bits & VM_WRITE);
 		if (allowed && (!exclusive || !private || vm_is_exclusive(space, pte))) {
 			*out = pte;
 			status = MEM_OK;
@@ -147,8 +147,8 @@ mem_status vmm_futex_key(struct space *space, vaddr_t va, bool process_private, 
 	struct table *t = vm_lock_deepest(space, vpn);
 	const struct run *run = vm_runs_find(t, vpn);
 	mem_status status = run ? MEM_OK : MEM_EFAULT;
-	if (run && (run->promise & PROMISE_SHARED)) {
-		const struct backing *b = promise_backing(run->promise);
+	if (run && (run->promise.bits & PROMISE_SHARED)) {
+		const struct backing *b = run->promise.backing;
 		/* Spaces and objects are numbered from one counter: no two are equal. */
 		key[0] = b->object->id;
 		key[1] = (uint64_t)((int64_t)vpn + b->delta) << PAGE_SHIFT | (va & PAGE_MASK);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Advice about ranges: dropping pages, touching them ahead, what fork does with
- * them, locking.
+ * them, locking, what the program says of how it uses them.
  *
  * Dropping works leaf by leaf under the leaf's lock, as a zap does: promises
  * stay as they are, so there is nothing for a covering lock to protect. But what
@@ -31,7 +31,7 @@ static mem_status check_part(const struct table *t, vpn_t first, vpn_t end, enum
 		if (run->first >= end)
 			break;
 		*hole |= run->first > at;
-		if (what != DROP_ALL && (run->promise & PROMISE_LOCKED))
+		if (what != DROP_ALL && (run->promise.bits & PROMISE_LOCKED))
 			return MEM_EINVAL;
 		if (what == DROP_ANONYMOUS && !promise_is_anonymous(run->promise))
 			return MEM_EINVAL;
@@ -103,8 +103,8 @@ static mem_status populate_areas(struct space *space, vpn_t first, vpn_t end)
 	for (vpn_t at = first; at < end && vm_find_run(space, at, &run) && run.first < end;
 	     at = run.end) {
 		unsigned prot = promise_prot(run.promise);
-		bool write = (prot & VM_WRITE) && !(run.promise & PROMISE_SHARED);
-		if (!prot || (run.promise & PROMISE_ONFAULT))
+		bool write = (prot & VM_WRITE) && !(run.promise.bits & PROMISE_SHARED);
+		if (!prot || (run.promise.bits & PROMISE_ONFAULT))
 			continue;
 		mem_status status = populate(space, mem_max(at, run.first), mem_min(run.end, end),
 					     write ? FAULT_WRITE : 0);
@@ -114,8 +114,7 @@ static mem_status populate_areas(struct space *space, vpn_t first, vpn_t end)
 	return MEM_OK;
 }
 
-static mem_status change(struct space *space, vpn_t first, vpn_t end, promise_t clear,
-			 promise_t set)
+static mem_status change(struct space *space, vpn_t first, vpn_t end, uint64_t clear, uint64_t set)
 {
 	struct rewrite r = {
 	    .clear = clear, .set = set, .holes = true, .anonymous = set & PROMISE_WIPE};
@@ -196,6 +195,20 @@ mem_status vmm_advise(struct space *space, vaddr_t va, uint64_t bytes, enum vm_a
 		return change(space, first, end, 0, PROMISE_LOCKED | PROMISE_ONFAULT);
 	case VM_ADVICE_UNLOCK:
 		return change(space, first, end, PROMISE_LOCKED | PROMISE_ONFAULT, 0);
+	case VM_ADVICE_NORMAL:
+		return change(space, first, end, PROMISE_RANDOM | PROMISE_SEQUENTIAL, 0);
+	case VM_ADVICE_RANDOM:
+		return change(space, first, end, PROMISE_SEQUENTIAL, PROMISE_RANDOM);
+	case VM_ADVICE_SEQUENTIAL:
+		return change(space, first, end, PROMISE_RANDOM, PROMISE_SEQUENTIAL);
+	case VM_ADVICE_HUGE:
+		return change(space, first, end, PROMISE_NOHUGE, PROMISE_HUGE);
+	case VM_ADVICE_NOHUGE:
+		return change(space, first, end, PROMISE_HUGE, PROMISE_NOHUGE);
+	case VM_ADVICE_DONTDUMP:
+		return change(space, first, end, 0, PROMISE_DONTDUMP);
+	case VM_ADVICE_DODUMP:
+		return change(space, first, end, PROMISE_DONTDUMP, 0);
 	}
 	return MEM_EINVAL;
 }

@@ -36,8 +36,8 @@ static bool scan_up(struct table *t, vpn_t vpn, bool reference, struct run *out)
 	if (!run)
 		return false;
 	*out = *run;
-	if (reference && promise_backing(run->promise))
-		vm_backing_ref(promise_backing(run->promise), 1);
+	if (reference && run->promise.backing)
+		vm_backing_ref(run->promise.backing, 1);
 	return true;
 }
 
@@ -98,22 +98,12 @@ bool vm_find_area(struct space *space, vpn_t vpn, struct run *out)
 		return false;
 	struct run next;
 	while (out->first % PT_ENTRIES == 0 && vm_find_before(space, out->first, &next) &&
-	       next.end == out->first && next.promise == out->promise)
+	       next.end == out->first && promise_equal(next.promise, out->promise))
 		out->first = next.first;
 	while (out->end % PT_ENTRIES == 0 && find_up(space, out->end, false, &next) &&
-	       next.first == out->end && next.promise == out->promise)
+	       next.first == out->end && promise_equal(next.promise, out->promise))
 		out->end = next.end;
 	return true;
-}
-
-static unsigned public_flags(promise_t p)
-{
-	return ((p & PROMISE_SHARED) ? VM_SHARED : 0) |
-	       ((p & PROMISE_GROWSDOWN) ? VM_GROWSDOWN : 0) |
-	       ((p & PROMISE_LOCKED) ? VM_LOCKED : 0) | ((p & PROMISE_ONFAULT) ? VM_ONFAULT : 0) |
-	       ((p & PROMISE_NORESERVE) ? VM_NORESERVE : 0) |
-	       ((p & PROMISE_DONTFORK) ? VM_DONTFORK : 0) |
-	       ((p & PROMISE_WIPE) ? VM_WIPEONFORK : 0);
 }
 
 bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out)
@@ -122,13 +112,13 @@ bool vmm_next_area(struct space *space, vaddr_t va, struct vm_area *out)
 	struct run run;
 	if (!vm_find_area(space, vpn_of(va), &run))
 		return false;
-	struct backing *b = promise_backing(run.promise);
+	struct backing *b = run.promise.backing;
 	*out = (struct vm_area){
 	    .start = vpn_to_va(run.first),
 	    .end = vpn_to_va(run.end),
 	    .prot = promise_prot(run.promise),
 	    .maxprot = promise_maxprot(run.promise),
-	    .flags = public_flags(run.promise),
+	    .flags = promise_flags(run.promise),
 	    .name = vm_name_of(space->vmm, run.promise),
 	};
 	if (b) {
@@ -158,7 +148,7 @@ struct gap_scan {
 /* A grows-down run keeps the guard gap below it free. */
 static vpn_t start_with_guard(const struct run *run)
 {
-	if (!(run->promise & PROMISE_GROWSDOWN))
+	if (!(run->promise.bits & PROMISE_GROWSDOWN))
 		return run->first;
 	return run->first > STACK_GUARD_NPAGES ? run->first - STACK_GUARD_NPAGES : 0;
 }

@@ -5,7 +5,7 @@
 #include "vm/space.h"
 
 /* Pages that stay free below a grows-down mapping. */
-#define STACK_GUARD_NPAGES 256
+#define STACK_GUARD_NPAGES MEM_STACK_GUARD_PAGES
 /* Nothing is placed below 64 KiB unless it is asked for there. */
 #define MMAP_MIN_VPN 16
 

@@ -35,7 +35,7 @@ struct look {
 /* Does an area begin with this piece? */
 static inline bool begins(struct last *last, vpn_t first, vpn_t end, promise_t promise)
 {
-	bool goes_on = first == last->at && promise == last->promise;
+	bool goes_on = first == last->at && promise_equal(promise, last->promise);
 	*last = (struct last){end, promise};
 	return !goes_on;
 }
@@ -47,8 +47,8 @@ static void see_rewritten(struct look *l, const struct run *run, vpn_t first, vp
 	if (run->first < l->first)
 		(void)begins(&l->would, run->first, mem_min(run->end, l->first), p);
 	if (first < end)
-		l->areas->would_begin += begins(&l->would, first, end,
-						vm_rewrite_note(l->rewrite, p, end - first));
+		l->areas->would_begin +=
+		    begins(&l->would, first, end, vm_rewrite_note(l->rewrite, p, end - first));
 	if (run->end > l->end)
 		l->areas->would_begin +=
 		    begins(&l->would, mem_max(run->first, l->end), run->end, p);
@@ -114,8 +114,8 @@ void vm_areas_look(struct table *top, vpn_t first, vpn_t end, struct rewrite *re
 			 .rewrite = rewrite,
 			 .first = first,
 			 .end = end,
-			 {VPN_NONE, 0},
-			 {VPN_NONE, 0}};
+			 .is.at = VPN_NONE,
+			 .would.at = VPN_NONE};
 	*out = (struct areas){0};
 	look_below(&l, top);
 }

@@ -34,7 +34,8 @@ static inline uint64_t areas_if_empty(const struct areas *a)
 /* How many begin in [first, end] once all of it has promise p. */
 static inline uint64_t areas_if_filled(const struct areas *a, promise_t p)
 {
-	return !(a->left && a->left_promise == p) + (uint64_t)(a->right && a->right_promise != p);
+	return !(a->left && promise_equal(a->left_promise, p)) +
+	       (uint64_t)(a->right && !promise_equal(a->right_promise, p));
 }
 
 /* Instead of `was` areas there are `now`: may the space have them? Its count may pass

@@ -30,15 +30,15 @@ static void account(struct space *space, promise_t p, uint64_t delta)
 {
 	struct space_totals *t = &space->totals;
 	atomic_count(&t->virt, delta);
-	if (p & PROMISE_GROWSDOWN)
+	if (p.bits & PROMISE_GROWSDOWN)
 		atomic_count(&t->stack, delta);
-	else if ((p & (VM_WRITE | PROMISE_SHARED)) == VM_WRITE)
+	else if ((p.bits & (VM_WRITE | PROMISE_SHARED)) == VM_WRITE)
 		atomic_count(&t->data, delta);
-	if (p & VM_EXEC)
+	if (p.bits & VM_EXEC)
 		atomic_count(&t->exec, delta);
-	if (p & PROMISE_LOCKED)
+	if (p.bits & PROMISE_LOCKED)
 		atomic_count(&t->locked, delta);
-	if (p & PROMISE_CHARGED)
+	if (p.bits & PROMISE_CHARGED)
 		atomic_count(&t->charged, delta);
 }
 
@@ -53,7 +53,7 @@ void vm_account_add(struct space *space, promise_t p, uint64_t npages)
 void vm_account_sub(struct space *space, promise_t p, uint64_t npages)
 {
 	account(space, p, -npages);
-	if (p & PROMISE_CHARGED)
+	if (p.bits & PROMISE_CHARGED)
 		vm_commit_uncharge(space->vmm, npages);
 }
 
@@ -76,7 +76,7 @@ void vm_resident_add(struct space *space, pte_t pte, uint64_t n)
 
 const char *vm_name_of(struct vmm *vmm, promise_t promise)
 {
-	unsigned i = (promise & PROMISE_NAME) >> PROMISE_NAME_SHIFT;
+	unsigned i = (promise.bits & PROMISE_NAME) >> PROMISE_NAME_SHIFT;
 	return i ? atomic_read_relaxed(&vmm->names[i]) : NULL;
 }
 
@@ -88,7 +88,7 @@ static bool same_string(const char *a, const char *b)
 }
 
 /* Names are few and static; one that finds no place is simply not shown. */
-promise_t vm_name_bits(struct vmm *vmm, const char *name)
+uint64_t vm_name_bits(struct vmm *vmm, const char *name)
 {
 	if (!name)
 		return 0;
@@ -99,7 +99,7 @@ promise_t vm_name_bits(struct vmm *vmm, const char *name)
 	if (i < VM_NAMES)
 		atomic_write_relaxed(&vmm->names[i], name);
 	mem_unlock(&vmm->names_lock, MEM_RANK_COMMIT);
-	return i < VM_NAMES ? (promise_t)i << PROMISE_NAME_SHIFT : 0;
+	return i < VM_NAMES ? (uint64_t)i << PROMISE_NAME_SHIFT : 0;
 }
 
 bool vm_relieve(struct vmm *vmm, unsigned attempt)

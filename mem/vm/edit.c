@@ -105,7 +105,12 @@ static void lock_inner(struct edit *e, struct table *t, vpn_t first, vpn_t end)
 
 void vm_edit_lock_inner(struct edit *e, vpn_t first, vpn_t end)
 {
-	lock_inner(e, e->top, first, end);
+	const struct table *t = e->top;
+	if (t->level == 1)
+		return;
+	unsigned until = vpn_index(end - 1, t->level) + 1;
+	if (unlikely(vm_table_next(t, vpn_index(first, t->level), until) < until))
+		lock_inner(e, e->top, first, end);
 }
 
 /* Runs of one table from which on it is worth looking, and those of one slot from
@@ -321,8 +326,8 @@ static void add_run(struct edit *e, struct table *t, vpn_t first, vpn_t end, pro
 {
 	if (first >= end)
 		return;
-	if (promise_backing(promise))
-		vm_backing_ref(promise_backing(promise), 1);
+	if (promise.backing)
+		vm_backing_ref(promise.backing, 1);
 	vm_runs_insert(t, first, end, promise);
 	vm_account_add(e->space, promise, end - first);
 }
@@ -345,8 +350,8 @@ static void insert_into(struct edit *e, struct table *t, vpn_t first, vpn_t end,
 
 void vm_edit_insert(struct edit *e, vpn_t first, vpn_t end, promise_t promise)
 {
-	if (promise_backing(promise))
-		vm_mapper_extend(promise_backing(promise)->mapper, first, end);
+	if (promise.backing)
+		vm_mapper_extend(promise.backing->mapper, first, end);
 	insert_into(e, e->top, first, end, promise);
 }
 

@@ -68,7 +68,7 @@ static bool allowed(const struct page_fault *f, promise_t p)
 	unsigned prot = f->force ? promise_maxprot(p) : promise_prot(p);
 	/* A debugger writes to its own copy of whatever can be read; to what is shared only
 	 * as the program could. */
-	if (f->write && !(promise_prot(p) & VM_WRITE) && (!f->force || (p & PROMISE_SHARED)))
+	if (f->write && !(promise_prot(p) & VM_WRITE) && (!f->force || (p.bits & PROMISE_SHARED)))
 		return false;
 	if (f->fetch)
 		return prot & VM_EXEC;
@@ -78,7 +78,7 @@ static bool allowed(const struct page_fault *f, promise_t p)
 /* The bits of an entry that may be written, if the promise says so. */
 static pte_t write_bits(promise_t p)
 {
-	return (p & VM_WRITE) ? PTE_WRITE | PTE_DIRTY : 0;
+	return (p.bits & VM_WRITE) ? PTE_WRITE | PTE_DIRTY : 0;
 }
 
 /* Entry bits without PTE_WRITE; a debugger's page under a promise of nothing is
@@ -151,8 +151,8 @@ static enum step fill_and_retry(struct page_fault *f, struct table *t, struct ba
 /* Entry bits of an object's page that is mapped without a fault of its own, or read. */
 static pte_t object_bits(const struct page_fault *f, promise_t p)
 {
-	const promise_t both = VM_WRITE | PROMISE_SHARED;
-	return PTE_OBJECT | read_bits(f, p) | ((p & both) == both ? PTE_WRITE : 0);
+	const uint64_t both = VM_WRITE | PROMISE_SHARED;
+	return PTE_OBJECT | read_bits(f, p) | ((p.bits & both) == both ? PTE_WRITE : 0);
 }
 
 /* The page, and with it what else is in memory of the aligned window around it. False: it
@@ -160,7 +160,7 @@ static pte_t object_bits(const struct page_fault *f, promise_t p)
 static bool install_window(struct page_fault *f, struct table *t, promise_t p)
 {
 	const struct run *run = vm_runs_find(t, f->vpn);
-	const struct backing *b = promise_backing(p);
+	const struct backing *b = p.backing;
 	vpn_t window = f->vpn & ~(vpn_t)(AROUND - 1);
 	vpn_t first = mem_max(window, run->first), end = mem_min(window + AROUND, run->end);
 	paddr_t frame[AROUND];
@@ -184,11 +184,11 @@ static bool install_window(struct page_fault *f, struct table *t, promise_t p)
 static enum step install_object(struct page_fault *f, struct table *t, unsigned index, promise_t p,
 				bool *unlocked)
 {
-	struct backing *b = promise_backing(p);
+	struct backing *b = p.backing;
 	struct vm_object *object = b->object;
 	uint64_t page = (uint64_t)((int64_t)f->vpn + b->delta);
 	paddr_t pa;
-	bool as_it_is = (p & PROMISE_SHARED) || !f->exclusive; /* else a copy of it */
+	bool as_it_is = (p.bits & PROMISE_SHARED) || !f->exclusive; /* else a copy of it */
 	if (as_it_is && !f->quiet && !object_is_device(object) && install_window(f, t, p))
 		return STEP_DONE;
 	switch (vm_object_frame(object, page, &pa)) {
@@ -206,7 +206,7 @@ static enum step install_object(struct page_fault *f, struct table *t, unsigned 
 		pte_t cache = frame_has_record(f->space->vmm->pmm, pa) ? 0 : PTE_PCD;
 		install(f, t, index,
 			pa | PTE_UNCOUNTED | cache | read_bits(f, p) |
-			    ((p & PROMISE_SHARED) ? write_bits(p) : 0));
+			    ((p.bits & PROMISE_SHARED) ? write_bits(p) : 0));
 		return STEP_DONE;
 	}
 	if (as_it_is) {
@@ -273,8 +273,8 @@ static enum step serve_used(struct page_fault *f, struct table *t, unsigned inde
 	pte_t set = base & ~pte & (PTE_PRESENT | PTE_USER | PTE_ACCESSED | PTE_NX);
 	pte_t clear = (base & PTE_PRESENT) ? pte & ~base & PTE_NX : 0;
 
-	if (p & PROMISE_SHARED) {
-		if (p & VM_WRITE)
+	if (p.bits & PROMISE_SHARED) {
+		if (p.bits & VM_WRITE)
 			set |= ~pte & PTE_WRITE;
 		if (f->write)
 			set |= ~pte & PTE_DIRTY;
@@ -339,7 +339,7 @@ static enum step serve(struct page_fault *f, struct table *t)
 	enum step step;
 	if (table_bit(t, index))
 		step = serve_used(f, t, index, p, &unlocked);
-	else if (promise_backing(p))
+	else if (p.backing)
 		step = install_object(f, t, index, p, &unlocked);
 	else
 		step = install_anonymous(f, t, index, p);

@@ -205,7 +205,7 @@ void vmm_flush_kernel(struct vmm *vmm, vaddr_t va, uint64_t bytes)
 	host_preempt_enable();
 }
 
-void vmm_switch(struct vmm *vmm, struct space *next)
+void vmm_switch(MEM_UNUSED struct vmm *vmm, struct space *next)
 {
 	mem_contract_interrupts_off();
 	struct flush_cpu *me = &flush_cpus[host_cpu()];

@@ -41,8 +41,8 @@ static void collect_backings(struct fork *f, struct table *t)
 {
 	table_lock(t);
 	for (unsigned i = 0; i < t->run_count; i++) {
-		struct backing *b = promise_backing(t->runs[i].promise);
-		if (!b || b->forking || (t->runs[i].promise & PROMISE_DONTFORK))
+		struct backing *b = t->runs[i].promise.backing;
+		if (!b || b->forking || (t->runs[i].promise.bits & PROMISE_DONTFORK))
 			continue;
 		vm_backing_ref(b, 1);
 		b->forking = true;
@@ -84,9 +84,10 @@ static void drop_twins(struct fork *f)
 
 static promise_t inherited(promise_t p)
 {
-	const struct backing *b = promise_backing(p);
-	p &= ~(PROMISE_LOCKED | PROMISE_ONFAULT);
-	return b ? promise_with_backing(p, b->twin) : p;
+	p.bits &= ~(PROMISE_LOCKED | PROMISE_ONFAULT);
+	if (p.backing)
+		p.backing = p.backing->twin;
+	return p;
 }
 
 static bool copy_runs(struct fork *f, const struct table *from, struct table *to)
@@ -95,11 +96,11 @@ static bool copy_runs(struct fork *f, const struct table *from, struct table *to
 		return false;
 	for (unsigned i = 0; i < from->run_count; i++) {
 		const struct run *run = &from->runs[i];
-		if (run->promise & PROMISE_DONTFORK)
+		if (run->promise.bits & PROMISE_DONTFORK)
 			continue;
 		promise_t p = inherited(run->promise);
-		if (promise_backing(p))
-			vm_backing_ref(promise_backing(p), 1);
+		if (p.backing)
+			vm_backing_ref(p.backing, 1);
 		vm_runs_insert(to, run->first, run->end, p);
 		vm_account_add(f->child, p, run->end - run->first);
 	}
@@ -141,7 +142,7 @@ static bool copy_entry(struct fork *f, struct table *from, struct table *to, uns
 
 static bool copy_run(struct fork *f, struct table *from, struct table *to, const struct run *run)
 {
-	const struct backing *b = promise_backing(run->promise);
+	const struct backing *b = run->promise.backing;
 	struct zap zap;
 	bool zapping = b && vm_object_zapping(b->object, &zap);
 	table_for_each(k, from, (unsigned)(run->first - from->first),
@@ -161,9 +162,10 @@ static bool copy_run(struct fork *f, struct table *from, struct table *to, const
 static bool copy_leaf(struct fork *f, struct table *from, struct table *to)
 {
 	/* Where only an object's pages can be, not even a look at each is needed. */
-	const promise_t without = PROMISE_DONTFORK | PROMISE_WIPE | PROMISE_SHARED;
+	const uint64_t without = PROMISE_DONTFORK | PROMISE_WIPE | PROMISE_SHARED;
 	for (unsigned i = 0; i < from->run_count; i++)
-		if (!(from->runs[i].promise & without) && !copy_run(f, from, to, &from->runs[i]))
+		if (!(from->runs[i].promise.bits & without) &&
+		    !copy_run(f, from, to, &from->runs[i]))
 			return false;
 	return true;
 }

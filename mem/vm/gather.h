@@ -17,7 +17,7 @@
 #include "vm/table.h"
 
 /* Past this many pages flushing everything is cheaper. */
-#define GATHER_PAGES 32
+#define GATHER_PAGES MEM_FLUSH_PAGES
 
 struct gather {
 	struct space *space;

@@ -390,7 +390,6 @@ mem_status vmm_init(struct vmm **out, const struct vmm_config *config)
 	struct pmm_stats stats;
 	pmm_get_stats(pmm, &stats);
 	vmm->commit_limit = config->commit_limit_npages ? config->commit_limit_npages : stats.total;
-	host_register_handler(14, vmm_handle_trap);
 	*out = vmm;
 	return MEM_OK;
 }

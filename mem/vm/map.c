@@ -14,15 +14,11 @@
 
 static promise_t promise_of(struct vmm *vmm, const struct vm_map_args *args)
 {
-	promise_t p = args->prot | (promise_t)args->maxprot << PROMISE_MAX_SHIFT;
-	p |= (args->flags & VM_SHARED) ? PROMISE_SHARED : 0;
-	p |= (args->flags & VM_GROWSDOWN) ? PROMISE_GROWSDOWN : 0;
-	p |= (args->flags & VM_LOCKED) ? PROMISE_LOCKED : 0;
-	p |= (args->flags & VM_LOCKED && args->flags & VM_ONFAULT) ? PROMISE_ONFAULT : 0;
-	p |= (args->flags & VM_NORESERVE) ? PROMISE_NORESERVE : 0;
-	p |= (args->flags & VM_DONTFORK) ? PROMISE_DONTFORK : 0;
-	p |= (args->flags & VM_WIPEONFORK) ? PROMISE_WIPE : 0;
-	return p | vm_name_bits(vmm, args->name);
+	unsigned flags = args->flags & VM_KEPT_FLAGS;
+	if (!(flags & VM_LOCKED))
+		flags &= ~(unsigned)VM_ONFAULT;
+	return (promise_t){.bits = args->prot | (uint64_t)args->maxprot << PROMISE_MAX_SHIFT |
+				   PROMISE_FLAG(flags) | vm_name_bits(vmm, args->name)};
 }
 
 mem_status vm_within_limits(struct space *space, promise_t p, uint64_t npages, uint64_t replaced)
@@ -32,10 +28,10 @@ mem_status vm_within_limits(struct space *space, promise_t p, uint64_t npages, u
 	uint64_t virt = atomic_read_relaxed(&now->virt);
 	if (virt + npages - mem_min(replaced, virt) > limit->virt_npages)
 		return MEM_ENOMEM;
-	if ((p & (VM_WRITE | PROMISE_SHARED | PROMISE_GROWSDOWN)) == VM_WRITE &&
+	if ((p.bits & (VM_WRITE | PROMISE_SHARED | PROMISE_GROWSDOWN)) == VM_WRITE &&
 	    atomic_read_relaxed(&now->data) + npages > limit->data_npages)
 		return MEM_ENOMEM;
-	if ((p & PROMISE_LOCKED) &&
+	if ((p.bits & PROMISE_LOCKED) &&
 	    atomic_read_relaxed(&now->locked) + npages > limit->locked_npages)
 		return MEM_EAGAIN;
 	return MEM_OK;
@@ -81,7 +77,7 @@ mem_status vm_place(struct space *space, vpn_t first, vpn_t end, promise_t p, bo
 		vm_edit_insert(&e, first, end, p);
 		areas_changed(space, was.begin, areas_if_filled(&was, p));
 		vm_edit_end(&e);
-		if (unlikely(p & PROMISE_GROWSDOWN))
+		if (unlikely(p.bits & PROMISE_GROWSDOWN))
 			vm_gap_forget(space);
 		return MEM_OK;
 	}
@@ -97,7 +93,8 @@ static mem_status place_object(struct space *space, vpn_t first, vpn_t end, prom
 	mem_status status = vm_backing_get(space, object, (int64_t)(page - first), &b);
 	if (status != MEM_OK)
 		return MEM_ENOMEM;
-	status = vm_place(space, first, end, promise_with_backing(p, b), replace);
+	p.backing = b;
+	status = vm_place(space, first, end, p, replace);
 	vm_backing_put(b);
 	return status;
 }
@@ -177,9 +174,9 @@ mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t 
 	struct vmm *vmm = space->vmm;
 	struct vm_object *object = args->object, *made = NULL;
 	promise_t p = promise_of(vmm, args);
-	if (!object && (p & PROMISE_SHARED)) {
+	if (!object && (p.bits & PROMISE_SHARED)) {
 		status = vm_object_create_shared(vmm, npages << PAGE_SHIFT,
-						 !(p & PROMISE_NORESERVE), &made);
+						 !(p.bits & PROMISE_NORESERVE), &made);
 		if (status != MEM_OK)
 			return status;
 		object = made;
@@ -188,7 +185,7 @@ mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t 
 	if (charge) {
 		if (!vm_commit_charge(vmm, npages))
 			return MEM_ENOMEM;
-		p |= PROMISE_CHARGED;
+		p.bits |= PROMISE_CHARGED;
 	}
 	mem_rwlock_read(&space->lock);
 	status = choose_and_place(space, args, npages, p, object, out);
@@ -214,7 +211,7 @@ static bool still_grows(struct edit *e, const struct run *above, vpn_t floor)
 	struct run run;
 	return !vm_edit_pages(e, floor, above->first, true) &&
 	       vm_edit_first_run(e, above->first, &run) && run.first == above->first &&
-	       run.promise == above->promise;
+	       promise_equal(run.promise, above->promise);
 }
 
 /* Is the nearest neighbour in [floor, vpn) one that a stack keeps its distance from? Not
@@ -225,7 +222,7 @@ static bool needs_gap(struct edit *e, vpn_t floor, vpn_t vpn)
 	struct run run;
 	bool needs = false;
 	for (vpn_t at = floor; vm_edit_first_run(e, at, &run) && run.first < vpn; at = run.end)
-		needs = promise_prot(run.promise) && !(run.promise & PROMISE_GROWSDOWN);
+		needs = promise_prot(run.promise) && !(run.promise.bits & PROMISE_GROWSDOWN);
 	return needs;
 }
 
@@ -234,14 +231,14 @@ mem_status vm_grow_stack(struct space *space, vpn_t vpn)
 	struct run above, area;
 	struct vmm *vmm = space->vmm;
 	for (unsigned attempt = 0;; attempt++) {
-		if (!vm_find_run(space, vpn, &above) || !(above.promise & PROMISE_GROWSDOWN))
+		if (!vm_find_run(space, vpn, &above) || !(above.promise.bits & PROMISE_GROWSDOWN))
 			return MEM_EFAULT;
 		if (above.first <= vpn)
 			return MEM_OK; /* somebody grew it meanwhile */
 		/* The length of the whole stack decides, whatever its parts are. */
 		vpn_t top = above.end;
 		for (vpn_t at = above.end; vm_find_run(space, at, &area) && area.first == at &&
-					   (area.promise & PROMISE_GROWSDOWN);
+					   (area.promise.bits & PROMISE_GROWSDOWN);
 		     at = area.end)
 			top = area.end;
 		uint64_t npages = above.first - vpn;
@@ -250,7 +247,7 @@ mem_status vm_grow_stack(struct space *space, vpn_t vpn)
 			return MEM_EACCES;
 		if (vm_within_limits(space, p, npages, 0) != MEM_OK)
 			return MEM_EACCES;
-		if ((p & PROMISE_CHARGED) && !vm_commit_charge(vmm, npages))
+		if ((p.bits & PROMISE_CHARGED) && !vm_commit_charge(vmm, npages))
 			return MEM_ENOMEM;
 
 		struct edit e;
@@ -274,7 +271,7 @@ mem_status vm_grow_stack(struct space *space, vpn_t vpn)
 			vm_edit_cancel(&e);
 		}
 		mem_rwlock_read_done(&space->lock);
-		if (status != MEM_OK && (p & PROMISE_CHARGED))
+		if (status != MEM_OK && (p.bits & PROMISE_CHARGED))
 			vm_commit_uncharge(vmm, npages);
 		if (status == MEM_OK)
 			vm_gap_forget(space);

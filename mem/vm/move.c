@@ -32,7 +32,8 @@ static bool is_one(struct edit *e, vpn_t first, vpn_t end, promise_t p)
 {
 	while (first < end) {
 		struct run run;
-		if (!vm_edit_first_run(e, first, &run) || run.first > first || run.promise != p)
+		if (!vm_edit_first_run(e, first, &run) || run.first > first ||
+		    !promise_equal(run.promise, p))
 			return false;
 		first = run.end;
 	}
@@ -97,7 +98,7 @@ static bool move_entry(struct edit *e, const struct move *m, struct table *t, un
 	vpn_t target;
 	if (!target_of(m, t, index, &target))
 		return true; /* goes when the source is cut */
-	if (m->zapping && vm_zap_takes(&m->zap, promise_backing(m->was), t->first + index,
+	if (m->zapping && vm_zap_takes(&m->zap, m->was.backing, t->first + index,
 				       atomic_read_relaxed(&t->entries[index])))
 		return true;
 	struct table *leaf = leaf_below(e, e->top, target); /* exists: cannot fail */
@@ -133,12 +134,13 @@ static bool reserve(struct edit *e)
 /* What stays of the source, without pages, is not locked any more. */
 static void unlock_source(struct edit *e, const struct move *m)
 {
-	promise_t p = m->was & ~(PROMISE_LOCKED | PROMISE_ONFAULT);
-	if (p == m->was)
+	promise_t p = m->was;
+	p.bits &= ~(PROMISE_LOCKED | PROMISE_ONFAULT);
+	if (promise_equal(p, m->was))
 		return;
 	vm_edit_clear(e, m->from, m->from_end);
 	/* Cutting gave the charge back, which goes on. */
-	if (p & PROMISE_CHARGED)
+	if (p.bits & PROMISE_CHARGED)
 		(void)atomic_add(&m->space->vmm->commit, m->from_end - m->from);
 	vm_edit_insert(e, m->from, m->from_end, p);
 }
@@ -180,7 +182,7 @@ static mem_status try_move(struct move *m)
 	vm_edit_clear(&e, m->to, m->to_end);
 	vm_edit_flush(&e);
 	vm_edit_insert(&e, m->to, m->to_end, m->now);
-	const struct backing *b = promise_backing(m->was);
+	const struct backing *b = m->was.backing;
 	m->zapping = b && vm_object_zapping(b->object, &m->zap);
 	(void)each_entry(&e, m, e.top, move_entry);
 	if (m->keep)
@@ -202,8 +204,8 @@ static mem_status find_mapping(struct space *space, vpn_t first, vpn_t end, stru
 		return MEM_EFAULT;
 	if (out->first <= first && end <= out->end)
 		return MEM_OK;
-	if (promise_backing(out->promise))
-		vm_backing_put(promise_backing(out->promise));
+	if (out->promise.backing)
+		vm_backing_put(out->promise.backing);
 	return MEM_EFAULT;
 }
 
@@ -213,14 +215,14 @@ static mem_status charge(struct space *space, promise_t p, uint64_t more, uint64
 	mem_status status = more ? vm_within_limits(space, p, more, 0) : MEM_OK;
 	if (status != MEM_OK)
 		return status;
-	if ((p & PROMISE_CHARGED) && !vm_commit_charge(space->vmm, npages))
+	if ((p.bits & PROMISE_CHARGED) && !vm_commit_charge(space->vmm, npages))
 		return MEM_ENOMEM;
 	return MEM_OK;
 }
 
 static void uncharge(struct space *space, promise_t p, uint64_t more)
 {
-	if (p & PROMISE_CHARGED)
+	if (p.bits & PROMISE_CHARGED)
 		vm_commit_uncharge(space->vmm, more);
 }
 
@@ -250,7 +252,7 @@ static mem_status move_to(struct space *space, struct move *m, vpn_t limit)
 {
 	uint64_t npages = m->to_end - m->to;
 	bool anywhere = limit;
-	struct backing *b = promise_backing(m->was);
+	struct backing *b = m->was.backing;
 	for (unsigned attempt = 0;;) {
 		if (anywhere) {
 			if (!find_room(space, npages, limit, &m->to))
@@ -265,7 +267,7 @@ static mem_status move_to(struct space *space, struct move *m, vpn_t limit)
 						b->delta + (int64_t)(m->from - m->to), &moved);
 			if (status == MEM_EBUSY)
 				return MEM_ENOMEM; /* which no memory can help */
-			m->now = promise_with_backing(m->was, moved);
+			m->now.backing = moved;
 		}
 		if (status == MEM_OK)
 			status = try_move(m);
@@ -316,8 +318,8 @@ static mem_status move_elsewhere(struct space *space, const struct run *area, vp
 static mem_status duplicate(struct space *space, const struct run *area, vpn_t from,
 			    uint64_t npages, unsigned flags, vaddr_t new_va, vaddr_t *out)
 {
-	struct backing *b = promise_backing(area->promise);
-	if (!b || !(area->promise & PROMISE_SHARED))
+	struct backing *b = area->promise.backing;
+	if (!b || !(area->promise.bits & PROMISE_SHARED))
 		return MEM_EINVAL;
 	if (!(flags & VM_MOVE_MAY))
 		return MEM_ENOMEM;
@@ -379,7 +381,7 @@ mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_
 		return MEM_EINVAL;
 	if (find_mapping(space, from, from + mem_max(old_npages, (uint64_t)1), &area) != MEM_OK)
 		return MEM_EFAULT;
-	struct backing *b = promise_backing(area.promise);
+	struct backing *b = area.promise.backing;
 	mem_status status = MEM_OK;
 	vpn_t at = from;
 	if (!old_npages) {
@@ -398,7 +400,7 @@ mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_bytes, uint64_
 			mem_rwlock_read_done(&space->lock);
 			*out = vpn_to_va(at);
 			/* Somebody changed the source meanwhile: it is not what it was. */
-			if (status == MEM_EAGAIN && !(area.promise & PROMISE_LOCKED))
+			if (status == MEM_EAGAIN && !(area.promise.bits & PROMISE_LOCKED))
 				status = MEM_EFAULT;
 			vm_gap_forget(space);
 		}

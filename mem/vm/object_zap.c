@@ -46,7 +46,7 @@ static bool is_after(const struct zap *zap, const struct run *run, vpn_t *first,
 {
 	if (!zap->object)
 		return true;
-	const struct backing *b = promise_backing(run->promise);
+	const struct backing *b = run->promise.backing;
 	if (!b || b->object != zap->object)
 		return false;
 	uint64_t delta = (uint64_t)b->delta;

@@ -57,7 +57,7 @@ static void mark_part(const struct table *t, vpn_t first, vpn_t end, uint8_t *ou
 		const struct run *run = &t->runs[i];
 		if (run->first >= end)
 			break;
-		const struct backing *b = promise_backing(run->promise);
+		const struct backing *b = run->promise.backing;
 		vpn_t from = mem_max(run->first, first);
 		if (b)
 			mark_object(b, from, mem_min(run->end, end), out + (from - first));

@@ -16,16 +16,15 @@
 
 static promise_t rewritten(const struct rewrite *r, promise_t p)
 {
-	promise_t now = (p & ~r->clear) | r->set;
-	const struct backing *b = promise_backing(p);
-	if (promise_wants_charge(now) && !(b && object_is_device(b->object)))
-		now |= PROMISE_CHARGED;
-	return now;
+	p.bits = (p.bits & ~r->clear) | r->set;
+	if (promise_wants_charge(p) && !(p.backing && object_is_device(p.backing->object)))
+		p.bits |= PROMISE_CHARGED;
+	return p;
 }
 
 static bool is_data(promise_t p)
 {
-	return (p & (VM_WRITE | PROMISE_SHARED | PROMISE_GROWSDOWN)) == VM_WRITE;
+	return (p.bits & (VM_WRITE | PROMISE_SHARED | PROMISE_GROWSDOWN)) == VM_WRITE;
 }
 
 promise_t vm_rewrite_note(struct rewrite *r, promise_t p, uint64_t npages)
@@ -33,11 +32,11 @@ promise_t vm_rewrite_note(struct rewrite *r, promise_t p, uint64_t npages)
 	promise_t now = rewritten(r, p);
 	r->would.forbidden |= (promise_prot(now) & ~promise_maxprot(now)) != 0;
 	r->would.unfit |= r->anonymous && !promise_is_anonymous(p);
-	if (now & ~p & PROMISE_CHARGED)
+	if (now.bits & ~p.bits & PROMISE_CHARGED)
 		r->would.charge += npages;
 	if (is_data(now) && !is_data(p))
 		r->would.data += npages;
-	if (now & ~p & PROMISE_LOCKED)
+	if (now.bits & ~p.bits & PROMISE_LOCKED)
 		r->would.locked += npages;
 	return now;
 }
@@ -48,11 +47,11 @@ static void cut_down(struct edit *e, struct table *t, const struct run *run)
 {
 	const struct vmm *vmm = e->space->vmm;
 	pte_t clear = 0, set = 0;
-	if (!(run->promise & VM_WRITE))
+	if (!(run->promise.bits & VM_WRITE))
 		clear |= PTE_WRITE;
 	if (!promise_prot(run->promise))
 		clear |= PTE_PRESENT;
-	if (!(run->promise & VM_EXEC))
+	if (!(run->promise.bits & VM_EXEC))
 		set = vmm->nx; /* parked ones too: they come back as they are */
 	table_for_each(k, t, (unsigned)(run->first - t->first), (unsigned)(run->end - t->first))
 	{
@@ -76,7 +75,7 @@ static void rewrite_table(struct edit *e, const struct rewrite *r, struct table 
 		promise_t was = run->promise, now = rewritten(r, was);
 		if (run->end > end)
 			vm_runs_split(t, i, end);
-		if (now == was)
+		if (promise_equal(now, was))
 			continue;
 		vm_account_change(e->space, was, now, run->end - run->first);
 		run->promise = now;

@@ -13,10 +13,10 @@ struct rewrite_sums {
 };
 
 struct rewrite {
-	promise_t clear, set; /* new = (old & ~clear) | set */
-	bool holes;           /* unmapped parts are passed over (else MEM_ENOMEM) */
-	bool anonymous;       /* for private anonymous memory only (else MEM_EINVAL) */
-	bool found_hole;      /* out, with holes */
+	uint64_t clear, set; /* bits: new = (old & ~clear) | set */
+	bool holes;          /* unmapped parts are passed over (else MEM_ENOMEM) */
+	bool anonymous;      /* for private anonymous memory only (else MEM_EINVAL) */
+	bool found_hole;     /* out, with holes */
 	struct rewrite_sums would;
 };
 

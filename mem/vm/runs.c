@@ -98,18 +98,11 @@ struct run *vm_runs_find(const struct table *t, vpn_t vpn)
 	return NULL;
 }
 
-/* The runs that [first, end) touches: [*from, *until). */
-static void touched(const struct table *t, vpn_t first, vpn_t end, unsigned *from, unsigned *until)
-{
-	*from = *until = vm_runs_lower(t, first);
-	while (*until < t->run_count && t->runs[*until].first < end)
-		++*until;
-}
-
 unsigned vm_runs_after_cut(const struct table *t, vpn_t first, vpn_t end)
 {
-	unsigned from, until;
-	touched(t, first, end, &from, &until);
+	unsigned from = vm_runs_lower(t, first), until = from;
+	while (until < t->run_count && t->runs[until].first < end)
+		until++;
 	unsigned left = t->run_count - (until - from);
 	if (from < until) {
 		left += t->runs[from].first < first;
@@ -118,55 +111,63 @@ unsigned vm_runs_after_cut(const struct table *t, vpn_t first, vpn_t end)
 	return left;
 }
 
-/* Make room for, or close, a gap: what was at `at` is then at `to`. */
+/* Make room for, or close, a gap: what was at `at` is then at `to`, too. */
 static void shift(struct table *t, unsigned at, unsigned to)
 {
+	if (at == to)
+		return;
 	mem_assert(t->run_count + to - at <= t->run_capacity);
-	memmove(&t->runs[to], &t->runs[at], (t->run_count - at) * sizeof(*t->runs));
+	if (at < t->run_count)
+		memmove(&t->runs[to], &t->runs[at], (t->run_count - at) * sizeof(*t->runs));
 	t->run_count += to - at;
-	if (to != at)
-		atomic_count(&t->space->runs, (uint64_t)to - at);
+	atomic_count(&t->space->runs, (uint64_t)to - at);
+}
+
+/* [first, end) goes out of this run: its references and the totals. */
+static void let_go(struct gather *g, struct table *t, const struct run *run, vpn_t first, vpn_t end)
+{
+	struct backing *b = run->promise.backing;
+	bool left = run->first<first, right = run->end> end;
+	if (b && left && right)
+		vm_backing_ref(b, 1); /* it becomes two */
+	else if (b && !left && !right && g)
+		vm_gather_backing(g, b);
+	else if (b && !left && !right)
+		atomic_sub(&b->refs, 1); /* a child took it over: never the last */
+	if (g)
+		vm_account_sub(t->space, run->promise,
+			       mem_min(run->end, end) - mem_max(run->first, first));
 }
 
 void vm_runs_cut(struct gather *g, struct table *t, vpn_t first, vpn_t end)
 {
-	unsigned from, until;
-	touched(t, first, end, &from, &until);
+	unsigned from = vm_runs_lower(t, first), until = from;
+	for (; until < t->run_count && t->runs[until].first < end; until++)
+		let_go(g, t, &t->runs[until], first, end);
 	if (from == until)
 		return;
-	struct run left = t->runs[from], right = t->runs[until - 1];
-	bool keep_left = left.first<first, keep_right = right.end> end;
-	for (unsigned i = from; i < until; i++) {
-		const struct run *run = &t->runs[i];
-		struct backing *b = promise_backing(run->promise);
-		unsigned pieces = (run->first < first) + (run->end > end);
-		if (b && pieces == 2)
-			vm_backing_ref(b, 1);
-		else if (b && !pieces && g)
-			vm_gather_backing(g, b);
-		else if (b && !pieces)
-			atomic_sub(&b->refs, 1); /* a child took it over: never the last */
-		if (g)
-			vm_account_sub(t->space, run->promise,
-				       mem_min(run->end, end) - mem_max(run->first, first));
+	bool left = t->runs[from].first<first, right = t->runs[until - 1].end> end;
+	if (left && right && until == from + 1) {
+		shift(t, from, from + 1);
+		until++;
 	}
-	shift(t, until, from + keep_left + keep_right);
-	if (keep_left)
-		t->runs[from++] = (struct run){left.first, first, left.promise};
-	if (keep_right)
-		t->runs[from] = (struct run){end, right.end, right.promise};
+	if (left)
+		t->runs[from++].end = first;
+	if (right)
+		t->runs[--until].first = end;
+	shift(t, until, from);
 }
 
 void vm_runs_insert(struct table *t, vpn_t first, vpn_t end, promise_t promise)
 {
 	mem_debug_assert(first >= t->first && end <= table_end(t) && first < end);
-	struct backing *b = promise_backing(promise);
+	struct backing *b = promise.backing;
 	unsigned at = vm_runs_lower(t, first);
 	mem_assert(at == t->run_count || t->runs[at].first >= end);
-	bool join_left =
-	    at > 0 && t->runs[at - 1].end == first && t->runs[at - 1].promise == promise;
-	bool join_right =
-	    at < t->run_count && t->runs[at].first == end && t->runs[at].promise == promise;
+	bool join_left = at > 0 && t->runs[at - 1].end == first &&
+			 promise_equal(t->runs[at - 1].promise, promise);
+	bool join_right = at < t->run_count && t->runs[at].first == end &&
+			  promise_equal(t->runs[at].promise, promise);
 	if (b && (join_left || join_right))
 		atomic_sub(&b->refs, join_left + join_right); /* neighbours hold theirs */
 	if (join_left && join_right) {
@@ -185,8 +186,8 @@ void vm_runs_insert(struct table *t, vpn_t first, vpn_t end, promise_t promise)
 void vm_runs_split(struct table *t, unsigned at, vpn_t vpn)
 {
 	mem_debug_assert(t->runs[at].first < vpn && vpn < t->runs[at].end);
-	if (promise_backing(t->runs[at].promise))
-		vm_backing_ref(promise_backing(t->runs[at].promise), 1);
+	if (t->runs[at].promise.backing)
+		vm_backing_ref(t->runs[at].promise.backing, 1);
 	shift(t, at, at + 1);
 	t->runs[at].end = vpn;
 	t->runs[at + 1].first = vpn;
@@ -200,10 +201,10 @@ void vm_runs_merge(struct table *t, vpn_t first, vpn_t end)
 	unsigned from = at + 1;
 	for (; from < t->run_count && t->runs[from].first <= end; from++) {
 		struct run *last = &t->runs[to], *run = &t->runs[from];
-		if (last->end == run->first && last->promise == run->promise) {
+		if (last->end == run->first && promise_equal(last->promise, run->promise)) {
 			last->end = run->end;
-			if (promise_backing(run->promise))
-				atomic_sub(&promise_backing(run->promise)->refs, 1);
+			if (run->promise.backing)
+				atomic_sub(&run->promise.backing->refs, 1);
 		} else {
 			t->runs[++to] = *run;
 		}

@@ -212,9 +212,10 @@ bool vm_is_exclusive(struct space *space, pte_t pte);
  * shared: the caller adds it. Not present for no access. */
 static inline pte_t vm_entry_bits(const struct vmm *vmm, promise_t p)
 {
-	if (!(p & PROMISE_PROT))
+	if (!(p.bits & PROMISE_PROT))
 		return PTE_USED;
-	return PTE_USED | PTE_PRESENT | PTE_USER | PTE_ACCESSED | ((p & VM_EXEC) ? 0 : vmm->nx);
+	return PTE_USED | PTE_PRESENT | PTE_USER | PTE_ACCESSED |
+	       ((p.bits & VM_EXEC) ? 0 : vmm->nx);
 }
 
 /* ---- backings and objects (vm/object_maps.c) --------------------------------------- */
@@ -232,5 +233,5 @@ void vm_backing_free(struct backing *b);
 
 /* The static string of a promise's name, or NULL; and the other way round. */
 const char *vm_name_of(struct vmm *vmm, promise_t promise);
-promise_t vm_name_bits(struct vmm *vmm, const char *name);
+uint64_t vm_name_bits(struct vmm *vmm, const char *name);
 #endif

@@ -131,7 +131,7 @@ struct table *vm_table_make_child(struct table *parent, vpn_t vpn)
 				   run->promise};
 		/* The cut below drops one reference of a run that goes entirely and
 		 * adds one for a second piece; the child's piece needs its own. */
-		struct backing *b = promise_backing(part.promise);
+		struct backing *b = part.promise.backing;
 		if (b)
 			vm_backing_ref(b, 1);
 		child->runs[child->run_count++] = part;

@@ -119,9 +119,12 @@ static inline unsigned vm_table_next(const struct table *t, unsigned from, unsig
 	if (from >= end)
 		return end;
 	uint64_t word = t->bits[from / 64] >> (from % 64);
-	if (unlikely(!word))
+	if (word)
+		from += bit_lowest(word);
+	else if ((from | 63) < end - 1)
 		return vm_table_next_far(t, from, end);
-	from += bit_lowest(word);
+	else
+		return end;
 	return from < end ? from : end;
 }
 

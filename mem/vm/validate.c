@@ -28,13 +28,13 @@ static void count_run(struct check *c, const struct run *run)
 	uint64_t n = run->end - run->first;
 	promise_t p = run->promise;
 	c->totals.virt += n;
-	if (p & PROMISE_GROWSDOWN)
+	if (p.bits & PROMISE_GROWSDOWN)
 		c->totals.stack += n;
-	else if ((p & (VM_WRITE | PROMISE_SHARED)) == VM_WRITE)
+	else if ((p.bits & (VM_WRITE | PROMISE_SHARED)) == VM_WRITE)
 		c->totals.data += n;
-	c->totals.exec += (p & VM_EXEC) ? n : 0;
-	c->totals.locked += (p & PROMISE_LOCKED) ? n : 0;
-	c->totals.charged += (p & PROMISE_CHARGED) ? n : 0;
+	c->totals.exec += (p.bits & VM_EXEC) ? n : 0;
+	c->totals.locked += (p.bits & PROMISE_LOCKED) ? n : 0;
+	c->totals.charged += (p.bits & PROMISE_CHARGED) ? n : 0;
 }
 
 /* I1: runs are sorted, merged, in the span, and where no child is. */
@@ -47,22 +47,23 @@ static bool check_runs(struct check *c, const struct table *t)
 			t, "a run leaves its table (I1)");
 		REQUIRE(!(promise_prot(run->promise) & ~promise_maxprot(run->promise)), t,
 			"prot above maxprot");
-		REQUIRE(!promise_wants_charge(run->promise) || (run->promise & PROMISE_CHARGED) ||
-			    promise_backing(run->promise),
+		REQUIRE(!promise_wants_charge(run->promise) ||
+			    (run->promise.bits & PROMISE_CHARGED) || run->promise.backing,
 			t, "private writable memory is not charged");
 		if (i + 1 < t->run_count) {
 			REQUIRE(run->end <= next->first, t, "runs overlap (I1)");
-			REQUIRE(run->end < next->first || run->promise != next->promise, t,
-				"equal neighbours are not merged");
+			REQUIRE(run->end < next->first ||
+				    !promise_equal(run->promise, next->promise),
+				t, "equal neighbours are not merged");
 		}
-		const struct backing *b = promise_backing(run->promise);
+		const struct backing *b = run->promise.backing;
 		REQUIRE(!b || (b->mapper->space == c->space && b->mapper->object == b->object &&
 			       atomic_read_relaxed(&b->refs)),
 			t, "a run's backing is dead or another space's");
 		REQUIRE(!b || (b->mapper->low <= run->first && run->end <= b->mapper->high &&
 			       b->mapper->least <= b->delta && b->delta <= b->mapper->most),
 			t, "a run is outside its mapper's box (I9)");
-		REQUIRE(!(run->promise & PROMISE_SHARED) || b, t, "shared without an object");
+		REQUIRE(!(run->promise.bits & PROMISE_SHARED) || b, t, "shared without an object");
 		if (t->level > 1)
 			REQUIRE(vm_table_next(t, vpn_index(run->first, t->level),
 					      vpn_index(run->end - 1, t->level) + 1) ==
@@ -98,13 +99,13 @@ static bool check_entry(struct check *c, const struct table *t, unsigned i)
 	promise_t p = run->promise;
 	bool present = pte & PTE_PRESENT, write = pte & PTE_WRITE;
 	REQUIRE(!present || promise_prot(p), t, "present where nothing is allowed (I2)");
-	REQUIRE(!write || (p & VM_WRITE), t, "writable where writing is not promised (I2)");
-	REQUIRE(!present || (p & VM_EXEC) || !vmm->nx || (pte & vmm->nx), t,
+	REQUIRE(!write || (p.bits & VM_WRITE), t, "writable where writing is not promised (I2)");
+	REQUIRE(!present || (p.bits & VM_EXEC) || !vmm->nx || (pte & vmm->nx), t,
 		"executable where that is not promised (I2)");
 	REQUIRE(!present || (pte & PTE_USER), t, "a user page without the user bit");
 	if (pte & PTE_UNCOUNTED) {
 		REQUIRE(pa != vmm->zero_frame || !write, t, "the zero frame is writable");
-		REQUIRE(pa == vmm->zero_frame || promise_backing(p), t, "uncounted frame");
+		REQUIRE(pa == vmm->zero_frame || p.backing, t, "uncounted frame");
 		return true;
 	}
 	c->resident++;
@@ -113,13 +114,13 @@ static bool check_entry(struct check *c, const struct table *t, unsigned i)
 	REQUIRE(type == ((pte & PTE_OBJECT) ? FRAME_OBJECT : FRAME_ANON), t,
 		"an entry and its frame differ in kind");
 	REQUIRE(frame_count(vmm->pmm, pa) >= 1, t, "a mapped frame has no count");
-	const struct backing *b = promise_backing(p);
+	const struct backing *b = p.backing;
 	REQUIRE(!(pte & PTE_OBJECT) ||
 		    (b && vm_pages_lookup(b->object,
 					  (uint64_t)((int64_t)(t->first + i) + b->delta)) == pa),
 		t, "an entry is not the object's page (I9)");
-	REQUIRE(!(p & PROMISE_SHARED) || (pte & PTE_OBJECT), t, "shared anonymous frame");
-	if (write && !(p & PROMISE_SHARED))
+	REQUIRE(!(p.bits & PROMISE_SHARED) || (pte & PTE_OBJECT), t, "shared anonymous frame");
+	if (write && !(p.bits & PROMISE_SHARED))
 		REQUIRE(!(pte & PTE_OBJECT) &&
 			    (frame_count(vmm->pmm, pa) == 1 || frame_is_pinned(vmm->pmm, pa)),
 			t, "a writable private page is shared (I4)");

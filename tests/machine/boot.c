@@ -167,6 +167,7 @@ mem_status machine_boot_vmm(void)
 	mem_status status = vmm_init(&machine_vmm, &config);
 	if (status != MEM_OK)
 		return status;
+	machine_hooks.page_fault = vmm_handle_trap;
 	machine_hooks.flush_pending = vmm_flush_pending;
 	machine_hooks.switch_space = switch_space;
 	machine_hooks.check_table = check_table;

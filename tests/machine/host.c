@@ -119,20 +119,6 @@ void host_barrier_all(void)
 
 /* ---- translations --------------------------------------------------------------- */
 
-static void (*trap_handler)(struct mem_trap *);
-
-void host_register_handler(unsigned vector, void (*handler)(struct mem_trap *))
-{
-	if (vector != 14)
-		machine_die("handler for vector %u: mem/ has no business with it", vector);
-	trap_handler = handler;
-}
-
-void (*machine_trap_handler(void))(struct mem_trap *)
-{
-	return trap_handler;
-}
-
 void host_flush_wait(const struct cpumask *cpus)
 {
 	struct cpu *self = this_cpu();

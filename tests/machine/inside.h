@@ -121,8 +121,6 @@ void machine_sleep(void);
 void machine_instruction_begin(void);
 void machine_instruction_end(void);
 
-void (*machine_trap_handler(void))(struct mem_trap *);
-
 void machine_mmu_init(void);
 /* An idle CPU: the hardware may walk ahead all the same. */
 void machine_mmu_idle(void);

@@ -23,6 +23,8 @@
 #include <mem/host.h>
 #include <mem/types.h>
 
+#include "base/page.h"
+
 struct mem_trap;
 struct vmm_fault;
 struct space;
@@ -49,6 +51,7 @@ struct machine_config {
 
 /* What the machine calls out to; NULL: nothing. boot.c sets those of mem/vm. */
 struct machine_hooks {
+	void (*page_fault)(struct mem_trap *trap); /* vector 14 */
 	void (*flush_pending)(void);               /* the flush interrupt */
 	void (*switch_space)(struct space *space); /* before a thread runs; NULL: idle */
 	void (*interrupt)(void);                   /* see interrupt_mean */

@@ -529,7 +529,7 @@ struct machine_result machine_access(vaddr_t va, enum machine_access access, uin
 		stats.faults++;
 		result.faults++;
 		struct mem_trap trap = {.address = va, .error = o.error, .ip = 0x400000};
-		machine_trap_handler()(&trap);
+		machine_hooks.page_fault(&trap);
 		if (this_cpu()->preempt || this_cpu()->irq_off)
 			machine_die("the fault handler returned with preemption or interrupts off");
 		if (self->has_signal) {

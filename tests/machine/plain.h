@@ -6,6 +6,8 @@
 #include <mem/memmap.h>
 #include <mem/types.h>
 
+#include "base/page.h"
+
 /* Reserve `bytes` of address space as physical memory [0, bytes) (untouched
  * pages cost nothing) and set mem_direct_map_base. A second call ends the memory of the first. */
 void plain_init(uint64_t bytes, unsigned ncpus);

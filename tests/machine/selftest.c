@@ -66,7 +66,7 @@ static uint64_t read_va(void)
 static void begin(const struct machine_config *config, pte_t leaf)
 {
 	machine_init(config);
-	host_register_handler(14, handler);
+	machine_hooks.page_fault = handler;
 	serve = NULL;
 	build(leaf);
 }

@@ -6,7 +6,8 @@
 
 /* Flags of an area that the array remembers. */
 #define MODEL_FLAGS                                                                                \
-	(VM_SHARED | VM_GROWSDOWN | VM_LOCKED | VM_NORESERVE | VM_DONTFORK | VM_WIPEONFORK)
+	(VM_SHARED | VM_GROWSDOWN | VM_LOCKED | VM_NORESERVE | VM_DONTFORK | VM_WIPEONFORK |       \
+	 VM_RANDOM | VM_SEQUENTIAL | VM_HUGE | VM_NOHUGE | VM_DONTDUMP)
 
 /* Linux's numbers, as mem/ gives them. */
 #define SIGBUS  7

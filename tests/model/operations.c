@@ -409,6 +409,27 @@ static void advise_page(struct page *p, enum vm_advice advice)
 	case VM_ADVICE_UNLOCK:
 		p->flags &= ~VM_LOCKED;
 		break;
+	case VM_ADVICE_NORMAL:
+		p->flags &= ~(VM_RANDOM | VM_SEQUENTIAL);
+		break;
+	case VM_ADVICE_RANDOM:
+		p->flags = (p->flags & ~VM_SEQUENTIAL) | VM_RANDOM;
+		break;
+	case VM_ADVICE_SEQUENTIAL:
+		p->flags = (p->flags & ~VM_RANDOM) | VM_SEQUENTIAL;
+		break;
+	case VM_ADVICE_HUGE:
+		p->flags = (p->flags & ~VM_NOHUGE) | VM_HUGE;
+		break;
+	case VM_ADVICE_NOHUGE:
+		p->flags = (p->flags & ~VM_HUGE) | VM_NOHUGE;
+		break;
+	case VM_ADVICE_DONTDUMP:
+		p->flags |= VM_DONTDUMP;
+		break;
+	case VM_ADVICE_DODUMP:
+		p->flags &= ~VM_DONTDUMP;
+		break;
 	default:
 		break;
 	}

@@ -187,8 +187,10 @@ static void step_advise(unsigned s)
 	    VM_ADVICE_FREE,       VM_ADVICE_POPULATE_READ, VM_ADVICE_POPULATE_WRITE,
 	    VM_ADVICE_DONTFORK,   VM_ADVICE_DOFORK,        VM_ADVICE_WIPEONFORK,
 	    VM_ADVICE_KEEPONFORK, VM_ADVICE_REMOVE,        VM_ADVICE_LOCK,
-	    VM_ADVICE_UNLOCK,     VM_ADVICE_NONE};
-	enum vm_advice advice = advices[below(14)];
+	    VM_ADVICE_UNLOCK,     VM_ADVICE_NONE,          VM_ADVICE_NORMAL,
+	    VM_ADVICE_RANDOM,     VM_ADVICE_SEQUENTIAL,    VM_ADVICE_HUGE,
+	    VM_ADVICE_NOHUGE,     VM_ADVICE_DONTDUMP,      VM_ADVICE_DODUMP};
+	enum vm_advice advice = advices[below(sizeof(advices) / sizeof(advices[0]))];
 	unsigned from, to;
 	random_range(&from, &to);
 	if (!advice_fits(s, from, to, advice))

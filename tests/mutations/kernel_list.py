@@ -60,8 +60,7 @@ MUTATIONS = [
      "\treturn at >= mmap_min_address || capable(CAP_SYS_RAWIO) || 1;\n",
      ["program rights/rights"]),
     ("a terminal's signals leave its session", "kernel/proc/group.c",
-     "p->pgid == pgid && (!sid || p->sid == sid) && !p->zombie",
-     "p->pgid == pgid && !p->zombie",
+     "\tif (!member || (sid && member->sid != sid))\n", "\tif (!member)\n",
      ["program trespass/trespass"]),
     # ---- what is charged to whom ------------------------------------------------------
     ("a pipe that is gone still counts", "kernel/fs/pipe.c",

@@ -407,7 +407,8 @@ TEST(pitfall_09_no_flush_with_interrupts_off)
 	/* mem/ itself refuses, before the machine would. */
 	test_expect_panic(unmap_with_interrupts_off, "vmm_unmap: needs interrupts on; called from");
 	test_expect_panic(spin_with_interrupts_off, "vmm_page_info: needs interrupts on");
-	test_expect_panic(flush_kernel_with_interrupts_off, "vmm_flush_kernel: needs interrupts on");
+	test_expect_panic(flush_kernel_with_interrupts_off,
+			  "vmm_flush_kernel: needs interrupts on");
 	test_expect_panic(give_heap_memory_back_in_a_handler, "assertion failed: host_irq_enabled");
 }
 

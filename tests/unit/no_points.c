@@ -16,7 +16,6 @@ NOT_HERE(host_fatal_fault);
 NOT_HERE(host_fixup_fault);
 NOT_HERE(host_flush_wait);
 NOT_HERE(host_out_of_memory);
-NOT_HERE(host_register_handler);
 NOT_HERE(host_user_fault);
 NOT_HERE(machine_describe);
 NOT_HERE(machine_flush_global);

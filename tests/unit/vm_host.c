@@ -101,10 +101,6 @@ void host_barrier_all(void)
 	(void)__atomic_fetch_add(&passed, 1, __ATOMIC_SEQ_CST); /* TSan knows no fences */
 }
 
-void host_register_handler(unsigned vector, void (*handler)(struct mem_trap *trap))
-{
-}
-
 void host_flush_wait(const struct cpumask *cpus)
 {
 	unsigned self = my_cpu;

@@ -112,6 +112,49 @@ TEST(vm_space_equal_neighbours_are_one_area)
 	end(space);
 }
 
+/* What is said of a range splits it, stays with it when it moves and forks, and is taken
+ * back. */
+TEST(vm_space_what_is_said_of_a_range)
+{
+	static const struct {
+		enum vm_advice set, unset;
+		unsigned flag;
+	} sayings[] = {
+	    {VM_ADVICE_RANDOM, VM_ADVICE_NORMAL, VM_RANDOM},
+	    {VM_ADVICE_SEQUENTIAL, VM_ADVICE_NORMAL, VM_SEQUENTIAL},
+	    {VM_ADVICE_DONTDUMP, VM_ADVICE_DODUMP, VM_DONTDUMP},
+	    {VM_ADVICE_DONTFORK, VM_ADVICE_DOFORK, VM_DONTFORK},
+	};
+	struct space *space = start(1);
+	struct vm_area area;
+	map_at(space, BASE, 9, 3);
+	for (unsigned i = 0; i < 4; i++) {
+		vaddr_t at = BASE + 4 * PAGE_SIZE;
+		CHECK_OK(vmm_advise(space, at, PAGE_SIZE, sayings[i].set));
+		CHECK_EQ(area_count(space), 3);
+		CHECK(vmm_next_area(space, at, &area));
+		CHECK_EQ(area.start, at);
+		CHECK_EQ(area.flags, sayings[i].flag);
+		CHECK_OK(vmm_advise(space, at, PAGE_SIZE, sayings[i].unset));
+		CHECK_EQ(area_count(space), 1);
+	}
+	/* Of two that exclude each other the last one counts. */
+	CHECK_OK(vmm_advise(space, BASE, 9 * PAGE_SIZE, VM_ADVICE_HUGE));
+	CHECK_OK(vmm_advise(space, BASE, 9 * PAGE_SIZE, VM_ADVICE_NOHUGE));
+	CHECK_OK(vmm_advise(space, BASE, 9 * PAGE_SIZE, VM_ADVICE_SEQUENTIAL));
+	CHECK_OK(vmm_advise(space, BASE, 9 * PAGE_SIZE, VM_ADVICE_RANDOM));
+	vaddr_t to;
+	CHECK_OK(vmm_move(space, BASE, 9 * PAGE_SIZE, 9 * PAGE_SIZE, VM_MOVE_MAY | VM_MOVE_FIXED,
+			  2 * BASE, &to));
+	struct space *child;
+	CHECK_OK(vmm_space_fork(space, &child));
+	CHECK(vmm_next_area(child, 0, &area));
+	CHECK_EQ(area.start, 2 * BASE);
+	CHECK_EQ(area.flags, VM_NOHUGE | VM_RANDOM);
+	vmm_space_put(child);
+	end(space);
+}
+
 TEST(vm_space_hints_and_fixed)
 {
 	struct space *space = start(1);

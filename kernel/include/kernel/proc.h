@@ -46,6 +46,12 @@ struct mm_layout {
 	unsigned lock_future; /* mlockall(MCL_FUTURE): VM_* flags of what is mapped next */
 };
 
+/* An entry of a list that is walked in steps (kernel/proc/walk.c). */
+struct member {
+	struct list link;
+	void *owner; /* what the entry stands for; NULL: it is the place of a walk */
+};
+
 struct restart_block {
 	long (*fn)(struct restart_block *);
 	uint64_t arg[4];
@@ -54,16 +60,19 @@ struct restart_block {
 struct task { /* one thread of a program */
 	struct thread thread;
 	struct process *process;
-	struct list process_link; /* process->tasks (L) */
-	pid_t tid;                /* (L) */
+	struct member process_link; /* process->tasks (L) */
+	pid_t tid;                  /* (L) */
 	struct pid_entry *tid_entry;
 	uint64_t clear_child_tid, set_child_tid; /* (T) */
 	uint64_t robust_list, robust_len;        /* (T) */
 	sigset_t blocked, saved_blocked;         /* (L) to write */
-	sigset_t waiting_for;       /* sigtimedwait: these wake it though blocked (L) */
-	bool restore_blocked;       /* sigsuspend, ppoll: after the next signal (T) */
-	bool must_exit;             /* ends at the next return to user mode (L) */
-	uint32_t stopped_in;        /* the group stop that it sleeps in (task_is_stopped) (L) */
+	sigset_t waiting_for; /* sigtimedwait: these wake it though blocked (L) */
+	bool restore_blocked; /* sigsuspend, ppoll: after the next signal (T) */
+	bool must_exit;       /* ends at the next return to user mode (L) */
+	uint32_t stopped_in;  /* the group stop that it sleeps in (task_is_stopped) (L) */
+	/* Its pending stop signals are of before this group stop's SIGCONT, its SIGCONT of before
+	 * this stop signal: else they are void (signal_send.c) (L). */
+	uint32_t stops_of, continue_of;
 	bool exited;                /* left process->tasks (L) */
 	int8_t parent_death_signal; /* prctl(PR_SET_PDEATHSIG) */
 	uint8_t priority;           /* realtime priority, as set; 0 for others */
@@ -105,14 +114,20 @@ struct cpu_timer { /* ITIMER_VIRTUAL, ITIMER_PROF: in CPU time of the process */
 };
 
 struct process {
-	struct list all_link; /* every process, zombies too, by pid (L) */
-	/* It ends, stops or goes on: the first of its tasks that was not told yet (L). */
-	struct task *untold;
-	struct list untold_link;
+	struct member all_link;   /* every process, zombies too, in order of birth (L) */
+	struct member group_link; /* pgid_entry->group (L) */
+	/* Of its tasks some are to be told something yet: tell.c (L). */
+	struct list telling_link;
+	struct member told; /* the place in `tasks` of who tells all of them */
+	bool telling;
+	sigset_t sought; /* signals that one of them is to be found for */
+	uint32_t seek_left;
+	struct member seeking; /* the place of who looks for it */
 	pid_t pid;
 	struct pid_entry *pid_entry, *pgid_entry, *sid_entry; /* (L) */
 	struct process *parent;                               /* (L) */
-	struct list children, sibling_link;                   /* (L) */
+	struct list children;                                 /* (L) */
+	struct member sibling_link;                           /* parent->children (L) */
 	struct list tasks;                                    /* (L) */
 	uint32_t task_count;                                  /* (L) */
 	pid_t pgid, sid;                                      /* (L) */
@@ -130,7 +145,9 @@ struct process {
 	bool zombie;    /* ended, waits to be reaped (L) */
 	bool exiting;   /* every task must exit; exit_code is set (L) */
 	bool stopping;  /* a group stop is on: tasks stop, or have (L) */
-	bool stopped;   /* all have (L) */
+	bool stopped;   /* all have (L); process_set_stopped_locked */
+	bool anchors;   /* its group is not orphaned because of it (group.c) (L) */
+	bool leaving;   /* it counts for its group no more (L) */
 	bool continued; /* not yet reported (L) */
 	bool stop_reported;
 	bool execed, subreaper;
@@ -139,13 +156,17 @@ struct process {
 	int stop_signal;         /* (L) */
 	uint32_t stopped_tasks;  /* (L) */
 	uint32_t stop_number;    /* of its group stops, from 1; the next begins with SIGCONT (L) */
+	uint32_t stop_signals;   /* stop signals that it got (L) */
 	struct task *exec_task;  /* waits in exec for the others to be gone (L) */
-	int exit_signal;         /* to the parent, normally SIGCHLD */
+	int exit_signal;         /* to the parent, normally SIGCHLD: child_signal */
+	uint32_t execs;          /* that it has done (L) */
+	uint32_t parent_execs;   /* that its parent had when exit_signal was agreed on (L) */
 	struct waitq child_wait; /* parents sleep here */
 	nsec_t started_at;       /* monotonic */
 	nsec_t dead_user_ns, dead_system_ns, child_user_ns, child_system_ns; /* (L) */
-	uint64_t dead_switches_voluntary, dead_switches_forced;              /* (L) */
-	uint64_t faults_minor, faults_major; /* of spaces that are gone (L) */
+	nsec_t said_user_ns, said_system_ns; /* by process_times, the most yet (L) */
+	uint64_t dead_switches_voluntary, dead_switches_forced; /* (L) */
+	uint64_t faults_minor, faults_major;                    /* of spaces that are gone (L) */
 	uint64_t child_faults_minor, child_faults_major, peak_resident, child_peak_resident;
 	uint64_t refs;
 	int32_t oom_score_adj, oom_score_adj_min; /* the second: as low as without a right (L) */
@@ -205,6 +226,8 @@ static inline bool process_is_gone_locked(const struct process *p)
 	return !p->pid_entry;
 }
 void process_get(struct process *p);
+/* Under proc_lock: one of its tasks; NULL: there is none. */
+struct task *process_first_task(const struct process *p);
 
 /* For /proc: one task of a process, the first with tid >= from; false: none. */
 struct task_info {

@@ -142,8 +142,11 @@ struct process;
  * for a realtime signal that could not be queued. */
 int signal_send_task(struct task *t, int sig, const struct siginfo *info);
 int signal_send_process(struct process *p, int sig, const struct siginfo *info);
-/* To every process of a group that is in session sid (0: in any): 0, or -ESRCH. */
+/* To every process of a group that is in session sid (0: in any): 0, or -ESRCH. Context:
+ * thread. */
 int signal_send_group(pid_t pgid, pid_t sid, int sig, const struct siginfo *info);
+/* The same from an interrupt: it is sent soon, by a thread. Context: any. */
+void signal_send_group_soon(pid_t pgid, pid_t sid, int sig);
 /* Send the running task a signal that it can neither block nor ignore (an exception). */
 void signal_force(int sig, const struct siginfo *info);
 /* Has the running task a deliverable signal? (interruptible sleeps) */
@@ -152,6 +155,8 @@ bool signal_pending(void);
 bool signal_ignored(int sig);
 /* True if no process of this group has a parent in another group of its session. */
 bool group_is_orphaned(pid_t pgid);
+/* The session of a process group; -ESRCH: it has no member. */
+pid_t group_session(pid_t pgid);
 /* ppoll, pselect: use `mask` for the sleep. If it was not interrupted call
  * signal_mask_restore; if it was return -ERESTARTNOHAND or -EINTR, and the old
  * mask comes back after the handler, or at once where no handler runs. */

@@ -4,6 +4,8 @@
 /* The bits of x86-64 paging-structure entries. Intel SDM vol. 3, 4.5 and 4.9. */
 #include <mem/types.h>
 
+#include "base/page.h"
+
 typedef uint64_t pte_t;
 
 #define PTE_PRESENT  ((pte_t)1 << 0)

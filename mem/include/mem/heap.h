@@ -62,9 +62,10 @@ void frame_area_init(struct frame_area *frames, struct pmm *pmm);
 /*
  * Both profiles find double and invalid frees, at the free, in every build. The hardened
  * one also puts a canary after each block and checks it at the free, so overflows are
- * detected. (Whole pages asked for by the page, as kmalloc_page() does, end in an unmapped page
- * instead; over frames in nothing.) It hands blocks out in an order that cannot be foreseen, and clears them when
- * they are freed. Small blocks cost several times as much.
+ * detected. (Blocks of kmalloc_page() and other whole pages, asked for by the page, end in an
+ * unmapped page instead; over frames in nothing.) It hands blocks out in an order that
+ * cannot be foreseen, and clears them when they are freed. Small blocks cost several times
+ * as much.
  */
 enum heap_profile { HEAP_FAST, HEAP_HARDENED };
 
@@ -166,7 +167,7 @@ void *kzalloc(size_t bytes);               /* zeroed */
 void *kcalloc(size_t count, size_t bytes); /* zeroed; NULL if the product overflows */
 void *krealloc(void *block, size_t bytes);
 void *kmalloc_aligned(size_t bytes, size_t align);
-void *kmalloc_page(void); /* PAGE_SIZE bytes at a multiple of that */
+void *kmalloc_page(void); /* MEM_PAGE_SIZE bytes at a multiple of that */
 void kfree(void *block);
 
 MEM_END_DECLS

@@ -81,13 +81,6 @@ void host_barrier_all(void);
 
 /* ---- 3. translations -------------------------------------------------- */
 
-struct mem_trap;
-
-/* Have `handler` called for interrupt `vector` (mem/ asks for 14). The host
- * saves CR2 first, then turns interrupts on if the interrupted code had them
- * on, then calls. Context: initialisation. */
-void host_register_handler(unsigned vector, void (*handler)(struct mem_trap *trap));
-
 /* Make every CPU in `cpus` call vmm_flush_pending(), and return when each has
  * returned from it. Never gives up. The calling CPU may be in the set: it is
  * called directly. Context: thread or fault, interrupts on, preemption off,
@@ -97,6 +90,7 @@ void host_flush_wait(const struct cpumask *cpus);
 /* ---- 4. user spaces --------------------------------------------------- */
 
 struct space;
+struct mem_trap;
 struct vmm_fault;
 
 /* Sleep while *word == expected; spurious returns are allowed.

@@ -15,10 +15,10 @@
  * interrupt handlers and of locks that another CPU may spin on with interrupts off;
  * elsewhere PMM_WAIT has no effect.
  *
- * What is out of reach without it: a CPU keeps up to 5,216 single frames to itself, which
- * are what is left of two 2 MiB blocks, and what it freed last. All CPUs together keep an
- * eighth of memory in larger blocks, but no less than two of each order. pmm_drain() gives
- * it all back.
+ * What is out of reach without it: a CPU keeps up to 5,216 single frames to itself: what is
+ * left of two 2 MiB blocks, and what it freed last. All CPUs together keep an eighth of
+ * memory in larger blocks, but no less than two of each order. pmm_drain() gives it all
+ * back.
  *
  * At most 2 TiB of RAM are managed (holes do not count); what lies above is left
  * alone.
@@ -75,8 +75,8 @@ void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg);
  * served as ranges). PADDR_NONE if there is none within reach: what other CPUs keep free
  * for themselves is not. With PMM_WAIT it is never PADDR_NONE while enough frames are free
  * anywhere in one piece, with one exception. A frame that can have a record needs a second
- * free frame beside it if its 2 MiB block has no record page yet; so does what is to be
- * taken out of a block in which another order (1..8) is in use. */
+ * free frame beside it if its 2 MiB block has no record page yet. The same goes for what is
+ * to be taken out of a block in which another order (1..8) is in use. */
 MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
 
 /* Give back what pmm_alloc returned, with the same order. A frame that is

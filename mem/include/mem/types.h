@@ -9,6 +9,7 @@
  * is a virtual byte address, a `vpn_t` a virtual page number (vaddr >> 12, without the
  * canonical sign extension).
  */
+#include <mem/config.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,23 +33,18 @@ typedef uint64_t vaddr_t;
 typedef uint64_t pfn_t;
 typedef uint64_t vpn_t;
 
-#define PAGE_SHIFT 12
-#define PAGE_SIZE  ((uint64_t)1 << PAGE_SHIFT)
-#define PAGE_MASK  (PAGE_SIZE - 1)
+#define MEM_PAGE_SHIFT 12
+#define MEM_PAGE_SIZE  ((uint64_t)1 << MEM_PAGE_SHIFT)
+#define MEM_PAGE_MASK  (MEM_PAGE_SIZE - 1)
 
-#define HUGE_SHIFT 21 /* 2 MiB: one block of 512 frames */
-#define HUGE_SIZE  ((uint64_t)1 << HUGE_SHIFT)
-#define GIGA_SHIFT 30 /* 1 GiB */
-#define GIGA_SIZE  ((uint64_t)1 << GIGA_SHIFT)
+#define MEM_HUGE_SHIFT 21 /* 2 MiB: one block of 512 frames */
+#define MEM_HUGE_SIZE  ((uint64_t)1 << MEM_HUGE_SHIFT)
+#define MEM_GIGA_SHIFT 30 /* 1 GiB */
+#define MEM_GIGA_SIZE  ((uint64_t)1 << MEM_GIGA_SHIFT)
 
 /* No such address. Physical address 0 is a valid frame, so 0 cannot say it. */
 #define PADDR_NONE ((paddr_t)-1)
 #define PFN_NONE   ((pfn_t)-1)
-
-/* CPUs the component can be told about; host_cpu() is below this. */
-#ifndef MEM_MAX_CPUS
-#define MEM_MAX_CPUS 64
-#endif
 
 #define MEM_CHECKED  __attribute__((warn_unused_result))
 #define MEM_NORETURN __attribute__((noreturn))
@@ -81,12 +77,12 @@ MEM_END_DECLS
 
 static inline pfn_t paddr_to_pfn(paddr_t pa)
 {
-	return pa >> PAGE_SHIFT;
+	return pa >> MEM_PAGE_SHIFT;
 }
 
 static inline paddr_t pfn_to_paddr(pfn_t pfn)
 {
-	return pfn << PAGE_SHIFT;
+	return pfn << MEM_PAGE_SHIFT;
 }
 
 /*

@@ -8,7 +8,7 @@
  * One structure describes a space: its page tables. Every table page has a descriptor,
  * which also says what pages that are not present yet will be. It does so in *runs*: a run
  * is a stretch of pages with the same *promise* (protection, sharing, what is mapped).
- * Terms that are this project's own are in docs/GLOSSARY.md.
+ * Terms that are this project's own are in mem/docs/GLOSSARY.md.
  *
  * How to read the contracts. Sizes are bytes unless a name says npages; a range is
  * [va, va + bytes). Contexts:
@@ -87,7 +87,7 @@ struct vmm_config {
 /* Build the kernel's page tables: direct map of all RAM, segments, devices, kernel areas.
  * The direct map is writable and not executable, and read-only where it aliases a segment
  * without VM_WRITE. Every entry of the root's upper half that will ever be used is filled
- * (I8). Does not load them. Asks the host for vector 14. Context: initialisation, one CPU.
+ * (I8). Does not load them. Context: initialisation, one CPU.
  * Errors: MEM_ENOMEM; MEM_EINVAL the machine or the configuration does not allow it
  * (host_log says why). Does not wait. */
 MEM_CHECKED mem_status vmm_init(struct vmm **out, const struct vmm_config *config);
@@ -197,6 +197,11 @@ enum vm_flags {
 	VM_BELOW_4G = 1 << 9, /* MAP_32BIT: below 2 GiB */
 	VM_ONFAULT =
 	    1 << 10, /* with VM_LOCKED: a page is locked when it comes, none is touched now */
+	VM_RANDOM = 1 << 11, /* it is not touched in order: nothing is made ahead of need */
+	VM_SEQUENTIAL = 1 << 12,
+	VM_HUGE = 1 << 13,   /* large pages are welcome */
+	VM_NOHUGE = 1 << 14, /* no more memory than what is touched: nothing is made ahead */
+	VM_DONTDUMP = 1 << 15,
 };
 
 struct vm_map_args {
@@ -244,7 +249,7 @@ MEM_CHECKED mem_status vmm_move(struct space *space, vaddr_t va, uint64_t old_by
 				uint64_t new_bytes, unsigned flags, vaddr_t new_va, vaddr_t *out);
 
 enum vm_advice {
-	VM_ADVICE_NONE,            /* accepted, changes nothing (NORMAL, RANDOM, SEQUENTIAL ...) */
+	VM_ADVICE_NONE,            /* accepted, changes nothing (WILLNEED, COLD, PAGEOUT) */
 	VM_ADVICE_DONTNEED,        /* drop present pages: anonymous ones read as zero again */
 	VM_ADVICE_DONTNEED_LOCKED, /* the same, locked areas too */
 	VM_ADVICE_FREE,            /* as DONTNEED for private anonymous memory, else MEM_EINVAL */
@@ -258,6 +263,13 @@ enum vm_advice {
 	VM_ADVICE_LOCK,    /* mlock: set locked and populate */
 	VM_ADVICE_ONFAULT, /* mlock: set locked, touch nothing */
 	VM_ADVICE_UNLOCK,
+	VM_ADVICE_NORMAL, /* neither RANDOM nor SEQUENTIAL; these set VM_RANDOM, VM_SEQUENTIAL */
+	VM_ADVICE_RANDOM,
+	VM_ADVICE_SEQUENTIAL,
+	VM_ADVICE_HUGE, /* VM_HUGE, and not VM_NOHUGE; or the other way round */
+	VM_ADVICE_NOHUGE,
+	VM_ADVICE_DONTDUMP,
+	VM_ADVICE_DODUMP,
 };
 /* Advise [va, va + bytes), va page-aligned; bytes 0 does nothing. Context: thread.
  * Errors: MEM_ENOMEM a part is unmapped (the rest has been done, as on Linux), or no
@@ -396,8 +408,9 @@ struct vmm_fault {
 MEM_CHECKED mem_status vmm_fault(struct space *space, vaddr_t va, unsigned access,
 				 struct vmm_fault *fault);
 
-/* The interrupt-14 handler that vmm_init registers. Context: exception, with the
- * interrupts of the code that faulted: user code and user copies have them on. A fault of
+/* Serve interrupt 14: a host with user spaces calls it from there. It saves CR2 first,
+ * then turns interrupts on if the code that faulted had them on, then calls.
+ * Context: exception; user code and user copies have interrupts on. A fault of
  * theirs waits, as vmm_fault. */
 void vmm_handle_trap(struct mem_trap *trap);
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+MEM_SRC += $(addprefix $(MEM_DIR)/base/,status.c lock.c rwlock.c)
