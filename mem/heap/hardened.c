@@ -51,6 +51,12 @@ static void clear(struct heap *heap, const struct slab_cache *cache, void *block
 	memset(block, 0, bytes);
 }
 
+/* The magazine has no space. Out of line, so that the other way keeps its registers. */
+static __attribute__((noinline)) void give_to_slab(struct heap *heap, void *block)
+{
+	slab_give_slowly(heap_find_slab(heap, block), block);
+}
+
 bool heap_free_hardened(struct heap *heap, void *block)
 {
 	size_t how;
@@ -62,7 +68,7 @@ bool heap_free_hardened(struct heap *heap, void *block)
 		return false;
 	clear(heap, heap->classes[heap_class_of_magazine(magazine_at)], block);
 	if (unlikely(!heap_push(heap, block, state, how)))
-		slab_give_slowly(heap_find_slab(heap, block), block);
+		give_to_slab(heap, block);
 	return true;
 }
 

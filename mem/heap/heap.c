@@ -126,6 +126,7 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	heap->area = area;
 	heap->own_npages = npages;
 	heap->profile = profile;
+	heap->loose = area->loose_npages != 0;
 	mem_assert(area->loose_npages <= SEGMENT_NPAGES);
 	list_init(&heap->segments);
 	list_init(&heap->full_segments);
@@ -293,22 +294,31 @@ void *heap_alloc_elsewhere(size_t bytes, struct heap *heap)
 	return heap_alloc_beyond(heap, bytes, HEAP_GROW, __builtin_return_address(0));
 }
 
-bool heap_free_otherwise(struct heap *heap, void *block)
+/* Over loose pages, in the fast profile. */
+static __attribute__((noinline)) void free_loose(struct heap *heap, void *block, const void *site)
 {
-	if (heap_is_hardened(heap))
-		return heap_free_hardened(heap, block);
-	if (!heap_is_loose(heap))
-		return false; /* this was tried */
 	size_t how;
 	uint8_t *state;
-	return heap_find_state(heap, block, &state, &how) && heap_push(heap, block, state, how);
+	if (unlikely(!heap_find_state(heap, block, &state, &how)) ||
+	    unlikely(!heap_push(heap, block, state, how)))
+		heap_free_slowly(heap, block, site);
+}
+
+void heap_free_otherwise(struct heap *heap, void *block, const void *site)
+{
+	if (!SLAB_DEBUG && heap_is_hardened(heap)) {
+		if (unlikely(!heap_free_hardened(heap, block)))
+			heap_free_slowly(heap, block, site);
+	} else if (!SLAB_DEBUG && heap->loose) {
+		free_loose(heap, block, site);
+	} else {
+		heap_free_slowly(heap, block, site);
+	}
 }
 
 void heap_free_elsewhere(void *block, struct heap *heap)
 {
-	if (likely(heap_free_otherwise(heap, block)))
-		return;
-	heap_free_slowly(heap, block, __builtin_return_address(0));
+	heap_free_otherwise(heap, block, __builtin_return_address(0));
 }
 
 /* Aligned to more than 16. Where there is space for a canary a whole page is not had by

@@ -256,6 +256,7 @@ struct heap {
 	uint64_t own_npages; /* that this structure and its caches lie in */
 	uintptr_t secret;
 	enum heap_profile profile;
+	bool loose; /* the area gives loose pages */
 	/* Loose pages: no more than so many side by side are worth asking for, until so many
 	 * slabs have been made (segment.c). Relaxed. */
 	uint32_t piece, patience;
@@ -307,12 +308,6 @@ static inline uint64_t heap_reserve_npages(struct heap *heap)
 static inline bool heap_is_hardened(const struct heap *heap)
 {
 	return heap->profile == HEAP_HARDENED;
-}
-
-/* Is the area a source of loose pages? */
-static inline bool heap_is_loose(const struct heap *heap)
-{
-	return heap->area->loose_npages != 0;
 }
 
 /* Does every block leave space in its class, for a canary? In debug builds always: there a
@@ -398,9 +393,8 @@ void heap_free_slowly(struct heap *heap, void *block, const void *site);
 void *heap_alloc_hardened(struct heap *heap, size_t bytes);
 bool heap_free_hardened(struct heap *heap, void *block);
 void heap_free_hardened_slowly(struct heap *heap, struct slab *slab, void *block);
-/* What the fast path of a free does not know, without a look for what is wrong: in a hardened
- * heap, or over loose pages. False: by the slow path. */
-bool heap_free_otherwise(struct heap *heap, void *block);
+/* A free that the fast path does not serve. */
+void heap_free_otherwise(struct heap *heap, void *block, const void *site);
 /* The same, as a public call's last act: its call site is theirs. */
 void *heap_alloc_elsewhere(size_t bytes, struct heap *heap);
 void heap_free_elsewhere(void *block, struct heap *heap);

@@ -43,7 +43,7 @@ static uint8_t canary_byte(const struct heap *heap, uintptr_t at)
 /* Bytes of canary that a block is to have at least. */
 static size_t least_canary(const struct heap *heap, size_t align)
 {
-	return heap_is_loose(heap) && heap_is_hardened(heap) && align < PAGE_SIZE;
+	return heap->loose && heap_is_hardened(heap) && align < PAGE_SIZE;
 }
 
 static uint64_t canary_bytes(const struct large *large)

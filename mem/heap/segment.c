@@ -564,8 +564,8 @@ static bool grow_loosely(struct heap *heap, unsigned slab_npages, bool last, boo
 /* More pages, for a slab of so many. */
 static bool grow(struct heap *heap, unsigned slab_npages, bool last, bool atomic)
 {
-	return heap_is_loose(heap) ? grow_loosely(heap, slab_npages, last, atomic)
-				   : grow_in_ranges(heap, slab_npages, atomic);
+	return heap->loose ? grow_loosely(heap, slab_npages, last, atomic)
+			   : grow_in_ranges(heap, slab_npages, atomic);
 }
 
 /* Empty slabs that this CPU keeps in its other classes. */
@@ -615,7 +615,7 @@ static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 	if (!slab)
 		return NULL;
 	/* Reserve pages for handlers, whose area may not map; never mind if there are none. */
-	if (!heap_is_loose(heap) && host_irq_enabled() && !host_in_interrupt() &&
+	if (!heap->loose && host_irq_enabled() && !host_in_interrupt() &&
 	    heap_reserve_npages(heap) < HEAP_RESERVE_PAGES)
 		(void)grow(heap, cache->shape[1].npages, false, atomic);
 	return slab;
@@ -744,7 +744,7 @@ static uint64_t drop_free_pages(struct heap *heap)
 static void unmap_segment(struct heap *heap, struct segment *segment)
 {
 	struct heap_area *area = heap->area;
-	if (!heap_is_loose(heap)) {
+	if (!heap->loose) {
 		area->unmap(area, segment->window, segment->npages);
 		return;
 	}
@@ -797,12 +797,12 @@ uint64_t heap_reap_segments(struct heap *heap, bool all)
 		unmap_segment(heap, list_entry(node, struct segment, node));
 	if (!all)
 		return npages;
-	return npages + (heap_is_loose(heap) ? drop_free_pages(heap) : decommit_free_pages(heap));
+	return npages + (heap->loose ? drop_free_pages(heap) : decommit_free_pages(heap));
 }
 
 bool heap_give_loose(struct heap *heap)
 {
-	if (!heap_is_loose(heap))
+	if (!heap->loose)
 		return false;
 	(void)shed(heap);
 	return heap_reap_large(heap) + heap_reap_segments(heap, true) > 0;

@@ -422,7 +422,7 @@ MUTATIONS = [
      "if (gave || !last || !heap_give_loose(heap))", "if (true)",
      ["test_heap_released heap_frames_of"]),
     ("a large block of whole loose pages has no canary", "mem/heap/large.c",
-     "return heap_is_loose(heap) && heap_is_hardened(heap) && align < PAGE_SIZE;", "return 0;",
+     "return heap->loose && heap_is_hardened(heap) && align < PAGE_SIZE;", "return 0;",
      ["test_heap_released heap_frames_misuse"]),
     ("a fast hardened free leaves what was in the block", "mem/heap/hardened.c",
      "\tclear(heap, heap->classes[heap_class_of_magazine(magazine_at)], block);\n", "", RELEASED),
