@@ -192,7 +192,8 @@ def check_docs():
 
 
 def check_panics():
-    """mem/docs/PANICS.md has every text with which mem/ stops or refuses, and no other."""
+    """mem/docs/PANICS.md has every text with which mem/ stops or refuses, and no other; what
+    mem/docs/DEBUGGING.md shows is what they look like."""
     guide = "mem/docs/PANICS.md"
     said = re.findall(r"`([^`]+)`", "\n".join(
         line for line in read(guide).splitlines() if line.startswith("- `")))
@@ -203,6 +204,11 @@ def check_panics():
     for entry in said:
         if not any(text in entry for _, text in known):
             yield f"{guide}: nothing says \"{entry}\""
+    shapes = [panics.shape(text) for _, text in known]
+    for line in read("mem/docs/DEBUGGING.md").splitlines():
+        shown = line.strip().removeprefix("PANIC: ")
+        if shown != line.strip() and not any(shape.fullmatch(shown) for shape in shapes):
+            yield f"mem/docs/DEBUGGING.md: nothing says \"{shown}\""
 
 
 def check_words():

@@ -25,14 +25,7 @@ IMAGE = os.path.join(BUILD, "kernel-tests", "quire")
 TABLE = os.path.join(ROOT, "docs", "LATENCY.md")
 GOAL = {"irq_off": 20000, "preempt_off": 200000}  # instructions
 # What does not hold the goal yet, and must not get worse: case -> kind -> instructions.
-NOT_YET = {
-    # The heap takes and gives large blocks, and a segment of slabs, with interrupts off;
-    # most of it is the test build's, which fills and checks their bytes.
-    "epoll_sets": {"irq_off": 30000}, "records_locked": {"irq_off": 30000},
-    "poll_waiters": {"irq_off": 90000}, "areas": {"irq_off": 700000},
-    "directory": {"irq_off": 220000}, "copies": {"irq_off": 60000},
-    "memory": {"irq_off": 60000}, "processes": {"irq_off": 220000},
-}
+NOT_YET = {}
 CASES = ("signals_dropped", "signals_exit", "signals_taken", "timers", "timers_due",
          "epoll_sets", "poll_waiters", "processes", "processes_orphaned", "threads",
          "threads_killed", "directory", "records_locked", "copies", "areas", "memory")

@@ -639,7 +639,7 @@ def values_checked(**options):
     with Machine(s) as machine:
         if machine.greet(time.monotonic() + 60):
             raise Failure("no boot")
-        result = machine.run(["/bin/sh", "-c", "cpuvalues && sigframes && signals"], seconds=100)
+        result = machine.run(["/bin/sh", "-c", "cpuvalues && sigframes && fpu && signals"], seconds=100)
         machine.power_off()
         if result.how != "exit" or result.code or machine.panicked():
             raise Failure(f"{result.how} {result.code}\n"

@@ -134,7 +134,8 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 		list_init(&heap->segment_hash[i]);
 	for (unsigned i = 0; i < LARGE_HASH; i++)
 		list_init(&heap->large_hash[i]);
-	list_init(&heap->large_queue);
+	for (unsigned i = 0; i < LARGE_QUEUES; i++)
+		list_init(&heap->large_queue[i]);
 	for (unsigned i = 0; i < KNOWN_SEGMENTS; i++)
 		heap->known[i] = heap_known_none(i);
 }
@@ -372,15 +373,15 @@ bool heap_resize_in_place(struct heap *heap, void *block, size_t bytes, const vo
 uint64_t heap_reap(struct heap *heap, bool all)
 {
 	mem_contract_thread();
+	uint64_t npages = heap_reap_large(heap);
 	/* What another CPU is giving back is given back when this returns. */
 	mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
-	uint64_t npages = heap_reap_large(heap);
 	(void)slab_reap_caches(heap->classes, HEAP_CACHES);
 	heap_close_classes(heap);
 	npages += heap_reap_segments(heap, all);
 	atomic_write_relaxed(&heap->patience, 0);
-	heap_sample_reap(heap);
 	mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+	heap_sample_reap(heap);
 	return npages;
 }
 

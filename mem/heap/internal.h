@@ -157,16 +157,20 @@ uint64_t heap_slab_npages(struct heap *heap);
 
 /* ---- large blocks (large.c) --------------------------------------------------- */
 
-#define LARGE_HASH 256
+#define LARGE_HASH   256
+#define LARGE_QUEUES 64u
 
-enum large_state { LARGE_LIVE = 1, LARGE_QUEUED };
+/* LARGE_FREEING: who frees it fills it. LARGE_GOING: the reaper has begun with it. */
+enum large_state { LARGE_LIVE = 1, LARGE_FREEING, LARGE_QUEUED, LARGE_GOING };
 
 struct large {
 	struct list hash;  /* heap->large_hash */
-	struct list queue; /* heap->large_queue, when freed */
+	struct list queue; /* one of heap->large_queue, when freed */
 	uintptr_t address;
 	uint64_t npages;
 	uint64_t bytes; /* asked for */
+	uint64_t freed; /* heap->large_frees when it was queued: frees are numbered */
+	uint64_t gone;  /* pages of its end that the reaper has given back */
 	const void *site;
 	enum large_state state;
 };
@@ -282,8 +286,8 @@ struct heap {
 	uint64_t decommitted_npages; /* of these, without memory behind them */
 	uint64_t empty_npages;       /* of segments without slabs */
 	struct list large_hash[LARGE_HASH];
-	struct list large_queue; /* freed, waiting for the reaper or a new use */
-	uint64_t large_npages;   /* live */
+	struct list large_queue[LARGE_QUEUES]; /* freed, for the reaper or a new use, by size */
+	uint64_t large_npages;                 /* live */
 	uint64_t queued_npages;
 	uint64_t large_blocks, large_bytes; /* live */
 	uint64_t large_allocs, large_frees;
@@ -294,7 +298,7 @@ struct heap {
 	unsigned sample_count;    /* 0: no sampling. Constant then, as the two addresses */
 	unsigned sample_interval; /* atomic; 0: no sampling */
 	uintptr_t sample_low, sample_high;
-	unsigned sample_next;
+	struct list sample_ready, sample_freed, sample_gone; /* slots in these states */
 	uint64_t sample_clock, sample_pages, sample_live, sample_live_bytes, sample_allocs;
 };
 

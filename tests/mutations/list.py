@@ -468,8 +468,21 @@ MUTATIONS = [
      "return likely((uint32_t)product < slab->cache->reciprocal);", "return true;",
      ["test_slab_unit slab_misuse_is_caught"]),
     ("a sampled page is not looked at before it goes", "mem/heap/sample.c",
-     "\t\tcheck_slot(s);\n\t\ts->state = SAMPLE_CHANGING;\n", "\t\ts->state = SAMPLE_CHANGING;\n",
+     "\tif (s)\n\t\tcheck_slot(s, state);\n", "",
      ["test_heap_unit heap_sample_finds"]),
+    ("a large block is used again while it is filled", "mem/heap/large.c",
+     "\tlist_push_front(queue_for(heap, large->npages), &large->queue);\n"
+     "\tmem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);\n",
+     "\tlist_push_front(queue_for(heap, large->npages), &large->queue);\n"
+     "\tmem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);\n\tpoison(large, FREE_BYTE);\n",
+     ["test_slab_schedules heap_every_schedule_of_large"]),
+    ("a sampled block is used again while it is filled", "mem/heap/sample.c",
+     "\tput(heap, s, SAMPLE_FREED);\n"
+     "\tmem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);\n",
+     "\tput(heap, s, SAMPLE_FREED);\n"
+     "\tmem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);\n"
+     "\tmemset(s->page, FREED_BYTE, PAGE_SIZE);\n",
+     ["test_slab_schedules heap_every_schedule_of_sampled"]),
     ("descriptor pages stay", "mem/heap/segment.c",
      "\t\tif (i && !segment->unit_used[i])\n\t\t\tdrop_unit_page(segment, i);\n", "",
      ["test_heap_unit heap_descriptor_pages"]),

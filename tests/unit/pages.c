@@ -147,7 +147,10 @@ void test_pages_init(struct test_pages *pages)
 	}
 	*pages = (struct test_pages){
 	    .source = {source_alloc, source_free},
-	    .area = {area_map, area_unmap, area_decommit, area_recommit},
+	    .area = {.map = area_map,
+		     .unmap = area_unmap,
+		     .decommit = area_decommit,
+		     .recommit = area_recommit},
 	};
 }
 
