@@ -186,6 +186,8 @@ size_t heap_large_bytes(struct heap *heap, const void *block);
 /* Change the size in place if the number of pages stays. */
 bool heap_resize_large(struct heap *heap, void *block, size_t bytes);
 uint64_t heap_reap_large(struct heap *heap);
+/* The same of loose pages, which need no reaper. Context: any. */
+uint64_t heap_drop_large(struct heap *heap);
 void heap_report_large(struct heap *heap, unsigned limit);
 bool heap_large_is_valid(struct heap *heap);
 

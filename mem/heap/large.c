@@ -350,6 +350,35 @@ uint64_t heap_reap_large(struct heap *heap)
 	return npages;
 }
 
+/* A queued block that is no reaper's; it is forgotten. NULL: there is none. */
+static struct large *take_any(struct heap *heap)
+{
+	struct large *found = NULL;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	for (unsigned i = 0; i < LARGE_QUEUES && !found; i++)
+		found = best_of(&heap->large_queue[i], 0, UINT64_MAX, 1);
+	if (found) {
+		list_remove(&found->hash);
+		list_remove(&found->queue);
+		count_add(&heap->queued_npages, -found->npages);
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return found;
+}
+
+uint64_t heap_drop_large(struct heap *heap)
+{
+	uint64_t npages = 0;
+	for (struct large *large; (large = take_any(heap));) {
+		npages += large->npages;
+		check_poison(large, 0, large->npages);
+		// NOLINTNEXTLINE(performance-no-int-to-ptr)
+		heap->area->unmap(heap->area, (void *)large->address, large->npages);
+		slab_give(heap_find_slab(heap, large), large, large->site);
+	}
+	return npages;
+}
+
 void heap_report_large(struct heap *heap, unsigned limit)
 {
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);

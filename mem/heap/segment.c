@@ -805,5 +805,5 @@ bool heap_give_loose(struct heap *heap)
 	if (!heap->loose)
 		return false;
 	(void)shed(heap);
-	return heap_reap_large(heap) + heap_reap_segments(heap, true) > 0;
+	return heap_drop_large(heap) + heap_reap_segments(heap, true) > 0;
 }
