@@ -217,6 +217,9 @@ def check_words():
              if not f.startswith(("mem/include/", *words.LATER))]
     read_by_adopters = [(f, words.comments(read(f))) for f in tracked("mem/include/mem/*.h")]
     read_by_adopters += [(f, words.head(read(f))) for f in heads]
+    for path in tracked("mem/*.md"):
+        prose = re.sub(r"(?m)^ {4}.*$", "", read(path))
+        read_by_adopters.append((path, [(1, prose)]))
     for path, found in read_by_adopters:
         for line, text in found:
             for count, sentence in words.long_sentences(text):

@@ -9,9 +9,10 @@
  * else; or -DMEM_MAX_CPUS=8 and so on. What is left out has the value that stands here. A
  * value out of range does not compile.
  *
- * Chosen at run time instead: the heap's profile (heap_create_as), guard-page sampling with
- * its slots and interval (heap_sample_start), which size classes are open (by use), the limit
- * of committed memory (vmm_config), the number of CPUs there are (host_cpu_count).
+ * Chosen at run time instead: the heap's profile (heap_create_as), the limit of committed
+ * memory (vmm_config), and the number of CPUs (host_cpu_count). Also guard-page sampling
+ * with its slots and interval (heap_sample_start). Which size classes are open follows their
+ * use.
  */
 #ifdef MEM_CONFIG
 #include MEM_CONFIG
