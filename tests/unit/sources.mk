@@ -9,7 +9,7 @@ test_slab_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/u
 	tests/unit/slab_frames.c
 HOSTED_TEST_LIST += test_heap:plain
 test_heap_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/unit/heap_help.c \
-	tests/unit/heap_sizes.c tests/unit/heap_classes.c tests/unit/heap_memory.c tests/unit/heap_random.c tests/unit/heap_misuse.c tests/unit/heap_sample.c
+	tests/unit/pmm_help.c tests/unit/heap_frames.c tests/unit/heap_sizes.c tests/unit/heap_classes.c tests/unit/heap_memory.c tests/unit/heap_random.c tests/unit/heap_misuse.c tests/unit/heap_sample.c
 HOSTED_TEST_LIST += test_pmm:plain
 test_pmm_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm_help.c tests/unit/pmm.c \
 	tests/unit/pmm_range.c tests/unit/pmm_misuse.c tests/unit/pmm_guard.c
@@ -45,7 +45,7 @@ HOSTED_TEST_LIST += test_pt:hosted test_vm:hosted
 test_pt_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pt.c
 test_pt_LDFLAGS = $(MACHINE_LDFLAGS)
 test_vm_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/vm_kernel.c tests/unit/vm_space.c \
-	tests/unit/vm_object.c tests/unit/vm_fault.c tests/unit/vm_waiting.c tests/unit/vm_machine.c
+	tests/unit/vm_object.c tests/unit/vm_fault.c tests/unit/vm_waiting.c tests/unit/vm_heap_frames.c tests/unit/vm_machine.c
 test_vm_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_loader_map:plain
 test_loader_map_SRC := tests/runner.c tests/machine/plain.c tests/unit/loader_map.c loader/memory.c
