@@ -319,7 +319,7 @@ void signal_mask_restore(void)
 
 struct signal_handlers *signal_handlers_create(const struct signal_handlers *copy_of)
 {
-	struct signal_handlers *h = kzalloc(sizeof(*h));
+	struct signal_handlers *h = copy_of ? kmalloc(sizeof(*h)) : kzalloc(sizeof(*h));
 	if (!h)
 		return NULL;
 	if (copy_of) {
