@@ -14,9 +14,10 @@
  *      | zero            | parked        | present
  *      v                 v               v
  *   install:          make present    allows the access: spurious, done
- *    zero frame        (read-only),   exclusive: raise in place
- *    new zeroed frame  then as        else copy: clear, flush and wait,
- *    object page, and  present ---->   install the copy, drop the old one
+ *    zero frame, new   (read-only),   exclusive: raise in place
+ *    zeroed frame, and then as        else copy: clear, flush and wait,
+ *    ahead (ahead.c)   present ---->   install the copy, drop the old one;
+ *    object page, and                 zeros ahead with it
  *    those around it
  *    copy of it
  *
