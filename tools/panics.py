@@ -64,3 +64,8 @@ def texts(files, read):
         for text in found:
             if re.search(r"[a-z]{3}", text):
                 yield path, text
+
+
+def shape(text):
+    """What such a text looks like when it is printed."""
+    return re.compile(".*".join(map(re.escape, text.split("…"))))

@@ -142,7 +142,7 @@ def run_vm_profile(chosen, report):
     """make profile: the instructions of getpid, all of them, by function and by line."""
     status, out, err = run(["make", "-s", "profile", "ROW=getpid"], 300)
     found = re.match(r"getpid: (\d+) instructions a unit", out)
-    functions, _, lines = out.partition("instructions  line")
+    functions, _, lines = out.partition("instructions  file")
     told = sum(float(words[0]) for words in map(str.split, functions.splitlines()[3:]) if words)
     if status or not found or abs(told - int(found[1])) > 1:
         report.fail(chosen[0], f"status {status}, {told} instructions in all", out + err)

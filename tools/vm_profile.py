@@ -9,8 +9,8 @@ Boots as ./run --icount does, with tools/vm_profile_plugin.c in QEMU, and runs `
 Counted is the last round, between begin() and end(), the program's own instructions too;
 shown are instructions a unit, so that they add up to the row. A function is one that
 the kernel has a symbol for: what the compiler put inline counts for who it is in, and
-is told apart in the second table, which goes by line of the source. Linux has names of
-functions only.
+is told apart in the tables by file and by line of the source. Linux has names of functions
+only.
 """
 
 import bisect
@@ -31,7 +31,7 @@ from suite_programs import files
 
 PLUGIN = os.path.join(BUILD, "tools", "profile.so")
 COUNTS = os.path.join(BUILD, "profile.txt")
-FUNCTIONS, LINES = 40, 60  # rows shown
+FUNCTIONS, FILES, LINES = 60, 20, 60  # rows shown
 PLACE = re.compile(r"(.*):(\d+)(?: \(discriminator \d+\))?$")
 
 
@@ -155,6 +155,12 @@ def show(row, figure, counts, linux):
     lines = collections.Counter()
     for address, place in places.items():
         lines[place] += counts[address]
+    of_files = collections.Counter()
+    for (where, _), count in lines.items():
+        of_files[where.rpartition(":")[0]] += count
+    print(f"\n{'instructions':>12}  file")
+    for path, count in of_files.most_common(FILES):
+        print(f"{count * unit:12.1f}  {path}")
     print(f"\n{'instructions':>12}  line")
     for (where, function), count in lines.most_common(LINES):
         print(f"{count * unit:12.1f}  {where:34} {function}: {source(where)[:60]}")

@@ -7,23 +7,46 @@
  * program's and MSR_KERNEL_GS_BASE holds this CPU's structure; SWAPGS
  * exchanges them exactly when the privilege level changes.
  *
+ * System calls and page faults of programs have a short way out: nothing is due
+ * (thread->interrupted, thread->exit_work, need_resched), and nobody has changed the frame.
+ * Of a system call its vector says so: who writes a frame's registers makes it
+ * TRAP_SIGRETURN. Registers that C functions preserve are then those of the program still,
+ * and are not loaded. A fault does not even save them, but on its long way out.
+ *
  * Exceptions on interrupt-stack-table stacks may come in the few instructions
  * where GS and privilege level disagree, and with FSGSBASE a program can make
  * its GS look like a kernel address: so they take the CPU's structure from the
  * top of their own stack, load it into GS and put back what was there.
  *
  * Nothing here may fault: frames that go back to user mode have been made sane
- * by trap_user_exit (canonical address, user selectors, user flags). Debug builds
- * look again (check_frame).
+ * by trap_user_exit (canonical address, user selectors, user flags), or are as the CPU
+ * made them. Debug builds look again (check_frame).
  */
+#include "kernel/cpu/entry.h"
+
+#define FRAME_PRESERVED 48 /* bytes: R15 to RBX, what C functions preserve */
+#define FRAME_R15    0
+#define FRAME_R14    8
+#define FRAME_R13    16
+#define FRAME_R12    24
+#define FRAME_RBP    32
+#define FRAME_RBX    40
+#define FRAME_R10    56
+#define FRAME_R9     64
+#define FRAME_R8     72
+#define FRAME_RAX    80
+#define FRAME_RDX    96
+#define FRAME_RSI    104
+#define FRAME_RDI    112
 #define FRAME_VECTOR 120
+#define FRAME_RIP    136
 #define FRAME_CS     144
+#define FRAME_RFLAGS 152
+#define FRAME_RSP    160
 #define FRAME_BYTES  176
-#define CPU_STACK    16
-#define CPU_SCRATCH  24
 #define USER_SS      0x2b
 #define USER_CS      0x33
-#define TRAP_SYSCALL 0x100
+#define FLAGS_BY_IRET 0x10100 /* TF, RF */
 #define MSR_GS_BASE  0xc0000101
 
 /* Room for STAC or CLAC: three bytes of nothing until cpu_patch_smap() finds
@@ -35,7 +58,7 @@
 	.popsection
 .endm
 
-.macro push_registers
+.macro push_scratch
 	pushq %rdi
 	pushq %rsi
 	pushq %rdx
@@ -45,6 +68,22 @@
 	pushq %r9
 	pushq %r10
 	pushq %r11
+.endm
+
+.macro pop_scratch
+	popq %r11
+	popq %r10
+	popq %r9
+	popq %r8
+	popq %rax
+	popq %rcx
+	popq %rdx
+	popq %rsi
+	popq %rdi
+.endm
+
+.macro push_registers
+	push_scratch
 	pushq %rbx
 	pushq %rbp
 	pushq %r12
@@ -60,15 +99,16 @@
 	popq %r12
 	popq %rbp
 	popq %rbx
-	popq %r11
-	popq %r10
-	popq %r9
-	popq %r8
-	popq %rax
-	popq %rcx
-	popq %rdx
-	popq %rsi
-	popq %rdi
+	pop_scratch
+.endm
+
+/* Jumps to `slow` if something is due before user mode. Interrupts are off. */
+.macro leave_if_due slow
+	movq %gs:CPU_CURRENT, %rdx
+	cmpq $0, THREAD_DUE(%rdx)
+	jne \slow
+	cmpl $0, %gs:CPU_RESCHED
+	jne \slow
 .endm
 
 /* In front of pop_registers, IRETQ (0) and SYSRETQ (1): can it be loaded? */
@@ -77,6 +117,27 @@
 	movq %rsp, %rdi
 	movl $\by_sysret, %esi
 	call trap_check_frame
+#endif
+.endm
+
+/* In front of the short way out of a system call: what C functions preserve is as it came. */
+.macro check_short_way
+#ifdef MEM_DEBUG
+	check_frame 1
+	cmpq %rbx, FRAME_RBX(%rsp)
+	jne 99f
+	cmpq %r12, FRAME_R12(%rsp)
+	jne 99f
+	cmpq %r13, FRAME_R13(%rsp)
+	jne 99f
+	cmpq %r14, FRAME_R14(%rsp)
+	jne 99f
+	cmpq %r15, FRAME_R15(%rsp)
+	je 98f
+99:	ud2
+98:	movq FRAME_RIP(%rsp), %rcx
+	movq FRAME_RFLAGS(%rsp), %r11
+	movq FRAME_RAX(%rsp), %rax
 #endif
 .endm
 
@@ -121,6 +182,39 @@ trap_entry:
 	addq $16, %rsp
 	iretq
 	.size trap_entry, . - trap_entry
+
+/* A page fault, with its error code: the kernel's go the way of all exceptions. */
+	.balign 16
+	.globl page_fault_entry
+	.type page_fault_entry, @function
+page_fault_entry:
+	testb $3, 16(%rsp)
+	jz trap_stubs + 14 * 16
+	pushq $14
+	cld
+	swapgs
+	push_scratch
+	subq $FRAME_PRESERVED, %rsp
+	movq %rbp, FRAME_RBP(%rsp)
+	xorl %ebp, %ebp
+	smap_site 0
+	movq %rsp, %rdi
+	call trap_user_page_fault
+	leave_if_due 1f
+	check_frame 0
+	movq FRAME_RBP(%rsp), %rbp
+	addq $FRAME_PRESERVED, %rsp
+	pop_scratch
+	addq $16, %rsp
+	swapgs
+	iretq
+1:	movq %rbx, FRAME_RBX(%rsp)
+	movq %r12, FRAME_R12(%rsp)
+	movq %r13, FRAME_R13(%rsp)
+	movq %r14, FRAME_R14(%rsp)
+	movq %r15, FRAME_R15(%rsp)
+	jmp user_exit
+	.size page_fault_entry, . - page_fault_entry
 
 	.type user_exit, @function
 user_exit:
@@ -184,25 +278,63 @@ syscall_entry:
 	pushq %rax
 	pushq $TRAP_SYSCALL
 	push_registers
-	movq %rsp, %rdi
 	xorl %ebp, %ebp
 	sti
-	call syscall_dispatch
-	cli
-	movq %rsp, %rdi
+	cmpq $SYSCALL_COUNT, %rax
+	jae 4f
+	leaq syscall_functions(%rip), %r11
+	movq (%r11,%rax,8), %r11
+	testq %r11, %r11
+	jz 4f
+	movq %r10, %rcx
+	call *%r11
+1:	cli
+	movq %rax, FRAME_RAX(%rsp)
+	leaq ERESTART_MOST(%rax), %rcx
+	cmpq $ERESTART_MOST - ERESTART_LEAST, %rcx
+	jbe 5f
+	leave_if_due 2f
+	cmpq $TRAP_SYSCALL, FRAME_VECTOR(%rsp)
+	jne 2f
+	movq FRAME_RIP(%rsp), %rcx
+	movq %rcx, %rdx
+	shrq $47, %rdx /* SYSRETQ takes RIPs of the lower half only */
+	jnz 2f
+	movq FRAME_RFLAGS(%rsp), %r11
+	testl $FLAGS_BY_IRET, %r11d
+	jnz 2f
+	check_short_way
+	movq FRAME_RBP(%rsp), %rbp
+	movq FRAME_R10(%rsp), %r10
+	movq FRAME_R9(%rsp), %r9
+	movq FRAME_R8(%rsp), %r8
+	movq FRAME_RDX(%rsp), %rdx
+	movq FRAME_RSI(%rsp), %rsi
+	movq FRAME_RDI(%rsp), %rdi
+	movq FRAME_RSP(%rsp), %rsp
+	swapgs
+	sysretq
+
+2:	movq %rsp, %rdi
 	call trap_user_exit
 	testb %al, %al
-	jz 1f
+	jz 3f
 	check_frame 1
 	pop_registers /* RCX and R11 are RIP and RFLAGS: trap_user_exit looked */
 	movq 40(%rsp), %rsp
 	swapgs
 	sysretq
-1:	check_frame 0
+3:	check_frame 0
 	pop_registers
 	addq $16, %rsp
 	swapgs
 	iretq
+
+4:	movq %rax, %rdi
+	call syscall_missing
+	jmp 1b
+5:	call syscall_restarts
+	jmp 2b
 	.size syscall_entry, . - syscall_entry
 
 /* SYSCALL from 32-bit code, which there is no way to run: refuse it. */

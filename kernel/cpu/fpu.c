@@ -2,16 +2,25 @@
 /*
  * Floating-point and vector state.
  *
- * The kernel itself uses none of it, so a user thread's registers stay loaded
- * while the kernel works for it, and are saved when the thread leaves its CPU.
- * When it comes back to the same CPU and no other user thread ran there in
- * between, they are still right and are not loaded again: the CPU remembers the
- * last thread (fpu_thread), the thread remembers the CPU (fpu_cpu), and both must
- * agree.
+ * The kernel itself uses none of it, so a user thread's registers stay loaded while the
+ * kernel works for it. They are saved when the thread leaves its CPU, and loaded on the way
+ * back to user mode, if they have to be: a thread that wakes, finds nothing to do and sleeps
+ * again loads nothing, nor does one that comes back to a CPU whose registers still are what
+ * was saved. The CPU remembers whose they are (fpu_thread), the thread remembers the CPU
+ * (fpu_cpu), and both must agree. CR0.TS stays clear.
+ *
+ *   F1  The state of a thread that does not run is in thread->fpu; with EXIT_FRESH it is the
+ *       initial one.
+ *   F2  The state of the running thread is there too if EXIT_FPU is set, else in the
+ *       registers.
+ *   F3  If CPU and thread agree, the registers and thread->fpu are the same, or the thread
+ *       runs. Whoever writes thread->fpu makes them disagree.
+ *   F4  No thread goes to user mode with EXIT_FPU set.
  *
  * Areas are in the standard XSAVE format (FXSAVE's without XSAVE), which is also
  * what signal frames hold. What a program hands back is checked before it is
- * loaded: the loading instruction faults on reserved bits (uservalues.c).
+ * loaded: the loading instruction faults on reserved bits (uservalues.c). Bytes that the
+ * saving instruction leaves out stay zero, as they were made: frames show them.
  */
 #include <kernel/log.h>
 #include <mem/heap.h>
@@ -33,6 +42,12 @@ struct fxsave {
 };
 
 static struct fpu_limits limits;
+/* The state that programs start with. Its header names no component, so nothing behind it
+ * is read. */
+static struct {
+	struct fxsave legacy;
+	uint64_t header[8];
+} initial __attribute__((aligned(64)));
 
 static void fpu_store(void *area)
 {
@@ -56,12 +71,17 @@ static void fpu_load(const void *area)
 		__asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
 }
 
+/* In an area of zeros. */
+static void set_initial(struct fxsave *fx)
+{
+	fx->control = 0x37f; /* all exceptions masked, extended precision */
+	fx->mxcsr = 0x1f80;
+}
+
 static void fpu_fresh(void *area)
 {
 	memset(area, 0, cpu_features.xsave_bytes);
-	struct fxsave *fx = area;
-	fx->control = 0x37f; /* all exceptions masked, extended precision */
-	fx->mxcsr = 0x1f80;
+	set_initial(area);
 }
 
 void fpu_init(void)
@@ -73,13 +93,14 @@ void fpu_init(void)
 	    .components = cpu_features.xsave_mask,
 	    .mxcsr_mask = probe.mxcsr_mask ? probe.mxcsr_mask : 0xffbf,
 	};
+	set_initial(&initial.legacy);
 }
 
 void *fpu_alloc(void)
 {
 	void *area = kmalloc_aligned(cpu_features.xsave_bytes, 64);
 	if (area)
-		fpu_fresh(area);
+		memset(area, 0, cpu_features.xsave_bytes);
 	return area;
 }
 
@@ -88,52 +109,74 @@ void fpu_free(void *fpu)
 	kfree(fpu);
 }
 
+static bool holds(const struct cpu_private *c, const struct thread *t)
+{
+	return c->fpu_thread == t && t->fpu_cpu == c->cpu.id;
+}
+
+/* The registers are this thread's. Interrupts or preemption off. */
+static void hold(struct cpu_private *c, struct thread *t)
+{
+	c->fpu_thread = t;
+	t->fpu_cpu = c->cpu.id;
+}
+
 void fpu_switch(struct thread *previous, struct thread *next)
 {
 	struct cpu_private *c = this_private();
-	if (previous->user) {
+	if (previous->user && !(previous->exit_work & EXIT_FPU)) {
 		fpu_store(previous->fpu);
-		c->fpu_thread = previous;
-		previous->fpu_cpu = c->cpu.id;
+		previous->exit_work |= EXIT_FPU;
 	}
-	if (next->user && !(c->fpu_thread == next && next->fpu_cpu == c->cpu.id)) {
-		fpu_load(next->fpu);
-		c->fpu_thread = next;
-		next->fpu_cpu = c->cpu.id;
-	}
+	if (next->user && holds(c, next))
+		next->exit_work &= ~(uint32_t)EXIT_FPU;
 }
 
-/* Make thread->fpu and the registers of the running thread equal, either way. */
-void fpu_save_current(void *area)
+void fpu_restore(struct thread *t)
+{
+	fpu_load(t->exit_work & EXIT_FRESH ? &initial : t->fpu);
+	hold(this_private(), t);
+}
+
+const void *fpu_current(void)
 {
 	struct thread *t = current_thread();
 	preempt_disable();
-	fpu_store(t->fpu);
-	memcpy(area, t->fpu, cpu_features.xsave_bytes);
-	preempt_enable();
-}
-
-int fpu_load_current(const void *area)
-{
-	struct thread *t = current_thread();
-	int r = 0;
-	preempt_disable();
-	memcpy(t->fpu, area, cpu_features.xsave_bytes);
-	if (!user_fpu_ok(t->fpu, &limits)) {
+	if (!(t->exit_work & EXIT_FPU)) {
+		fpu_store(t->fpu);
+	} else if (t->exit_work & EXIT_FRESH) {
 		fpu_fresh(t->fpu);
-		r = -EINVAL;
+		__atomic_fetch_and(&t->exit_work, ~(uint32_t)EXIT_FRESH, __ATOMIC_RELAXED);
 	}
-	fpu_load(t->fpu);
 	preempt_enable();
-	return r;
+	return t->fpu;
+}
+
+void *fpu_edit(void)
+{
+	struct thread *t = current_thread();
+	preempt_disable();
+	t->fpu_cpu = FPU_CPU_NONE;
+	exit_work_set(t, EXIT_FPU);
+	__atomic_fetch_and(&t->exit_work, ~(uint32_t)EXIT_FRESH, __ATOMIC_RELAXED);
+	preempt_enable();
+	return t->fpu;
+}
+
+int fpu_edited(void)
+{
+	if (user_fpu_ok(current_thread()->fpu, &limits))
+		return 0;
+	fpu_fresh(current_thread()->fpu);
+	return -EINVAL;
 }
 
 void fpu_reset_current(void)
 {
 	struct thread *t = current_thread();
 	preempt_disable();
-	fpu_fresh(t->fpu);
-	fpu_load(t->fpu);
+	t->fpu_cpu = FPU_CPU_NONE;
+	exit_work_set(t, EXIT_FPU | EXIT_FRESH);
 	preempt_enable();
 }
 
@@ -148,11 +191,8 @@ void thread_reset_user_state(struct thread *thread)
 void thread_copy_user_state(struct thread *child)
 {
 	struct thread *t = current_thread();
-	preempt_disable();
-	fpu_store(t->fpu);
-	memcpy(child->fpu, t->fpu, cpu_features.xsave_bytes);
-	child->fpu_cpu = FPU_CPU_NONE;
-	preempt_enable();
+	memcpy(child->fpu, fpu_current(), cpu_features.xsave_bytes);
+	child->exit_work = EXIT_FPU;
 	child->fs_base = thread_get_fs(t);
 	child->gs_base = thread_get_gs(t);
 }

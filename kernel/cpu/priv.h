@@ -125,9 +125,11 @@ void clock_interrupt_in(nsec_t delta);
 /* ---- FPU ----------------------------------------------------------------- */
 
 void fpu_init(void);   /* sizes, the initial state */
-void *fpu_alloc(void); /* a fresh state, or NULL */
+void *fpu_alloc(void); /* an area of zeros, or NULL */
 void fpu_free(void *fpu);
 void fpu_switch(struct thread *previous, struct thread *next); /* interrupts off */
+/* Load the running thread's state, as its exit_work says. Interrupts off. */
+void fpu_restore(struct thread *current);
 
 /* ---- traps --------------------------------------------------------------- */
 

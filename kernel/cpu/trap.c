@@ -21,6 +21,7 @@
 #include <kernel/trap.h>
 #include <mem/vmm.h>
 
+#include "kernel/cpu/entry.h"
 #include "kernel/cpu/priv.h"
 #include "kernel/cpu/uservalues.h"
 #include "kernel/cpu/x86.h"
@@ -35,13 +36,26 @@ static struct gate idt[256] __attribute__((aligned(16)));
 static trap_handler handlers[256];
 extern const char trap_stubs[];
 
+extern const char page_fault_entry[];
+
+_Static_assert(offsetof(struct cpu, current) == CPU_CURRENT &&
+		   offsetof(struct cpu, kernel_stack) == CPU_STACK &&
+		   offsetof(struct cpu, user_rsp_scratch) == CPU_SCRATCH &&
+		   offsetof(struct cpu, need_resched) == CPU_RESCHED,
+	       "entry.h");
+_Static_assert(offsetof(struct thread, interrupted) == THREAD_DUE &&
+		   offsetof(struct thread, exit_work) == THREAD_DUE + 4,
+	       "entry.h");
+
 void trap_dispatch(struct trapframe *f);
+void trap_user_page_fault(struct trapframe *f);
 void trap_ist(struct trapframe *f);
 void idt_load(void);
 
 static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
 {
-	uint64_t at = (uint64_t)trap_stubs + vector * 16;
+	uint64_t at =
+	    vector == 14 ? (uint64_t)page_fault_entry : (uint64_t)trap_stubs + vector * 16;
 	idt[vector] = (struct gate){
 	    .offset_low = (uint16_t)at,
 	    .selector = KERNEL_CS,
@@ -168,6 +182,17 @@ static void page_fault(struct trapframe *f)
 	irq_disable();
 }
 
+/* A program's fault, from page_fault_entry: what C functions preserve is not in the frame.
+ * Interrupts are off from its end to user mode, which is too short to be measured. */
+void trap_user_page_fault(struct trapframe *f)
+{
+	struct mem_trap trap = {
+	    .address = read_cr2(), .error = f->error, .ip = f->rip, .sp = f->rsp, .frame = f};
+	irq_enable();
+	vmm_handle_trap(&trap);
+	__asm__ volatile("cli" ::: "memory");
+}
+
 static void interrupt(struct trapframe *f)
 {
 	struct cpu_private *c = this_private();
@@ -214,6 +239,7 @@ void trap_ist(struct trapframe *f)
 
 bool trap_user_exit(struct trapframe *f)
 {
+	struct thread *t = current_thread();
 	latency_irq_off();
 	for (;;) {
 		if (unlikely(this_cpu()->need_resched))
@@ -228,6 +254,9 @@ bool trap_user_exit(struct trapframe *f)
 		if (likely(!this_cpu()->need_resched))
 			break;
 	}
+	if (t->exit_work & EXIT_FPU)
+		fpu_restore(t);
+	t->exit_work = 0;
 	bool by_sysret = user_frame_settle(f);
 	latency_irq_on();
 	return by_sysret;

@@ -18,7 +18,6 @@
 #include <kernel/cpu.h>
 #include <kernel/syscall.h>
 #include <kernel/uaccess.h>
-#include <mem/heap.h>
 
 #include "kernel/cpu/uservalues.h"
 #include "kernel/syscall/syscalls.h"
@@ -102,74 +101,77 @@ static int32_t altstack_flags(const struct task *t, uint64_t sp)
 /* Save the FPU state at `to`, marked as Linux marks it. */
 static int push_fpu(uint64_t to)
 {
+	const uint8_t *area = fpu_current();
+	const size_t marked = FX_SW_OFFSET + sizeof(struct fx_software);
 	uint64_t bytes = fpu_bytes();
-	uint8_t *area = kmalloc_aligned(align_up(bytes + FP_MAGIC2_BYTES, 64), 64);
-	if (!area)
-		return -ENOMEM;
-	memset(area, 0, bytes);
-	fpu_save_current(area);
 	struct fx_software software = {0};
+	_Static_assert(FX_SW_OFFSET + sizeof(software) == FXSAVE_BYTES, "the end of FXSAVE");
 	if (cpu_features.xsave) {
 		software.magic1 = FP_MAGIC1;
 		software.extended_bytes = (uint32_t)fpu_frame_bytes();
 		software.features = cpu_features.xsave_mask;
 		software.xstate_bytes = (uint32_t)bytes;
-		uint32_t magic2 = FP_MAGIC2;
-		memcpy(area + bytes, &magic2, sizeof(magic2));
 	}
-	memcpy(area + FX_SW_OFFSET, &software, sizeof(software));
-	int error = copy_to_user(to, area, fpu_frame_bytes());
-	kfree(area);
+	int error = copy_to_user(to, area, FX_SW_OFFSET);
+	if (!error)
+		error = copy_to_user(to + FX_SW_OFFSET, &software, sizeof(software));
+	if (!error && cpu_features.xsave) {
+		uint32_t magic2 = FP_MAGIC2;
+		error = copy_to_user(to + marked, area + marked, bytes - marked);
+		if (!error)
+			error = copy_to_user(to + bytes, &magic2, sizeof(magic2));
+	}
 	return error;
+}
+
+/* Is there a whole XSAVE area behind the FXSAVE part that was read? */
+static bool is_extended(uint64_t from, const struct fx_software *software)
+{
+	uint32_t magic2 = 0;
+	return cpu_features.xsave && software->magic1 == FP_MAGIC1 &&
+	       software->xstate_bytes >= FXSAVE_BYTES + XSAVE_HEADER &&
+	       software->xstate_bytes <= fpu_bytes() &&
+	       software->extended_bytes >= software->xstate_bytes &&
+	       !copy_from_user(&magic2, from + software->xstate_bytes, 4) && magic2 == FP_MAGIC2;
+}
+
+/* The rest of an XSAVE area, as much as there is of it in the frame. */
+static int pop_extended(uint8_t *area, uint64_t from, const struct fx_software *software)
+{
+	uint64_t features = 3, bytes = FXSAVE_BYTES; /* x87 and SSE, from the FXSAVE part */
+	if (is_extended(from, software)) {
+		bytes = software->xstate_bytes;
+		if (copy_from_user(area + FXSAVE_BYTES, from + FXSAVE_BYTES, bytes - FXSAVE_BYTES))
+			return -EFAULT;
+		memcpy(&features, area + FXSAVE_BYTES, sizeof(features));
+		/* Those that the frame does not name start afresh. Bits that
+		 * there are no features for stay, and are found. */
+		features &= software->features | ~cpu_features.xsave_mask;
+	}
+	memset(area + bytes, 0, fpu_bytes() - bytes);
+	memcpy(area + FXSAVE_BYTES, &features, sizeof(features));
+	return 0;
 }
 
 static int pop_fpu(uint64_t from)
 {
-	uint64_t bytes = fpu_bytes();
-	uint8_t *area = kmalloc_aligned(align_up(bytes, 64), 64);
-	if (!area)
-		return -ENOMEM;
-	memset(area, 0, bytes);
-	int error = 0;
-	if (!from) { /* the initial state: control words of FNINIT and reset MXCSR */
-		uint16_t fcw = 0x37f;
-		uint32_t mxcsr = 0x1f80;
-		memcpy(area, &fcw, sizeof(fcw));
-		memcpy(area + 24, &mxcsr, sizeof(mxcsr));
-	} else {
-		struct fx_software software;
-		uint64_t end;
-		error = __builtin_add_overflow(from, fpu_frame_bytes(), &end) ? -EFAULT : 0;
-		if (!error)
-			error = copy_from_user(area, from, FXSAVE_BYTES);
-		memcpy(&software, area + FX_SW_OFFSET, sizeof(software));
-		bool extended = false;
-		if (!error && cpu_features.xsave && software.magic1 == FP_MAGIC1 &&
-		    software.xstate_bytes >= FXSAVE_BYTES + XSAVE_HEADER &&
-		    software.xstate_bytes <= bytes &&
-		    software.extended_bytes >= software.xstate_bytes) {
-			uint32_t magic2 = 0;
-			extended = !copy_from_user(&magic2, from + software.xstate_bytes, 4) &&
-				   magic2 == FP_MAGIC2;
-		}
-		if (extended) {
-			error = copy_from_user(area, from, software.xstate_bytes);
-			uint64_t features;
-			memcpy(&features, area + FXSAVE_BYTES, sizeof(features));
-			/* Those that the frame does not name start afresh. Bits that
-			 * there are no features for stay, and are found. */
-			features &= software.features | ~cpu_features.xsave_mask;
-			memcpy(area + FXSAVE_BYTES, &features, sizeof(features));
-		} else if (cpu_features.xsave) {
-			uint64_t features = 3; /* x87 and SSE, from the FXSAVE part */
-			memcpy(area + FXSAVE_BYTES, &features, sizeof(features));
-		}
-		memset(area + FX_SW_OFFSET, 0, sizeof(software));
+	struct fx_software software;
+	uint64_t end;
+	if (!from) { /* the initial state */
+		fpu_reset_current();
+		return 0;
 	}
+	uint8_t *area = fpu_edit();
+	int error = __builtin_add_overflow(from, fpu_frame_bytes(), &end) ? -EFAULT : 0;
 	if (!error)
-		error = fpu_load_current(area);
-	kfree(area);
-	return error;
+		error = copy_from_user(area, from, FXSAVE_BYTES);
+	memcpy(&software, area + FX_SW_OFFSET, sizeof(software));
+	memset(area + FX_SW_OFFSET, 0, sizeof(software));
+	if (!error && cpu_features.xsave)
+		error = pop_extended(area, from, &software);
+	if (error)
+		fpu_reset_current();
+	return error ? error : fpu_edited();
 }
 
 static void save_registers(struct sigcontext *to, const struct trapframe *f, const struct task *t)

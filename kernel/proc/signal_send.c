@@ -302,6 +302,7 @@ void signal_mask_temporary(sigset_t mask)
 	struct task *t = current_task();
 	t->saved_blocked = t->blocked;
 	t->restore_blocked = true;
+	exit_work_set(&t->thread, EXIT_MASK);
 	signal_set_blocked(mask);
 }
 

@@ -376,6 +376,8 @@ void sched_tick(bool user, nsec_t now)
 	run_lock(c);
 	struct thread *t = c->running;
 	t->last_tick_user = user;
+	if (t->user)
+		exit_work_set(t, EXIT_TICK);
 	sched_account(c, now);
 	if (t == c->idle) {
 		c->tick_at = NSEC_NEVER;

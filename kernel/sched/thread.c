@@ -46,6 +46,7 @@ int thread_init(struct thread *t, const char *name, bool user, void (*entry)(voi
 	list_init(&t->run_link);
 	t->state = THREAD_NEW;
 	t->user = user;
+	t->exit_work = user ? EXIT_FPU | EXIT_FRESH : 0;
 	t->last_tick_user = user;
 	t->fpu_cpu = FPU_CPU_NONE;
 	for (unsigned i = 0; i < CPUMASK_WORDS; i++)

@@ -124,4 +124,20 @@ void *memcpy(void *to, const void *from, size_t bytes);
 void *memmove(void *to, const void *from, size_t bytes);
 int memcmp(const void *a, const void *b, size_t bytes);
 MEM_END_DECLS
+
+/* How many of n bytes are `byte` until the first that is not, eight at a time. */
+static inline size_t bytes_equal(const void *from, size_t n, uint8_t byte)
+{
+	const uint8_t *p = (const uint8_t *)from;
+	uint64_t want = byte * (uint64_t)0x0101010101010101, is;
+	size_t i = 0;
+	for (; i + sizeof(is) <= n; i += sizeof(is)) {
+		__builtin_memcpy(&is, p + i, sizeof(is));
+		if (is != want)
+			break;
+	}
+	while (i < n && p[i] == byte)
+		i++;
+	return i;
+}
 #endif

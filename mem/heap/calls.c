@@ -23,12 +23,18 @@ void heap_free(struct heap *heap, void *block)
 	heap_free_inline(heap, block, SITE);
 }
 
+/* Apart, so that the fast path saves no registers for it. */
+MEM_NORETURN static __attribute__((noinline, cold)) void bad_align(size_t align, const void *site)
+{
+	host_panic("heap: alignment to %lu, which is no power of two; called from %p",
+		   (unsigned long)align, site);
+}
+
 void *heap_alloc_at(struct heap *heap, size_t bytes, size_t align, const void *site)
 {
 	void *block;
 	if (unlikely(!is_pow2(align)))
-		host_panic("heap: alignment to %lu, which is no power of two; called from %p",
-			   (unsigned long)align, site);
+		bad_align(align, site);
 	/* Powers of two are aligned to themselves if they fill their class. */
 	if (unlikely(align > HEAP_ALIGN) && (heap_leaves_space(heap) || !is_pow2(bytes) ||
 					     align > mem_min(bytes, (size_t)PAGE_SIZE)))
@@ -42,9 +48,7 @@ void heap_free_at(struct heap *heap, void *block, const void *site)
 {
 	if (!SLAB_DEBUG && likely(heap_give_fast(heap, block)))
 		return;
-	if (!SLAB_DEBUG && heap_is_hardened(heap) && likely(heap_free_hardened(heap, block)))
-		return;
-	heap_free_slowly(heap, block, site);
+	heap_free_otherwise(heap, block, site);
 }
 
 void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align)

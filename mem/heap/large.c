@@ -7,13 +7,23 @@
  * free is found, and waits in a queue. It is used again for a request of nearly its size,
  * or given back by the reaper: unmapping needs a flush, which needs thread context.
  *
+ *     LIVE --free--> FREEING --poisoned--> QUEUED --alloc--> LIVE
+ *                                             \--reap, oldest first--> gone
+ *
+ * Nothing that takes time by the block's size is done under the lock: a block that is
+ * being filled or checked is on no queue, and belongs to who does that. How far a request
+ * looks through the queues is bounded, and they are emptied a few blocks at a time.
+ *
  * The request seldom fills the last page: behind its end lie up to 16 bytes of
- * canary, checked when the block is freed; beyond the last page is the guard.
+ * canary, checked when the block is freed; beyond the last page is the guard. Loose pages have
+ * none behind them: so blocks of a hardened heap that do fill it get another page, but not
+ * those that were asked for by the page (aligned to it).
  */
 #include "heap/internal.h"
 
 #define CANARY_BYTES 16
-#define SEARCH_MOST  64
+#define SEARCH_MOST  16 /* blocks of one queue */
+#define STEP_NPAGES  64 /* given back with preemption off */
 
 static struct list *chain(struct heap *heap, uintptr_t address)
 {
@@ -36,6 +46,12 @@ static struct large *find(struct heap *heap, uintptr_t address)
 static uint8_t canary_byte(const struct heap *heap, uintptr_t at)
 {
 	return (uint8_t)(((at ^ heap->secret) * 0x9e3779b97f4a7c15) >> 56);
+}
+
+/* Bytes of canary that a block is to have at least. */
+static size_t least_canary(const struct heap *heap, size_t align)
+{
+	return heap->loose && heap_is_hardened(heap) && align < PAGE_SIZE;
 }
 
 static uint64_t canary_bytes(const struct large *large)
@@ -75,17 +91,55 @@ static void poison(const struct large *large, uint8_t byte)
 		memset((void *)large->address, byte, large->npages * PAGE_SIZE); // NOLINT
 }
 
-/* Was a queued block written since it was freed? */
-static void check_poison(const struct large *large)
+/* Were n pages of a queued block, from its page `first` on, written since it was freed? */
+static void check_poison(const struct large *large, uint64_t first, uint64_t n)
 {
-	const uint8_t *p = (const uint8_t *)large->address; // NOLINT(performance-no-int-to-ptr)
-	for (uint64_t i = 0; SLAB_DEBUG && i < large->npages * PAGE_SIZE; i++)
-		if (p[i] != FREE_BYTE)
-			host_panic(
-			    "heap: use after free: %p (%lu bytes) written at offset %lu after "
-			    "it was freed at %p",
-			    (const void *)p, (unsigned long)large->bytes, (unsigned long)i,
-			    large->site);
+	uintptr_t at = large->address + first * PAGE_SIZE;
+	uint64_t bytes = SLAB_DEBUG ? n * PAGE_SIZE : 0;
+	// NOLINTNEXTLINE(performance-no-int-to-ptr)
+	uint64_t good = bytes_equal((const void *)at, bytes, FREE_BYTE);
+	if (good != bytes)
+		host_panic("heap: use after free: %p (%lu bytes) written at offset %lu after "
+			   "it was freed at %p",
+			   (void *)large->address, (unsigned long)large->bytes,
+			   (unsigned long)(first * PAGE_SIZE + good), large->site);
+}
+
+/* ---- queues -------------------------------------------------------------------- */
+
+/* Four from each power of two to the next, so that a request finds its size at once. */
+static struct list *queue_for(struct heap *heap, uint64_t npages)
+{
+	unsigned k = bit_highest(npages);
+	unsigned i = 4 * k + (unsigned)((npages << 2 >> k) & 3);
+	return &heap->large_queue[mem_min(i, LARGE_QUEUES - 1)];
+}
+
+/* The smallest of npages .. most among those of a queue that were freed last. Locks:
+ * heap->lock. */
+static struct large *best_of(struct list *queue, uint64_t npages, uint64_t most, size_t align)
+{
+	struct large *best = NULL;
+	unsigned left = SEARCH_MOST;
+	list_for_each (node, queue) {
+		struct large *large = list_entry(node, struct large, queue);
+		if (large->state == LARGE_QUEUED && large->npages >= npages &&
+		    large->npages <= most && !(large->address & (align - 1)) &&
+		    (!best || large->npages < best->npages))
+			best = large;
+		if ((best && best->npages == npages) || !--left)
+			break;
+	}
+	return best;
+}
+
+static struct large *best_queued(struct heap *heap, uint64_t npages, uint64_t most, size_t align)
+{
+	struct list *at = queue_for(heap, npages), *last = queue_for(heap, most);
+	struct large *best = NULL;
+	for (; at <= last && !best; at++)
+		best = best_of(at, npages, most, align);
+	return best;
 }
 
 /* ---- alloc ---------------------------------------------------------------------- */
@@ -101,31 +155,13 @@ static void account(struct heap *heap, struct large *large, size_t bytes, const 
 	heap->large_allocs++;
 }
 
-/* The smallest of npages .. most among the blocks queued last. Locks: heap->lock. */
-static struct large *best_queued(struct heap *heap, uint64_t npages, uint64_t most, size_t align)
-{
-	struct large *best = NULL;
-	uint64_t left = most == UINT64_MAX ? UINT64_MAX : SEARCH_MOST; /* the last resort */
-	list_for_each (node, &heap->large_queue) {
-		if (!left--)
-			break;
-		struct large *large = list_entry(node, struct large, queue);
-		if (large->npages >= npages && large->npages <= most &&
-		    !(large->address & (align - 1)) && (!best || large->npages < best->npages))
-			best = large;
-		if (best && best->npages == npages)
-			break;
-	}
-	return best;
-}
-
 static void *take_queued(struct heap *heap, uint64_t npages, uint64_t most, size_t bytes,
 			 size_t align, const void *site)
 {
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	struct large *large = best_queued(heap, npages, most, align);
+	struct large *large = best_queued(heap, npages, most, align), was = {0};
 	if (large) {
-		check_poison(large);
+		was = *large; /* with who freed it */
 		list_remove(&large->queue);
 		count_add(&heap->queued_npages, -large->npages);
 		account(heap, large, bytes, site);
@@ -133,6 +169,7 @@ static void *take_queued(struct heap *heap, uint64_t npages, uint64_t most, size
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	if (!large)
 		return NULL;
+	check_poison(&was, 0, was.npages);
 	poison(large, ALLOC_BYTE);
 	set_canary(heap, large);
 	return (void *)large->address; // NOLINT(performance-no-int-to-ptr)
@@ -148,6 +185,8 @@ static void *take_new(struct heap *heap, uint64_t npages, size_t bytes, size_t a
 		return NULL;
 	uint64_t align_pages = align > PAGE_SIZE ? align / PAGE_SIZE : 1;
 	void *pages = heap->area->map(heap->area, npages, align_pages, !wait);
+	if (!pages && heap_give_loose(heap))
+		pages = heap->area->map(heap->area, npages, align_pages, !wait);
 	if (!pages) {
 		slab_give(heap_find_slab(heap, large), large, site);
 		return NULL;
@@ -168,7 +207,8 @@ void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, enum heap_
 		       const void *site)
 {
 	uint64_t rounded;
-	if (!align_up_checked(bytes, PAGE_SIZE, &rounded))
+	if (__builtin_add_overflow(bytes, least_canary(heap, align), &rounded) ||
+	    !align_up_checked(rounded, PAGE_SIZE, &rounded))
 		return NULL;
 	uint64_t npages = rounded / PAGE_SIZE;
 	if (!npages)
@@ -197,15 +237,21 @@ void heap_free_large(struct heap *heap, void *block, const void *site)
 	if (unlikely(!large || large->state != LARGE_LIVE))
 		bad_block(block, large);
 	check_canary(heap, large);
+	large->site = site;
+	if (SLAB_DEBUG) {
+		large->state = LARGE_FREEING;
+		mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+		poison(large, FREE_BYTE);
+		irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	}
+	large->state = LARGE_QUEUED;
 	count_add(&heap->large_npages, -large->npages);
 	heap->large_blocks--;
 	heap->large_bytes -= large->bytes;
-	heap->large_frees++;
+	large->freed = ++heap->large_frees;
+	large->gone = 0;
 	count_add(&heap->queued_npages, large->npages);
-	large->state = LARGE_QUEUED;
-	large->site = site;
-	poison(large, FREE_BYTE);
-	list_push_front(&heap->large_queue, &large->queue);
+	list_push_front(queue_for(heap, large->npages), &large->queue);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
@@ -227,7 +273,8 @@ bool heap_resize_large(struct heap *heap, void *block, size_t bytes)
 	if (unlikely(!large || large->state != LARGE_LIVE))
 		bad_block(block, large);
 	check_canary(heap, large);
-	bool fits = bytes <= large->npages * PAGE_SIZE && bytes > (large->npages - 1) * PAGE_SIZE;
+	size_t most = large->npages * PAGE_SIZE;
+	bool fits = bytes > most - PAGE_SIZE && bytes <= most - least_canary(heap, HEAP_ALIGN);
 	if (fits) {
 		heap->large_bytes += bytes - large->bytes;
 		large->bytes = bytes;
@@ -239,25 +286,93 @@ bool heap_resize_large(struct heap *heap, void *block, size_t bytes)
 
 /* ---- giving back ------------------------------------------------------------------ */
 
-uint64_t heap_reap_large(struct heap *heap)
+/* Of the blocks freed by then, one that waits longest in its queue; it is the reaper's from
+ * now on. NULL: there is none. Locks: heap->reap_lock. */
+static struct large *claim_oldest(struct heap *heap, uint64_t until)
 {
-	struct list out;
-	uint64_t npages = 0;
-	list_init(&out);
+	struct large *found = NULL;
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	list_for_each_safe (node, &heap->large_queue) {
-		struct large *large = list_entry(node, struct large, queue);
+	for (unsigned i = 0; i < LARGE_QUEUES && !found; i++) {
+		struct large *large = list_entry(heap->large_queue[i].prev, struct large, queue);
+		if (!list_empty(&heap->large_queue[i]) && large->freed <= until)
+			found = large;
+	}
+	if (found)
+		found->state = LARGE_GOING;
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return found;
+}
+
+/* Pages of a block's end have been given back; with the last of them it is forgotten. */
+static void note_gone(struct heap *heap, struct large *large, uint64_t n)
+{
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	large->gone += n;
+	count_add(&heap->queued_npages, -n);
+	if (large->gone == large->npages) {
 		list_remove(&large->hash);
 		list_remove(&large->queue);
-		list_push_back(&out, &large->queue);
-		npages += large->npages;
 	}
-	atomic_write_relaxed(&heap->queued_npages, 0);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
-	list_for_each_safe (node, &out) {
-		struct large *large = list_entry(node, struct large, queue);
-		check_poison(large);
-		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+}
+
+/* Give back a block that was freed by then, or so many pages of its end that it does not take
+ * long. Returns pages; 0: there is none. Locks: heap->reap_lock. */
+static uint64_t give_back(struct heap *heap, uint64_t until)
+{
+	struct large *large = claim_oldest(heap, until);
+	if (!large)
+		return 0;
+	struct heap_area *area = heap->area;
+	uint64_t left = large->npages - large->gone, n = mem_min(left, (uint64_t)STEP_NPAGES);
+	char *pages = (char *)large->address; // NOLINT(performance-no-int-to-ptr)
+	check_poison(large, left - n, n);
+	if (n < left && area->decommit && area->decommit(area, pages + (left - n) * PAGE_SIZE, n)) {
+		note_gone(heap, large, n);
+		return n;
+	}
+	check_poison(large, 0, left - n);
+	note_gone(heap, large, left);
+	area->unmap(area, pages, large->npages);
+	slab_give(heap_find_slab(heap, large), large, large->site);
+	return left;
+}
+
+uint64_t heap_reap_large(struct heap *heap)
+{
+	uint64_t until = atomic_read_relaxed(&heap->large_frees), npages = 0, n;
+	do {
+		mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+		n = give_back(heap, until);
+		mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+		npages += n;
+	} while (n);
+	return npages;
+}
+
+/* A queued block that is no reaper's; it is forgotten. NULL: there is none. */
+static struct large *take_any(struct heap *heap)
+{
+	struct large *found = NULL;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	for (unsigned i = 0; i < LARGE_QUEUES && !found; i++)
+		found = best_of(&heap->large_queue[i], 0, UINT64_MAX, 1);
+	if (found) {
+		list_remove(&found->hash);
+		list_remove(&found->queue);
+		count_add(&heap->queued_npages, -found->npages);
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return found;
+}
+
+uint64_t heap_drop_large(struct heap *heap)
+{
+	uint64_t npages = 0;
+	for (struct large *large; (large = take_any(heap));) {
+		npages += large->npages;
+		check_poison(large, 0, large->npages);
+		// NOLINTNEXTLINE(performance-no-int-to-ptr)
 		heap->area->unmap(heap->area, (void *)large->address, large->npages);
 		slab_give(heap_find_slab(heap, large), large, large->site);
 	}
@@ -291,7 +406,7 @@ bool heap_large_is_valid(struct heap *heap)
 				bytes += large->bytes;
 				blocks++;
 			} else {
-				queued += large->npages;
+				queued += large->npages - large->gone;
 			}
 			if (find(heap, large->address) != large ||
 			    large->bytes > large->npages * PAGE_SIZE) {
@@ -300,9 +415,13 @@ bool heap_large_is_valid(struct heap *heap)
 				return false;
 			}
 		}
-	list_for_each (node, &heap->large_queue) {
-		in_queue += list_entry(node, struct large, queue)->npages;
-	}
+	for (unsigned i = 0; i < LARGE_QUEUES; i++)
+		list_for_each (node, &heap->large_queue[i]) {
+			const struct large *large = list_entry(node, struct large, queue);
+			in_queue += large->npages - large->gone;
+			if (queue_for(heap, large->npages) != &heap->large_queue[i])
+				in_queue = UINT64_MAX / 2;
+		}
 	if (live == heap->large_npages && queued == heap->queued_npages && queued == in_queue &&
 	    blocks == heap->large_blocks && bytes == heap->large_bytes)
 		return true;

@@ -17,6 +17,8 @@
  *
  *     READY --alloc--> LIVE --free--> FREED --reap--> GONE --reap, oldest first--> READY
  *
+ * A list for each state but LIVE has its slots, oldest first.
+ *
  * Half of the slots are traps (GONE): a freed block stays one for as long as it takes to
  * free as many others. Pages held are constant after each reap. An area that cannot
  * decommit pages has no traps: FREED becomes READY, found out by pattern only.
@@ -26,8 +28,8 @@
  * fast path costs nothing, and all slots are made beforehand: any context may be
  * sampled.
  *
- * Lock: heap->sample_lock (MEM_RANK_HEAP, interrupts off), for states. A slot in
- * CHANGING belongs to the reaper.
+ * Lock: heap->sample_lock (MEM_RANK_HEAP, interrupts off), for states and lists. A slot in
+ * CHANGING belongs to who frees or reaps it, who checks and fills its page without the lock.
  */
 #include "heap/internal.h"
 
@@ -37,20 +39,44 @@
 enum sample_state { SAMPLE_READY, SAMPLE_LIVE, SAMPLE_FREED, SAMPLE_GONE, SAMPLE_CHANGING };
 
 struct sample {
+	struct list node; /* of its state's list, if that has one */
 	char *page;
 	char *block;
 	size_t bytes;
 	const void *alloc_site, *free_site;
-	uint64_t gone_at; /* heap->sample_clock: the oldest comes back first */
 	enum sample_state state;
 };
 
-static unsigned count_state(const struct heap *heap, enum sample_state state)
+static struct list *list_of(struct heap *heap, enum sample_state state)
 {
-	unsigned n = 0;
-	for (unsigned i = 0; i < heap->sample_count; i++)
-		n += heap->samples[i].state == state;
-	return n;
+	switch (state) {
+	case SAMPLE_READY:
+		return &heap->sample_ready;
+	case SAMPLE_FREED:
+		return &heap->sample_freed;
+	case SAMPLE_GONE:
+		return &heap->sample_gone;
+	default:
+		return NULL;
+	}
+}
+
+/* Take the slot that is in this state longest; NULL: there is none. Locks: sample_lock. */
+static struct sample *take(struct heap *heap, enum sample_state state, enum sample_state to)
+{
+	struct list *list = list_of(heap, state);
+	if (list_empty(list))
+		return NULL;
+	struct sample *s = list_entry(list->next, struct sample, node);
+	list_remove(&s->node);
+	s->state = to;
+	return s;
+}
+
+static void put(struct heap *heap, struct sample *s, enum sample_state state)
+{
+	s->state = state;
+	list_push_back(list_of(heap, state), &s->node);
 }
 
 /* ---- making ---------------------------------------------------------------------- */
@@ -100,12 +126,15 @@ mem_status heap_sample_start(struct heap *heap, unsigned slots, unsigned interva
 		high = mem_max(high, (uintptr_t)page + PAGE_SIZE);
 	}
 	heap->sample_pages = slots;
-	if (area->decommit)
-		for (unsigned i = slots / 2; i < slots; i++)
-			if (area->decommit(area, samples[i].page, 1)) {
-				samples[i].state = SAMPLE_GONE;
-				heap->sample_pages--;
-			}
+	list_init(&heap->sample_ready);
+	list_init(&heap->sample_freed);
+	list_init(&heap->sample_gone);
+	for (unsigned i = 0; i < slots; i++) {
+		bool gone =
+		    i >= slots / 2 && area->decommit && area->decommit(area, samples[i].page, 1);
+		put(heap, &samples[i], gone ? SAMPLE_GONE : SAMPLE_READY);
+		heap->sample_pages -= gone;
+	}
 	heap->samples = samples;
 	heap->sample_low = low;
 	heap->sample_high = high;
@@ -146,19 +175,19 @@ bool heap_is_sample(struct heap *heap, const void *block)
 static void check_bytes(const struct sample *s, const char *from, const char *to, uint8_t byte,
 			const char *what)
 {
-	for (const char *p = from; p < to; p++)
-		if ((uint8_t)*p != byte)
-			host_panic(
-			    "heap: %s: sampled block %p (%lu bytes) at offset %ld; allocated "
-			    "at %p, freed at %p",
-			    what, (void *)s->block, (unsigned long)s->bytes, (long)(p - s->block),
-			    s->alloc_site, s->free_site);
+	const char *p = from + bytes_equal(from, (size_t)(to - from), byte);
+	if (p != to)
+		host_panic("heap: %s: sampled block %p (%lu bytes) at offset %ld; allocated "
+			   "at %p, freed at %p",
+			   what, (void *)s->block, (unsigned long)s->bytes, (long)(p - s->block),
+			   s->alloc_site, s->free_site);
 }
 
-static void check_slot(const struct sample *s)
+/* A slot in this state, or that was until its owner took it. */
+static void check_slot(const struct sample *s, enum sample_state state)
 {
 	const char *end = s->page + PAGE_SIZE;
-	switch (s->state) {
+	switch (state) {
 	case SAMPLE_READY:
 		check_bytes(s, s->page, end, READY_BYTE, "write to memory that is nobody's");
 		break;
@@ -192,19 +221,14 @@ void *heap_sample_alloc(struct heap *heap, size_t bytes, const void *site)
 	if (bytes > PAGE_SIZE || !is_due(heap))
 		return NULL;
 	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
-	for (unsigned i = 0; i < heap->sample_count && !s; i++) {
-		unsigned at = heap->sample_next++ % heap->sample_count;
-		if (heap->samples[at].state == SAMPLE_READY)
-			s = &heap->samples[at];
-	}
+	s = take(heap, SAMPLE_READY, SAMPLE_LIVE);
 	if (s) {
 		uint64_t lot = (++heap->sample_clock ^ heap->secret) * 0x9e3779b97f4a7c15;
-		size_t room = align_up(mem_max(bytes, (size_t)1), align);
-		s->block = lot >> 63 ? s->page : s->page + PAGE_SIZE - room;
+		size_t taken = align_up(mem_max(bytes, (size_t)1), align);
+		s->block = lot >> 63 ? s->page : s->page + PAGE_SIZE - taken;
 		s->bytes = bytes;
 		s->alloc_site = site;
 		s->free_site = NULL;
-		s->state = SAMPLE_LIVE;
 		heap->sample_live++;
 		heap->sample_live_bytes += bytes;
 		heap->sample_allocs++;
@@ -232,12 +256,15 @@ void heap_sample_free(struct heap *heap, void *block, const void *site)
 {
 	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
 	struct sample *s = find_live(heap, block);
-	check_slot(s);
+	s->state = SAMPLE_CHANGING;
+	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
+	check_slot(s, SAMPLE_LIVE);
+	memset(s->page, FREED_BYTE, PAGE_SIZE);
+	irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
 	s->free_site = site;
-	s->state = SAMPLE_FREED;
 	heap->sample_live--;
 	heap->sample_live_bytes -= s->bytes;
-	memset(s->page, FREED_BYTE, PAGE_SIZE);
+	put(heap, s, SAMPLE_FREED);
 	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
 }
 
@@ -245,62 +272,76 @@ size_t heap_sample_bytes(struct heap *heap, const void *block)
 {
 	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
 	struct sample *s = find_live(heap, block);
-	check_slot(s);
-	size_t bytes = s->bytes;
 	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
-	return bytes;
+	check_slot(s, SAMPLE_LIVE); /* it stays so: its user asks */
+	return s->bytes;
 }
 
 /* ---- with a reap ---------------------------------------------------------------------- */
 
-/* Take a slot in `state` for the reaper, the one that is GONE longest; NULL: none. */
+/* Take a slot for the reaper; NULL: there is none. */
 static struct sample *claim(struct heap *heap, enum sample_state state)
 {
-	struct sample *s = NULL;
 	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
-	for (unsigned i = 0; i < heap->sample_count; i++) {
-		struct sample *at = &heap->samples[i];
-		if (at->state == state && (!s || at->gone_at < s->gone_at))
-			s = at;
-	}
-	if (s) {
-		check_slot(s);
-		s->state = SAMPLE_CHANGING;
-	}
+	struct sample *s = take(heap, state, SAMPLE_CHANGING);
 	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
+	if (s)
+		check_slot(s, state);
 	return s;
 }
 
 static void settle(struct heap *heap, struct sample *s, enum sample_state state, int pages)
 {
 	unsigned long irq = mem_lock_irq(&heap->sample_lock, MEM_RANK_HEAP);
-	s->gone_at = ++heap->sample_clock;
-	s->state = state;
+	put(heap, s, state);
 	heap->sample_pages += (uint64_t)(int64_t)pages;
 	mem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);
 }
 
-void heap_sample_reap(struct heap *heap)
+/* A trap of what was freed; false: there is nothing. */
+static bool make_trap(struct heap *heap)
 {
 	struct heap_area *area = heap->area;
-	struct sample *s;
-	while ((s = claim(heap, SAMPLE_FREED))) {
-		if (area->decommit && area->decommit(area, s->page, 1)) {
-			settle(heap, s, SAMPLE_GONE, -1);
-		} else {
-			memset(s->page, READY_BYTE, PAGE_SIZE);
-			settle(heap, s, SAMPLE_READY, 0);
-		}
-	}
-	/* Always as many pages, of live blocks or for the next. */
-	while (area->decommit && heap->sample_pages < heap->sample_count / 2 &&
-	       (s = claim(heap, SAMPLE_GONE))) {
-		if (!area->recommit(area, s->page, 1, false)) {
-			settle(heap, s, SAMPLE_GONE, 0);
-			break;
-		}
+	struct sample *s = claim(heap, SAMPLE_FREED);
+	if (!s)
+		return false;
+	if (area->decommit && area->decommit(area, s->page, 1)) {
+		settle(heap, s, SAMPLE_GONE, -1);
+	} else {
 		memset(s->page, READY_BYTE, PAGE_SIZE);
-		settle(heap, s, SAMPLE_READY, 1);
+		settle(heap, s, SAMPLE_READY, 0);
+	}
+	return true;
+}
+
+/* A page for the next block: there are always as many, of live ones or ready. */
+static bool make_ready(struct heap *heap)
+{
+	struct heap_area *area = heap->area;
+	if (!area->decommit || heap->sample_pages >= heap->sample_count / 2)
+		return false;
+	struct sample *s = claim(heap, SAMPLE_GONE);
+	if (!s)
+		return false;
+	if (!area->recommit(area, s->page, 1, false)) {
+		settle(heap, s, SAMPLE_GONE, 0);
+		return false;
+	}
+	memset(s->page, READY_BYTE, PAGE_SIZE);
+	settle(heap, s, SAMPLE_READY, 1);
+	return true;
+}
+
+void heap_sample_reap(struct heap *heap)
+{
+	static bool (*const steps[])(struct heap *) = {make_trap, make_ready};
+	for (unsigned i = 0; i < ARRAY_COUNT(steps); i++) {
+		bool more = heap->sample_count != 0;
+		for (unsigned n = 0; more && n < heap->sample_count; n++) {
+			mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+			more = steps[i](heap);
+			mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+		}
 	}
 }
 
@@ -366,8 +407,21 @@ uint64_t heap_sample_npages(struct heap *heap)
 bool heap_samples_are_valid(struct heap *heap)
 {
 	for (unsigned i = 0; i < heap->sample_count; i++)
-		check_slot(&heap->samples[i]);
-	unsigned gone = count_state(heap, SAMPLE_GONE);
-	return count_state(heap, SAMPLE_LIVE) == heap->sample_live &&
-	       heap->sample_count - gone == heap->sample_pages;
+		check_slot(&heap->samples[i], heap->samples[i].state);
+	unsigned n[SAMPLE_CHANGING + 1] = {0}, listed = 0;
+	for (unsigned i = 0; i < heap->sample_count; i++)
+		n[heap->samples[i].state]++;
+	for (unsigned state = 0; heap->sample_count && state <= SAMPLE_CHANGING; state++) {
+		struct list *list = list_of(heap, (enum sample_state)state);
+		if (!list)
+			continue;
+		list_for_each (node, list) {
+			if (list_entry(node, struct sample, node)->state != state)
+				return false;
+			listed++;
+		}
+	}
+	return listed + n[SAMPLE_LIVE] == heap->sample_count &&
+	       n[SAMPLE_LIVE] == heap->sample_live &&
+	       heap->sample_count - n[SAMPLE_GONE] == heap->sample_pages;
 }

@@ -2,53 +2,86 @@
 /* Statistics, and the validator: every structure against every other. */
 #include "pmm/whole.h"
 
-static void sum_blocks(const struct pmm *pmm, struct pmm_stats *stats)
+/* What is known without looking at blocks; how many of these there are to look at. */
+static uint32_t start_sums(struct pmm *pmm, struct pmm_stats *stats)
 {
-	uint32_t nblocks = ready_blocks(pmm);
-	for (uint32_t block = 0; block < nblocks; block++) {
-		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
-		stats->free += state & STATE_KIND ? 0 : pmm_block_clear_bits(pmm, block);
-		stats->free_huge += pmm_block_is_whole(pmm, block);
-		stats->records += (state & STATE_REC) != 0;
-	}
-}
-
-static void sum_all(const struct pmm *pmm, struct pmm_stats *stats)
-{
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	*stats = (struct pmm_stats){
 	    .total = pmm->total,
 	    .free = pmm->unused_free,
 	    .free_huge = pmm->unused_huge,
 	    .metadata = pmm->metadata_bytes,
 	};
-	sum_blocks(pmm, stats);
+	uint32_t nblocks = ready_blocks(pmm);
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
+	return nblocks;
+}
+
+/* It takes as long as there is memory: no lock. */
+static void sum_blocks(const struct pmm *pmm, uint32_t nblocks, struct pmm_stats *stats)
+{
+	for (uint32_t block = 0; block < nblocks; block++) {
+		uint32_t state = atomic_read_relaxed(&pmm->states[block]);
+		stats->free += state & STATE_KIND ? 0 : pmm_block_clear_bits(pmm, block);
+		stats->free_huge += pmm_block_is_whole(pmm, block);
+		stats->records += (state & STATE_REC) != 0;
+	}
+	stats->metadata += stats->records << PAGE_SHIFT;
+}
+
+static void sum_caches(const struct pmm *pmm, struct pmm_stats *stats)
+{
 	for (unsigned i = 0; i <= pmm->ncpus; i++) {
 		stats->cached += pmm_cache_npages(&pmm->caches[i]);
 		stats->free_huge += atomic_read_relaxed(&pmm->caches[i].nhuge);
 	}
 	stats->free += stats->cached;
-	stats->metadata += stats->records << PAGE_SHIFT;
 }
 
 void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats)
 {
-	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
-	sum_all(pmm, stats);
-	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
+	sum_blocks(pmm, start_sums(pmm, stats), stats);
+	sum_caches(pmm, stats);
 }
 
+/* Changes when a cache takes frames of the bitmap or gives some back. */
+static uint64_t moves(const struct pmm *pmm)
+{
+	uint64_t sum = atomic_read_relaxed(&pmm->ready);
+	for (unsigned i = 0; i <= pmm->ncpus; i++) {
+		const struct pmm_cpu_cache *cache = &pmm->caches[i];
+		for (unsigned k = 0; k < KIND_COUNT; k++)
+			sum = sum * 31 + atomic_read_relaxed(&cache->word[k].block);
+		for (unsigned order = 0; order < SMALL_ORDERS; order++)
+			sum = sum * 31 + atomic_read_relaxed(&cache->norder[order]);
+		sum = sum * 31 + atomic_read_relaxed(&cache->nhuge);
+		sum = sum * 31 + atomic_read_relaxed(&cache->nqueue);
+	}
+	return sum;
+}
+
+#define TRIES 4
+
 /* A frame on its way between a CPU and the bitmap is in neither of them for a moment, also
- * where idle CPUs clear ahead: nobody is allowed on the way while they are summed. */
+ * where idle CPUs clear ahead: nobody is allowed on the way while the caches are summed, and
+ * if one has taken or given something since the blocks were, they are summed once more. */
 void pmm_get_stats_wait(struct pmm *pmm, struct pmm_stats *stats)
 {
 	mem_contract_thread();
 	unsigned long irq;
-	if (!pmm_hold(pmm, may_wait(PMM_WAIT), &irq)) {
-		pmm_get_stats(pmm, stats);
-		return;
+	for (unsigned n = 1;; n++) {
+		uint64_t before = moves(pmm);
+		sum_blocks(pmm, start_sums(pmm, stats), stats);
+		if (!pmm_hold(pmm, may_wait(PMM_WAIT), &irq))
+			break;
+		bool last = n == TRIES || moves(pmm) == before;
+		if (last)
+			sum_caches(pmm, stats);
+		pmm_release(pmm, irq);
+		if (last)
+			return;
 	}
-	sum_all(pmm, stats);
-	pmm_release(pmm, irq);
+	sum_caches(pmm, stats);
 }
 
 #define BAD(...)                                                                                   \
@@ -111,10 +144,10 @@ static bool check_summaries(const struct pmm *pmm, uint32_t block)
 	if (((state & STATE_KIND) || state_order(state)) && class != CLASS_FULL)
 		BAD("block %u: class %u with state 0x%x", block, class, state);
 	unsigned order = state_order(state);
-	bool room = order && pmm_line_find(pmm_block_line(pmm, block), order) < BLOCK_PAGES;
-	if (room != !!(pmm->summary_order[block / GROUP_BLOCKS] & bit))
+	bool any_free = order && pmm_line_find(pmm_block_line(pmm, block), order) < BLOCK_PAGES;
+	if (any_free != !!(pmm->summary_order[block / GROUP_BLOCKS] & bit))
 		BAD("block %u: state 0x%x, summary of orders %s", block, state,
-		    room ? "missing" : "too many");
+		    any_free ? "missing" : "too many");
 	return true;
 }
 

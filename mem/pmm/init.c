@@ -16,8 +16,8 @@
  * The initialised limit. Setting up a terabyte must not touch 35 MB of bitmap. Blocks at
  * and above the initialised limit (`ready`) were never used: nothing of them is written and
  * the map alone says what they are. When a search finds nothing below, the
- * initialised limit moves up by one group of 64 blocks, whose lines, states and
- * summaries are then written from the map. Low memory is used first, so the
+ * initialised limit moves up by 16 blocks, whose lines, states and summaries are then
+ * written from the map: no more at once, as interrupts are off. Low memory is used first, so the
  * initialised limit moves as far as memory was ever in use at once. The page tables of the
  * direct map follow it (pmm_on_first_use). It stops where a loader's direct map ends
  * (mem_direct_map_end): nobody is given a frame that cannot be reached.
@@ -225,11 +225,11 @@ unsigned pmm_block_usable(const struct pmm *pmm, uint32_t block, uint64_t usable
 	pfn_t first = dense_to_pfn(pmm, (uint64_t)block * BLOCK_PAGES);
 	unsigned count = 0;
 	memset(usable, 0, BLOCK_WORDS * sizeof(*usable));
-	for (size_t i = 0; i < pmm->map.count; i++) {
+	for (size_t i = memmap_find(&pmm->map, first); i < pmm->map.count; i++) {
 		const struct memmap_region *r = &pmm->map.regions[i];
 		if (r->first >= first + BLOCK_PAGES)
 			break;
-		if (r->end <= first || r->type != MEMMAP_USABLE)
+		if (r->type != MEMMAP_USABLE)
 			continue;
 		unsigned low = r->first > first ? (unsigned)(r->first - first) : 0;
 		unsigned high =
@@ -308,7 +308,7 @@ bool pmm_extend_limit(struct pmm *pmm, bool locked)
 	uint64_t from = atomic_read_relaxed(&pmm->ready) / BLOCK_PAGES;
 	bool mine = from == seen / BLOCK_PAGES;
 	if (mine) { /* else somebody was faster, and there is something new to search */
-		uint64_t to = mem_min(align_down(from, GROUP_BLOCKS) + GROUP_BLOCKS, end);
+		uint64_t to = mem_min(align_down(from, LIMIT_BLOCKS) + LIMIT_BLOCKS, end);
 		say_first_use(pmm, from * BLOCK_PAGES, to * BLOCK_PAGES);
 		if (from % GROUP_BLOCKS == 0) {
 			pmm->summary_a[from / GROUP_BLOCKS] = 0;

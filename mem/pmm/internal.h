@@ -19,7 +19,8 @@
 
 #define BLOCK_PAGES  512u
 #define BLOCK_WORDS  8u
-#define GROUP_BLOCKS 64u /* blocks of one summary word; step of the initialised limit */
+#define GROUP_BLOCKS 64u /* blocks of one summary word */
+#define LIMIT_BLOCKS 16u /* step of the initialised limit; a part of a group */
 #define BLOCK_NONE   ((uint32_t)-1)
 #define WORD_NONE    ((uint64_t)-1)
 #define ALL_ONES     (~(uint64_t)0)
@@ -131,7 +132,7 @@ struct pmm_cpu_cache {
 	uint8_t busy; /* written by its CPU only: it is inside if this is not 0 */
 	uint8_t npool;
 	uint8_t nhuge;
-	uint8_t any_clean; /* if 0, nothing free is known to be zero in the own block */
+	uint8_t any_clean;            /* if 0, nothing free is known to be zero in the own block */
 	uint32_t nqueue;              /* if not 0, something is in `freed` */
 	uint8_t norder[SMALL_ORDERS]; /* cached blocks of order i + 1, below */
 	struct pmm_free_word freed;   /* frees of the newest word */
@@ -420,7 +421,7 @@ paddr_t pmm_order_take_odd(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigne
 
 /* ---- init.c --------------------------------------------------------------------------- */
 
-/* Move the initialised limit up by one group. `locked`: the caller holds `shared`. */
+/* Move the initialised limit up by one step. `locked`: the caller holds `shared`. */
 bool pmm_extend_limit(struct pmm *pmm, bool locked);
 /* The usable frames of a block as bits, and their number. Context for this and
  * the next: inside a cache, or with `shared` held: else the map may change. */

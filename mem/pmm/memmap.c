@@ -140,8 +140,7 @@ uint64_t memmap_npages(const struct memmap *map, enum memmap_type type)
 	return npages;
 }
 
-/* The first region that ends above pfn, or count. */
-static size_t region_at_or_above(const struct memmap *map, pfn_t pfn)
+size_t memmap_find(const struct memmap *map, pfn_t pfn)
 {
 	size_t low = 0, high = map->count;
 	while (low < high) {
@@ -156,7 +155,7 @@ static size_t region_at_or_above(const struct memmap *map, pfn_t pfn)
 
 bool memmap_lookup(const struct memmap *map, pfn_t pfn, enum memmap_type *type)
 {
-	size_t i = region_at_or_above(map, pfn);
+	size_t i = memmap_find(map, pfn);
 	if (i == map->count || map->regions[i].first > pfn)
 		return false;
 	*type = map->regions[i].type;
@@ -166,14 +165,14 @@ bool memmap_lookup(const struct memmap *map, pfn_t pfn, enum memmap_type *type)
 /* Would a cut at pfn split a region of type `from`? */
 static bool splits(const struct memmap *map, pfn_t pfn, enum memmap_type from)
 {
-	size_t i = region_at_or_above(map, pfn);
+	size_t i = memmap_find(map, pfn);
 	return i < map->count && map->regions[i].first < pfn && map->regions[i].type == from;
 }
 
 /* Cut the region that holds pfn in its middle in two. There is room. */
 static void split_at(struct memmap *map, pfn_t pfn)
 {
-	size_t i = region_at_or_above(map, pfn);
+	size_t i = memmap_find(map, pfn);
 	struct memmap_region *r = &map->regions[i];
 	memmove(r + 1, r, (map->count - i) * sizeof(*r));
 	map->count++;
@@ -203,8 +202,7 @@ mem_status memmap_retype(struct memmap *map, pfn_t first, pfn_t end, enum memmap
 		split_at(map, first);
 	if (split_end)
 		split_at(map, end);
-	for (size_t i = region_at_or_above(map, first);
-	     i < map->count && map->regions[i].first < end; i++)
+	for (size_t i = memmap_find(map, first); i < map->count && map->regions[i].first < end; i++)
 		if (map->regions[i].type == from)
 			map->regions[i].type = type;
 	merge_neighbours(map);

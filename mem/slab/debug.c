@@ -53,10 +53,8 @@ size_t slab_debug_extra(void)
 
 static bool all_bytes(const void *from, const void *to, uint8_t byte)
 {
-	for (const uint8_t *p = from; p < (const uint8_t *)to; p++)
-		if (*p != byte)
-			return false;
-	return true;
+	size_t n = (size_t)((const char *)to - (const char *)from);
+	return bytes_equal(from, n, byte) == n;
 }
 
 static void check_record(const struct slab *slab, const void *block)

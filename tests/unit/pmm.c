@@ -63,7 +63,8 @@ TEST(pmm_used_blocks_come_before_whole_ones)
 {
 	enum { N = 8 * 512, BACK = 32 };
 	static paddr_t got[N];
-	boot(64 * MIB, 1);
+	boot(LIMIT_BLOCKS * HUGE_SIZE,
+	     1); /* so that nothing of it is above the initialised limit */
 	for (unsigned i = 0; i < N; i++)
 		got[i] = take(0, PMM_KERNEL);
 	for (unsigned several = 0; several < 2; several++) {

@@ -5,6 +5,7 @@
  */
 #include <mem/slab.h>
 
+#include "base/atomic.h"
 #include "base/util.h"
 #include "heap/internal.h"
 #include "tests/machine/boot.h"
@@ -52,8 +53,34 @@ static void area_unmap(struct heap_area *area, void *at, uint64_t npages)
 	take_back(at, npages);
 }
 
+/* Of one block at a time, from its end; until that is unmapped. */
+static uint64_t decommitted_npages;
+
+static bool area_decommit(struct heap_area *area, void *at, uint64_t npages)
+{
+	take_back(at, npages);
+	decommitted_npages += npages;
+	return true;
+}
+
+static bool area_recommit(struct heap_area *area, void *at, uint64_t npages, bool atomic)
+{
+	return false;
+}
+
+static void area_unmap_rest(struct heap_area *area, void *at, uint64_t npages)
+{
+	uint64_t gone = decommitted_npages;
+	decommitted_npages = 0;
+	take_back(at, npages - gone);
+}
+
 static struct page_source source = {source_alloc, source_free};
 static struct heap_area area = {.map = area_map, .unmap = area_unmap};
+static struct heap_area area_in_parts = {.map = area_map,
+					 .unmap = area_unmap_rest,
+					 .decommit = area_decommit,
+					 .recommit = area_recommit};
 
 static struct slab_cache *cache;
 static void *block;
@@ -149,6 +176,87 @@ static void heap_beside_a_reap(uint64_t i)
 	heap_free(heap, block);
 	heap_destroy(heap);
 	finish();
+}
+
+/* A block of a kind that is filled and checked without a lock, while another CPU takes what
+ * is free: nobody fills or gives back what has a user again. */
+static size_t bytes;
+
+static void fill(unsigned char *at, unsigned char byte)
+{
+	CHECK(at != NULL);
+	memset(at, byte, bytes);
+}
+
+static void check_and_free(unsigned char *at, unsigned char byte)
+{
+	for (size_t i = 0; i < bytes; i++)
+		CHECK_EQ(at[i], byte);
+	heap_free(heap, at);
+}
+
+static void free_and_take(void *arg)
+{
+	machine_explore(2, 1);
+	heap_free(heap, block);
+	unsigned char *mine = heap_alloc(heap, bytes);
+	fill(mine, 0x11);
+	MEM_POINT();
+	check_and_free(mine, 0x11);
+}
+
+static void take_beside(void *arg)
+{
+	machine_explore(2, 1);
+	unsigned char *mine = heap_alloc(heap, bytes);
+	fill(mine, 0x22);
+	MEM_POINT();
+	check_and_free(mine, 0x22);
+}
+
+static void reap_all(void *arg)
+{
+	machine_explore(2, 1);
+	heap_reap(heap, false);
+	unsigned char *mine = heap_alloc(heap, bytes);
+	fill(mine, 0x33);
+	check_and_free(mine, 0x33);
+}
+
+static void whole_blocks(uint64_t i, size_t of, struct heap_area *from, unsigned samples)
+{
+	start();
+	bytes = of;
+	CHECK_OK(heap_create_as(&heap, from, HEAP_FAST));
+	if (samples)
+		CHECK_OK(heap_sample_start(heap, samples, 1));
+	CHECK((block = heap_alloc(heap, bytes)) != NULL);
+	run_both(free_and_take, i ? reap_all : take_beside);
+	CHECK(heap_is_valid(heap));
+	heap_destroy(heap);
+	finish();
+}
+
+static void large_blocks(uint64_t i)
+{
+	whole_blocks(i, 70 * PAGE_SIZE + 1, &area_in_parts, 0);
+}
+
+static void sampled_blocks(uint64_t i)
+{
+	whole_blocks(i, 100, &area, 2);
+}
+
+TEST(heap_every_schedule_of_large_blocks)
+{
+	machine_each(2, large_blocks);
+	machine_expect_schedules(1803);
+}
+
+TEST(heap_every_schedule_of_sampled_blocks)
+{
+	machine_each(2, sampled_blocks);
+	machine_expect_schedules(1799);
 }
 
 TEST(slab_every_schedule_of_a_free_and_a_reap)

@@ -24,13 +24,23 @@ enum thread_state {
 	THREAD_DEAD
 };
 
+/* thread->exit_work. The first two say where its floating-point state is (kernel/cpu/fpu.c). */
+enum {
+	EXIT_FPU = 1,   /* not in the registers: in thread->fpu */
+	EXIT_FRESH = 2, /* nor there: it is the one that programs start with */
+	EXIT_MASK = 4,  /* a temporary signal mask ends */
+	EXIT_TICK = 8   /* a tick came: CPU timers may be due */
+};
+
 struct thread {
 	struct list run_link;
 	uint32_t state;
-	unsigned cpu;         /* where it runs or ran last */
-	uint32_t on_cpu;      /* its registers are live on a CPU */
+	unsigned cpu; /* where it runs or ran last */
+	/* Either of these two: something is due before it goes back to user mode. */
 	uint32_t interrupted; /* thread_interrupt happened: interruptible sleeps return
 				 -EINTR/-ERESTARTSYS */
+	uint32_t exit_work;   /* EXIT_*; only its own CPU sets bits */
+	uint32_t on_cpu;      /* its registers are live on a CPU */
 	void *stack;          /* lowest byte; THREAD_STACK_PAGES */
 	uint64_t saved_rsp;
 	struct space *space;       /* NULL for kernel threads; change with thread_set_space */
@@ -87,12 +97,20 @@ MEM_NORETURN void thread_enter_user(void);
 void thread_copy_user_state(struct thread *child);
 /* Fresh FPU state (exec). */
 void thread_reset_user_state(struct thread *thread);
-/* The running thread's FPU registers saved to / loaded from a user-format XSAVE
- * area (signal frames). `bytes` of the area: cpu_features.xsave_bytes (512 without XSAVE). */
-void fpu_save_current(void *area);
-int fpu_load_current(const void *area); /* -EINVAL: hostile contents; state then reset */
-/* The registers a program starts with; the rest of the thread is left. */
+/* The running thread's FPU state as an XSAVE area of cpu_features.xsave_bytes (512 without
+ * XSAVE), for signal frames: to be read before the thread returns to user mode. */
+const void *fpu_current(void);
+/* That area, to be written: it counts from now on. Then fpu_edited() looks at it; -EINVAL:
+ * hostile contents, the state is then the one that programs start with. */
+void *fpu_edit(void);
+int fpu_edited(void);
+/* The state that programs start with; the rest of the thread is left. */
 void fpu_reset_current(void);
+/* Set bits of the running thread's exit_work. Context: any. */
+static inline void exit_work_set(struct thread *current, uint32_t bits)
+{
+	__atomic_fetch_or(&current->exit_work, bits, __ATOMIC_RELAXED);
+}
 /* Switch the running thread to another space (exec, exit): takes no reference. */
 void thread_set_space(struct space *space);
 /* The bases of a thread, running or not. `base` is one that user_base_ok allows, or the

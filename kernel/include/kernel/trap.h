@@ -40,7 +40,12 @@ void proc_user_exception(struct trapframe *frame, int signal, int code, uint64_t
  * delivers signals, stops, exits. Preemption is done by the entry code before. */
 void proc_return_to_user(struct trapframe *frame);
 
-/* Provided by syscall/: runs the call frame->rax with interrupts on and stores the result in
- * frame->rax. */
-void syscall_dispatch(struct trapframe *frame);
+/* Provided by syscall/: the calls by number, SYSCALL_COUNT (kernel/cpu/entry.h) of them, for
+ * the entry code, which calls them with interrupts on. NULL: not there. */
+typedef long (*syscall_function)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+extern const syscall_function syscall_functions[];
+/* What a number that is none of these gets: -ENOSYS, and is named in the log once. */
+long syscall_missing(uint64_t number);
+/* A call's result is one of the ERESTART codes: signal delivery is to settle it. */
+void syscall_restarts(void);
 #endif

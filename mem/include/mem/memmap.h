@@ -65,6 +65,9 @@ MEM_CHECKED mem_status memmap_sanitise(struct memmap *map, const struct memmap_e
 /* Frames of one type. */
 uint64_t memmap_npages(const struct memmap *map, enum memmap_type type);
 
+/* The number of the first region that ends above pfn; map->count if none does. */
+size_t memmap_find(const struct memmap *map, pfn_t pfn);
+
 /* The type of the region that holds pfn; false if none does. */
 bool memmap_lookup(const struct memmap *map, pfn_t pfn, enum memmap_type *type);
 

@@ -148,8 +148,8 @@ struct pmm_stats {
  * a CPU that is at it. Context: any; does not wait. Locks: none. */
 void pmm_get_stats(struct pmm *pmm, struct pmm_stats *stats);
 /* The same with nothing missed: exact up to frames that are being allocated or freed during
- * the call. CPUs that want a frame wait meanwhile, and it waits for them. Context: thread,
- * interrupts on. Locks: as pmm_drain. */
+ * the call. CPUs that want a frame wait while caches are summed, and it waits for them.
+ * Context: thread, interrupts on. Locks: as pmm_drain. */
 void pmm_get_stats_wait(struct pmm *pmm, struct pmm_stats *stats);
 
 /* ---- frame records: type, count, reference ----------------------------- */
