@@ -366,6 +366,7 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	list_push_front(segment_chain(heap, (uintptr_t)segment), &segment->hash);
 	uintptr_t base = (uintptr_t)segment;
 	atomic_write_release(&heap->known[segment_slot(base)], heap_known(heap, base));
+	heap->nsegments++;
 	count_add(&heap->segment_npages, npages);
 	count_add(&heap->free_npages, segment->nfree);
 	count_add(&heap->empty_npages, npages);
@@ -484,22 +485,90 @@ static unsigned free_run(const struct segment *segment, unsigned *n)
 	return page;
 }
 
-/* The next run to be decommitted: it counts as used meanwhile, and its segment as having
- * one more slab, so that both stay. NULL: there is none. */
-static struct segment *begin_decommit(struct heap *heap, unsigned *page, unsigned *n)
+/* A pass over the segments that have free pages, a few at a time: from the front, and what
+ * was looked at goes to the back. The reaper's; several passes only see more. */
+struct pass {
+	uint64_t left; /* segments to look at */
+	const struct segment *kept;
+	bool keep; /* one empty segment */
+};
+#define PASS_STEP 4u /* are looked at with interrupts off: each has 512 pages */
+
+static struct segment *next_segment(struct heap *heap, struct pass *pass)
 {
-	struct segment *found = NULL;
+	if (!pass->left || list_empty(&heap->segments))
+		return NULL;
+	pass->left--;
+	struct segment *segment = list_entry(heap->segments.next, struct segment, node);
+	list_remove(&segment->node);
+	list_push_back(&heap->segments, &segment->node);
+	return segment;
+}
+
+/* The heap knows the segment no more. Locks: heap->lock. */
+static void forget_segment(struct heap *heap, struct segment *segment)
+{
+	uintptr_t *known = &heap->known[segment_slot((uintptr_t)segment)];
+	if (atomic_read_relaxed(known) == heap_known(heap, (uintptr_t)segment))
+		atomic_write_release(known, KNOWN_NONE);
+	list_remove(&segment->hash);
+	list_remove(&segment->node);
+	heap->nsegments--;
+	count_add(&heap->segment_npages, -(uint64_t)segment->npages);
+	count_add(&heap->empty_npages, -(uint64_t)segment->npages);
+	count_add(&heap->free_npages, -(uint64_t)segment->nfree);
+	count_add(&heap->decommitted_npages, -(uint64_t)heap_count_decommitted(segment));
+}
+
+/* Unmap an empty segment, if there is one among the next few. Returns pages. Locks:
+ * heap->reap_lock. */
+static uint64_t unmap_some(struct heap *heap, struct pass *pass)
+{
+	struct segment *segment = NULL;
+	uint64_t npages = 0;
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	list_for_each (node, &heap->segments) {
-		struct segment *segment = list_entry(node, struct segment, node);
+	for (unsigned n = 0; n < 16 * PASS_STEP && !npages; n++) {
+		segment = next_segment(heap, pass);
+		if (!segment)
+			break;
+		if (segment->nslabs || segment == pass->kept)
+			continue;
+		if (pass->keep) {
+			pass->keep = false;
+			pass->kept = segment;
+			continue;
+		}
+		npages = segment->npages;
+		forget_segment(heap, segment);
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	if (!npages)
+		return 0;
+	uint64_t decommitted = heap_count_decommitted(segment);
+	heap->area->unmap(heap->area, segment, npages);
+	return npages - decommitted;
+}
+
+/* The next run to be decommitted: it counts as used meanwhile, and its segment as having
+ * one more slab, so that both stay. The segment is looked at again. NULL: none among the next
+ * few. */
+static struct segment *begin_decommit(struct heap *heap, struct pass *pass, unsigned *page,
+				      unsigned *n)
+{
+	struct segment *found = NULL, *segment;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	for (unsigned i = 0; i < PASS_STEP && !found; i++) {
+		segment = next_segment(heap, pass);
+		if (!segment)
+			break;
 		*page = free_run(segment, n);
 		if (*page == SEGMENT_NPAGES)
 			continue;
 		found = segment;
+		pass->left++;
 		set_used(segment, *page, *n, true);
 		count_slab(segment, true);
 		relist(heap, segment);
-		break;
 	}
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	return found;
@@ -518,55 +587,43 @@ static void end_decommit(struct heap *heap, struct segment *segment, unsigned pa
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
-/* Give the memory behind the free pages of segments in use back, run by run. */
-static uint64_t decommit_free_pages(struct heap *heap)
+/* Give the memory behind a run of free pages of a segment in use back. Locks:
+ * heap->reap_lock. */
+static uint64_t decommit_some(struct heap *heap, struct pass *pass)
 {
-	uint64_t npages = 0;
 	unsigned page, n;
-	struct segment *segment;
-	while (heap->area->decommit && (segment = begin_decommit(heap, &page, &n))) {
-		char *at = (char *)segment + page * PAGE_SIZE;
-		bool decommitted = heap->area->decommit(heap->area, at, n);
-		end_decommit(heap, segment, page, n, decommitted);
-		if (!decommitted)
-			break;
+	struct segment *segment = begin_decommit(heap, pass, &page, &n);
+	if (!segment)
+		return 0;
+	char *at = (char *)segment + page * PAGE_SIZE;
+	bool decommitted = heap->area->decommit(heap->area, at, n);
+	end_decommit(heap, segment, page, n, decommitted);
+	if (!decommitted)
+		pass->left = 0;
+	return decommitted ? n : 0;
+}
+
+static uint64_t pass_over(struct heap *heap, bool keep,
+			  uint64_t (*some)(struct heap *, struct pass *))
+{
+	struct pass pass = {.left = atomic_read_relaxed(&heap->nsegments), .keep = keep};
+	uint64_t npages = 0;
+	while (pass.left) {
+		uint64_t before = pass.left;
+		mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+		uint64_t n = some(heap, &pass);
+		mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 		npages += n;
+		if (!n && pass.left == before)
+			break; /* no segment has free pages */
 	}
 	return npages;
 }
 
 uint64_t heap_reap_segments(struct heap *heap, bool all)
 {
-	struct list out;
-	uint64_t npages = 0;
-	bool keep = !all;
-	list_init(&out);
-	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	list_for_each_safe (node, &heap->segments) {
-		struct segment *segment = list_entry(node, struct segment, node);
-		if (segment->nslabs)
-			continue;
-		if (keep) {
-			keep = false;
-			continue;
-		}
-		uintptr_t *known = &heap->known[segment_slot((uintptr_t)segment)];
-		if (atomic_read_relaxed(known) == heap_known(heap, (uintptr_t)segment))
-			atomic_write_release(known, KNOWN_NONE);
-		list_remove(&segment->hash);
-		list_remove(&segment->node);
-		list_push_back(&out, &segment->node);
-		count_add(&heap->segment_npages, -(uint64_t)segment->npages);
-		count_add(&heap->empty_npages, -(uint64_t)segment->npages);
-		count_add(&heap->free_npages, -(uint64_t)segment->nfree);
-		unsigned decommitted = heap_count_decommitted(segment);
-		count_add(&heap->decommitted_npages, -(uint64_t)decommitted);
-		npages += segment->npages - decommitted;
-	}
-	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
-	list_for_each_safe (node, &out) {
-		struct segment *segment = list_entry(node, struct segment, node);
-		heap->area->unmap(heap->area, segment, segment->npages);
-	}
-	return all ? npages + decommit_free_pages(heap) : npages;
+	uint64_t npages = pass_over(heap, !all, unmap_some);
+	if (all && heap->area->decommit)
+		npages += pass_over(heap, false, decommit_some);
+	return npages;
 }
