@@ -90,8 +90,9 @@ void slab_make_store(struct slab_cache *cache);
 void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c);
 /* Give all blocks of this CPU's magazine to their slabs. Inside its guard. */
 void slab_unload(struct slab_cache *cache, struct slab_cpu *c);
-/* The same by the reaper, of any CPU: only their bits are set. */
-void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c);
+/* The same of so many at most by the reaper, of any CPU: only their bits are set. False: there
+ * are more. */
+bool slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c, size_t most);
 /* Nobody finds anything in this magazine, nor space. */
 void slab_magazine_close(struct slab_magazine *magazine);
 

@@ -65,9 +65,9 @@ static void hide(struct slab_cache *cache)
 /* ---- one CPU ------------------------------------------------------------------- */
 
 /* What a step may do yet; in the work that an entry of a magazine is. */
-#define STEP_WORK  256u
-#define SLAB_WORK  4u
-#define PAGES_WORK 4u /* pages of a slab that are as much */
+#define STEP_WORK  128u
+#define SLAB_WORK  8u
+#define PAGES_WORK 2u /* pages of a slab that are as much */
 
 static void work(unsigned *left, size_t n)
 {
@@ -96,12 +96,13 @@ static bool clear_notify(struct slab_cache *cache, struct slab_cpu *c, unsigned 
 /* A CPU becomes cold, and keeps no block. */
 static bool collect_cpu(struct slab_cache *cache, struct slab_cpu *c, unsigned *left)
 {
-	work(left, 1 + slab_loaded(c));
-	slab_unload_closed(cache, c);
+	size_t n = slab_loaded(c);
+	bool all = slab_unload_closed(cache, c, *left);
+	work(left, 1 + n);
+	if (!all || !clear_notify(cache, c, left))
+		return false;
 	c->peak = 0;
 	c->warmth = 0;
-	if (!*left || !clear_notify(cache, c, left))
-		return false;
 	cache->reaped.swapped = false;
 	return true;
 }
@@ -174,7 +175,7 @@ static bool collect_slabs(struct slab_cache *cache, unsigned *left)
 /* Neither slabs nor room for blocks of others. */
 static bool has_nothing(struct slab_cache *cache)
 {
-	bool nothing = !cache->nslabs;
+	bool nothing = !atomic_read_relaxed(&cache->nslabs);
 	for (unsigned cpu = 0; nothing && cpu < cache->ncpus; cpu++)
 		nothing = !cache->store[0] || !slab_cpu_of(cache, cpu)->storage;
 	return nothing;
@@ -184,13 +185,14 @@ static bool has_nothing(struct slab_cache *cache)
 static void begin(struct slab_cache *cache)
 {
 	struct slab_reaped *r = &cache->reaped;
-	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
-	if (r->walks)
+	if (r->walks) {
+		unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
 		slab_walk_end(&r->cursor);
+		mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	}
 	r->walks = r->swapped = false;
 	r->done = has_nothing(cache);
 	r->cpu = r->drained = 0;
-	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 }
 
 /* Debug builds: what is in quarantine comes out before the guards close. */
@@ -202,7 +204,7 @@ static void drain(struct slab_cache *cache, unsigned *left)
 		if (!block)
 			break;
 		slab_give_now(slab_of(cache, block), block);
-		work(left, 2 + cache->object_bytes / 512);
+		work(left, 2 * SLAB_WORK + cache->object_bytes / 256); /* it may empty a slab */
 	}
 	if (*left)
 		r->drained = SLAB_QUARANTINE;
@@ -243,6 +245,8 @@ static uint64_t step(struct slab_cache *const *caches, size_t count)
 	uint64_t npages = 0;
 	for (size_t i = 0; i < count; i++)
 		drain(caches[i], &left);
+	if (!left)
+		return 0;
 	for (size_t i = 0; i < count; i++)
 		close_guards(caches[i]);
 	host_barrier_all();

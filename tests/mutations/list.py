@@ -374,9 +374,9 @@ MUTATIONS = [
      "\tatomic_write_seq(&magazine->full, SLAB_CLOSED_FULL);\n", "",
      ["test_slab_schedules slab_every_schedule_of_a_free"]),
     ("the reaper forgets the magazines", "mem/slab/reap.c",
-     "\t\tslab_unload_closed(cache, slab_cpu_of(cache, cpu));\n", "\t\t(void)cache;\n", HEAP),
+     "\tbool all = slab_unload_closed(cache, c, *left);\n", "\tbool all = true;\n", HEAP),
     ("the reaper forgets the storage of magazines", "mem/slab/magazine.c",
-     "set_bits_closed);\n\tgive_storage(cache, c);\n", "set_bits_closed);\n",
+     "\t\treturn false;\n\tgive_storage(cache, c);\n", "\t\treturn false;\n",
      ["test_heap_unit heap_statistics_add_up_fast"]),
     ("a CPU that leaves keeps its magazine", "mem/slab/reap.c",
      "\t\tslab_close_magazine(cache, c);\n", "",
@@ -456,7 +456,8 @@ MUTATIONS = [
      "\tlist_push_front(queue_for(heap, large->npages), &large->queue);\n"
      "\tmem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);\n",
      "\tlist_push_front(queue_for(heap, large->npages), &large->queue);\n"
-     "\tmem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);\n\tpoison(large, FREE_BYTE);\n",
+     "\tmem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);\n"
+     "\tMEM_POINT();\n\tpoison(large, FREE_BYTE);\n",
      ["test_slab_schedules heap_every_schedule_of_large"]),
     ("a sampled block is used again while it is filled", "mem/heap/sample.c",
      "\tput(heap, s, SAMPLE_FREED);\n"
@@ -472,7 +473,7 @@ MUTATIONS = [
      "\t\tslab_give(heap_find_slab(heap, large), large, site);\n\t\treturn NULL;",
      "\t\treturn NULL;", HEAP),
     ("a reaped segment stays known", "mem/heap/segment.c",
-     "\t\t\tatomic_write_release(known, KNOWN_NONE);", "\t\t\t(void)known;", HEAP),
+     "\t\tatomic_write_release(known, KNOWN_NONE);", "\t\t(void)known;", HEAP),
 
     ("classes never open", "mem/heap/classes.c",
      "\t\t\tserve(heap, i, i, i);\n", "\t\t\t(void)i;\n", ["test_heap_unit heap_classes_open"]),
