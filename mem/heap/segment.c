@@ -366,7 +366,7 @@ static void start_segment(struct heap *heap, void *pages, unsigned npages)
 	list_push_front(segment_chain(heap, (uintptr_t)segment), &segment->hash);
 	uintptr_t base = (uintptr_t)segment;
 	atomic_write_release(&heap->known[segment_slot(base)], heap_known(heap, base));
-	heap->nsegments++;
+	count_add(&heap->nsegments, 1);
 	count_add(&heap->segment_npages, npages);
 	count_add(&heap->free_npages, segment->nfree);
 	count_add(&heap->empty_npages, npages);
@@ -513,7 +513,7 @@ static void forget_segment(struct heap *heap, struct segment *segment)
 		atomic_write_release(known, KNOWN_NONE);
 	list_remove(&segment->hash);
 	list_remove(&segment->node);
-	heap->nsegments--;
+	count_add(&heap->nsegments, -(uint64_t)1);
 	count_add(&heap->segment_npages, -(uint64_t)segment->npages);
 	count_add(&heap->empty_npages, -(uint64_t)segment->npages);
 	count_add(&heap->free_npages, -(uint64_t)segment->nfree);

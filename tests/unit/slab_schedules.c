@@ -243,13 +243,13 @@ static void sampled_blocks(uint64_t i)
 TEST(heap_every_schedule_of_large_blocks)
 {
 	machine_each(2, large_blocks);
-	machine_expect_schedules(425);
+	machine_expect_schedules(142);
 }
 
 TEST(heap_every_schedule_of_sampled_blocks)
 {
 	machine_each(2, sampled_blocks);
-	machine_expect_schedules(362);
+	machine_expect_schedules(67);
 }
 
 TEST(slab_every_schedule_of_a_free_and_a_reap)
