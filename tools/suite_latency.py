@@ -17,7 +17,7 @@ def run(chosen, report):
         case = test.partition("/")[2]
         begun = time.monotonic()
         try:
-            stretches = latency.measured(case)
+            stretches, times = latency.measured(case)
         except Problem as problem:
             report.fail(test, str(problem))
             continue
@@ -26,5 +26,7 @@ def run(chosen, report):
             s = max(wrong, key=lambda w: w.length)
             report.fail(test, f"{s.kind} for {s.length} instructions: {s.callers()}",
                         "\n".join(f"{w.kind} {w.length}: {w.callers()}" for w in wrong))
+        elif times.get("gone", [0])[0] > latency.GONE.get(case, latency.GONE_USUALLY):
+            report.fail(test, f"{times['gone'][0]} instructions from SIGKILL until it was gone")
         else:
             report.ok(test, time.monotonic() - begun)

@@ -9,7 +9,7 @@ in the glossary.
 import re
 
 MOST = 30  # words in a sentence
-LATER = ("mem/vm/", "mem/port/")  # heads that are not reworded yet
+LATER = ("mem/vm/",)  # heads that are not reworded yet
 GLOSSARY = "mem/docs/GLOSSARY.md"
 
 # Ours, the field's; found in identifiers as one of their words, and in prose by PROSE below.
@@ -27,7 +27,7 @@ EXCEPTIONS = {
     "unit": ("unit units unit_used unit_pages unit_page unit_of drop_unit_page add_unit_page "
              "UNIT_BYTES UNIT_PAGES heap_descriptor_units slab_units give_units take_units "
              "PEAK_UNIT", "64 bytes of a descriptor page; the unit of a number"),
-    "room": ("room room_for_a_move find_room", "free addresses, or places in an array (mem/vm)"),
+    "room": ("room room_for_a_move find_room", "free addresses, or places in a page (mem/vm)"),
     "reach": ("reach direct_reach", "how far the direct map goes; where a mapper may map"),
     "restore": ("host_irq_restore", "an interrupt state, as Linux calls it"),
 }
@@ -40,7 +40,7 @@ PROSE = {
     r"\bvirgin\b": "never used",
     r"\bfrontier\b": "initialised limit",
     r"\b(?:lent|lends?|lending)\b": "borrow",
-    r"\bgates?\b": "busy guard",
+    r"(?<!interrupt )(?<!trap )\bgates?\b": "busy guard",
     r"\brestor(?:e|es|ed|ing)\b(?! interrupts)": "recommit",
     r"\bdrops? (?:and restores?|pages|parts|memory)\b|\bdropping pages\b": "decommit",
     r"(?<![>`_.])\bcpus\b(?![`_])": "per-CPU caches",

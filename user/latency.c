@@ -6,6 +6,11 @@
  * kernel then has to end as well. How long interrupts and preemption were off
  * meanwhile, the kernel measures itself (/proc/quire of a test build); this program
  * only provokes. Without a CASE: their names.
+ *
+ * Some cases call hold() when they have made the kernel hold much. Then a bystander, of
+ * another user, does some short calls, which must not take longer than before; and the
+ * case is killed. Printed are the longest of the bystander's calls and the time from
+ * SIGKILL until all is given back, in nanoseconds, which are instructions under --icount.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -17,6 +22,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -27,14 +33,36 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#define LOTS 1000
+#define LOTS    1000
+#define SIGNALS 65000 /* queued at once */
+
+static volatile struct {
+	int held;
+} * shared;
+
+/* Wait to be killed. */
+static void hold(void)
+{
+	if (failures)
+		return;
+	shared->held = 1;
+	for (;;)
+		pause();
+}
+
+static long now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000l + t.tv_nsec;
+}
 
 /* ---- signals ------------------------------------------------------------------- */
 
 static unsigned queue_all(int number)
 {
 	unsigned n = 0;
-	while (n < 70000 && !sigqueue(getpid(), number, (union sigval){0}))
+	while (n < SIGNALS && !sigqueue(getpid(), number, (union sigval){0}))
 		n++;
 	return n;
 }
@@ -54,7 +82,7 @@ static void signals_dropped(void *unused)
 {
 	(void)unused;
 	block_realtime();
-	CHECK(queue_all(SIGRTMIN) > LOTS);
+	CHECK(queue_all(SIGRTMIN) == SIGNALS);
 	signal(SIGRTMIN, SIG_IGN);
 }
 
@@ -62,7 +90,8 @@ static void signals_exit(void *unused)
 {
 	(void)unused;
 	block_realtime();
-	CHECK(queue_all(SIGRTMIN) > LOTS);
+	CHECK(queue_all(SIGRTMIN) == SIGNALS);
+	hold();
 }
 
 /* One that waits behind all the others; a timer that asks whether its own waits. */
@@ -75,7 +104,7 @@ static void signals_taken(void *unused)
 	sigset_t set;
 	block_realtime();
 	CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
-	CHECK(queue_all(SIGRTMIN + 2) > LOTS);
+	CHECK(queue_all(SIGRTMIN + 2) > SIGNALS - 10);
 	struct itimerspec soon = {{0, 1000000}, {0, 1000000}};
 	CHECK(timer_settime(timer, 0, &soon, NULL) == 0);
 	usleep(20000);
@@ -88,37 +117,40 @@ static void signals_taken(void *unused)
 
 static void arm_many(void *at)
 {
+	long first = 0, begin = now_ns();
 	for (int i = 0; i < 1024; i++) {
+		if (i == 100)
+			first = now_ns() - begin;
+		if (i == 924)
+			begin = now_ns();
 		struct sigevent event = {.sigev_notify = SIGEV_NONE};
 		timer_t timer;
 		struct itimerspec later = {{0, 0}, {100000 + (i * 7919) % 1024, 0}};
-		if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
-		    timer_settime(timer, 0, &later, NULL))
-			break; /* RLIMIT_SIGPENDING counts them, for all processes of a user */
+		CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
+		      timer_settime(timer, 0, &later, NULL) == 0);
 	}
-	*(volatile char *)at = 1;
-	pause();
+	CHECK(now_ns() - begin < 2 * first);
+	*(volatile char *)at = failures ? 2 : 1;
+	for (;;)
+		pause();
 }
 
+/* 10 x 1,024: what the bystander arms is one more. */
 static void timers(void *unused)
 {
 	(void)unused;
 	char *done = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t pid[10];
-	for (int k = 0; k < 10; k++) {
-		pid[k] = fork();
-		if (!pid[k])
-			arm_many(done + k);
-	}
 	for (int k = 0; k < 10; k++)
+		if (!fork())
+			arm_many(done + k);
+	for (int k = 0; k < 10; k++) {
 		while (!((volatile char *)done)[k])
 			usleep(1000);
+		CHECK(done[k] == 1);
+	}
 	for (int k = 0; k < 50; k++)
 		usleep(100);
-	for (int k = 0; k < 10; k++)
-		kill(pid[k], SIGKILL);
-	for (int k = 0; k < 10; k++)
-		CHECK(waitpid(pid[k], NULL, 0) == pid[k]);
+	hold();
 }
 
 /* Timers that are all due at once. */
@@ -141,10 +173,11 @@ static void timers_due(void *unused)
 
 /* ---- epoll ------------------------------------------------------------------------- */
 
-static int watch_all(int sets, int files)
+/* `sets` sets that watch `files` files each; the first set, and what makes all ready. */
+static int watch_all(int sets, int files, int *writer)
 {
 	struct rlimit limit = {4096, 4096};
-	int first = -1, p[2];
+	int first = -1, first_set = -1, p[2];
 	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	CHECK(pipe(p) == 0);
 	for (int i = 0; i < files; i++) {
@@ -154,6 +187,7 @@ static int watch_all(int sets, int files)
 	for (int s = 0; s < sets; s++) {
 		int e = epoll_create1(0);
 		CHECK(e >= 0);
+		first_set = first_set < 0 ? e : first_set;
 		for (int i = 0; i < files; i++) {
 			struct epoll_event event = {.events = EPOLLIN};
 			if (epoll_ctl(e, EPOLL_CTL_ADD, first + i, &event)) {
@@ -162,10 +196,11 @@ static int watch_all(int sets, int files)
 			}
 		}
 	}
-	return p[1];
+	*writer = p[1];
+	return first_set;
 }
 
-/* Many sets that watch many files, and a thread that waits for one of them. */
+/* A thread that waits for one of many sets. */
 static void *wait_on_set(void *argument)
 {
 	struct epoll_event event;
@@ -177,12 +212,12 @@ static void epoll_sets(void *unused)
 {
 	(void)unused;
 	pthread_t thread;
-	int writer = watch_all(200, 200);
-	CHECK(pthread_create(&thread, NULL, wait_on_set, (void *)(intptr_t)(writer + 201)) == 0);
+	int writer = -1, set = watch_all(LOTS, LOTS, &writer);
+	CHECK(pthread_create(&thread, NULL, wait_on_set, (void *)(intptr_t)set) == 0);
 	usleep(20000);
-	close(open("/dev/null", O_RDONLY));
 	CHECK(write(writer, "x", 1) == 1);
 	pthread_join(thread, NULL);
+	hold();
 }
 
 /* One poll with thousands of waiters on one queue, and who wakes them. */
@@ -240,6 +275,21 @@ static void processes(void *unused)
 	while (waitpid(-1, NULL, 0) > 0)
 		ended++;
 	CHECK(ended == LOTS);
+}
+
+/* Each the child of the one before. */
+static void processes_nested(void *unused)
+{
+	(void)unused;
+	for (int i = 0; i < LOTS; i++) {
+		pid_t pid = fork();
+		CHECK(pid >= 0);
+		if (pid) {
+			pause();
+			_exit(0);
+		}
+	}
+	hold();
 }
 
 /* Ended all at once, with nobody who waits for them. */
@@ -300,30 +350,45 @@ static void threads_killed(void *unused)
 	CHECK(waitpid(pid, NULL, WUNTRACED) == pid);
 	kill(pid, SIGRTMIN);
 	kill(pid, SIGCONT);
-	kill(pid, SIGKILL);
-	CHECK(waitpid(pid, NULL, 0) == pid);
+	hold();
 }
 
 /* ---- files --------------------------------------------------------------------------- */
 
+#define NAMES 300000 /* most of them links: a link is a name without a file of its own */
+#define LINKS 60000  /* of one file */
+
 static void directory(void *unused)
 {
 	(void)unused;
-	char name[40];
+	char name[40], file[40];
 	CHECK(mkdir("/tmp/many", 0777) == 0 && chdir("/tmp/many") == 0);
-	for (int i = 0; i < 10000; i++) {
+	long begin = now_ns(), first = 0, last = 0;
+	for (int i = 0; i < NAMES && !failures; i++) {
+		if (i == LOTS)
+			first = now_ns() - begin;
+		if (i == NAMES - LOTS)
+			begin = now_ns();
 		snprintf(name, sizeof(name), "a-name-of-usual-length-%d", i);
-		if (mknod(name, S_IFREG | 0600, 0)) {
-			CHECK(false);
-			break;
-		}
+		if (i % LINKS)
+			CHECK(link(file, name) == 0);
+		else
+			CHECK(mknod(strcpy(file, name), S_IFREG | 0600, 0) == 0);
 	}
+	last = now_ns() - begin;
+	CHECK(last < 2 * first);
 	DIR *d = opendir(".");
 	int n = 0;
-	while (d && readdir(d))
-		n++;
+	begin = now_ns();
+	while (d && readdir(d)) {
+		if (++n == 10 * LOTS)
+			first = now_ns() - begin;
+		if (n == NAMES - 10 * LOTS)
+			begin = now_ns();
+	}
+	last = now_ns() - begin;
 	closedir(d);
-	CHECK(n == 10002);
+	CHECK(n == NAMES + 2 && last < 2 * first);
 	CHECK(rename("a-name-of-usual-length-5", "z") == 0);
 	d = opendir(".");
 	for (struct dirent *e; (e = readdir(d));)
@@ -372,18 +437,23 @@ static void copies(void *unused)
 
 /* ---- memory ----------------------------------------------------------------------------- */
 
+#define AREAS 65400 /* of 65,530; the program has some itself */
+
 static void areas(void *unused)
 {
 	(void)unused;
-	char *at = anonymous(60000 * PAGE, PROT_READ | PROT_WRITE);
-	for (long i = 0; i < 60000; i += 2)
+	char *at = anonymous(AREAS * PAGE, PROT_READ | PROT_WRITE);
+	for (long i = 0; i < AREAS; i += 2)
 		CHECK(mprotect(at + i * (long)PAGE, PAGE, PROT_READ) == 0);
 	char text[4096];
 	int f = open("/proc/self/maps", O_RDONLY);
 	while (read(f, text, sizeof(text)) > 0)
 		continue;
 	close(f);
-	CHECK(mprotect(at, 60000 * PAGE, PROT_READ | PROT_WRITE) == 0);
+	CHECK(mprotect(at, AREAS * PAGE, PROT_READ | PROT_WRITE) == 0);
+	for (long i = 0; i < AREAS; i += 2)
+		CHECK(mprotect(at + i * (long)PAGE, PAGE, PROT_READ) == 0);
+	hold();
 }
 
 static void memory(void *unused)
@@ -398,6 +468,8 @@ static void memory(void *unused)
 	CHECK(waitpid(pid, NULL, 0) == pid);
 	CHECK(madvise(at, bytes, MADV_DONTNEED) == 0);
 	CHECK(mlock(at, 4 << 20) == 0 || errno == EPERM || errno == ENOMEM);
+	memset(at, 1, bytes);
+	hold();
 }
 
 /* Much of the kernel's memory, given back all at once; the kernel reaps it some seconds later. */
@@ -464,6 +536,7 @@ static const struct {
     {"epoll_sets", epoll_sets},
     {"poll_waiters", poll_waiters},
     {"processes", processes},
+    {"processes_nested", processes_nested},
     {"processes_orphaned", processes_orphaned},
     {"threads", threads},
     {"threads_killed", threads_killed},
@@ -476,10 +549,72 @@ static const struct {
     {"statistics", statistics},
 };
 
-static void as_user(void *body)
+/* ---- who stands beside --------------------------------------------------------------------- */
+
+#define ROUNDS 20
+
+/* The shortest of some rounds of the longest of some short calls. */
+static long short_calls(void)
 {
-	CHECK(setgid(1000) == 0 && setuid(1000) == 0);
-	((void (*)(void *))body)(NULL);
+	long least = LONG_MAX;
+	for (int i = 0; i < ROUNDS; i++) {
+		struct itimerval later = {{0, 0}, {10000, 0}}, never = {{0, 0}, {0, 0}};
+		int f = open("/dev/null", O_RDONLY), p[2];
+		CHECK(f >= 0 && pipe(p) == 0);
+		long begin = now_ns(), most = 0, at;
+#define STEP(call)                                                                                 \
+	begin = now_ns();                                                                          \
+	(void)!(call);                                                                             \
+	at = now_ns() - begin;                                                                     \
+	most = at > most ? at : most
+		STEP(close(f));
+		STEP(close(p[0]));
+		STEP(close(p[1]));
+		STEP(setitimer(ITIMER_REAL, &later, NULL));
+		STEP(setitimer(ITIMER_REAL, &never, NULL));
+		STEP(kill(getpid(), 0));
+		STEP(close(-1));
+		least = most < least ? most : least;
+	}
+	return least;
+}
+
+/* All that the case has started is in its group, and ours when its parent has gone. */
+static void stand_beside(pid_t pid, long before)
+{
+	long during = short_calls();
+	long begin = now_ns();
+	kill(-pid, SIGKILL);
+	while (waitpid(-1, NULL, __WALL) > 0)
+		continue;
+	printf("gone %ld\n", now_ns() - begin);
+	printf("bystander %ld %ld\n", before, during);
+	CHECK(during <= 2 * before);
+}
+
+static int run(void (*body)(void *))
+{
+	struct rlimit signals = {SIGNALS, SIGNALS};
+	int status = 0;
+	CHECK(setrlimit(RLIMIT_SIGPENDING, &signals) == 0);
+	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	(void)short_calls(); /* once for what is only done once */
+	long before = short_calls();
+	pid_t pid = fork();
+	if (!pid) {
+		CHECK(setpgid(0, 0) == 0 && setgid(1000) == 0 && setuid(1000) == 0);
+		body(NULL);
+		fflush(stdout);
+		_exit(failures != 0);
+	}
+	while (!shared->held && !waitpid(pid, &status, WNOHANG))
+		usleep(1000);
+	if (shared->held)
+		stand_beside(pid, before);
+	else
+		failures += !WIFEXITED(status) || WEXITSTATUS(status);
+	return failures != 0;
 }
 
 int main(int argc, char **argv)
@@ -488,7 +623,7 @@ int main(int argc, char **argv)
 		if (argc < 2)
 			puts(cases[i].name);
 		else if (!strcmp(argv[1], cases[i].name))
-			return in_child(as_user, (void *)cases[i].body) != 0;
+			return run(cases[i].body);
 	}
 	return argc >= 2;
 }

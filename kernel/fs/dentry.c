@@ -10,12 +10,12 @@
  *
  * A directory finds children through a hash table of its own that doubles as
  * it fills. When it cannot grow, chains get longer; that is not an error. The
- * children are also on a list in order of their cookies, which getdents uses
+ * children are also in order of their cookies (siblings.c), which getdents uses
  * as positions: a name keeps its cookie, so entries that come and go while a
  * directory is read neither hide nor repeat others.
  *
  * Invariants:
- *   D1 hashed => parent is set, in the parent's bucket and list, one reference
+ *   D1 hashed => parent is set, in the parent's bucket and among its names, one reference
  *      belongs to the tree.
  *   D2 d holds a reference on its parent until it is freed, hashed or not, so
  *      ".." and getcwd work in a directory that was removed.
@@ -23,6 +23,7 @@
  */
 #include "kernel/fs/vfs.h"
 
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <mem/heap.h>
 
@@ -59,8 +60,6 @@ struct dentry *dentry_new(struct dentry *parent, const char *name, unsigned leng
 	d->parent = parent ? dentry_get(parent) : d;
 	d->inode = inode;
 	d->next_cookie = 1;
-	list_init(&d->sibling_link);
-	list_init(&d->children);
 	mem_lock(&alias_lock, FS_RANK_ALIAS);
 	if (!inode->alias)
 		inode->alias = d;
@@ -92,7 +91,7 @@ void dentry_put(struct dentry *d)
 		mem_unlock(&alias_lock, FS_RANK_ALIAS);
 		if (!last)
 			return;
-		kassert(!d->hashed && list_empty(&d->children));
+		kassert(!d->hashed && !d->names);
 		struct dentry *parent = d->parent == d ? NULL : d->parent;
 		tmpfs_let_go(d->held);
 		inode_put(d->inode);
@@ -169,7 +168,7 @@ static void link_child(struct dentry *d)
 	d->hash_next = *bucket;
 	*bucket = d;
 	d->cookie = dir->next_cookie++;
-	list_push_back(&dir->children, &d->sibling_link);
+	siblings_add(dir, d);
 	dir->child_count++;
 	d->hashed = true;
 }
@@ -181,7 +180,7 @@ static void unlink_child(struct dentry *d)
 		at = &(*at)->hash_next;
 	*at = d->hash_next;
 	d->hash_next = NULL;
-	list_remove(&d->sibling_link);
+	siblings_remove(d->parent, d);
 	d->parent->child_count--;
 	d->hashed = false;
 }
@@ -387,8 +386,11 @@ void dentry_remember_path(struct dentry *d)
 	char *text = kmalloc(PATH_MAX);
 	if (!text)
 		return; /* maps then shows no name */
-	char *copy = dentry_path_text(d, text, PATH_MAX) > 0 ? kstrdup(text) : NULL;
-	kfree(text);
-	if (copy)
+	size_t bytes = dentry_path_text(d, text, PATH_MAX) > 0 ? kstrlen(text) + 1 : 0;
+	char *copy = bytes ? account_alloc(bytes) : NULL;
+	if (copy) {
+		memcpy(copy, text, bytes);
 		atomic_write_release(&inode->dead_path, copy);
+	}
+	kfree(text);
 }

@@ -84,13 +84,9 @@ static int iterate_children(struct dentry *dir, uint64_t from, dir_emit emit, vo
 {
 	if (dir_emit_dots(dir, &from, emit, arg))
 		return 0;
-	list_for_each (node, &dir->children) {
-		struct dentry *d = list_entry(node, struct dentry, sibling_link);
-		uint64_t position = d->cookie + 1;
-		if (position < from)
-			continue;
-		struct inode *i = d->inode;
-		if (!emit(arg, d->name, d->length, i->ino, inode_dtype(i), position + 1))
+	for (struct dentry *d = siblings_from(dir, from - 1); d; d = siblings_next(d)) {
+		struct inode *i = d->inode; /* a name's position is its cookie and 1 */
+		if (!emit(arg, d->name, d->length, i->ino, inode_dtype(i), d->cookie + 2))
 			break;
 	}
 	return 0;

@@ -14,6 +14,7 @@ int fs_init(void)
 {
 	struct mount *m;
 	struct dentry *d;
+	siblings_init();
 	int r = mount_tmpfs(NULL, "rootfs", "rootfs", 0755, &m);
 	if (r)
 		return r;

@@ -106,25 +106,57 @@ int mount_tmpfs(struct dentry *point, const char *type, const char *source, uint
 
 /* ---- taking away ------------------------------------------------------------ */
 
-/* Is anything in this tree held by more than the tree itself? Tree lock exclusive. */
-static bool tree_in_use(struct dentry *d)
+/* Programs make trees as deep and as large as they like: what goes through one does it
+ * without recursion. */
+
+/* The next of a tree, each before what is below it; NULL: that was the last. */
+static struct dentry *tree_next(struct dentry *d, struct dentry *top)
 {
-	uint64_t own = 1 + d->child_count;
-	if (atomic_read_acquire(&d->refs) != own || d->mounted)
-		return true;
-	list_for_each (node, &d->children)
-		if (tree_in_use(list_entry(node, struct dentry, sibling_link)))
+	struct dentry *next = siblings_from(d, 0);
+	while (!next && d != top) {
+		next = siblings_next(d);
+		d = d->parent;
+	}
+	return next;
+}
+
+/* Is anything in this tree held by more than the tree itself? Tree lock exclusive. */
+static bool tree_in_use(struct dentry *top)
+{
+	for (struct dentry *d = top; d; d = tree_next(d, top)) {
+		uint64_t own = 1 + d->child_count;
+		if (atomic_read_acquire(&d->refs) != own || d->mounted)
 			return true;
+	}
 	return false;
 }
 
-static void drop_tree(struct dentry *d)
+#define DROPPED_AT_ONCE 64
+
+/* Take everything out of a tree that nobody finds any more, and now and then let others
+ * have the tree lock. */
+static void drop_tree(struct dentry *top)
 {
-	while (!list_empty(&d->children)) {
-		struct dentry *child = list_entry(d->children.next, struct dentry, sibling_link);
-		drop_tree(child);
-		dentry_unhash(child);
+	struct dentry *d = top;
+	unsigned dropped = 0;
+	tree_write();
+	for (;;) {
+		struct dentry *below = siblings_from(d, 0);
+		if (below) {
+			d = below;
+			continue;
+		}
+		if (d == top)
+			break;
+		struct dentry *parent = d->parent;
+		dentry_unhash(d);
+		d = parent;
+		if (++dropped % DROPPED_AT_ONCE == 0) {
+			tree_write_done();
+			tree_write();
+		}
 	}
+	tree_write_done();
 }
 
 static int detach(struct mount *m)
@@ -143,10 +175,10 @@ static int detach(struct mount *m)
 	point->mounted = NULL;
 	m->point = NULL;
 	list_remove(&m->link);
+	tree_write_done();
 	drop_tree(m->root);
 	dentry_put(m->root);
 	mount_put(m); /* objects that are still mapped keep it, by their inodes */
-	tree_write_done();
 	dentry_put(point);
 	return 0;
 }

@@ -55,14 +55,26 @@ struct dentry *context_cwd(void)
 	return d;
 }
 
+/* Most paths are short, and a short block is had for less than a page. */
+static ssize_t copy_path(uint64_t user, char **path)
+{
+	char few[128];
+	ssize_t length = strncpy_from_user(few, user, sizeof(few));
+	if (length < 0 && length != -ENAMETOOLONG)
+		return length;
+	*path = kmalloc(length < 0 ? PATH_MAX : (size_t)length + 1);
+	if (!*path)
+		return -ENOMEM;
+	if (length < 0)
+		return strncpy_from_user(*path, user, PATH_MAX);
+	memcpy(*path, few, (size_t)length + 1);
+	return length;
+}
+
 char *path_from_user(uint64_t user, bool empty_ok, int *error)
 {
-	char *path = kmalloc(PATH_MAX);
-	if (!path) {
-		*error = -ENOMEM;
-		return NULL;
-	}
-	ssize_t length = strncpy_from_user(path, user, PATH_MAX);
+	char *path = NULL;
+	ssize_t length = copy_path(user, &path);
 	if (length == 0 && !empty_ok)
 		length = -ENOENT;
 	if (length < 0) {

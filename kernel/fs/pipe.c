@@ -100,11 +100,11 @@ static struct pipe *pipe_new(int *error)
 {
 	struct user *u = user_current();
 	uint32_t slots = slots_take(u);
-	struct pipe *p = slots ? kzalloc(sizeof(*p)) : NULL;
-	char **page = p ? kcalloc(slots, sizeof(*page)) : NULL;
+	struct pipe *p = slots ? account_alloc(sizeof(*p)) : NULL;
+	char **page = p ? account_alloc(slots * sizeof(*page)) : NULL;
 	*error = slots ? -ENOMEM : -ENFILE;
 	if (!page) {
-		kfree(p);
+		account_free(p);
 		(void)slots_charge(u, 0, slots, 0);
 		user_put(u);
 		return NULL;
@@ -112,7 +112,7 @@ static struct pipe *pipe_new(int *error)
 	p->slots = slots;
 	p->page = page;
 	p->user = u;
-	p->account = account_take(sizeof(*p));
+	p->account = account_take(0);
 	return p;
 }
 
@@ -122,9 +122,9 @@ static void pipe_free(struct pipe *p)
 		page_drop(p, &p->page[i]);
 	(void)slots_charge(p->user, 0, p->slots, 0);
 	user_put(p->user);
-	account_give(p->account, sizeof(*p));
-	kfree(p->page);
-	kfree(p);
+	account_give(p->account, 0);
+	account_free(p->page);
+	account_free(p);
 }
 
 static size_t pipe_used(const struct pipe *p)
@@ -509,14 +509,14 @@ long pipe_set_size(struct file *f, size_t bytes)
 		return -EPERM;
 	while (slots * PAGE_SIZE < bytes)
 		slots *= 2;
-	char **page = kcalloc(slots, sizeof(*page));
+	char **page = account_alloc(slots * sizeof(*page));
 	if (!page)
 		return -ENOMEM;
 	mutex_lock(&p->lock);
 	uint32_t had = p->slots;
 	if (!slots_charge(p->user, slots, had, limit)) {
 		mutex_unlock(&p->lock);
-		kfree(page);
+		account_free(page);
 		return -EPERM;
 	}
 	uint64_t first = p->tail >> PAGE_SHIFT;
@@ -524,7 +524,7 @@ long pipe_set_size(struct file *f, size_t bytes)
 	if (used > slots) {
 		(void)slots_charge(p->user, had, slots, 0);
 		mutex_unlock(&p->lock);
-		kfree(page);
+		account_free(page);
 		return -EBUSY;
 	}
 	for (uint64_t i = first; i < first + used; i++) {
@@ -538,7 +538,7 @@ long pipe_set_size(struct file *f, size_t bytes)
 	p->page = page;
 	p->slots = slots;
 	mutex_unlock(&p->lock);
-	kfree(old);
+	account_free(old);
 	waitq_wake_all(&p->writable);
 	return (long)(slots * PAGE_SIZE);
 }

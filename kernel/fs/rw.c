@@ -11,6 +11,7 @@
  * Vectors are copied in whole before the first byte moves, so a bad vector
  * moves nothing; a fault in the third buffer reports the bytes of the first two.
  */
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
@@ -135,7 +136,7 @@ static int vector_get(struct vector *vec, uint64_t user, uint64_t count)
 		return -EINVAL;
 	vec->count = count;
 	vec->v = vec->few;
-	if (count > ARRAY_COUNT(vec->few) && !(vec->v = kcalloc(count, sizeof(*vec->v))))
+	if (count > ARRAY_COUNT(vec->few) && !(vec->v = account_alloc(count * sizeof(*vec->v))))
 		return -ENOMEM;
 	int r = copy_from_user(vec->v, user, count * sizeof(*vec->v)) ? -EFAULT : 0;
 	for (size_t i = 0; !r && i < count; i++) {
@@ -148,7 +149,7 @@ static int vector_get(struct vector *vec, uint64_t user, uint64_t count)
 		total += v->bytes;
 	}
 	if (r && vec->v != vec->few)
-		kfree(vec->v);
+		account_free(vec->v);
 	return r;
 }
 
@@ -226,7 +227,7 @@ static ssize_t vector_call(uint64_t fd, uint64_t user, uint64_t count, const off
 		position_give(f);
 	}
 	if (vec.v != vec.few)
-		kfree(vec.v);
+		account_free(vec.v);
 	file_put(f);
 	return r;
 }

@@ -95,10 +95,10 @@ struct dentry {
 	struct dentry *parent; /* itself for a root */
 	struct inode *inode;
 	struct mount *mounted;    /* what covers it, the tree lock */
-	struct list sibling_link; /* parent->children, in order of cookies */
 	struct dentry *hash_next; /* bucket */
 	uint64_t cookie;          /* position in its directory, for getdents */
-	struct list children;     /* directories */
+	struct dentry *left, *right, *above; /* among its parent's names (siblings.c) */
+	struct dentry *names;                /* directories: the top of theirs */
 	struct dentry **buckets;
 	uint32_t bucket_count;
 	uint64_t child_count;
@@ -161,6 +161,12 @@ struct dentry *dentry_get(struct dentry *d);
 void dentry_put(struct dentry *d);
 /* Tree lock (shared for find): children of memory directories. */
 struct dentry *dentry_find(struct dentry *dir, const char *name, unsigned length);
+/* siblings.c: a directory's names in order of their cookies; the tree lock. */
+void siblings_init(void);
+void siblings_add(struct dentry *dir, struct dentry *d); /* its cookie is the highest */
+void siblings_remove(struct dentry *dir, struct dentry *d);
+struct dentry *siblings_from(const struct dentry *dir, uint64_t cookie); /* at or behind it */
+struct dentry *siblings_next(const struct dentry *d);
 /* The tree takes a reference of its own; false: no memory for a table. */
 bool dentry_hash(struct dentry *d) MEM_CHECKED;
 bool dentry_reserve(struct dentry *dir) MEM_CHECKED; /* the next hash or move will not fail */

@@ -2,8 +2,9 @@
 /*
  * Accounts of users and of processes: see account.h.
  *
- * Users are found through a small hash table under one spin lock. Counting needs no
- * lock: who charges adds first and takes back what is beyond the limit.
+ * Users are found through a small hash table under one spin lock. Counting, and taking
+ * and dropping any but the last reference, need no lock: who charges adds first and takes
+ * back what is beyond the limit.
  */
 #include <kernel/account.h>
 #include <mem/heap.h>
@@ -17,7 +18,7 @@
 
 struct user {
 	struct user *next;
-	uint64_t refs; /* under users_lock to reach 0 */
+	uint64_t refs; /* atomic; it reaches 0, and is found by number, under users_lock */
 	uint32_t uid;
 	uint64_t count[USER_COUNTS];
 };
@@ -49,7 +50,7 @@ struct user *user_get(uint32_t uid)
 		u = *at = fresh;
 		fresh = NULL;
 	}
-	u->refs++;
+	__atomic_add_fetch(&u->refs, 1, __ATOMIC_RELAXED);
 	mem_unlock_irq(&users_lock, RANK_USERS, irq);
 	kfree(fresh);
 	return u;
@@ -57,9 +58,7 @@ struct user *user_get(uint32_t uid)
 
 struct user *user_hold(struct user *u)
 {
-	unsigned long irq = mem_lock_irq(&users_lock, RANK_USERS);
-	u->refs++;
-	mem_unlock_irq(&users_lock, RANK_USERS, irq);
+	__atomic_add_fetch(&u->refs, 1, __ATOMIC_RELAXED);
 	return u;
 }
 
@@ -67,8 +66,13 @@ void user_put(struct user *u)
 {
 	if (!u)
 		return;
+	uint64_t refs = __atomic_load_n(&u->refs, __ATOMIC_RELAXED);
+	while (refs > 1)
+		if (__atomic_compare_exchange_n(&u->refs, &refs, refs - 1, false, __ATOMIC_RELEASE,
+						__ATOMIC_RELAXED))
+			return;
 	unsigned long irq = mem_lock_irq(&users_lock, RANK_USERS);
-	bool last = !--u->refs;
+	bool last = !__atomic_sub_fetch(&u->refs, 1, __ATOMIC_ACQ_REL);
 	if (last)
 		*find(u->uid) = u->next;
 	mem_unlock_irq(&users_lock, RANK_USERS, irq);
@@ -164,4 +168,31 @@ void account_shrink(struct account *a, uint64_t bytes)
 uint64_t account_bytes(const struct account *a)
 {
 	return __atomic_load_n(&a->bytes, __ATOMIC_RELAXED);
+}
+
+/* In front of a block: whose it is. */
+struct charge {
+	struct account *account;
+	uint64_t bytes;
+};
+
+void *account_alloc(size_t bytes)
+{
+	size_t whole;
+	if (__builtin_add_overflow(bytes, sizeof(struct charge), &whole))
+		return NULL;
+	struct charge *c = kzalloc(whole);
+	if (!c)
+		return NULL;
+	*c = (struct charge){account_take(whole), whole};
+	return c + 1;
+}
+
+void account_free(void *block)
+{
+	if (!block)
+		return;
+	struct charge *c = (struct charge *)block - 1;
+	account_give(c->account, c->bytes);
+	kfree(c);
 }

@@ -224,8 +224,8 @@ void *heap_sample_alloc(struct heap *heap, size_t bytes, const void *site)
 	s = take(heap, SAMPLE_READY, SAMPLE_LIVE);
 	if (s) {
 		uint64_t lot = (++heap->sample_clock ^ heap->secret) * 0x9e3779b97f4a7c15;
-		size_t room = align_up(mem_max(bytes, (size_t)1), align);
-		s->block = lot >> 63 ? s->page : s->page + PAGE_SIZE - room;
+		size_t taken = align_up(mem_max(bytes, (size_t)1), align);
+		s->block = lot >> 63 ? s->page : s->page + PAGE_SIZE - taken;
 		s->bytes = bytes;
 		s->alloc_site = site;
 		s->free_site = NULL;

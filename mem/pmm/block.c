@@ -162,13 +162,14 @@ static void update_order(struct pmm *pmm, uint32_t block)
 {
 	uint64_t *word = &pmm->summary_order[block / GROUP_BLOCKS];
 	uint64_t bit = (uint64_t)1 << block % GROUP_BLOCKS;
-	bool room = order_has_free(pmm, block);
-	if (!(atomic_read_seq(word) & bit) != room)
+	bool any_free = order_has_free(pmm, block);
+	if (!(atomic_read_seq(word) & bit) != any_free)
 		return;
 	do {
-		room = order_has_free(pmm, block);
-		summary_write(word, bit, room);
-	} while (order_has_free(pmm, block) != room || !(atomic_read_seq(word) & bit) == room);
+		any_free = order_has_free(pmm, block);
+		summary_write(word, bit, any_free);
+	} while (order_has_free(pmm, block) != any_free ||
+		 !(atomic_read_seq(word) & bit) == any_free);
 }
 
 /* ---- owning ------------------------------------------------------------------------- */
@@ -389,9 +390,9 @@ static inline void freed(struct pmm *pmm, struct pmm_cpu_cache *cache, uint32_t 
 	unsigned was = atomic_read_relaxed(hint);
 	if (was != HINT_MANY) {
 		unsigned now = mem_min(was + n, HINT_MANY);
-		bool room = n == 1 ? now == FREE_MIN : was < FREE_MIN && now >= FREE_MIN;
+		bool crosses = n == 1 ? now == FREE_MIN : was < FREE_MIN && now >= FREE_MIN;
 		atomic_write_relaxed(hint, (uint8_t)now);
-		if (unlikely(room) || unlikely(now == HINT_MANY))
+		if (unlikely(crosses) || unlikely(now == HINT_MANY))
 			settle(pmm, cache, (uint32_t)block);
 	}
 	if (unlikely(!(rest & (rest - 1)))) {

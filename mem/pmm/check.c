@@ -144,10 +144,10 @@ static bool check_summaries(const struct pmm *pmm, uint32_t block)
 	if (((state & STATE_KIND) || state_order(state)) && class != CLASS_FULL)
 		BAD("block %u: class %u with state 0x%x", block, class, state);
 	unsigned order = state_order(state);
-	bool room = order && pmm_line_find(pmm_block_line(pmm, block), order) < BLOCK_PAGES;
-	if (room != !!(pmm->summary_order[block / GROUP_BLOCKS] & bit))
+	bool any_free = order && pmm_line_find(pmm_block_line(pmm, block), order) < BLOCK_PAGES;
+	if (any_free != !!(pmm->summary_order[block / GROUP_BLOCKS] & bit))
 		BAD("block %u: state 0x%x, summary of orders %s", block, state,
-		    room ? "missing" : "too many");
+		    any_free ? "missing" : "too many");
 	return true;
 }
 

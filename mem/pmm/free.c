@@ -391,8 +391,8 @@ void pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages)
 {
 	while (npages) {
 		uint64_t d = checked_dense(pmm, pa);
-		unsigned room = BLOCK_PAGES - (unsigned)(d % BLOCK_PAGES);
-		unsigned n = npages < room ? (unsigned)npages : room;
+		unsigned left = BLOCK_PAGES - (unsigned)(d % BLOCK_PAGES);
+		unsigned n = npages < left ? (unsigned)npages : left;
 		free_part(pmm, d, n);
 		pa += (paddr_t)n << PAGE_SHIFT;
 		npages -= n;

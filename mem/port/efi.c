@@ -2,10 +2,10 @@
 /*
  * UEFI's memory map. UEFI specification, 7.2, "EFI_BOOT_SERVICES.GetMemoryMap()".
  *
- * Memory of the loader and of boot services is free once the kernel needs neither any more, so
- * it counts as the boot loader's: firmware's page tables and the stack may lie in it. Memory
- * that firmware sets aside for a purpose (EFI_MEMORY_SP), or that has no write-back cache, is
- * left alone.
+ * Memory of the loader and of boot services is free once the kernel needs neither any more.
+ * So it counts as the boot loader's: firmware's page tables and the stack may lie in it.
+ * Memory that firmware sets aside for a purpose (EFI_MEMORY_SP), or that has no write-back
+ * cache, is left alone.
  */
 #include <mem/port.h>
 

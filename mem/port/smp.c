@@ -5,10 +5,10 @@
  *
  * Each CPU has two numbers: `asked` goes up by one with each request, `done` follows. Who
  * answers reads asked, does the work, stores what it has read into done, and does so again
- * until both are equal. Who asks adds one, sends an interrupt if the two were equal before
- * (else the other CPU is still at it, and will look again), and waits until done has reached
- * its number. All four accesses are sequentially consistent. Nobody gives up; that two CPUs
- * ask each other is no deadlock, because both wait with interrupts on.
+ * until both are equal. Who asks adds one, and sends an interrupt if the two were equal
+ * before; else the other CPU is still at it, and will look again. Then it waits until done
+ * has reached its number. All four accesses are sequentially consistent. Nobody gives up;
+ * that two CPUs ask each other is no deadlock, because both wait with interrupts on.
  *
  * The work is vmm_flush_pending() once host_flush_wait() was called (smp_flush.c), and nothing
  * before that: taking the interrupt is the barrier.

@@ -146,8 +146,8 @@ static void unmap(paddr_t root, vaddr_t va, uint64_t bytes)
 static uint64_t fill(pte_t *entry, unsigned level, paddr_t pa, uint64_t bytes, pte_t bits)
 {
 	const uint64_t span = pt_entry_span(level);
-	uint64_t room = PT_ENTRIES - ((uintptr_t)entry & PAGE_MASK) / sizeof(pte_t);
-	uint64_t count = mem_min(bytes / span, room), empty;
+	uint64_t left = PT_ENTRIES - ((uintptr_t)entry & PAGE_MASK) / sizeof(pte_t);
+	uint64_t count = mem_min(bytes / span, left), empty;
 	pte_t leaf = pa | pt_leaf_bits(bits, level);
 #pragma GCC unroll 8
 	for (empty = 0; empty < count; empty++)

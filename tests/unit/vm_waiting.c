@@ -7,7 +7,9 @@
 #include <mem/heap.h>
 #include <mem/host.h>
 #include <mem/pmm.h>
+#include <mem/vmm.h>
 
+#include "arch/x86_64/pte.h"
 #include "tests/machine/boot.h"
 #include "tests/machine/machine.h"
 #include "tests/test.h"
@@ -138,4 +140,82 @@ TEST_TIMED(vm_nobody_waits_for_who_spins, 120)
 		CHECK(pmm_is_valid(machine_pmm));
 		machine_end();
 	}
+}
+
+/* ---- calls of mem/vm ----------------------------------------------------------------- */
+
+static void spin_alone(void *arg)
+{
+	unsigned long irq = host_irq_save();
+	__atomic_store_n(&spinning, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&done, __ATOMIC_SEQ_CST))
+		host_relax();
+	host_irq_restore(irq);
+}
+
+/* Stacks as a scheduler takes them, more than are kept and than wait for one flush. */
+static void stacks_with_interrupts_off(void)
+{
+	enum { COUNT = 80 };
+	void *stack[COUNT];
+	unsigned long irq = host_irq_save();
+	for (unsigned i = 0; i < COUNT; i++)
+		CHECK_OK(vmm_alloc_stack(machine_vmm, 8, &stack[i]));
+	for (unsigned i = 0; i < COUNT; i++)
+		vmm_free_stack(machine_vmm, stack[i], 8);
+	host_irq_restore(irq);
+}
+
+/* Those whose contract in mem/vmm.h or mem/object.h says that they do not wait. */
+TEST(vm_waiting_calls_that_do_not)
+{
+	enum { PAGES = 20 };
+	struct space *space;
+	struct vm_object *object;
+	struct vm_area found;
+	vaddr_t va;
+	paddr_t page, pinned;
+	bool data;
+	struct machine_config config = {
+	    .bytes = 32 << 20, .ncpus = 2, .seed = test_random(), .switch_mean = 50};
+	machine_boot(&config);
+	CHECK_OK(vmm_space_create(machine_vmm, &space));
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, PAGES * PAGE_SIZE, &object));
+	for (unsigned i = 0; i < PAGES; i++) {
+		if (i)
+			vm_object_page_done(object, page);
+		CHECK_OK(vm_object_page(object, i, true, &page));
+	}
+	const struct vm_map_args args = {
+	    .bytes = PAGE_SIZE, .prot = VM_READ | VM_WRITE, .maxprot = VM_READ | VM_WRITE};
+	CHECK_OK(vmm_map(space, &args, &va));
+	CHECK_OK(vmm_pin(space, va, true, &pinned));
+	CHECK(vmm_next_area(space, va, &found));
+	spinning = done = 0;
+	machine_spawn(spin_alone, NULL, NULL);
+	while (!__atomic_load_n(&spinning, __ATOMIC_SEQ_CST))
+		machine_yield();
+
+	struct vmm_space_stats space_stats;
+	struct vmm_stats stats;
+	vmm_space_get(space);
+	vmm_space_put(space);
+	vmm_space_stats(space, &space_stats);
+	CHECK_EQ(space_stats.resident_npages, 1);
+	vmm_space_set_owner(space, 7, 100);
+	vmm_get_stats(machine_vmm, &stats);
+	vm_area_done(&found);
+	vmm_unpin(machine_vmm, pinned);
+	CHECK_EQ(vm_object_run(object, 0, &data), PAGES);
+	vm_object_page_done(object, page);
+	vm_object_put(object); /* the last: its pages go */
+	stacks_with_interrupts_off();
+	CHECK(!vmm_guard_name(machine_vmm, KERNEL_BASE));
+
+	__atomic_store_n(&done, 1, __ATOMIC_SEQ_CST);
+	machine_join();
+	vmm_space_put(space);
+	vmm_drain(machine_vmm);
+	CHECK(vmm_is_valid(machine_vmm));
+	machine_end();
 }

@@ -9,13 +9,20 @@
  * else; or -DMEM_MAX_CPUS=8 and so on. What is left out has the value that stands here. A
  * value out of range does not compile.
  *
- * Chosen at run time instead: the heap's profile (heap_create_as), guard-page sampling with
- * its slots and interval (heap_sample_start), which size classes are open (by use), the limit
- * of committed memory (vmm_config), the number of CPUs there are (host_cpu_count).
+ * Chosen at run time instead: the heap's profile (heap_create_as), the limit of committed
+ * memory (vmm_config), and the number of CPUs (host_cpu_count). Also guard-page sampling
+ * with its slots and interval (heap_sample_start). Which size classes are open follows their
+ * use.
  */
 #ifdef MEM_CONFIG
 #include MEM_CONFIG
 #endif
+
+/* The component's version; what changed is in CHANGELOG.md. Until 1.0 the minor number goes
+ * up when a caller or a host has to change something. */
+#define MEM_VERSION_MAJOR 0
+#define MEM_VERSION_MINOR 2
+#define MEM_VERSION       "0.2"
 
 /* CPUs that can be told apart: host_cpu_count() is at most this. One more costs 128 bytes of
  * .bss; what a CPU keeps is allocated by host_cpu_count(). 1 to 254. */
