@@ -211,6 +211,13 @@ def check_panics():
             yield f"mem/docs/DEBUGGING.md: nothing says \"{shown}\""
 
 
+def check_contexts():
+    """Every public function says from where it may be called."""
+    for path in tracked("mem/include/mem/*.h"):
+        for name in words.without_context(read(path)):
+            yield f"{path}: {name}"
+
+
 def check_words():
     """What adopters read says it in the field's words, and in sentences that are read once."""
     heads = [f for f in tracked("mem/*.c", "mem/*.h")

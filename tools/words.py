@@ -104,6 +104,18 @@ def private_prose(text):
             yield m.group(), better
 
 
+def without_context(header):
+    """Functions of a header whose comment, or that of their group, names no context."""
+    said = ""
+    prototype = (r"^(?!static|typedef|#|extern|struct \w+ \{|enum|MEM_BEGIN|MEM_END)[A-Za-z_]"
+                 r"[^;{}#]*?\b(\w+)\([^;{}]*\)[^;{}]*;")
+    for m in re.finditer(rf"^/\*.*?\*/|{prototype}", header, re.S | re.M):
+        if m.group().startswith("/*"):
+            said = m.group()
+        elif not re.search(r"[Cc]ontext", said):
+            yield m.group(1)
+
+
 def private_identifiers(source):
     """(identifier, the field's word), for code without its comments and strings."""
     code = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:[^"\\]|\\.)*"', " ", source, flags=re.S)

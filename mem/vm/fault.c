@@ -413,6 +413,7 @@ mem_status vm_fault_page(struct space *space, vaddr_t va, unsigned access, struc
 mem_status vmm_fault(struct space *space, vaddr_t va, unsigned access, struct vmm_fault *fault)
 {
 	bool spurious;
+	mem_contract_thread();
 	return vm_fault_page(space, va, access & (FAULT_WRITE | FAULT_FETCH | FAULT_USER), fault,
 			     &spurious);
 }
