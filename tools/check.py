@@ -129,7 +129,9 @@ def check_prefixes():
             yield f"a public header defines the macro {name}"
     if not shutil.which("clang"):
         return
-    clang = ["clang", "-std=gnu17", "-Imem/include", "-fsyntax-only", "-Xclang", "-ast-dump",
+    # A cache of compilations gives the dump of another file.
+    clang = ["env", "CCACHE_DISABLE=1", "clang", "-std=gnu17", "-Imem/include", "-fsyntax-only",
+             "-Xclang", "-ast-dump",
              "-fno-color-diagnostics", "-x", "c", "/dev/null"]
     declared = re.compile(r"^(?:[|`]-|[| ] [|`]-)(?:Function|Typedef|Record|Enum|EnumConstant|Var)Decl "
                           r"0x[^<\n]*<[^\n]*?> \S+ (?:referenced |used )?(?:struct |union |enum )?"
@@ -218,6 +220,22 @@ def check_contexts():
             yield f"{path}: {name}"
 
 
+def check_version():
+    """The component's version is one, wherever it is said."""
+    version = read("mem/VERSION").strip()
+    major, minor = version.split(".")[:2]
+    config, changes = read("mem/include/mem/config.h"), read("mem/CHANGELOG.md")
+    for wanted in (f"MEM_VERSION_MAJOR {major}\n", f"MEM_VERSION_MINOR {minor}\n",
+                   f'MEM_VERSION       "{version}"\n'):
+        if f"#define {wanted}" not in config:
+            yield f"mem/include/mem/config.h has no `#define {wanted.strip()}`"
+    newest = re.search(r"^## (\S+)", changes, re.M).group(1)
+    if newest != version:
+        yield f"mem/CHANGELOG.md begins with {newest}, not {version}"
+    if f"This is version\n{version};" not in read("mem/README.md"):
+        yield f"mem/README.md does not say {version}"
+
+
 def check_words():
     """What adopters read says it in the field's words, and in sentences that are read once."""
     heads = [f for f in tracked("mem/*.c", "mem/*.h")
@@ -225,7 +243,7 @@ def check_words():
     read_by_adopters = [(f, words.comments(read(f))) for f in tracked("mem/include/mem/*.h")]
     read_by_adopters += [(f, words.head(read(f))) for f in heads]
     for path in tracked("mem/*.md"):
-        prose = re.sub(r"(?m)^ {4}.*$", "", read(path))
+        prose = re.sub(r"(?m)^( {4}| *\|).*$", "", read(path)) # no code, no tables
         read_by_adopters.append((path, [(1, prose)]))
     for path, found in read_by_adopters:
         for line, text in found:

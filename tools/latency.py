@@ -25,10 +25,14 @@ IMAGE = os.path.join(BUILD, "kernel-tests", "quire")
 TABLE = os.path.join(ROOT, "docs", "LATENCY.md")
 GOAL = {"irq_off": 20000, "preempt_off": 200000}  # instructions
 # What does not hold the goal yet, and must not get worse: case -> kind -> instructions.
-NOT_YET = {}
+NOT_YET = {
+    # The heap counts its slabs with interrupts off, each of a million blocks' worth.
+    "epoll_sets": {"irq_off": 1500000}, "directory": {"irq_off": 800000, "preempt_off": 500000},
+}
 CASES = ("signals_dropped", "signals_exit", "signals_taken", "timers", "timers_due",
-         "epoll_sets", "poll_waiters", "processes", "processes_orphaned", "threads",
-         "threads_killed", "directory", "records_locked", "copies", "areas", "memory")
+         "epoll_sets", "poll_waiters", "processes", "processes_nested", "processes_orphaned",
+         "threads", "threads_killed", "directory", "records_locked", "copies", "areas",
+         "memory")
 REAPER = 10000000  # it gives back all empty slabs in one step: above the goal, in any case
 SECONDS = 300  # one case
 MEMORY = {"epoll_sets": "6G", "directory": "4G"}  # limits are shares of memory

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many areas a program may have, and what may be done with which kind of area:
- * the limit at every call that splits one, advice that is refused, locking without
- * touching, where stacks stop and what moves where.
+ * How many areas a program may have, what /proc says of them, and what may be done with
+ * which kind of area: the limit at every call that splits one, advice that is refused, locking
+ * without touching, where stacks stop and what moves where.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 
 #define RW (PROT_READ | PROT_WRITE)
 #define AP (MAP_PRIVATE | MAP_ANONYMOUS)
@@ -163,6 +164,129 @@ static void maps_in_pieces(void *unused)
 	CHECK(!memcmp(a + 150, b, sizeof(b)));
 	CHECK(lseek(fd, 0, SEEK_SET) == 0 && read(fd, b, sizeof(b)) == sizeof(b));
 	CHECK(!memcmp(a, b, sizeof(b)));
+}
+
+static char *whole_file(const char *name)
+{
+	size_t room = 1 << 20, used = 0;
+	char *text = malloc(room);
+	int fd = open(name, O_RDONLY);
+	ssize_t n;
+	while ((n = read(fd, text + used, room - 1 - used)) > 0)
+		used += (size_t)n;
+	CHECK(n == 0);
+	text[used] = 0;
+	close(fd);
+	return text;
+}
+
+/* The kilobytes of a line of smaps, from `at` on; of all such lines together. */
+static long kilobytes(const char *at, const char *line, bool all)
+{
+	long sum = 0;
+	while (at && (at = strstr(at, line)) != NULL) {
+		sum += atol(at += strlen(line));
+		if (!all)
+			break;
+	}
+	return sum;
+}
+
+/* What numa_maps says of the area at p, without the address, and without what pages are
+ * active, which a kernel without a list of them does not know. */
+static void print_node(const char *what, const void *p)
+{
+	char *text = whole_file("/proc/self/numa_maps"), address[20], *line;
+	snprintf(address, sizeof(address), "%08lx ", (unsigned long)p);
+	line = strstr(text, address);
+	CHECK(line);
+	char *words = line ? strtok(line + strlen(address), "\n") : NULL;
+	char *active = words ? strstr(words, " active=") : NULL;
+	if (active)
+		memmove(active, active + strcspn(active + 1, " ") + 1,
+			strlen(active + strcspn(active + 1, " ") + 1) + 1);
+	if (words)
+		printf("    %s: %s\n", what, words);
+	free(text);
+}
+
+static void maps_of_nodes(void *unused)
+{
+	(void)unused;
+	(void)!unlink("/tmp/areas of nodes");
+	int fd = open("/tmp/areas of nodes", O_RDWR | O_CREAT | O_EXCL, 0600);
+	CHECK(fd >= 0 && ftruncate(fd, 9 * PAGE) == 0);
+	char *own = anonymous(9 * PAGE, RW), *nothing = anonymous(9 * PAGE, PROT_NONE);
+	char *shared = mmap(NULL, 9 * PAGE, RW, MAP_SHARED, fd, 0);
+	char *private = mmap(NULL, 9 * PAGE, RW, MAP_PRIVATE, fd, 0);
+	char *common = mmap(NULL, 9 * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(mprotect(nothing, PAGE, PROT_READ) == 0); /* an area of its own */
+	memset(own, 1, 4 * PAGE);
+	memset(shared, 1, 9 * PAGE);
+	memset(common, 1, 2 * PAGE);
+	memset(private, 2, 9 * PAGE);
+	print_node("own", own);
+	print_node("nothing", nothing + PAGE);
+	print_node("shared", shared);
+	print_node("private", private);
+	print_node("common", common);
+	char *text = whole_file("/proc/self/numa_maps");
+	CHECK(strstr(text, " default stack anon="));
+	free(text);
+	unlink("/tmp/areas of nodes");
+	print_node("no name", shared);
+}
+
+/* One sum for all areas. */
+static void rolled_up(void *unused)
+{
+	(void)unused;
+	static const char *const lines[] = {
+	    "\nRss:",           "\nShared_Dirty:", "\nPrivate_Clean:",
+	    "\nPrivate_Dirty:", "\nAnonymous:",    "\nLocked:"};
+	char *own = anonymous(400 * PAGE, RW);
+	memset(own, 1, 300 * PAGE);
+	CHECK(mlock(own, 10 * PAGE) == 0);
+	free(whole_file("/proc/self/smaps")); /* what this takes is there from now on */
+	char *each = whole_file("/proc/self/smaps"), *sum = whole_file("/proc/self/smaps_rollup");
+	CHECK(strstr(sum, " ---p 00000000 00:00 0 ") && strstr(sum, " [rollup]\nRss:"));
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		long a = kilobytes(each, lines[i], true), b = kilobytes(sum, lines[i], true);
+		CHECK(labs(a - b) <= 16);
+	}
+	CHECK(kilobytes(sum, "\nAnonymous:", false) >= 1200);
+}
+
+static volatile int ticks;
+
+static void tick(int number)
+{
+	(void)number;
+	ticks++;
+}
+
+/* A signal that is handled neither ends such a reading nor spoils what it says. */
+static void signals_meanwhile(void *unused)
+{
+	(void)unused;
+	const long tables = 2048;
+	const size_t table = 2 << 20;
+	char *p = mmap(NULL, tables * table, RW, AP | MAP_NORESERVE, -1, 0), line[40];
+	struct sigaction action = {.sa_handler = tick};
+	struct itimerval often = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+	CHECK(p != MAP_FAILED && madvise(p, tables * table, 15 /* MADV_NOHUGEPAGE */) == 0);
+	for (long i = 0; i < tables; i++)
+		p[i * (long)table] = 1;
+	snprintf(line, sizeof(line), "%08lx-", (unsigned long)p);
+	CHECK(sigaction(SIGALRM, &action, NULL) == 0); /* no SA_RESTART */
+	CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+	for (int i = 0; i < 10 || ticks < 20; i++) {
+		char *text = whole_file(i & 1 ? "/proc/self/smaps_rollup" : "/proc/self/smaps");
+		const char *from = i & 1 ? text : strstr(text, line);
+		CHECK(kilobytes(from, "\nRss:", false) >= tables * 4);
+		free(text);
+	}
+	CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
 }
 
 /* Nothing is asked page by page where nothing is. */
@@ -415,6 +539,9 @@ static const struct {
 } cases[] = {
     {"limit_of_areas", limit_of_areas},
     {"maps_in_pieces", maps_in_pieces},
+    {"maps_of_nodes", maps_of_nodes},
+    {"rolled_up", rolled_up},
+    {"signals_meanwhile", signals_meanwhile},
     {"much_of_nothing", much_of_nothing},
     {"residency_of_files", residency_of_files},
     {"advice_refused", advice_refused},

@@ -115,13 +115,19 @@ static void signals_taken(void *unused)
 
 static void arm_many(void *at)
 {
+	long first = 0, begin = now_ns();
 	for (int i = 0; i < 1024; i++) {
+		if (i == 100)
+			first = now_ns() - begin;
+		if (i == 924)
+			begin = now_ns();
 		struct sigevent event = {.sigev_notify = SIGEV_NONE};
 		timer_t timer;
 		struct itimerspec later = {{0, 0}, {100000 + (i * 7919) % 1024, 0}};
 		CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
 		      timer_settime(timer, 0, &later, NULL) == 0);
 	}
+	CHECK(now_ns() - begin < 2 * first);
 	*(volatile char *)at = failures ? 2 : 1;
 	for (;;)
 		pause();
@@ -267,6 +273,21 @@ static void processes(void *unused)
 	while (waitpid(-1, NULL, 0) > 0)
 		ended++;
 	CHECK(ended == LOTS);
+}
+
+/* Each the child of the one before. */
+static void processes_nested(void *unused)
+{
+	(void)unused;
+	for (int i = 0; i < LOTS; i++) {
+		pid_t pid = fork();
+		CHECK(pid >= 0);
+		if (pid) {
+			pause();
+			_exit(0);
+		}
+	}
+	hold();
 }
 
 /* Ended all at once, with nobody who waits for them. */
@@ -463,6 +484,7 @@ static const struct {
     {"epoll_sets", epoll_sets},
     {"poll_waiters", poll_waiters},
     {"processes", processes},
+    {"processes_nested", processes_nested},
     {"processes_orphaned", processes_orphaned},
     {"threads", threads},
     {"threads_killed", threads_killed},

@@ -185,9 +185,10 @@ static void try_stat(pid_t pid)
 
 static void try_files(pid_t pid)
 {
-	static const char *const texts[] = {
-	    "auxv",   "cmdline",       "comm", "environ", "limits", "maps",    "smaps",
-	    "mounts", "oom_score_adj", "stat", "statm",   "status", "fdinfo/0"};
+	static const char *const texts[] = {"auxv",          "cmdline", "comm",         "environ",
+					    "limits",        "maps",    "smaps",        "mounts",
+					    "oom_score_adj", "stat",    "statm",        "status",
+					    "numa_maps",     "oom_adj", "smaps_rollup", "fdinfo/0"};
 	static const char *const owned[] = {".", "mem", "fd", "cwd", "maps", "task", "fdinfo"};
 	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		try_text(pid, texts[i]);
@@ -293,8 +294,9 @@ static void turncoat(void)
 	run_copy("suid", "wait");
 }
 
-static const char *const held[] = {"mem",     "maps", "smaps",   "environ", "auxv",
-				   "pagemap", "stat", "cmdline", "status"};
+static const char *const held[] = {"mem",     "maps",    "smaps",     "environ",
+				   "auxv",    "stat",    "numa_maps", "smaps_rollup",
+				   "pagemap", "cmdline", "status"};
 #define HELD (sizeof(held) / sizeof(held[0]))
 
 /* Did a read of the file `name` say anything of a program with other numbers? */
@@ -361,7 +363,7 @@ static void outlive(void)
 	IS(waitpid(pid, NULL, 0), pid);
 	printf("  after its end\n");
 	for (unsigned i = 0; i < HELD; i++)
-		if (!strcmp(held[i], "maps") || !strcmp(held[i], "smaps"))
+		if (strstr(held[i], "maps"))
 			CHECK(strcmp(said(fd[i], held[i]), "some"));
 		else
 			printf("    %s: %s\n", held[i], said(fd[i], held[i]));
@@ -441,14 +443,30 @@ static void force(void *unused __attribute__((unused)))
 	unlink("/tmp/rights.force");
 }
 
+static void score_in(const char *name, const char *text)
+{
+	static const char *const both[] = {"/proc/self/oom_score_adj", "/proc/self/oom_adj"};
+	int fd = open(name, O_WRONLY);
+	printf("    %s: %s, now", text, result_of(write(fd, text, strlen(text))));
+	close(fd);
+	for (int i = 0; i < 2; i++) {
+		char now[10] = "";
+		fd = open(both[i], O_RDONLY);
+		CHECK(read(fd, now, sizeof(now) - 1) > 0);
+		printf(" %d", atoi(now));
+		close(fd);
+	}
+	printf("\n");
+}
+
 static void score(const char *text)
 {
-	int fd = open("/proc/self/oom_score_adj", O_RDWR);
-	printf("    %s: %s", text, result_of(write(fd, text, strlen(text))));
-	char now[10] = "";
-	pread(fd, now, sizeof(now) - 1, 0);
-	printf(", now %s", now);
-	close(fd);
+	score_in("/proc/self/oom_score_adj", text);
+}
+
+static void old_score(const char *text)
+{
+	score_in("/proc/self/oom_adj", text);
 }
 
 static void spared(void *unused __attribute__((unused)))
@@ -461,6 +479,68 @@ static void spared(void *unused __attribute__((unused)))
 	score("-100");
 	score("-1000");
 	score("1001");
+}
+
+/* The file from before: another scale, and no way back without the right. */
+static void spared_of_old(void *unused __attribute__((unused)))
+{
+	static const char *const values[] = {"-17", "-16", "-1", "0",   "1", "7",
+					     "14",  "15",  "16", "-18", "x", "3 "};
+	for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+		old_score(values[i]);
+	score("-300");
+	score("999");
+	become(USER, USER);
+	old_score("15");
+	old_score("14");
+	score("-300");
+	old_score("-6");
+	old_score("-5");
+}
+
+/* ---- what has ended, but was not waited for ------------------------------------------------- */
+
+static void ended(void *unused __attribute__((unused)))
+{
+	static const char *const names[] = {
+	    "auxv",         "cmdline", "comm",      "environ",  "limits",    "maps",
+	    "mem",          "mounts",  "mountinfo", "oom_adj",  "oom_score", "oom_score_adj",
+	    "smaps_rollup", "pagemap", "numa_maps", "smaps",    "stat",      "statm",
+	    "status",       "fd/0",    "fdinfo/0",  "task/self"};
+	static const char *const lines[] = {
+	    "State:", "Uid:", "FDSize:", "Threads:", "VmRSS:", "Umask:", "SigQ:"};
+	char text[4096];
+	for (int root = 1; root >= 0; root--) {
+		if (!root)
+			become(USER, USER);
+		fflush(stdout);
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(3);
+		IS(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+		printf("  %s\n", root ? "root" : "user");
+		for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			try_text(pid, names[i]);
+		try_link(pid, "cwd");
+		try_link(pid, "root");
+		try_link(pid, "exe");
+		try_directory(pid, "fd");
+		try_directory(pid, "fdinfo");
+		try_directory(pid, "task");
+		try_stat(pid);
+		show_owner(pid, ".");
+		show_owner(pid, "mem");
+		show_owner(pid, "fd");
+		int fd = open(file_path_of(pid, "status"), O_RDONLY);
+		ssize_t n = read(fd, text, sizeof(text) - 1);
+		text[n < 0 ? 0 : n] = 0;
+		close(fd);
+		for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+			char *at = strstr(text, lines[i]);
+			printf("    %.*s\n", at ? (int)strcspn(at, "/\n") : 4, at ? at : "none");
+		}
+		IS(waitpid(pid, NULL, 0), pid);
+	}
 }
 
 /* ---- low addresses ------------------------------------------------------------------------ */
@@ -520,6 +600,8 @@ int main(int argc, char **argv)
 	run_case("itself", itself);
 	run_case("force", force);
 	run_case("spared", spared);
+	run_case("spared of old", spared_of_old);
+	run_case("ended", ended);
 	run_case("low", low);
 	return failures != 0;
 }

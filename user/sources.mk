@@ -2,7 +2,7 @@
 # file and becomes /usr/local/bin/NAME (init: /init).
 # One line a subject, so that two who add programs do not meet.
 USER_PROGRAMS := init now hello stress chaos exact exhaust kills latency
-USER_PROGRAMS += memory faults wild pie areas counts budgets
+USER_PROGRAMS += memory faults wild pie areas counts budgets hogs
 USER_PROGRAMS += signals sigframes cpuvalues secrets badelf
 USER_PROGRAMS += fpu threads processes sessions groups rights identity trespass
 USER_PROGRAMS += files descriptors events ptys listing
@@ -29,3 +29,8 @@ $(BUILD)/user/cost: $(COST_SRC) bench/vm.h
 	@mkdir -p $(@D)
 	$(call say,CC [user],$@) $(CC) $(filter-out -MMD -MP,$(USER_CFLAGS)) -static \
 		-Wl,-Ttext-segment=0x40000000 -Wl,--build-id=none -o $@ $(COST_SRC) -lpthread
+
+# Who ends when memory has run out: every way to take it, twenty times.
+.PHONY: hogs
+hogs:
+	$(Q)./run --memory 256M --cpus 4 -- hogs all 20

@@ -20,6 +20,7 @@
 #include <kernel/fs.h>
 #include <kernel/log.h>
 #include <kernel/proc.h>
+#include <kernel/random.h>
 #include <kernel/sched.h>
 
 #include "arch/x86_64/ops.h"
@@ -208,6 +209,15 @@ static void start_sampling(void)
 		klog(LOG_WARN, "heap: no memory for sampling");
 }
 
+/* Heap and stacks lie somewhere else at each boot, like the kernel. */
+static uint64_t area_seed(void)
+{
+	uint64_t seed = 0;
+	if (!boot_option("nokaslr", NULL, 0))
+		random_bytes(&seed, sizeof(seed));
+	return seed;
+}
+
 static void start_memory(void)
 {
 	if (pmm_init(&kernel_pmm, &map) != MEM_OK)
@@ -228,6 +238,7 @@ static void start_memory(void)
 	    .segment_count = ARRAY_COUNT(segments),
 	    .has_giga_pages = cpu_features.giga_pages,
 	    .has_nx = cpu_features.nx,
+	    .area_seed = area_seed(),
 	};
 	step_done("frames");
 	if (vmm_init(&kernel_vmm, &config) != MEM_OK)

@@ -115,7 +115,8 @@ static void show_state(void)
 	const struct cpu *c = this_cpu();
 	say("CPU %u, thread %s, preempt count %u, irq depth %u", c->id, t ? t->name : "(none)",
 	    c->preempt_count, c->irq_depth);
-	say("kernel moved by 0x%lx, direct map at 0x%lx", boot_slide(), mem_direct_map_base);
+	say("kernel moved by 0x%lx, direct map at 0x%lx, stack at 0x%lx", boot_slide(),
+	    mem_direct_map_base, t ? (uintptr_t)t->stack : 0);
 }
 
 void panic_show_frame(const struct trapframe *f)

@@ -23,6 +23,7 @@
  */
 #include "kernel/fs/vfs.h"
 
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <mem/heap.h>
 
@@ -385,8 +386,11 @@ void dentry_remember_path(struct dentry *d)
 	char *text = kmalloc(PATH_MAX);
 	if (!text)
 		return; /* maps then shows no name */
-	char *copy = dentry_path_text(d, text, PATH_MAX) > 0 ? kstrdup(text) : NULL;
-	kfree(text);
-	if (copy)
+	size_t bytes = dentry_path_text(d, text, PATH_MAX) > 0 ? kstrlen(text) + 1 : 0;
+	char *copy = bytes ? account_alloc(bytes) : NULL;
+	if (copy) {
+		memcpy(copy, text, bytes);
 		atomic_write_release(&inode->dead_path, copy);
+	}
+	kfree(text);
 }

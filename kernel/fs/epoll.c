@@ -148,8 +148,8 @@ static void set_put(struct set *s)
 	if (atomic_sub(&s->refs, 1))
 		return;
 	kassert(list_empty(&s->items));
-	kfree(s->buckets);
-	kfree(s);
+	account_free(s->buckets);
+	account_free(s);
 }
 
 /* ---- the items of a set; its lock is held ------------------------------------------------ */
@@ -174,10 +174,10 @@ static bool make_room(struct set *s)
 	if (s->count < s->bucket_count)
 		return true;
 	uint32_t count = s->bucket_count ? s->bucket_count * 2 : FIRST_BUCKETS;
-	struct item **fresh = kcalloc(count, sizeof(struct item *));
+	struct item **fresh = account_alloc(count * sizeof(struct item *));
 	if (!fresh)
 		return s->bucket_count;
-	kfree(s->buckets);
+	account_free(s->buckets);
 	s->buckets = fresh;
 	s->bucket_count = count;
 	list_for_each (node, &s->items) {
@@ -290,10 +290,10 @@ long sys_epoll_create1(uint64_t flags)
 	int fd = fd_reserve(0);
 	if (fd < 0)
 		return fd;
-	struct set *s = kzalloc(sizeof(*s));
+	struct set *s = account_alloc(sizeof(*s));
 	struct file *f = s ? file_anonymous("[eventpoll]", 0, O_RDWR, &epoll_ops, s, &error) : NULL;
 	if (!f) {
-		kfree(s);
+		account_free(s);
 		fd_unreserve(fd);
 		return error;
 	}
@@ -410,7 +410,7 @@ struct hook {
 static struct hook *hook_all(struct set *s, size_t *count)
 {
 	for (size_t room = 16;; room *= 2) {
-		struct hook *h = kcalloc(room, sizeof(*h));
+		struct hook *h = account_alloc(room * sizeof(*h));
 		size_t n = 0;
 		bool fits = true;
 		if (!h)
@@ -440,7 +440,7 @@ static struct hook *hook_all(struct set *s, size_t *count)
 			return h;
 		for (size_t k = 0; k < n; k++)
 			file_put(h[k].file);
-		kfree(h);
+		account_free(h);
 	}
 }
 
@@ -452,7 +452,7 @@ static void unhook_all(struct hook *h, size_t count)
 				waitq_remove(h[k].queue[q], &h[k].waiter[q]);
 		file_put(h[k].file);
 	}
-	kfree(h);
+	account_free(h);
 }
 
 /* Sleep until something may be ready. 0: look again; -ETIMEDOUT, -EINTR, -ENOMEM. */
@@ -490,7 +490,7 @@ static long epoll_wait_until(uint64_t epfd, uint64_t user, uint64_t most, nsec_t
 	size_t room = mem_min((size_t)count, (size_t)EVENTS_MAX), n = 0;
 	struct epoll_event *out = NULL;
 	long r = f->ops == &epoll_ops ? 0 : -EINVAL;
-	if (!r && !(out = kcalloc(room, sizeof(*out))))
+	if (!r && !(out = account_alloc(room * sizeof(*out))))
 		r = -ENOMEM;
 	while (!r && !(n = harvest(f->data, out, room))) {
 		if (!deadline)
@@ -501,7 +501,7 @@ static long epoll_wait_until(uint64_t epfd, uint64_t user, uint64_t most, nsec_t
 		r = 0;
 	if (n && copy_to_user(user, out, n * sizeof(*out)))
 		r = -EFAULT;
-	kfree(out);
+	account_free(out);
 	file_put(f);
 	return r ? r : (long)n;
 }

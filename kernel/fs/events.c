@@ -4,10 +4,10 @@
  * clock's expirations). Both are a number under an interrupt-off lock, because a
  * timer fires in an interrupt, and a queue.
  */
+#include <kernel/account.h>
 #include <kernel/iobuf.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
-#include <mem/heap.h>
 
 #include "kernel/fs/fd.h"
 #include "kernel/syscall/syscalls.h"
@@ -114,7 +114,7 @@ static unsigned event_poll(struct file *f, struct waitq *q[2])
 
 static void event_release(struct file *f)
 {
-	kfree(f->data);
+	account_free(f->data);
 }
 
 static const struct file_ops event_ops = {
@@ -140,7 +140,7 @@ static long event_file(const char *kind, struct event *e, unsigned flags,
 	} else {
 		error = fd;
 	}
-	kfree(e);
+	account_free(e);
 	return error;
 }
 
@@ -148,7 +148,7 @@ long sys_eventfd2(uint64_t value, uint64_t flags)
 {
 	if ((unsigned)flags & ~(unsigned)(EFD_SEMAPHORE | O_CLOEXEC | O_NONBLOCK))
 		return -EINVAL;
-	struct event *e = kzalloc(sizeof(*e));
+	struct event *e = account_alloc(sizeof(*e));
 	if (e) {
 		e->count = (uint32_t)value;
 		e->semaphore = flags & EFD_SEMAPHORE;
@@ -196,7 +196,7 @@ static void timer_release(struct file *f)
 	event_unlock(e, irq);
 	(void)ktimer_cancel(&e->timer);
 	(void)ktimer_cancel(&e->timer);
-	kfree(e);
+	account_free(e);
 }
 
 static unsigned timer_poll(struct file *f, struct waitq *q[2])
@@ -221,7 +221,7 @@ long sys_timerfd_create(uint64_t clock, uint64_t flags)
 		return -EINVAL;
 	if (clock != 0 && clock != 1 && clock != 7) /* REALTIME, MONOTONIC, BOOTTIME */
 		return -EINVAL;
-	struct event *e = kzalloc(sizeof(*e));
+	struct event *e = account_alloc(sizeof(*e));
 	if (e)
 		e->clock = (unsigned)clock;
 	return event_file("[timerfd]", e, (unsigned)flags, &timer_ops);

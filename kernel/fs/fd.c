@@ -71,7 +71,8 @@ static void table_free(struct fd_table *t)
 	kfree(t);
 }
 
-static struct fd_table *table_new(uint32_t capacity)
+/* On this account; NULL: a kernel thread's. */
+static struct fd_table *table_new(uint32_t capacity, struct account *account)
 {
 	struct fd_table *t = kzalloc(sizeof(*t));
 	struct file **file = kcalloc(capacity, sizeof(*file));
@@ -86,7 +87,7 @@ static struct fd_table *table_new(uint32_t capacity)
 	t->capacity = capacity;
 	t->file = file;
 	t->cloexec = cloexec;
-	t->account = account_take(table_bytes(capacity));
+	t->account = account ? account_hold(account, table_bytes(capacity)) : NULL;
 	return t;
 }
 
@@ -96,7 +97,7 @@ static int table_grow(struct fd_table *t, unsigned fd)
 	uint32_t capacity = FIRST_SLOTS;
 	while (capacity <= fd)
 		capacity *= 2;
-	struct fd_table *bigger = table_new(capacity);
+	struct fd_table *bigger = table_new(capacity, current_process()->account);
 	if (!bigger)
 		return -ENOMEM;
 	table_lock(t);
@@ -126,13 +127,16 @@ static unsigned fd_limit(void)
 	return (unsigned)mem_min(limit, (uint64_t)SLOTS_MAX);
 }
 
+/* A table that is this task's alone nobody changes meanwhile: only those who have it do. */
 static struct file *lookup(int fd, bool path_too)
 {
 	struct fd_table *t = current_task()->files;
 	struct file *f = NULL;
 	if (fd < 0 || !t)
 		return NULL;
-	table_lock(t);
+	bool shared = atomic_read_relaxed(&t->refs) != 1;
+	if (shared)
+		table_lock(t);
 	if (slot_used(t, (unsigned)fd)) {
 		f = t->file[fd];
 		if ((f->mode & FILE_PATH) && !path_too)
@@ -140,7 +144,8 @@ static struct file *lookup(int fd, bool path_too)
 		else
 			file_get(f);
 	}
-	table_unlock(t);
+	if (shared)
+		table_unlock(t);
 	return f;
 }
 
@@ -343,11 +348,11 @@ int fd_set_flags(int fd, bool cloexec)
 
 /* ---- whole tables ------------------------------------------------------------------ */
 
-static struct fd_table *table_copy(struct fd_table *from)
+static struct fd_table *table_copy(struct fd_table *from, struct account *account)
 {
 	for (;;) {
 		uint32_t capacity = atomic_read_relaxed(&from->capacity);
-		struct fd_table *t = table_new(capacity);
+		struct fd_table *t = table_new(capacity, account);
 		if (!t)
 			return NULL;
 		table_lock(from);
@@ -413,7 +418,7 @@ static int unshare_files(struct task *task)
 	proc_unlock(irq);
 	if (alone)
 		return 0;
-	struct fd_table *t = table_copy(old);
+	struct fd_table *t = table_copy(old, current_process()->account);
 	if (!t)
 		return -ENOMEM;
 	set_files(task, t, task->fs);
@@ -429,13 +434,14 @@ int fd_close_range(unsigned first, unsigned last, bool unshare, bool cloexec)
 			return r;
 	}
 	struct fd_table *t = current_task()->files;
-	for (unsigned fd = first; fd <= last; fd++) {
-		if (fd >= atomic_read_relaxed(&t->capacity))
-			break;
+	for (int fd; (fd = fd_table_next(t, first)) >= 0 && (unsigned)fd <= last;) {
+		first = (unsigned)fd + 1;
 		if (cloexec)
-			(void)fd_set_flags((int)fd, true);
+			(void)fd_set_flags(fd, true);
 		else
-			(void)fd_close(fd);
+			(void)fd_close((unsigned)fd);
+		if (task_killed()) /* all are closed soon */
+			break;
 	}
 	return 0;
 }
@@ -488,7 +494,7 @@ int fs_fork(struct task *child, struct task *parent, bool share_files, bool shar
 	struct fs_context *fs = parent->fs;
 	if (share_files)
 		atomic_add(&files->refs, 1);
-	else if (!(files = table_copy(files)))
+	else if (!(files = table_copy(files, child->process->account)))
 		return -ENOMEM;
 	if (share_fs) {
 		atomic_add(&fs->refs, 1);
@@ -526,7 +532,7 @@ int fs_init_task(struct task *task)
 {
 	struct dentry *d = NULL;
 	struct file *f = NULL;
-	struct fd_table *t = table_new(FIRST_SLOTS);
+	struct fd_table *t = table_new(FIRST_SLOTS, task->process->account);
 	struct fs_context *c = context_copy(NULL);
 	int r = t && c ? path_lookup(AT_FDCWD, "/dev/console", WALK_FOLLOW, &d) : -ENOMEM;
 	if (!r)

@@ -10,6 +10,7 @@
  */
 #include "kernel/fs/vfs.h"
 
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <mem/heap.h>
 
@@ -42,7 +43,7 @@ void inode_free(struct inode *i)
 	mount_put(i->mount);
 	process_put(i->process);
 	kfree(i->link);
-	kfree(i->dead_path);
+	account_free(i->dead_path);
 	kfree(i);
 }
 

@@ -10,9 +10,9 @@
  * The files are held for the whole call: a descriptor that is closed meanwhile
  * by another thread goes on being watched, as on Linux.
  */
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
-#include <mem/heap.h>
 
 #include "kernel/fs/fd.h"
 #include "kernel/syscall/syscalls.h"
@@ -84,7 +84,7 @@ static void watch_free(struct watch *w, size_t count, struct watch *few)
 	for (size_t i = 0; i < count; i++)
 		file_put(w[i].file);
 	if (w != few)
-		kfree(w);
+		account_free(w);
 }
 
 /* ---- time ------------------------------------------------------------------------------- */
@@ -129,18 +129,18 @@ static long poll_files(uint64_t user, uint64_t count, nsec_t deadline)
 	struct user_pollfd *p;
 	if (count > rlimit_soft(current_process(), RLIMIT_NOFILE))
 		return -EINVAL;
-	p = kmalloc(count * sizeof(*p) + 1);
+	p = account_alloc(count * sizeof(*p));
 	if (count > ARRAY_COUNT(few))
-		w = kcalloc(count, sizeof(*w));
+		w = account_alloc(count * sizeof(*w));
 	long r = 0;
 	if (!p || !w)
 		r = -ENOMEM;
 	else if (copy_from_user(p, user, count * sizeof(*p)))
 		r = -EFAULT;
 	if (r) {
-		kfree(p);
+		account_free(p);
 		if (w != few)
-			kfree(w);
+			account_free(w);
 		return r;
 	}
 	for (size_t i = 0; i < count; i++) {
@@ -157,7 +157,7 @@ static long poll_files(uint64_t user, uint64_t count, nsec_t deadline)
 			r = -EFAULT;
 	}
 	watch_free(w, count, few);
-	kfree(p);
+	account_free(p);
 	return r;
 }
 
@@ -251,7 +251,7 @@ static int sets_get(struct select_sets *s, int n, const uint64_t user[3])
 	/* Beyond the table nothing can be open: Linux does not look there. */
 	s->count = mem_min((size_t)n, (size_t)fd_table_slots(current_task()->files));
 	s->bytes = (s->count + 63) / 64 * 8;
-	s->all = kzalloc(6 * s->bytes + 8);
+	s->all = account_alloc(6 * s->bytes);
 	if (!s->all)
 		return -ENOMEM;
 	for (int i = 0; i < 3; i++) {
@@ -259,7 +259,7 @@ static int sets_get(struct select_sets *s, int n, const uint64_t user[3])
 		s->in[i] = s->all + i * (s->bytes / 8);
 		s->out[i] = s->all + (3 + i) * (s->bytes / 8);
 		if (user[i] && copy_from_user(s->in[i], user[i], s->bytes)) {
-			kfree(s->all);
+			account_free(s->all);
 			return -EFAULT;
 		}
 	}
@@ -328,8 +328,8 @@ static long select_files(int n, const uint64_t user[3], nsec_t deadline)
 	if (r)
 		return r;
 	size_t most = sets_size(&s);
-	if (most > ARRAY_COUNT(few) && !(w = kcalloc(most, sizeof(*w)))) {
-		kfree(s.all);
+	if (most > ARRAY_COUNT(few) && !(w = account_alloc(most * sizeof(*w)))) {
+		account_free(s.all);
 		return -ENOMEM;
 	}
 	r = sets_watch(&s, w, &watches);
@@ -339,7 +339,7 @@ static long select_files(int n, const uint64_t user[3], nsec_t deadline)
 			r = sets_put(&s, w, watches);
 	}
 	watch_free(w, watches, few);
-	kfree(s.all);
+	account_free(s.all);
 	return r;
 }
 

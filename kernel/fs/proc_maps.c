@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /proc/PID/maps, smaps, pagemap and mem: a process's memory, seen from outside.
+ * /proc/PID/maps, smaps, numa_maps, pagemap and mem: a process's memory, seen from outside.
  *
- * maps is a walk over the areas, one at a time, with nothing locked in between:
+ * maps and its like are a walk over the areas, one at a time, with nothing locked in between:
  * a process that changes its mappings meanwhile may show up half old and half
  * new, but each line was true when it was taken.
  */
@@ -62,6 +62,45 @@ static struct vmm_pages count_pages(struct space *space, const struct vm_area *a
 	return pages;
 }
 
+/* ---- smaps ----------------------------------------------------------------------------------- */
+
+struct usage {                          /* pages, of one area or of all */
+	uint64_t shared[2], private[2]; /* not dirty, dirty */
+	uint64_t anonymous, locked;
+};
+
+static uint64_t usage_resident(const struct usage *u)
+{
+	return u->shared[0] + u->shared[1] + u->private[0] + u->private[1];
+}
+
+static void add_usage(struct usage *u, struct space *space, const struct vm_area *a)
+{
+	struct vmm_pages r = count_pages(space, a);
+	uint64_t *to = (a->flags & VM_SHARED) ? u->shared : u->private;
+	to[0] += r.resident - r.dirty;
+	to[1] += r.dirty;
+	u->anonymous += r.resident - r.object;
+	u->locked += (a->flags & VM_LOCKED) ? r.resident : 0;
+}
+
+static void print_kb(struct text *t, const char *name, uint64_t npages)
+{
+	text_print(t, "%-15s %8lu kB\n", name, (unsigned long)npages * 4);
+}
+
+static void print_usage(struct text *t, const struct usage *u)
+{
+	print_kb(t, "Rss:", usage_resident(u));
+	print_kb(t, "Shared_Clean:", u->shared[0]);
+	print_kb(t, "Shared_Dirty:", u->shared[1]);
+	print_kb(t, "Private_Clean:", u->private[0]);
+	print_kb(t, "Private_Dirty:", u->private[1]);
+	print_kb(t, "Anonymous:", u->anonymous);
+	print_kb(t, "Swap:", 0);
+	print_kb(t, "Locked:", u->locked);
+}
+
 /* In the order in which Linux has them. */
 static void print_flags(struct text *t, const struct vm_area *a)
 {
@@ -82,25 +121,79 @@ static void print_flags(struct text *t, const struct vm_area *a)
 	text_add(t, "\n", 1);
 }
 
-static void print_smaps(struct text *t, struct space *space, const struct vm_area *a)
+static void print_smaps(struct text *t, const struct proc_view *v, const struct vm_area *a,
+			char *path)
 {
-	struct vmm_pages r = count_pages(space, a);
-	bool shared = a->flags & VM_SHARED;
-	unsigned long rss = r.resident * 4, dirty = r.dirty * 4, clean = rss - dirty;
-	text_print(t, "Size:           %8lu kB\n", (unsigned long)(a->end - a->start) >> 10);
-	text_print(t, "KernelPageSize: %8d kB\nMMUPageSize:    %8d kB\n", 4, 4);
-	text_print(t, "Rss:            %8lu kB\n", rss);
-	text_print(t, "Shared_Clean:   %8lu kB\n", shared ? clean : 0);
-	text_print(t, "Shared_Dirty:   %8lu kB\n", shared ? dirty : 0);
-	text_print(t, "Private_Clean:  %8lu kB\n", shared ? 0 : clean);
-	text_print(t, "Private_Dirty:  %8lu kB\n", shared ? 0 : dirty);
-	text_print(t, "Anonymous:      %8lu kB\n", a->object ? 0 : rss);
-	text_print(t, "Swap:           %8d kB\n", 0);
-	text_print(t, "Locked:         %8lu kB\n", (a->flags & VM_LOCKED) ? rss : 0);
+	struct usage u = {0};
+	add_usage(&u, v->space, a);
+	print_area(t, a, &v->mm, path);
+	print_kb(t, "Size:", (a->end - a->start) >> PAGE_SHIFT);
+	print_kb(t, "KernelPageSize:", 1);
+	print_kb(t, "MMUPageSize:", 1);
+	print_usage(t, &u);
 	print_flags(t, a);
 }
 
-static int show_areas(struct text *t, const struct proc_view *v, bool detailed)
+/* ---- numa_maps: all memory is one node's ------------------------------------------------------
+ */
+
+/* Blanks and what ends a field as octal numbers. */
+static void print_escaped(struct text *t, const char *label, const char *name)
+{
+	text_print(t, "%s", label);
+	for (; *name; name++) {
+		if (kstrchr("\n\t= ", *name))
+			text_print(t, "\\%03o", *name);
+		else
+			text_add(t, name, 1);
+	}
+}
+
+static void print_place(struct text *t, const struct vm_area *a, const struct mm_layout *mm,
+			char *path)
+{
+	const char *name = area_name(a, mm, path, PATH_MAX);
+	if (a->object)
+		print_escaped(t, " file=", name);
+	else if (!kstrcmp(name, "[heap]"))
+		text_print(t, " heap");
+	else if (!kstrcmp(name, "[stack]"))
+		text_print(t, " stack");
+}
+
+static void print_count(struct text *t, const char *name, uint64_t npages)
+{
+	if (npages)
+		text_print(t, " %s=%lu", name, (unsigned long)npages);
+}
+
+static void print_numa(struct text *t, const struct proc_view *v, const struct vm_area *a,
+		       char *path)
+{
+	struct vmm_pages r = count_pages(v->space, a);
+	uint64_t anonymous = r.resident - r.object;
+	text_print(t, "%08lx default", (unsigned long)a->start);
+	print_place(t, a, &v->mm, path);
+	print_count(t, "anon", anonymous);
+	print_count(t, "dirty", r.dirty);
+	if (r.resident != anonymous && r.resident != r.dirty)
+		print_count(t, "mapped", r.resident);
+	print_count(t, "N0", r.resident);
+	text_print(t, r.resident ? " kernelpagesize_kB=4\n" : "\n");
+}
+
+/* ---- area by area ------------------------------------------------------------------------------
+ */
+
+static void print_maps(struct text *t, const struct proc_view *v, const struct vm_area *a,
+		       char *path)
+{
+	print_area(t, a, &v->mm, path);
+}
+
+static int show_areas(struct text *t, const struct proc_view *v,
+		      void (*print)(struct text *t, const struct proc_view *v,
+				    const struct vm_area *a, char *path))
 {
 	if (!v->space)
 		return 0; /* it has ended: no memory */
@@ -110,9 +203,7 @@ static int show_areas(struct text *t, const struct proc_view *v, bool detailed)
 	t->more = true;
 	while (!r && !t->failed && t->used < TEXT_PIECE &&
 	       (t->more = vmm_next_area(v->space, t->next, &a))) {
-		print_area(t, &a, &v->mm, path);
-		if (detailed)
-			print_smaps(t, v->space, &a);
+		print(t, v, &a, path);
 		t->next = a.end;
 		vm_area_done(&a);
 		if (task_killed())
@@ -124,12 +215,38 @@ static int show_areas(struct text *t, const struct proc_view *v, bool detailed)
 
 int proc_show_maps(struct text *t, const struct proc_view *v)
 {
-	return show_areas(t, v, false);
+	return show_areas(t, v, print_maps);
 }
 
 int proc_show_smaps(struct text *t, const struct proc_view *v)
 {
-	return show_areas(t, v, true);
+	return show_areas(t, v, print_smaps);
+}
+
+int proc_show_numa_maps(struct text *t, const struct proc_view *v)
+{
+	return show_areas(t, v, print_numa);
+}
+
+int proc_show_smaps_rollup(struct text *t, const struct proc_view *v)
+{
+	struct usage u = {0};
+	struct vm_area a;
+	vaddr_t first = 0, end = 0;
+	if (!v->space)
+		return -ESRCH; /* as on Linux, other than for the files with a line for each */
+	while (vmm_next_area(v->space, end, &a)) {
+		first = first ? first : a.start;
+		end = a.end;
+		add_usage(&u, v->space, &a);
+		vm_area_done(&a);
+		if (task_killed())
+			return -EINTR;
+	}
+	struct vm_area all = {.start = first, .end = end, .name = "[rollup]"};
+	print_area(t, &all, &v->mm, NULL);
+	print_usage(t, &u);
+	return 0;
 }
 
 /* The space that an open file was bound to, with a reference; NULL: nobody runs in it. */

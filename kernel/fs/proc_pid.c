@@ -70,7 +70,7 @@ static int show_stat(struct text *t, const struct proc_view *v)
 		   (unsigned long)p->child_faults_major);
 	text_print(t, "%lu %lu %lu %lu %d %d %u 0 %lu ", ticks(user), ticks(system),
 		   ticks(p->child_user_ns), ticks(p->child_system_ns), 20 + nice, nice,
-		   p->task_count, ticks(p->started_at));
+		   process_thread_count(p), ticks(p->started_at));
 	/* Where the program is and where its stack is, nobody is told, as on Linux. To who
 	 * may not look, 1 says that there is a program. */
 	unsigned long hidden = v->space && !v->may_look;
@@ -182,7 +182,7 @@ static int show_status(struct text *t, const struct proc_view *v)
 		text_print(t, i ? " %u" : "%u", id.groups[i]);
 	text_print(t, " \n");
 	print_memory(t, v);
-	text_print(t, "Threads:\t%u\nSigQ:\t%lu/%lu\n", p->task_count,
+	text_print(t, "Threads:\t%u\nSigQ:\t%lu/%lu\n", process_thread_count(p),
 		   (unsigned long)signals_queued(p),
 		   (unsigned long)rlimit_soft(p, RLIMIT_SIGPENDING));
 	text_print(t,
@@ -315,36 +315,69 @@ static int show_oom_score_adj(struct text *t, const struct proc_view *v)
 	return 0;
 }
 
-/* Anybody may offer himself; to be spared takes a right, but for what it once spared. */
-static int set_oom_score_adj(struct process *p, int value)
+#define ADJUST_MOST 1000
+
+/* Anybody may offer himself; to be spared takes a right, but for what it once spared. Who
+ * uses the old file, oom_adj, may not even go back to that. */
+static int set_oom_score_adj(struct process *p, int value, bool old_file)
 {
 	bool may = capable(CAP_SYS_RESOURCE);
 	int r = 0;
 	unsigned long irq = proc_lock();
+	int least = old_file ? p->oom_score_adj : p->oom_score_adj_min;
 	if (process_is_gone_locked(p))
 		r = -ESRCH;
-	else if (value < p->oom_score_adj_min && !may)
+	else if (value < least && !may)
 		r = -EACCES;
 	if (!r)
 		p->oom_score_adj = value;
-	if (!r && may)
+	if (!r && may && !old_file)
 		p->oom_score_adj_min = value;
 	proc_unlock(irq);
 	return r;
 }
 
-static int store_oom_score_adj(struct process *p, struct inode *inode, const char *text,
-			       size_t bytes)
+/* A number from -most to most, and nothing else. */
+static bool parse_adjust(const char *text, int most, int *out)
 {
 	int value = 0;
 	bool negative = *text == '-', any = false;
-	for (text += negative; *text >= '0' && *text <= '9' && value <= 1000; text++, any = true)
+	for (text += negative; *text >= '0' && *text <= '9' && value <= most; text++, any = true)
 		value = value * 10 + (*text - '0');
 	while (*text == '\n' || *text == ' ')
 		text++;
-	if (!any || *text || value > 1000)
+	*out = negative ? -value : value;
+	return any && !*text && value <= most;
+}
+
+static int store_oom_score_adj(struct process *p, struct inode *inode, const char *text,
+			       size_t bytes)
+{
+	int value;
+	if (!parse_adjust(text, ADJUST_MOST, &value))
 		return -EINVAL;
-	return set_oom_score_adj(p, negative ? -value : value);
+	return set_oom_score_adj(p, value, false);
+}
+
+/* oom_adj is what oom_score_adj was once: -17 (never) to 15. */
+#define OLD_NEVER (-17)
+#define OLD_MOST  15
+
+static int show_oom_adj(struct text *t, const struct proc_view *v)
+{
+	int value = v->process->oom_score_adj;
+	value = value == ADJUST_MOST ? OLD_MOST : value * -OLD_NEVER / ADJUST_MOST;
+	text_print(t, "%d\n", mem_min(value, OLD_MOST));
+	return 0;
+}
+
+static int store_oom_adj(struct process *p, struct inode *inode, const char *text, size_t bytes)
+{
+	int value;
+	if (!parse_adjust(text, -OLD_NEVER, &value) || value > OLD_MOST)
+		return -EINVAL;
+	value = value == OLD_MOST ? ADJUST_MOST : value * ADJUST_MOST / -OLD_NEVER;
+	return set_oom_score_adj(p, value, true);
 }
 
 /* What each file is bound to, and what right it takes: the one table (proc_pid.h). */
@@ -381,8 +414,15 @@ static const struct proc_node pid_nodes[] = {
     TEXT("limits", 0444, PROCESS, ALL, show_limits),
     TEXT("maps", 0444, SPACE, LOOK, proc_show_maps),
     BYTES("mem", 0600, SPACE, LOOK, &proc_mem_ops),
-    TEXT("mountinfo", 0444, PROCESS, ALL, show_mountinfo),
-    TEXT("mounts", 0444, PROCESS, ALL, show_mounts),
+    TEXT("mountinfo", 0444, RUNNING, ALL, show_mountinfo),
+    TEXT("mounts", 0444, RUNNING, ALL, show_mounts),
+    TEXT("numa_maps", 0444, SPACE, LOOK, proc_show_numa_maps),
+    {.name = "oom_adj",
+     .mode = S_IFREG | 0644,
+     .bind = BIND_PROCESS,
+     .right = RIGHT_ALL,
+     .show_view = show_oom_adj,
+     .store = store_oom_adj},
     TEXT("oom_score", 0444, PROCESS, ALL, show_oom_score),
     {.name = "oom_score_adj",
      .mode = S_IFREG | 0644,
@@ -393,6 +433,7 @@ static const struct proc_node pid_nodes[] = {
     BYTES("pagemap", 0400, SPACE, LOOK, &proc_pagemap_ops),
     LINK("root", PROCESS, LOOK, &proc_root_ops),
     TEXT("smaps", 0444, SPACE, LOOK, proc_show_smaps),
+    TEXT("smaps_rollup", 0444, SPACE, LOOK, proc_show_smaps_rollup),
     TEXT("stat", 0444, PROCESS, PART, show_stat),
     TEXT("statm", 0444, PROCESS, ALL, show_statm),
     TEXT("status", 0444, PROCESS, ALL, show_status),

@@ -11,7 +11,8 @@
  * 3. BIND_SPACE: the right is decided when the file is opened, in the step that takes
  *    the layout; after an exec, or the end, of that process it reads nothing.
  *    BIND_PROCESS: the right is decided at each use, in the step that takes what the
- *    file is about then.
+ *    file is about then. BIND_RUNNING: the same, and it opens only while the process has
+ *    not ended.
  * 4. Both steps are in proc_view.c. Nothing else in /proc decides about rights.
  */
 #include "kernel/fs/procfs.h"
@@ -32,7 +33,8 @@ struct proc_view {
  * BIND_SPACE. Context: thread, no spin lock. */
 struct proc_view *proc_view_get(const struct inode *inode, struct mm_layout *bound, int *error);
 void proc_view_put(struct proc_view *v);
-/* Decide about opening: the layout of a BIND_SPACE file, NULL if it has ended. */
+/* Decide about opening: the layout of a BIND_SPACE file, NULL if it has ended. -EACCES;
+ * -EINVAL: a BIND_RUNNING file of a process that has ended. */
 int proc_bind(const struct inode *inode, struct mm_layout **out);
 /* Owner and mode of an inode of /proc/PID as they are now. */
 void proc_refresh(struct inode *inode);
@@ -40,6 +42,8 @@ bool proc_is_own(const struct inode *inode);
 
 int proc_show_maps(struct text *t, const struct proc_view *v);
 int proc_show_smaps(struct text *t, const struct proc_view *v);
+int proc_show_smaps_rollup(struct text *t, const struct proc_view *v);
+int proc_show_numa_maps(struct text *t, const struct proc_view *v);
 extern const struct file_ops proc_mem_ops, proc_pagemap_ops;
 extern const struct inode_ops proc_fd_dir_ops, proc_fdinfo_dir_ops, proc_task_dir_ops;
 extern const struct inode_ops proc_cwd_ops, proc_root_ops, proc_exe_ops;

@@ -92,6 +92,14 @@ void proc_view_put(struct proc_view *v)
 	kfree(v);
 }
 
+static bool has_memory(struct process *p)
+{
+	unsigned long irq = proc_lock();
+	bool has = p->mm != NULL;
+	proc_unlock(irq);
+	return has;
+}
+
 int proc_bind(const struct inode *inode, struct mm_layout **out)
 {
 	const struct proc_node *node = inode->data;
@@ -99,6 +107,8 @@ int proc_bind(const struct inode *inode, struct mm_layout **out)
 	*out = NULL;
 	if (node->bind == BIND_SPACE)
 		*out = process_mm_access(inode->process, ACCESS_BY_FILE_IDS, &error);
+	else if (node->bind == BIND_RUNNING && !has_memory(inode->process))
+		error = -EINVAL;
 	return error;
 }
 

@@ -28,7 +28,7 @@ struct proc_node {
 	const char *name;
 	uint32_t mode; /* with type */
 	/* Below /proc/PID: what an open file is bound to, and the right that it takes. */
-	enum { BIND_PROCESS, BIND_SPACE } bind;
+	enum { BIND_PROCESS, BIND_SPACE, BIND_RUNNING } bind;
 	enum {
 		RIGHT_ALL,   /* anybody's */
 		RIGHT_PART,  /* anybody's, but for what only who may look into it sees */

@@ -11,6 +11,7 @@
  * Vectors are copied in whole before the first byte moves, so a bad vector
  * moves nothing; a fault in the third buffer reports the bytes of the first two.
  */
+#include <kernel/account.h>
 #include <kernel/log.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
@@ -21,31 +22,33 @@
 #define RW_MAX  ((size_t)0x7ffff000)
 #define IOV_MAX 1024
 
-/* What any transfer has to be: 0 or an error. `able`: the file is open for it and has
- * a way to do it. */
-static long check_transfer(uint64_t buffer, size_t bytes, const off_t *at, bool able)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* What is the same for every kind of file, and then its own. */
+static ALWAYS_INLINE ssize_t transfer(struct file *f, uint64_t buffer, size_t bytes, off_t *at,
+				      bool write)
 {
-	if (!able || *at < 0)
+	ssize_t (*move)(struct file *, uint64_t, size_t, off_t *) =
+	    write ? f->ops->write : f->ops->read;
+	if (!(write ? file_can_write(f) : file_can_read(f)))
+		return -EBADF;
+	if (!write && inode_is(f->inode, S_IFDIR))
+		return -EISDIR;
+	if (!move || *at < 0)
 		return -EINVAL;
-	return user_range_ok(buffer, bytes) ? 0 : -EFAULT;
+	if (!user_range_ok(buffer, bytes))
+		return -EFAULT;
+	return move(f, buffer, mem_min(bytes, RW_MAX), at);
 }
 
 ssize_t file_read_at(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
-	if (!file_can_read(f))
-		return -EBADF;
-	if (inode_is(f->inode, S_IFDIR))
-		return -EISDIR;
-	long error = check_transfer(buffer, bytes, at, f->ops->read);
-	return error ? error : f->ops->read(f, buffer, mem_min(bytes, RW_MAX), at);
+	return transfer(f, buffer, bytes, at, false);
 }
 
 ssize_t file_write_at(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
-	if (!file_can_write(f))
-		return -EBADF;
-	long error = check_transfer(buffer, bytes, at, f->ops->write);
-	return error ? error : f->ops->write(f, buffer, mem_min(bytes, RW_MAX), at);
+	return transfer(f, buffer, bytes, at, true);
 }
 
 static bool has_position(const struct file *f)
@@ -74,14 +77,14 @@ static void position_give(struct file *f)
 		mutex_unlock(&f->position_lock);
 }
 
-static long call_here(uint64_t fd, uint64_t buffer, uint64_t bytes, bool write)
+static ALWAYS_INLINE long call_here(uint64_t fd, uint64_t buffer, uint64_t bytes, bool write)
 {
 	struct file *f = fd_get((int)fd);
 	off_t none;
 	if (!f)
 		return -EBADF;
 	off_t *at = position_take(f, &none);
-	ssize_t r = (write ? file_write_at : file_read_at)(f, buffer, bytes, at);
+	ssize_t r = transfer(f, buffer, bytes, at, write);
 	position_give(f);
 	file_put(f);
 	return r;
@@ -135,7 +138,7 @@ static int vector_get(struct vector *vec, uint64_t user, uint64_t count)
 		return -EINVAL;
 	vec->count = count;
 	vec->v = vec->few;
-	if (count > ARRAY_COUNT(vec->few) && !(vec->v = kcalloc(count, sizeof(*vec->v))))
+	if (count > ARRAY_COUNT(vec->few) && !(vec->v = account_alloc(count * sizeof(*vec->v))))
 		return -ENOMEM;
 	int r = copy_from_user(vec->v, user, count * sizeof(*vec->v)) ? -EFAULT : 0;
 	for (size_t i = 0; !r && i < count; i++) {
@@ -148,7 +151,7 @@ static int vector_get(struct vector *vec, uint64_t user, uint64_t count)
 		total += v->bytes;
 	}
 	if (r && vec->v != vec->few)
-		kfree(vec->v);
+		account_free(vec->v);
 	return r;
 }
 
@@ -226,7 +229,7 @@ static ssize_t vector_call(uint64_t fd, uint64_t user, uint64_t count, const off
 		position_give(f);
 	}
 	if (vec.v != vec.few)
-		kfree(vec.v);
+		account_free(vec.v);
 	file_put(f);
 	return r;
 }

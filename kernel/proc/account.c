@@ -169,3 +169,30 @@ uint64_t account_bytes(const struct account *a)
 {
 	return __atomic_load_n(&a->bytes, __ATOMIC_RELAXED);
 }
+
+/* In front of a block: whose it is. */
+struct charge {
+	struct account *account;
+	uint64_t bytes;
+};
+
+void *account_alloc(size_t bytes)
+{
+	size_t whole;
+	if (__builtin_add_overflow(bytes, sizeof(struct charge), &whole))
+		return NULL;
+	struct charge *c = kzalloc(whole);
+	if (!c)
+		return NULL;
+	*c = (struct charge){account_take(whole), whole};
+	return c + 1;
+}
+
+void account_free(void *block)
+{
+	if (!block)
+		return;
+	struct charge *c = (struct charge *)block - 1;
+	account_give(c->account, c->bytes);
+	kfree(c);
+}

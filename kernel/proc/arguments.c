@@ -7,10 +7,13 @@
  * the program cannot change them behind our back, and a failed exec has touched
  * nothing but these chunks.
  *
+ * The chunks are on the account of the one who executes, and are gone when it has.
+ *
  * Limits are Linux's: one string up to 128 KiB; strings and their pointers
  * together up to a quarter of RLIMIT_STACK, at least 128 KiB, at most 6 MiB.
  */
 #include "kernel/proc/exec.h"
+#include <kernel/account.h>
 #include <kernel/uaccess.h>
 #include <mem/heap.h>
 
@@ -31,6 +34,7 @@ static void free_strings(struct arg_strings *s)
 {
 	for (uint32_t i = 0; i < s->chunks; i++)
 		kfree(s->chunk[i]);
+	account_shrink(current_process()->account, s->chunks * (uint64_t)ARG_CHUNK);
 	kfree(s->chunk);
 }
 
@@ -57,6 +61,7 @@ static bool add_chunk(struct arg_strings *s)
 	s->chunk[s->chunks] = kmalloc(ARG_CHUNK);
 	if (!s->chunk[s->chunks])
 		return false;
+	account_grow(current_process()->account, ARG_CHUNK);
 	s->chunks++;
 	return true;
 }
@@ -139,6 +144,8 @@ static int vector_from_user(struct arg_strings *s, uint64_t vector)
 		if (!string)
 			return 0;
 		int error = append_user(s, string);
+		if (!error && task_killed()) /* there may be a million of them */
+			error = -EINTR;
 		if (error)
 			return error;
 	}

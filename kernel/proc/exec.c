@@ -20,6 +20,7 @@
  * Without that memory the process is killed, as on Linux.
  */
 #include "kernel/proc/exec.h"
+#include <kernel/account.h>
 #include <kernel/boot.h>
 #include <kernel/syscall.h>
 #include <kernel/uaccess.h>
@@ -34,6 +35,10 @@
 
 /* Not for set-user-id programs: READ_IMPLIES_EXEC, ADDR_COMPAT_LAYOUT, MMAP_PAGE_ZERO too. */
 #define PERSONALITY_UNSAFE (ADDR_NO_RANDOMIZE | 0x0400000u | 0x0200000u | 0x0100000u)
+
+/* Who starts a program that is more than he chooses where its stack ends, within this: with
+ * a limit of terabytes everything else would lie at guessable places far below. */
+#define SECURE_STACK_MOST (8ull << 20)
 
 struct exec {
 	struct arguments *args;
@@ -57,6 +62,7 @@ static void exec_free(struct exec *e)
 	kfree(e->script);
 	if (e->image.space)
 		vmm_space_put(e->image.space);
+	account_shrink(current_process()->account, e->image.charged);
 	mm_layout_put(e->image.mm);
 	if (e->image.exe)
 		vm_object_put(e->image.exe);
@@ -161,6 +167,12 @@ static int exec_read_file(struct exec *e)
 
 /* ---- step 3: the new space ---- */
 
+static uint64_t stack_limit(const struct process *p, bool secure)
+{
+	uint64_t limit = rlimit_soft(p, RLIMIT_STACK);
+	return secure ? mem_min(limit, SECURE_STACK_MOST) : limit;
+}
+
 /* Who the program runs as, if it started now. Set-user-id and set-group-id bits count for
  * programs, not for scripts: e->owner is the program's. */
 static struct identity identity_locked(struct exec *e, bool *secure)
@@ -175,6 +187,7 @@ static void choose_identity(struct exec *e)
 	file_owner(e->file, &e->owner);
 	unsigned long irq = proc_lock();
 	e->image.id = identity_locked(e, &e->image.secure);
+	e->image.stack_limit = stack_limit(current_process(), e->image.secure);
 	proc_unlock(irq);
 	e->personality = current_process()->personality;
 	if (e->set_id)
@@ -183,7 +196,6 @@ static void choose_identity(struct exec *e)
 
 static int exec_build(struct exec *e)
 {
-	struct process *p = current_process();
 	struct image *image = &e->image;
 	choose_identity(e);
 	image->random = !(e->personality & ADDR_NO_RANDOMIZE);
@@ -196,10 +208,10 @@ static int exec_build(struct exec *e)
 		return (int)errno_from(status);
 	}
 	space_set_user(image->space, image->id.uid);
-	image_place(image, p);
+	image_place(image);
 	int error = elf_load(e->elf, image);
 	if (!error)
-		error = image_make_stack(image, p, e->args, e->name);
+		error = image_make_stack(image, e->args, e->name);
 	return error;
 }
 
@@ -294,6 +306,7 @@ static void swap_memory(struct task *t, struct exec *e)
 	identity_set_locked(t, &image->id);
 	if (image->secure)
 		t->parent_death_signal = 0;
+	p->rlimit[RLIMIT_STACK][0] = stack_limit(p, image->secure);
 	p->personality = e->personality;
 	p->execs++; /* what its children were to send was for the program that it was */
 	proc_unlock(irq);

@@ -52,8 +52,10 @@ struct image { /* a program being built in a space that nobody runs yet */
 	uint64_t header_address, header_count; /* AT_PHDR, AT_PHNUM */
 	uint64_t base;                         /* AT_BASE: the interpreter's */
 	uint64_t stack_pointer, auxv_at;
-	struct identity id; /* what the program will run as */
-	bool secure;        /* that differs from who started it: AT_SECURE */
+	struct identity id;   /* what the program will run as */
+	bool secure;          /* that differs from who started it: AT_SECURE */
+	uint64_t stack_limit; /* RLIMIT_STACK that the program starts with */
+	uint64_t charged;     /* bytes of the new space, on the account of who builds it */
 };
 
 /* Read and check everything in the file that does not need a space: -ENOEXEC etc. */
@@ -66,10 +68,9 @@ int elf_load(struct elf_file *elf, struct image *image);
 /* ---- stack.c ---- */
 
 /* Choose the places of stack and mmap area; before elf_load. */
-void image_place(struct image *image, struct process *p);
+void image_place(struct image *image);
 /* Map and fill the first stack; after elf_load. */
-int image_make_stack(struct image *image, struct process *p, struct arguments *a,
-		     const char *exec_name);
+int image_make_stack(struct image *image, struct arguments *a, const char *exec_name);
 /* The identity that was written to the stack is not image->id any more: write it again.
  * -EFAULT, -ENOMEM. */
 int image_rewrite_identity(struct image *image);

@@ -36,11 +36,20 @@ struct clone_request {
 	int exit_signal;
 };
 
+/* What a task takes beside its part of the process: most of it is the stack. */
+#define TASK_BYTES (sizeof(struct task) + THREAD_STACK_PAGES * PAGE_SIZE)
+
+static void task_free(struct task *t)
+{
+	account_give(t->account, TASK_BYTES);
+	kfree(t);
+}
+
 void task_released(struct thread *thread)
 {
 	struct task *t = container_of(thread, struct task, thread);
 	struct process *p = t->process;
-	kfree(t);
+	task_free(t);
 	process_put(p);
 }
 
@@ -308,6 +317,7 @@ static int child_create(struct task **out, struct task *parent, const struct clo
 		error = make_process(child, parent->process, r->flags);
 	if (error)
 		goto no_process;
+	child->account = account_hold(child->process->account, TASK_BYTES);
 	child->thread.space = child->process->space;
 	error = fs_fork(child, parent, r->flags & CLONE_FILES, r->flags & CLONE_FS);
 	if (error)
@@ -324,7 +334,7 @@ no_process:;
 	proc_unlock(irq);
 no_pid:
 	thread_destroy(&child->thread);
-	kfree(child);
+	task_free(child);
 	return error;
 }
 
@@ -337,7 +347,7 @@ static void child_discard(struct task *child, const struct clone_request *r)
 	pid_drop(child->tid_entry);
 	proc_unlock(irq);
 	thread_destroy(&child->thread);
-	kfree(child);
+	task_free(child);
 }
 
 static long do_clone(const struct clone_request *r)

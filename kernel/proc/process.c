@@ -52,7 +52,6 @@ struct process *process_alloc(void)
 	member_init(&p->sibling_link, p);
 	member_init(&p->told, NULL);
 	member_init(&p->seeking, NULL);
-	list_init(&p->posix_timers);
 	signal_queue_init(&p->pending);
 	waitq_init(&p->child_wait);
 	p->exit_signal = SIGCHLD;
@@ -250,6 +249,28 @@ static void fill_info(struct task *t, struct task_info *out)
 	out->user_sp = frame->rsp;
 }
 
+/* A first thread that has ended before the others, or as the last. It is there to look at
+ * until the process is reaped, as on Linux. */
+static bool first_has_ended_locked(const struct process *p)
+{
+	const struct pid_entry *entry = p->pid_entry;
+	return entry && (!entry->task || entry->task->process != p);
+}
+
+uint32_t process_thread_count(struct process *p)
+{
+	unsigned long irq = proc_lock();
+	uint32_t count = p->task_count + first_has_ended_locked(p);
+	proc_unlock(irq);
+	return count;
+}
+
+static void fill_ended(const struct process *p, struct task_info *out)
+{
+	*out = (struct task_info){.tid = p->pid, .state = 'Z'};
+	memcpy(out->name, p->name, sizeof(out->name));
+}
+
 bool process_task_info(struct process *p, pid_t from, struct task_info *out)
 {
 	pid_t best = 0;
@@ -262,10 +283,13 @@ bool process_task_info(struct process *p, pid_t from, struct task_info *out)
 			best = t->tid;
 	struct task *t = task_find_locked(best);
 	bool found = t && t->process == p;
-	if (found)
+	bool ended = from <= p->pid && (!found || best > p->pid) && first_has_ended_locked(p);
+	if (ended)
+		fill_ended(p, out);
+	else if (found)
 		fill_info(t, out);
 	proc_unlock(irq);
-	return found;
+	return ended || found;
 }
 
 /* The state of its first thread, as on Linux: a process whose first thread has ended is

@@ -17,6 +17,7 @@
  * while the old program still runs: failing is still free.
  */
 #include "kernel/proc/exec.h"
+#include <kernel/account.h>
 #include <kernel/random.h>
 #include <mem/heap.h>
 
@@ -62,10 +63,10 @@ uint64_t random_pages(uint64_t bytes)
 	return value & (bytes - 1) & ~PAGE_MASK;
 }
 
-void image_place(struct image *image, struct process *p)
+void image_place(struct image *image)
 {
 	struct mm_layout *mm = image->mm;
-	uint64_t gap = rlimit_soft(p, RLIMIT_STACK);
+	uint64_t gap = image->stack_limit;
 	uint64_t stack_random = image->random ? random_pages(STACK_RANDOM) : 0;
 	uint64_t mmap_random = image->random ? random_pages(MMAP_RANDOM) : 0;
 	mm->stack_top = USER_TOP - stack_random;
@@ -121,8 +122,7 @@ static void add_aux(struct mm_layout *mm, uint64_t type, uint64_t value)
 	mm->auxv[mm->auxv_words++] = value;
 }
 
-static void make_auxv(const struct image *image, const struct process *p, uint64_t name,
-		      uint64_t platform, uint64_t random)
+static void make_auxv(const struct image *image, uint64_t name, uint64_t platform, uint64_t random)
 {
 	struct mm_layout *mm = image->mm;
 	add_aux(mm, AT_HWCAP, cpu_features.hwcap);
@@ -168,10 +168,10 @@ int image_rewrite_identity(struct image *image)
 	return (int)errno_from(status);
 }
 
-static int map_stack(struct image *image, uint64_t used, struct process *p)
+static int map_stack(struct image *image, uint64_t used)
 {
 	struct mm_layout *mm = image->mm;
-	uint64_t limit = align_down(rlimit_soft(p, RLIMIT_STACK), PAGE_SIZE);
+	uint64_t limit = align_down(image->stack_limit, PAGE_SIZE);
 	uint64_t bytes = align_up(used, PAGE_SIZE);
 	if (bytes > limit)
 		return -E2BIG;
@@ -190,7 +190,7 @@ static int map_stack(struct image *image, uint64_t used, struct process *p)
 }
 
 /* Fill the buffer; returns the stack pointer. */
-static uint64_t fill(struct top *top, struct image *image, struct process *p, struct arguments *a,
+static uint64_t fill(struct top *top, struct image *image, struct arguments *a,
 		     const char *exec_name, uint64_t pointers)
 {
 	static const char platform_name[] = "x86_64";
@@ -209,7 +209,7 @@ static uint64_t fill(struct top *top, struct image *image, struct process *p, st
 	put(top, platform, platform_name, sizeof(platform_name));
 	random_bytes(random, sizeof(random));
 	put(top, random_at, random, sizeof(random));
-	make_auxv(image, p, name, platform, random_at);
+	make_auxv(image, name, platform, random_at);
 
 	uint64_t table = (1 + pointers + mm->auxv_words) * sizeof(uint64_t);
 	uint64_t sp = align_down(random_at - table, 16), at = sp;
@@ -221,8 +221,7 @@ static uint64_t fill(struct top *top, struct image *image, struct process *p, st
 	return sp;
 }
 
-int image_make_stack(struct image *image, struct process *p, struct arguments *a,
-		     const char *exec_name)
+int image_make_stack(struct image *image, struct arguments *a, const char *exec_name)
 {
 	struct mm_layout *mm = image->mm;
 	uint64_t pointers = a->argv.count + 1 + a->envp.count + 1;
@@ -230,14 +229,17 @@ int image_make_stack(struct image *image, struct process *p, struct arguments *a
 	used += 16 + 16 + 16; /* platform, random, alignment */
 	used += (1 + pointers + ARRAY_COUNT(mm->auxv)) * sizeof(uint64_t) + 16;
 	used = align_up(used, 16);
-	int error = map_stack(image, used, p);
+	int error = map_stack(image, used);
 	if (error)
 		return error;
+	/* The buffer, then the pages: neither is anybody's resident memory yet. */
+	account_grow(current_process()->account, used);
+	image->charged += used;
 	struct top top = {.address = mm->stack_top - used, .bytes = used};
 	top.memory = kzalloc(used);
 	if (!top.memory)
 		return -ENOMEM;
-	image->stack_pointer = fill(&top, image, p, a, exec_name, pointers);
+	image->stack_pointer = fill(&top, image, a, exec_name, pointers);
 	uint64_t done, skip = image->stack_pointer - top.address;
 	mem_status status = vmm_access(image->space, image->stack_pointer, top.memory + skip,
 				       used - skip, true, true, &done);

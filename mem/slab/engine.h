@@ -68,6 +68,7 @@ struct slab {
 	struct slab_cache *cache;
 	uintptr_t cookie; /* slab_cookie(): this is a slab of that cache */
 	char *base;
+	void *segment; /* heap: what it lies in (heap/segment.c) */
 	uint16_t capacity;
 	uint16_t npages;
 	uint16_t owner;    /* 0 the cache (its lock), else 1 + CPU; changes under cache->lock */
@@ -157,7 +158,7 @@ struct slab_shape {
 	uint16_t npages;
 	uint16_t capacity;
 };
-#define SLAB_SHAPES 3
+#define SLAB_SHAPES 4
 
 struct slab_cache {
 	const char *name;
@@ -170,7 +171,8 @@ struct slab_cache {
 	uint32_t stride;     /* bytes from block to block */
 	uint32_t reciprocal; /* 2^32 / stride, rounded up */
 	uint32_t first_at;   /* bytes from a slab's pages to its first block */
-	/* The more blocks a cache has, the larger its slabs get. */
+	/* The more blocks a cache has, the larger its slabs get; in a heap from the second on, the
+	 * first is the least there can be, for when there are no pages side by side. */
 	struct slab_shape shape[SLAB_SHAPES];
 	uint8_t shift;   /* a state is for 2^shift bytes: at most stride */
 	uint8_t order;   /* page source: order of a slab */

@@ -7,7 +7,8 @@
  *                              4 KiB leaves; read-only where it aliases a segment
  *                              that is (W^X); a gibibyte of usable memory that no
  *                              frame came from yet is only prepared (map_unused)
- *   three free slots           heap, stacks, devices: 512 GiB each
+ *   three free slots           heap, stacks, devices: 512 GiB each, less what their
+ *                              areas were moved up by
  *   last slot                  the kernel image
  *
  * Every slot that can ever be used gets its level-3 table here, so that the
@@ -27,6 +28,7 @@
 #include "vm/objects.h"
 
 #define SLOT_BYTES ((uint64_t)1 << 39)
+#define SLIDE_BITS 17 /* of area_seed, for each area: half of a slot in steps of 2 MiB */
 
 static const struct vmm_segment *segment_at(const struct vmm_config *config, paddr_t pa,
 					    paddr_t *next)
@@ -237,8 +239,18 @@ static mem_status map_devices(const struct pt_root *root, struct vmm *vmm,
 	return MEM_OK;
 }
 
+/* How far above its slot's beginning an area begins. */
+static uint64_t area_slide(const struct vmm_config *config, unsigned kind)
+{
+	_Static_assert(KERNEL_AREAS * SLIDE_BITS <= 64, "each has bits of its own");
+	_Static_assert((HUGE_SIZE << SLIDE_BITS) <= SLOT_BYTES / 2, "half is left");
+	uint64_t steps = config->area_seed >> (kind * SLIDE_BITS);
+	return (steps & (((uint64_t)1 << SLIDE_BITS) - 1)) * HUGE_SIZE;
+}
+
 /* Three slots for areas: from the top down, where nothing is mapped yet. */
-static mem_status make_areas(const struct pt_root *root, struct vmm *vmm)
+static mem_status make_areas(const struct pt_root *root, struct vmm *vmm,
+			     const struct vmm_config *config)
 {
 	pte_t *entries = paddr_to_ptr(vmm->kernel_root);
 	unsigned slot = PT_ENTRIES - 1;
@@ -250,8 +262,10 @@ static mem_status make_areas(const struct pt_root *root, struct vmm *vmm)
 		vaddr_t base = KERNEL_BASE + (slot - PT_ENTRIES / 2) * SLOT_BYTES;
 		if (!pt_make_entry(root, base, PT_LEVELS - 1))
 			return MEM_ENOMEM;
-		mem_status status = vm_area_init(vmm, &vmm->areas[kind],
-						 (enum kernel_area_kind)kind, base, SLOT_BYTES);
+		uint64_t slide = area_slide(config, kind);
+		mem_status status =
+		    vm_area_init(vmm, &vmm->areas[kind], (enum kernel_area_kind)kind, base + slide,
+				 SLOT_BYTES - slide);
 		if (status != MEM_OK)
 			return status;
 	}
@@ -323,7 +337,7 @@ static mem_status build(struct vmm *vmm, const struct vmm_config *config)
 	if (status == MEM_OK)
 		status = map_devices(&root, vmm, config);
 	if (status == MEM_OK)
-		status = make_areas(&root, vmm);
+		status = make_areas(&root, vmm, config);
 	if (status == MEM_OK)
 		pmm_on_first_use(pmm, direct_reach, vmm);
 	return status;

@@ -130,10 +130,12 @@ static void drop_kept(void)
 
 static struct memmap_region regions[64];
 static struct memmap map;
+static uint64_t area_seed; /* where kernel areas begin: part of what the seed decides */
 
 void machine_boot_frames(const struct machine_config *config)
 {
 	machine_init(config);
+	area_seed = config->seed * 0xd1342543de82ef95;
 	pfn_t end = config->bytes >> PAGE_SHIFT;
 	/* Firmware at the bottom, a hole, the "kernel image", and the rest. */
 	struct memmap_entry entries[] = {
@@ -163,6 +165,7 @@ mem_status machine_boot_vmm(void)
 	    .has_giga_pages = true,
 	    .has_nx = true,
 	    .commit_limit_npages = (uint64_t)1 << 40,
+	    .area_seed = area_seed,
 	};
 	mem_status status = vmm_init(&machine_vmm, &config);
 	if (status != MEM_OK)

@@ -167,7 +167,8 @@ TEST(pmm_random_maps)
 			e[i] = (struct memmap_entry){test_random_below(48 * MIB),
 						     test_random_below(8 * MIB),
 						     i % 2 ? 0 : test_random_below(9)};
-		e[0] = (struct memmap_entry){50 * MIB, MIB, MEMMAP_USABLE};
+		/* Beyond the others, which may leave nothing usable that holds the metadata. */
+		e[0] = (struct memmap_entry){57 * MIB, MIB, MEMMAP_USABLE};
 		boot_map(e, count, 64 * MIB, 1);
 		take_everything(&test_map);
 	}

@@ -77,7 +77,10 @@ static void area_unmap_rest(struct heap_area *area, void *at, uint64_t npages)
 
 static struct page_source source = {source_alloc, source_free};
 static struct heap_area area = {.map = area_map, .unmap = area_unmap};
-static struct heap_area area_in_parts = {area_map, area_unmap_rest, area_decommit, area_recommit};
+static struct heap_area area_in_parts = {.map = area_map,
+					 .unmap = area_unmap_rest,
+					 .decommit = area_decommit,
+					 .recommit = area_recommit};
 
 static struct slab_cache *cache;
 static void *block;

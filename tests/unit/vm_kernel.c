@@ -3,6 +3,8 @@
  * addresses, exact return of frames. */
 #include <mem/vmm.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "arch/x86_64/pte.h"
 #include "pt/raw.h"
@@ -362,4 +364,64 @@ TEST(vm_kernel_freeing_what_is_no_stack_is_found)
 {
 	test_expect_panic(use_freed_stack,
 			  "vmm_free_stack: no stack of that size begins there; called from");
+}
+
+/* How far each kernel area is moved up in its slot. */
+struct slides {
+	uint64_t heap, stack, device;
+};
+
+static struct slides boot_and_look(uint64_t seed)
+{
+	const uint64_t slot = (uint64_t)1 << 39;
+	machine_boot_default(1, seed);
+	struct heap_area *area = vmm_heap_area(machine_vmm);
+	void *heap = area->map(area, 1, 1, false), *stack, *device;
+	CHECK(heap);
+	CHECK_OK(vmm_alloc_stack(machine_vmm, 1, &stack));
+	CHECK_OK(vmm_map_device(machine_vmm, 0xfee00000, PAGE_SIZE, VM_READ, VM_UC, &device));
+	/* The first page of an area is a guard. */
+	struct slides s = {((vaddr_t)heap - PAGE_SIZE) % slot, ((vaddr_t)stack - PAGE_SIZE) % slot,
+			   ((vaddr_t)device - PAGE_SIZE) % slot};
+	CHECK(!strcmp(vmm_guard_name(machine_vmm, (vaddr_t)stack - 1), "kernel stack"));
+	area->unmap(area, heap, 1);
+	vmm_free_stack(machine_vmm, stack, 1);
+	vmm_unmap_device(machine_vmm, device, PAGE_SIZE);
+	CHECK(vmm_is_valid(machine_vmm));
+	machine_end();
+	CHECK(!((s.heap | s.stack | s.device) & (HUGE_SIZE - 1)));
+	CHECK(s.heap < slot / 2 && s.stack < slot / 2 && s.device < slot / 2);
+	return s;
+}
+
+/* A machine can be booted once in a process. */
+static struct slides slides_of(uint64_t seed)
+{
+	struct slides s = {0};
+	int ends[2], status;
+	CHECK_EQ(pipe(ends), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		s = boot_and_look(seed);
+		_exit(write(ends[1], &s, sizeof(s)) != sizeof(s));
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(read(ends[0], &s, sizeof(s)), (ssize_t)sizeof(s));
+	close(ends[0]);
+	close(ends[1]);
+	return s;
+}
+
+TEST(vm_kernel_areas_begin_where_the_seed_says)
+{
+	struct slides fixed = slides_of(0), last = fixed;
+	CHECK(!fixed.heap && !fixed.stack && !fixed.device);
+	for (uint64_t seed = 1; seed < 10; seed++) {
+		struct slides s = slides_of(seed), again = slides_of(seed);
+		CHECK(!memcmp(&s, &again, sizeof(s)));
+		CHECK(s.heap != last.heap && s.stack != last.stack && s.device != last.device);
+		CHECK(s.heap != s.stack && s.stack != s.device && s.device != s.heap);
+		last = s;
+	}
 }

@@ -11,9 +11,9 @@
  * (/proc/sys/fs/epoll/max_user_watches).
  *
  * An *account* is one for each process. It adds up the bytes of kernel memory that the
- * process has made the kernel hold: open files, what is in pipes, watched items, locks,
- * timers, texts of /proc. When memory runs out the choice counts them as it counts the
- * process's own pages (oom.c).
+ * process has made the kernel hold: tasks with their stacks, open files, what is in pipes,
+ * watched items, locks, timers, texts of /proc, what calls keep while they sleep. When memory runs
+ * out the choice counts them as it counts the process's own pages (oom.c).
  *
  *   1. Whatever is charged remembers the account or user that it was charged to, and
  *      gives back there, whoever holds it by then. What is held after its process has
@@ -60,4 +60,9 @@ void account_give(struct account *a, uint64_t bytes);
 void account_grow(struct account *a, uint64_t bytes);
 void account_shrink(struct account *a, uint64_t bytes);
 uint64_t account_bytes(const struct account *a);
+/* Zeroed memory on the running program's account until account_free: for whatever a program
+ * decides the size, the number or the length of stay of. NULL: no memory. Context: thread. */
+void *account_alloc(size_t bytes);
+/* NULL is fine. Context: any. */
+void account_free(void *block);
 #endif

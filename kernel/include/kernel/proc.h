@@ -84,6 +84,7 @@ struct task { /* one thread of a program */
 	struct waitq wait;                       /* its own sleeps that only a kill may cut short */
 	struct task *vfork_parent, *vfork_child; /* each other, until exec or exit (L) */
 	int exit_status;                         /* wait status (T) */
+	struct account *account;                 /* that its stack is on */
 	struct fd_table *files; /* normally process-shared; CLONE_FILES semantics */
 	struct fs_context *fs;  /* cwd, root, umask; shared by CLONE_FS */
 };
@@ -176,7 +177,8 @@ struct process {
 	struct cpu_timer cpu_timer[2]; /* virtual, prof (L) */
 	bool cpu_timers_armed;         /* any of these, or RLIMIT_CPU */
 	nsec_t cpu_limit_next;         /* when SIGXCPU comes next */
-	struct list posix_timers;      /* of struct posix_timer, under posix_lock */
+	struct list *posix_timers;     /* POSIX timers by number, under posix_lock */
+	uint32_t posix_timer_count;
 	struct mutex posix_lock;
 	int32_t posix_next_id;
 	struct user *user;       /* of its real user number, with a reference (L); account.h */
@@ -242,6 +244,8 @@ struct task_info {
 	uint64_t user_ip, user_sp;
 };
 bool process_task_info(struct process *p, pid_t from, struct task_info *out);
+/* Its threads for /proc: a first one that has ended counts until the process is reaped. */
+uint32_t process_thread_count(struct process *p);
 /* Letter for the whole process; signals pending to, ignored and caught by it. */
 char process_state(struct process *p);
 void process_signals(struct process *p, sigset_t *pending, sigset_t *ignored, sigset_t *caught);

@@ -16,9 +16,9 @@ MEM_BEGIN_DECLS
 
 struct heap;
 
-/* Where the heap's virtual area comes from: ranges of pages that the heap maps
- * and unmaps. The VMM provides vmm_heap_area(); hosted and VMM-less users give
- * one over frames or the host's pages. */
+/* Where the heap's pages come from. frame_area_init() makes an area over frames, for which
+ * no VMM is needed. vmm_heap_area() is one of ranges of addresses, with guard pages. A host
+ * may provide its own. */
 struct heap_area {
 	/* Map npages (> 0) of zeroed or dirty memory followed by an unmapped guard
 	 * page, at a multiple of align_pages (a power of two). NULL: none. `atomic`:
@@ -38,13 +38,34 @@ struct heap_area {
 	 * the pages count as decommitted still (some may be back; the next recommit of them
 	 * finds that). `atomic`: as map. */
 	bool (*recommit)(struct heap_area *area, void *pages, uint64_t npages, bool atomic);
+
+	/* Not 0: this is a source of *loose* pages, which are always mapped. map gives pages side
+	 * by side, as few as one, without a guard page. unmap takes any part of what map gave, at
+	 * once, in any context. decommit and recommit are NULL. For its small blocks the heap
+	 * takes up to so many pages at a time (at most 512). */
+	uint64_t loose_npages;
 };
+
+struct pmm;
+
+/* An area of loose pages: a pmm's frames, reached through the direct map. It needs no virtual
+ * memory of its own and no flush. A heap over it stays as it is when the kernel loads page tables
+ * of its own, as long as the direct map is where it was. In each 2 MiB that the heap has anything
+ * of, a page says what. */
+struct frame_area {
+	struct heap_area area; /* first: the two convert by cast */
+	struct pmm *pmm;
+};
+/* Context: initialisation. */
+void frame_area_init(struct frame_area *frames, struct pmm *pmm);
 
 /*
  * Both profiles find double and invalid frees, at the free, in every build. The hardened
  * one also puts a canary after each block and checks it at the free, so overflows are
- * detected. It hands blocks out in an order that cannot be foreseen, and clears them when
- * they are freed. Small blocks cost several times as much.
+ * detected. (Blocks of kmalloc_page() and other whole pages, asked for by the page, end in an
+ * unmapped page instead; over frames in nothing.) It hands blocks out in an order that
+ * cannot be foreseen, and clears them when they are freed. Small blocks cost several times
+ * as much.
  */
 enum heap_profile { HEAP_FAST, HEAP_HARDENED };
 

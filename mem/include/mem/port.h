@@ -12,7 +12,8 @@
  *   smp_flush.c    host_flush_wait                mem_port_send
  *   user.c         sleeping, fix-ups, what runs   asks for host_user_fault
  *   memory.c       memset, memcpy, memmove, memcmp (weak: yours win)
- *   trap.S trap.c  vector 14, the interrupt of smp.c     usercopy.S  copies with fix-ups
+ *   trap.S trap.c  vector 14            ipi.S  the interrupt of smp.c
+ *   usercopy.S     copies with fix-ups
  *   entry_mb2.S    from multiboot 2 to 64-bit C at -2 GiB
  *   limine.c multiboot2.c efi.c e820.c            memory maps
  *   selftest.c     does all of it do what it should?
@@ -38,9 +39,11 @@ void mem_port_putchar(char c);
 /* Stop the machine. Context: any. */
 MEM_NORETURN void mem_port_halt(void);
 
-/* With smp.c: send CPU `cpu`, which is not the caller, an interrupt whose handler calls
- * mem_port_ipi(). Context: any. */
+/* With smp.c: send CPU `cpu`, which is not the caller, an interrupt that leads to
+ * mem_port_ipi_entry (ipi.S), or to a handler of yours that calls mem_port_ipi(). Context: any. */
 void mem_port_send(unsigned cpu);
+/* With ipi.S: acknowledge it. Context: interrupt handler. */
+void mem_port_end_of_interrupt(void);
 
 /* ---- setting up a CPU (setup.c) ------------------------------------------------- */
 
@@ -64,6 +67,9 @@ void mem_port_entry_mb2(paddr_t info, uint64_t mapped);
 void mem_port_cpu_online(void);
 /* Serve what other CPUs ask for. Context: the handler of mem_port_send's interrupt. */
 void mem_port_ipi(void);
+/* An entry for its vector: an interrupt gate leads here. GS as mem_port_page_fault(). Context:
+ * the CPU's; it is not called. */
+void mem_port_ipi_entry(void);
 /* For a scheduler's timer: may the running thread be switched away now? If not, your
  * mem_port_reschedule() is called as soon as it may. Context: interrupt handler. */
 bool mem_port_may_switch(void);
@@ -139,6 +145,7 @@ struct mem_selftest {
 	struct vmm *vmm;        /* for mem_selftest_vmm() */
 	unsigned helpers;       /* CPUs that call mem_selftest_help() */
 	unsigned long patience; /* turns of host_relax() to wait for one; 0: 2^30 */
+	unsigned long hold;     /* turns that one keeps its interrupts off; 0: 2^21 */
 };
 /*
  * Check what the component relies on, once: do interrupts come back, does the barrier wait,
@@ -149,7 +156,8 @@ unsigned mem_selftest(const struct mem_selftest *what);
 /* The same after vmm_cpu_online(): PGE and PAT, too, and does a flush reach every CPU.
  * Context: as mem_selftest. */
 unsigned mem_selftest_vmm(const struct mem_selftest *what);
-/* The other CPUs' part: returns when mem_selftest() is done. Context: thread, interrupts on. */
+/* The other CPUs' part: returns when mem_selftest() is done, at once if it was. Context: thread,
+ * interrupts on. */
 void mem_selftest_help(const struct mem_selftest *what);
 
 MEM_END_DECLS

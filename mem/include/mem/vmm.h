@@ -72,6 +72,9 @@ struct vmm_config {
 	bool has_giga_pages;          /* CPUID.80000001H:EDX[26] */
 	bool has_nx;                  /* EFER.NXE is set on every CPU */
 	uint64_t commit_limit_npages; /* 0: what the pmm has */
+	/* Chooses where heap, kernel stacks and devices begin in their 512 GiB each: random
+	 * bits, or 0 for the lowest addresses. Any value will do. */
+	uint64_t area_seed;
 };
 
 /*
