@@ -132,6 +132,7 @@ struct pmm_cpu_cache {
 	uint8_t busy; /* written by its CPU only: it is inside if this is not 0 */
 	uint8_t npool;
 	uint8_t nhuge;
+	uint8_t any_clean;            /* if 0, nothing free is known to be zero in the own block */
 	uint32_t nqueue;              /* if not 0, something is in `freed` */
 	uint8_t norder[SMALL_ORDERS]; /* cached blocks of order i + 1, below */
 	struct pmm_free_word freed;   /* frees of the newest word */
@@ -542,6 +543,8 @@ void pmm_cache_flush_queue(struct pmm *pmm, struct pmm_cpu_cache *cache);
 void pmm_cache_flush_frees(struct pmm *pmm, struct pmm_cpu_cache *cache);
 /* Give everything back to the bitmap. */
 void pmm_cache_flush(struct pmm *pmm, struct pmm_cpu_cache *cache);
+/* The same of this CPU, from outside; false: it held nothing, or this has interrupted its use. */
+bool pmm_cache_flush_own(struct pmm *pmm);
 /* Give back what is cached, but keep private words and blocks. */
 void pmm_cache_flush_lists(struct pmm *pmm, struct pmm_cpu_cache *cache);
 uint64_t pmm_cache_npages(const struct pmm_cpu_cache *cache);

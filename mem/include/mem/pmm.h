@@ -79,6 +79,11 @@ void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg);
  * to be taken out of a block in which another order (1..8) is in use. Context: any. */
 MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
 
+/* Up to n single frames at once, if this CPU has them at hand: returns how many, out[i] is
+ * each; 0 says nothing of what pmm_alloc would find. Flags: PMM_ZERO. Context: any; does not
+ * wait. Locks: as pmm_alloc. */
+MEM_CHECKED unsigned pmm_alloc_many(struct pmm *pmm, unsigned n, unsigned flags, paddr_t *out);
+
 /* Give back what pmm_alloc returned, with the same order. A frame that is
  * already free, cached, reserved, foreign, of another order or still
  * referenced is the caller's mistake: host_panic with the reason. Context: any. */
@@ -121,6 +126,11 @@ MEM_CHECKED mem_status pmm_add(struct pmm *pmm, paddr_t pa, uint64_t npages);
  * if nobody allocates meanwhile. Waits. Context: thread, interrupts on. */
 void pmm_drain(struct pmm *pmm);
 
+/* Is it better to take no frame that is not needed yet? Fewer than a 32nd of the memory, or
+ * than 128 MiB, are wholly free 2 MiB blocks. A hint, from a look at a few words. Context:
+ * any; does not wait. Locks: none. */
+bool pmm_is_short(const struct pmm *pmm);
+
 /* Clear a few free frames ahead of need. Context: idle thread. Returns false
  * when there is nothing to do. */
 bool pmm_idle(struct pmm *pmm);
@@ -150,6 +160,9 @@ void pmm_get_stats_wait(struct pmm *pmm, struct pmm_stats *stats);
  * reference; the others have one owner. The frame came from pmm_alloc without
  * PMM_KERNEL. Context: any, as for all calls on records. */
 void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference);
+
+/* The same for n frames of type FRAME_ANON or FRAME_OBJECT, without references. */
+void frame_init_many(struct pmm *pmm, const paddr_t *pa, unsigned n, enum frame_type type);
 
 /* Frames have to be allocated in blocks that carry records; false when `pa` is
  * not memory of this allocator or its block has no records. Context: any. */
