@@ -19,6 +19,7 @@ BUILD   ?= build
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@echo '  $(1)' $(2) &&)
 
+comma := ,
 .DEFAULT_GOAL := kernel
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -64,7 +65,8 @@ $(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds tools/link_kernel.sh
 
 # mem/ gets what it asks of every call inline; debug builds check that it asks rightly. It is
 # held to -Wextra as a whole, which others compile it with.
-KERNEL_MEM_CFLAGS := -fvisibility=hidden -Wunused-parameter $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
+HOST_INLINE := $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
+KERNEL_MEM_CFLAGS := -fvisibility=hidden -Wunused-parameter $(HOST_INLINE)
 
 $(KERNEL_DIR)/mem/%.c.o: mem/%.c
 	@mkdir -p $(@D)
@@ -72,7 +74,7 @@ $(KERNEL_DIR)/mem/%.c.o: mem/%.c
 
 $(KERNEL_DIR)/%.c.o: %.c
 	@mkdir -p $(@D)
-	$(call say,CC,$<) $(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+	$(call say,CC,$<) $(CC) $(KERNEL_CFLAGS) $(HOST_INLINE) -c -o $@ $<
 
 $(KERNEL_DIR)/%.S.o: %.S
 	@mkdir -p $(@D)
@@ -157,23 +159,33 @@ $(LIBKMALLOC_TOOLS): $(BUILD)/libkmalloc-%: $(BUILD)/preload/libkmalloc/%.c.o
 
 # ---- the component, packed for another kernel's tree -----------------------------
 
-DIST := $(BUILD)/dist/quire-mem.tar.gz
+MEM_VERSION := $(shell cat mem/VERSION)
+DIST_DIR := $(BUILD)/dist/quire-mem-$(MEM_VERSION)
+DIST := $(DIST_DIR).tar.gz
+DIST_FILES := $(shell find mem examples -type f) LICENSE
 .PHONY: dist
 dist: $(DIST)
 
-$(DIST): $(MEM_SRC) $(shell find mem -name '*.h' -o -name '*.mk' -o -name '*.md') LICENSE
-	@mkdir -p $(@D)
+# mem/ becomes the folder itself; CMake and Meson cannot read sources.mk.
+$(DIST): $(DIST_FILES) Makefile
+	@rm -rf $(DIST_DIR) && mkdir -p $(DIST_DIR)
+	@cp -r mem/. $(DIST_DIR)/ && cp -r examples LICENSE $(DIST_DIR)/
+	@printf 'mem %s\n' $(MEM_SRC:mem/%=%) >$(DIST_DIR)/sources.list
+	@printf 'port %s\n' $(MEM_PORT_COMMON:mem/%=%) >>$(DIST_DIR)/sources.list
 	$(call say,TAR,$@) tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 \
-		-czf $@ --transform 's,^LICENSE$$,mem/LICENSE,' mem LICENSE
+		-czf $@ -C $(@D) $(notdir $(DIST_DIR))
 
-# examples/minimal stands for somebody else's kernel: built from the pack alone.
-EXAMPLE := $(BUILD)/example/minimal
-.PHONY: example
-example: $(EXAMPLE)
+# The pack, put where ./test port builds from it; the folder has another name.
+PORT := $(BUILD)/port
+.PHONY: port-pack
+port-pack: $(PORT)/quire/VERSION
+$(PORT)/quire/VERSION: $(DIST)
+	@rm -rf $(PORT) && mkdir -p $(PORT)/quire
+	@tar -xzf $< -C $(PORT)/quire --strip-components=1 && touch $@
 
-$(EXAMPLE): $(DIST) examples/minimal/kernel.c examples/minimal/kernel.lds examples/minimal/Makefile
-	$(Q)rm -rf $(@D) && mkdir -p $(@D) && cp examples/minimal/* $(@D)/ && tar -xzf $(DIST) -C $(@D)
-	$(call say,MAKE,$@) $(MAKE) -s -C $(@D) CC=$(CC)
+.PHONY: port-matrix
+port-matrix:
+	$(Q)python3 tools/suite_port.py
 
 .PHONY: check check-deep
 check-deep: export DEEP := 1
@@ -185,4 +197,4 @@ clean:
 	rm -rf $(BUILD)
 
 # What is unpacked there has files of that name too.
--include $(shell find $(BUILD) \( -name packages -o -name programs \) -prune -o -name '*.d' -type f -print 2>/dev/null)
+-include $(shell find $(BUILD) \( -name packages -o -name programs -o -path $(BUILD)/port \) -prune -o -name '*.d' -type f -print 2>/dev/null)

@@ -75,7 +75,8 @@ static bool area_recommit(struct heap_area *heap_area, void *pages, uint64_t npa
 	return true; /* they come back as they are touched */
 }
 
-static struct heap_area area = {area_map, area_unmap, area_decommit, area_recommit};
+static struct heap_area area = {
+    .map = area_map, .unmap = area_unmap, .decommit = area_decommit, .recommit = area_recommit};
 
 /* Addresses of memory that is there, so that touching blocks costs the same. */
 static char null_memory[1 << 20];

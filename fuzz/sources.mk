@@ -1,7 +1,7 @@
 # libFuzzer targets (clang): each is fuzz/NAME.c over the whole of mem/.
 #
 #   make fuzz TARGET=pmm [SECONDS=60]     a corpus gathers in build/fuzz/corpus/
-FUZZ_TARGETS := memmap pmm heap operations elf
+FUZZ_TARGETS := memmap maps pmm heap operations elf
 FUZZ_FLAGS := -O1 -DMEM_DEBUG -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 SECONDS ?= 60
 
@@ -14,6 +14,7 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/fuzz/%.c.o $(BUILD)/fuzz/tests/machine/plain
 	$(call say,LD [fuzz],$@) clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lpthread
 
 $(BUILD)/fuzz/fuzz_heap: $(BUILD)/fuzz/tests/unit/pages.c.o
+$(BUILD)/fuzz/fuzz_maps: $(patsubst %,$(BUILD)/fuzz/%.o,$(MEM_PORT_MAPS))
 
 # The oracle needs the coroutine machine, and so mem/ with points.
 $(BUILD)/fuzz-machine/%.c.o: %.c

@@ -70,7 +70,8 @@ static bool area_recommit(struct heap_area *area, void *pages, uint64_t npages, 
 	return true; /* they come back as they are touched */
 }
 
-struct heap_area process_area = {area_map, area_unmap, area_decommit, area_recommit};
+struct heap_area process_area = {
+    .map = area_map, .unmap = area_unmap, .decommit = area_decommit, .recommit = area_recommit};
 
 void area_zero(void *block, size_t bytes)
 {

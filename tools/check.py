@@ -9,6 +9,7 @@ Each check prints `ok check_NAME`, `skip check_NAME: why` or
 """
 import concurrent.futures
 import hashlib
+import importlib
 import os
 import re
 import shutil
@@ -129,7 +130,9 @@ def check_prefixes():
             yield f"a public header defines the macro {name}"
     if not shutil.which("clang"):
         return
-    clang = ["clang", "-std=gnu17", "-Imem/include", "-fsyntax-only", "-Xclang", "-ast-dump",
+    # A cache of compilations gives the dump of another file.
+    clang = ["env", "CCACHE_DISABLE=1", "clang", "-std=gnu17", "-Imem/include", "-fsyntax-only",
+             "-Xclang", "-ast-dump",
              "-fno-color-diagnostics", "-x", "c", "/dev/null"]
     declared = re.compile(r"^(?:[|`]-|[| ] [|`]-)(?:Function|Typedef|Record|Enum|EnumConstant|Var)Decl "
                           r"0x[^<\n]*<[^\n]*?> \S+ (?:referenced |used )?(?:struct |union |enum )?"
@@ -211,6 +214,29 @@ def check_panics():
             yield f"mem/docs/DEBUGGING.md: nothing says \"{shown}\""
 
 
+def check_contexts():
+    """Every public function says from where it may be called."""
+    for path in tracked("mem/include/mem/*.h"):
+        for name in words.without_context(read(path)):
+            yield f"{path}: {name}"
+
+
+def check_version():
+    """The component's version is one, wherever it is said."""
+    version = read("mem/VERSION").strip()
+    major, minor = version.split(".")[:2]
+    config, changes = read("mem/include/mem/config.h"), read("mem/CHANGELOG.md")
+    for wanted in (f"MEM_VERSION_MAJOR {major}\n", f"MEM_VERSION_MINOR {minor}\n",
+                   f'MEM_VERSION       "{version}"\n'):
+        if f"#define {wanted}" not in config:
+            yield f"mem/include/mem/config.h has no `#define {wanted.strip()}`"
+    newest = re.search(r"^## (\S+)", changes, re.M).group(1)
+    if newest != version:
+        yield f"mem/CHANGELOG.md begins with {newest}, not {version}"
+    if f"This is version\n{version};" not in read("mem/README.md"):
+        yield f"mem/README.md does not say {version}"
+
+
 def check_words():
     """What adopters read says it in the field's words, and in sentences that are read once."""
     heads = [f for f in tracked("mem/*.c", "mem/*.h")
@@ -218,7 +244,7 @@ def check_words():
     read_by_adopters = [(f, words.comments(read(f))) for f in tracked("mem/include/mem/*.h")]
     read_by_adopters += [(f, words.head(read(f))) for f in heads]
     for path in tracked("mem/*.md"):
-        prose = re.sub(r"(?m)^ {4}.*$", "", read(path))
+        prose = re.sub(r"(?m)^( {4}| *\|).*$", "", read(path)) # no code, no tables
         read_by_adopters.append((path, [(1, prose)]))
     for path, found in read_by_adopters:
         for line, text in found:
@@ -300,6 +326,16 @@ def check_warnings():
         done = run(["gcc", "-std=gnu17", "-O2", *flags, "-c", "-o", "/dev/null", path])
         if done.returncode == 0 or not re.search(rf"\[-Werror[,=].*{re.escape(wanted)}", done.stderr):
             yield f"{path} does not fail with -W{wanted}"
+
+
+def check_mutations():
+    """Each mutation finds its text exactly once: who changes that brings the lists up to date."""
+    sys.path.insert(0, os.path.join(ROOT, "tests", "mutations"))
+    for module in ("list", "kernel_list"):
+        for name, path, old, *_ in importlib.import_module(module).MUTATIONS:
+            count = read(path).count(old)
+            if count != 1:
+                yield f"mutation \"{name}\": its text occurs {count} times in {path}"
 
 
 def check_text():

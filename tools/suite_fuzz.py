@@ -13,7 +13,7 @@ import watch
 from common import BUILD, make
 
 # Inputs for each: some seconds' worth.
-TARGETS = {"memmap": 100000, "pmm": 3000, "heap": 1500, "operations": 300, "elf": 8000}
+TARGETS = {"memmap": 100000, "maps": 100000, "pmm": 3000, "heap": 1500, "operations": 300, "elf": 8000}
 SECONDS = 60  # between two lines of libFuzzer, which tells of each doubling
 
 

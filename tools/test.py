@@ -38,6 +38,7 @@ import suite_latency
 import suite_libkmalloc
 import suite_models
 import suite_mutations
+import suite_port
 import suite_programs
 import suite_shell
 import suite_runner
@@ -46,7 +47,8 @@ from common import BUILD, ROOT, Problem, make, note, write_atomically
 from report import Job, Report
 
 SUITES = (suite_hosted, suite_kernel, suite_programs, suite_shell, suite_boots, suite_check,
-          suite_models, suite_mutations, suite_latency, suite_bench, suite_libkmalloc, suite_fuzz, suite_runner)
+          suite_models, suite_mutations, suite_latency, suite_bench, suite_libkmalloc, suite_fuzz, suite_port,
+          suite_runner)
 
 
 # What runs in seconds and is likeliest to notice a mistake; and in words.

@@ -48,9 +48,7 @@ void heap_free_at(struct heap *heap, void *block, const void *site)
 {
 	if (!SLAB_DEBUG && likely(heap_give_fast(heap, block)))
 		return;
-	if (!SLAB_DEBUG && heap_is_hardened(heap) && likely(heap_free_hardened(heap, block)))
-		return;
-	heap_free_slowly(heap, block, site);
+	heap_free_otherwise(heap, block, site);
 }
 
 void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align)

@@ -18,33 +18,37 @@
 static bool entry_is_sound(struct slab *slab, const struct segment_page *entry, unsigned i)
 {
 	const struct slab_cache *cache = slab->cache;
-	uintptr_t base = (uintptr_t)slab & ~(uintptr_t)(HUGE_SIZE - 1);
-	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
+	struct segment *segment = slab->segment;
 	const void *at = slab->base + i * PAGE_SIZE;
 	size_t magazine = slab->drains ? HEAP_NO_MAGAZINE : heap_magazine_at(cache->number);
-	return base + entry->unit * UNIT_BYTES == (uintptr_t)slab &&
-	       segment_state(segment, entry->states, entry->how, at) == slab_state(slab, at) &&
+	return segment->window + entry->unit * UNIT_BYTES == (char *)slab &&
+	       segment_state(segment->window, entry->states, entry->how, at) ==
+		   slab_state(slab, at) &&
 	       entry->how == magazine + cache->shift;
 }
 
 static bool segment_is_valid(struct heap *heap, struct segment *segment)
 {
-	unsigned free = 0, slabs = 0, units = 0, slab_units = 0;
+	unsigned free = 0, slabs = 0, in_slabs = 0, units = 0, slab_units = 0;
 	EXPECT(segment->heap == heap);
 	EXPECT(segment->npages <= SEGMENT_NPAGES);
-	EXPECT(heap_find_segment(heap, segment) == segment);
+	EXPECT(segment_window(segment) == segment->window);
+	EXPECT(heap_find_map(heap, segment) == segment->map);
 	for (unsigned page = 0; page < SEGMENT_NPAGES; page++) {
 		bool used = (segment->used[page / 64] >> (page % 64)) & 1;
 		const struct segment_page *entry = &segment->map[page];
-		EXPECT(used || (page && page < segment->npages));
+		const char *at = segment->window + page * PAGE_SIZE;
 		free += !used;
+		in_slabs += entry->unit != 0;
 		EXPECT(!entry->unit || used);
-		EXPECT(entry->unit || (!entry->states && entry->how == HOW_NONE));
+		EXPECT(entry->unit || (entry->how == HOW_NONE &&
+				       segment_state(segment->window, entry->states, HOW_NONE,
+						     at) == &segment->none[page / 8 % 2]));
 		EXPECT(!used || !((segment->decommitted[page / 64] >> (page % 64)) & 1));
 		if (!entry->unit || (page && segment->map[page - 1].unit == entry->unit))
 			continue;
-		struct slab *slab = heap_find_slab(heap, (char *)segment + page * PAGE_SIZE);
-		EXPECT(slab->base == (char *)segment + page * PAGE_SIZE);
+		struct slab *slab = heap_find_slab(heap, at);
+		EXPECT(slab->base == at && slab->segment == segment);
 		EXPECT(slab->cookie == slab_cookie(slab->cache, slab));
 		for (unsigned i = 0; i < slab->npages; i++)
 			EXPECT(entry_is_sound(slab, entry + i, i));
@@ -54,9 +58,11 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 	}
 	EXPECT(free == segment->nfree);
 	EXPECT(slabs == segment->nslabs);
+	/* The map, pages of descriptors, the head one of them, slabs, and free ones. */
+	EXPECT(segment->npages == 1 + segment->unit_pages + in_slabs + free);
 	for (unsigned i = 0; i < segment->unit_pages; i++)
 		units += bit_count(segment->unit_used[i]);
-	units -= (unsigned)align_up(sizeof(*segment) % PAGE_SIZE, UNIT_BYTES) / UNIT_BYTES;
+	units -= (unsigned)(align_up(sizeof(*segment), UNIT_BYTES) / UNIT_BYTES);
 	EXPECT(units == slab_units);
 	return true;
 }
@@ -64,7 +70,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 bool heap_segments_are_valid(struct heap *heap)
 {
 	struct list *lists[] = {&heap->segments, &heap->full_segments};
-	uint64_t npages = 0, free = 0, decommitted = 0, empty = 0;
+	uint64_t npages = 0, free = 0, decommitted = 0, empty = 0, segments = 0;
 	struct segment *segment = NULL;
 	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
 		list_for_each (node, lists[i]) {
@@ -72,11 +78,13 @@ bool heap_segments_are_valid(struct heap *heap)
 			if (!segment_is_valid(heap, segment))
 				return false;
 			EXPECT((segment->nfree == 0) == (i == 1));
+			segments++;
 			npages += segment->npages;
 			free += segment->nfree;
 			empty += segment->nslabs ? 0 : segment->npages;
 			decommitted += heap_count_decommitted(segment);
 		}
+	EXPECT(segments == heap->nsegments);
 	EXPECT(npages == heap->segment_npages);
 	EXPECT(free == heap->free_npages);
 	EXPECT(empty == heap->empty_npages);

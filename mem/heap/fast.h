@@ -6,7 +6,8 @@
  * pass on as their last act, so that they need no stack frame. No large block, nothing of
  * another CPU's, no refill, no misuse is decided here. A hardened heap's blocks all go the
  * other way: its magazine_at leads to a magazine header that is always closed, and its
- * segments are not known by their addresses.
+ * maps are not known by their addresses. So does a free whose map does not lie where its
+ * window starts, as may be over loose pages (heap_free_otherwise).
  */
 #include "heap/internal.h"
 #include "slab/fast.h"
@@ -39,20 +40,36 @@ HEAP_INLINE void *heap_alloc_fast(size_t bytes, struct heap *heap)
  * segment that is known; a page without a slab has states that say no.
  */
 
-/* What `known` has of a block's segment, if that is known in the fast profile. */
+/* What `known` has of a block's segment in the fast profile, if the map lies where the window
+ * starts. */
 HEAP_INLINE uintptr_t heap_base(const void *block)
 {
 	return (uintptr_t)block & (~(uintptr_t)(HUGE_SIZE - 1) | (HEAP_ALIGN - 1));
 }
 
-/* Where the state of a block in this segment lies, and how its page is freed to. */
-HEAP_INLINE uint8_t *heap_state(struct segment *segment, const void *block, size_t *how)
+/* Where the state of a block in this window lies, and how its page is freed to. */
+HEAP_INLINE uint8_t *heap_state(const struct segment_page *map, char *window, const void *block,
+				size_t *how)
 {
-	const struct segment_page *page =
-	    &segment->map[(uint32_t)(uintptr_t)block / PAGE_SIZE % SEGMENT_NPAGES];
-	*how = fast_read(&page->how);
-	__asm__("" : "+c"(*how)); /* where a shift takes it: it need not be copied */
-	return segment_state(segment, fast_read(&page->states), (unsigned)*how, block);
+	size_t page = segment_page_of(block);
+	*how = fast_read(&map[page].how);
+	/* In the register where a shift takes it, it need not be copied; and an address of the
+	 * entry, which compilers would make, is an instruction more. */
+	__asm__("" : "+c"(*how), "+r"(page));
+	size_t at = segment_state_at(fast_read(&map[page].states), (unsigned)*how, block);
+	__asm__("" : "+r"(at));
+	return (uint8_t *)window + at;
+}
+
+/* The same of a block that is in use, wherever the map lies. False: not by this way. */
+HEAP_INLINE bool heap_find_state(struct heap *heap, const void *block, uint8_t **state, size_t *how)
+{
+	uintptr_t known = fast_read(&heap->known[segment_slot((uintptr_t)block)]);
+	const uintptr_t decide = ~(uintptr_t)(HUGE_SIZE - 1) | (HEAP_ALIGN - 1);
+	if (unlikely((known ^ (uintptr_t)block) & decide))
+		return false;
+	*state = heap_state(heap_known_map(known), segment_window(block), block, how);
+	return likely(slab_is_allocated(block, *state));
 }
 
 /* An allocated block comes into this CPU's magazine; false: not by this way. */
@@ -76,8 +93,8 @@ HEAP_INLINE bool heap_give_fast(struct heap *heap, void *block)
 	size_t how;
 	if (unlikely(fast_read(&heap->known[segment_slot((uintptr_t)block)]) != base))
 		return false;
-	struct segment *segment = (void *)base; // NOLINT(performance-no-int-to-ptr)
-	uint8_t *state = heap_state(segment, block, &how);
+	void *window = (void *)base; // NOLINT(performance-no-int-to-ptr): and its map
+	uint8_t *state = heap_state(window, window, block, &how);
 	return likely(fast_read(state) == slab_allocated_state(block)) &&
 	       likely(heap_push(heap, block, state, how));
 }

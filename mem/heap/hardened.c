@@ -11,11 +11,11 @@
  *             anything of it is touched
  *             cleared, so that what it held is gone when it is handed out again
  *
- * The structures and the rules are the fast profile's. But the segments of a hardened heap
- * are marked, so that the fast path of a free does not know them. Its magazine_at leads to
- * a magazine header that is always closed. So every call comes here. Magazines are small
- * and do not grow: the more blocks there are to choose from, the more of them drop out of
- * the processor's caches. Rejected: deferring reuse by a quarantine, which costs a cache
+ * The structures and the rules are the fast profile's. But what a hardened heap knows of
+ * its maps is marked, so that the fast path of a free does not find them. Its magazine_at
+ * leads to a magazine header that is always closed. So every call comes here. Magazines are
+ * small and do not grow: the more blocks there are to choose from, the more of them drop out
+ * of the processor's caches. Rejected: deferring reuse by a quarantine, which costs a cache
  * miss a block (debug builds have one). And encoding the bitmaps, to which overflows do not
  * come as it is.
  */
@@ -51,21 +51,24 @@ static void clear(struct heap *heap, const struct slab_cache *cache, void *block
 	memset(block, 0, bytes);
 }
 
+/* The magazine has no space. Out of line, so that the other way keeps its registers. */
+static __attribute__((noinline)) void give_to_slab(struct heap *heap, void *block)
+{
+	slab_give_slowly(heap_find_slab(heap, block), block);
+}
+
 bool heap_free_hardened(struct heap *heap, void *block)
 {
-	uintptr_t base = heap_base(block);
 	size_t how;
-	if (fast_read(&heap->known[segment_slot((uintptr_t)block)]) != heap_known(heap, base))
+	uint8_t *state;
+	if (unlikely(!heap_find_state(heap, block, &state, &how)))
 		return false;
-	base &= ~(uintptr_t)(HUGE_SIZE - 1);
-	struct segment *segment = (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
-	uint8_t *state = heap_state(segment, block, &how);
 	size_t magazine_at = how & ~(size_t)HOW_SHIFT;
-	if (!slab_is_allocated(block, state) || magazine_at == HEAP_NO_MAGAZINE)
+	if (magazine_at == HEAP_NO_MAGAZINE)
 		return false;
 	clear(heap, heap->classes[heap_class_of_magazine(magazine_at)], block);
 	if (unlikely(!heap_push(heap, block, state, how)))
-		slab_give_slowly(heap_find_slab(heap, block), block);
+		give_to_slab(heap, block);
 	return true;
 }
 

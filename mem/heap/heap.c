@@ -8,12 +8,12 @@
  * where no flush can be waited for.
  *
  *     bytes  <= 16 KiB: a cache of the slab engine per size class (81 of them;
- *               classes.c); slabs lie in 2 MiB-aligned segments (segment.c)
+ *               classes.c); slabs lie in segments, by windows of 2 MiB (segment.c)
  *     larger, or aligned to more than a page: pages of their own (large.c)
  *
  *     kfree(p):  p & ~(2 MiB - 1) -- known segment? --no--> large block? --no--> panic
  *                        | yes
- *                segment->map[page of p] -> the state of what begins at p; magazine; slab
+ *                the map's entry for p's page -> the state of what begins at p; magazine; slab
  *
  * A pointer is believed only as far as it can be checked. The segment is looked up among
  * ours before it is read. The page must lie in a slab, a block must begin there, and its
@@ -31,6 +31,12 @@
  * Then it gives empty segments and queued large blocks back to the area. An allocation
  * takes the reserve pages of segments, or what the area can map without waiting, or returns
  * NULL; only heap_alloc_wait() has the area wait.
+ *
+ * A reap is done in steps, each under a lock of one reaper at a time (heap->reap_lock, the
+ * slab registry's) with preemption off, and each short, however much there is to be given
+ * back. Nothing is on its way between two steps: what a step takes out it gives back before
+ * it ends. So what was free when heap_reap() was called has been given back when it returns,
+ * by this reaper or another one.
  *
  * Locks: heap->lock (MEM_RANK_HEAP, interrupts off) for segments and large
  * blocks; never held together with a cache's; the area is called with none.
@@ -98,9 +104,10 @@ static void init_cache(struct heap *heap, struct slab_cache *cache, unsigned num
 	unsigned most = cache->stride > 8192 ? 32 : 64; /* slab_find_index */
 	bool few = store || cache->stride > 2048;
 	bool two = store && cache->stride > 8192;
-	cache->shape[0] = shape_for(cache->stride, two ? 2 : few ? 8 : 16, most, 64);
-	cache->shape[1] = shape_for(cache->stride, 32, most, 64);
-	cache->shape[2] = shape_for(cache->stride, 64, most, 128);
+	cache->shape[0] = shape_for(cache->stride, 1, most, 1);
+	cache->shape[1] = shape_for(cache->stride, two ? 2 : few ? 8 : 16, most, 64);
+	cache->shape[2] = shape_for(cache->stride, 32, most, 64);
+	cache->shape[3] = shape_for(cache->stride, 64, most, 128);
 	cache->guards = (char *)heap->guards[0];
 	cache->cpus = cache->guards + heap_cpu_at(number);
 	cache->cpu_stride = HEAP_CPU_BYTES;
@@ -125,6 +132,8 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	heap->area = area;
 	heap->own_npages = npages;
 	heap->profile = profile;
+	heap->loose = area->loose_npages != 0;
+	mem_assert(area->loose_npages <= SEGMENT_NPAGES);
 	list_init(&heap->segments);
 	list_init(&heap->full_segments);
 	for (unsigned i = 0; i < SEGMENT_HASH; i++)
@@ -134,7 +143,7 @@ static void init_heap(struct heap *heap, struct heap_area *area, uint64_t npages
 	for (unsigned i = 0; i < LARGE_QUEUES; i++)
 		list_init(&heap->large_queue[i]);
 	for (unsigned i = 0; i < KNOWN_SEGMENTS; i++)
-		heap->known[i] = KNOWN_NONE;
+		heap->known[i] = heap_known_none(i);
 }
 
 mem_status heap_create_as(struct heap **out, struct heap_area *area, enum heap_profile profile)
@@ -176,6 +185,7 @@ mem_status heap_create(struct heap **out, struct heap_area *area)
 
 void heap_destroy(struct heap *heap)
 {
+	mem_contract_thread();
 	heap_reap(heap, true);
 	struct heap_stats stats;
 	heap_get_stats(heap, &stats);
@@ -254,7 +264,7 @@ static void *alloc_slowly(struct heap *heap, size_t bytes, enum heap_effort effo
 	unsigned finest = heap_finest_class(heap, bytes);
 	void *block = finest < HEAP_CLASSES
 			  ? take_small(heap, finest, bytes, effort, site)
-			  : heap_alloc_large(heap, bytes, PAGE_SIZE, effort, site);
+			  : heap_alloc_large(heap, bytes, HEAP_ALIGN, effort, site);
 	return likely(block != NULL) ? block : failed(heap);
 }
 
@@ -292,11 +302,31 @@ void *heap_alloc_elsewhere(size_t bytes, struct heap *heap)
 	return heap_alloc_beyond(heap, bytes, HEAP_GROW, __builtin_return_address(0));
 }
 
+/* Over loose pages, in the fast profile. */
+static __attribute__((noinline)) void free_loose(struct heap *heap, void *block, const void *site)
+{
+	size_t how;
+	uint8_t *state;
+	if (unlikely(!heap_find_state(heap, block, &state, &how)) ||
+	    unlikely(!heap_push(heap, block, state, how)))
+		heap_free_slowly(heap, block, site);
+}
+
+void heap_free_otherwise(struct heap *heap, void *block, const void *site)
+{
+	if (!SLAB_DEBUG && heap_is_hardened(heap)) {
+		if (unlikely(!heap_free_hardened(heap, block)))
+			heap_free_slowly(heap, block, site);
+	} else if (!SLAB_DEBUG && heap->loose) {
+		free_loose(heap, block, site);
+	} else {
+		heap_free_slowly(heap, block, site);
+	}
+}
+
 void heap_free_elsewhere(void *block, struct heap *heap)
 {
-	if (heap_is_hardened(heap) && likely(heap_free_hardened(heap, block)))
-		return;
-	heap_free_slowly(heap, block, __builtin_return_address(0));
+	heap_free_otherwise(heap, block, __builtin_return_address(0));
 }
 
 /* Aligned to more than 16. Where there is space for a canary a whole page is not had by
@@ -351,12 +381,10 @@ uint64_t heap_reap(struct heap *heap, bool all)
 {
 	mem_contract_thread();
 	uint64_t npages = heap_reap_large(heap);
-	/* What another CPU is giving back is given back when this returns. */
-	mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	(void)slab_reap_caches(heap->classes, HEAP_CACHES);
 	heap_close_classes(heap);
 	npages += heap_reap_segments(heap, all);
-	mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+	atomic_write_relaxed(&heap->patience, 0);
 	heap_sample_reap(heap);
 	return npages;
 }

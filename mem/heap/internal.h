@@ -51,62 +51,78 @@ bool heap_classes_are_valid(const struct heap *heap);
 
 /* ---- segments (segment.c) --------------------------------------------------- */
 
-#define SEGMENT_NPAGES     ((unsigned)(HUGE_SIZE / PAGE_SIZE))
-#define SEGMENT_WORDS      (SEGMENT_NPAGES / 64)
-#define UNIT_BYTES         64u /* slab descriptors are made of these */
-#define UNIT_PAGES         56  /* pages of them in one segment, the head's last included */
-#define SEGMENT_HASH       256
-#define KNOWN_SEGMENTS     2048 /* the bits of 32 that are above a segment */
-#define HEAP_ALIGN         16u  /* of blocks: beyond it the bits below are for what `known` says */
-#define KNOWN_NONE         ((uintptr_t)2 * HEAP_ALIGN)
-#define KNOWN_HARDENED     ((uintptr_t)1 * HEAP_ALIGN) /* with the address, in a hardened heap */
-#define SEGMENT_MIN_NPAGES 64u
-#define HEAP_RESERVE_PAGES 16u /* free pages in segments that thread context tops up to */
+#define SEGMENT_NPAGES      ((unsigned)(HUGE_SIZE / PAGE_SIZE))
+#define SEGMENT_WORDS       (SEGMENT_NPAGES / 64)
+#define UNIT_BYTES          64u /* slab descriptors are made of these */
+#define UNIT_PAGES          56  /* pages of them in one segment, the head's last included */
+#define SEGMENT_HASH        256
+#define KNOWN_SEGMENTS      2048 /* the bits of 32 that are above a segment */
+#define HEAP_ALIGN          16u  /* of blocks: beyond it the bits below are for what `known` says */
+#define KNOWN_HARDENED      ((uintptr_t)1 * HEAP_ALIGN) /* with the address, in a hardened heap */
+#define SEGMENT_HEAD_NPAGES 2u /* the map, and struct segment with the first descriptors */
+#define SEGMENT_MIN_NPAGES  64u
+#define HEAP_RESERVE_PAGES  16u /* free pages in segments that thread context tops up to */
 
 /*
  * What a free must know of a page, in eight bytes: read without the lock by who holds a
  * block there.
  */
 struct segment_page {
-	uint32_t states; /* see segment_state() */
+	uint32_t states; /* see segment_state(); where no slab is, those of struct segment */
 	uint16_t how;    /* bytes from a CPU's guard to the magazine header that the fast path of a
 			  * free uses, and log2 of the bytes that a state is for */
-	uint16_t unit;   /* the slab's descriptor, in units from the segment; 0: no slab */
+	uint16_t unit;   /* the slab's descriptor, in units from the window's start; 0: no slab */
 };
 #define HOW_SHIFT 31u /* magazine headers lie at multiples of 64 */
-#define HOW_NONE  15u /* where no slab is: states are `none` then, by segment_state() */
+#define HOW_NONE  15u /* where no slab is: there are two states then, by segment_state() */
 
-/* The first bytes of each 2 MiB-aligned segment. heap->lock, but for `map`. */
+/* What the heap has of a window, 2 MiB of addresses from a multiple of that on (segment.c).
+ * heap->lock. */
 struct segment {
-	struct segment_page map[SEGMENT_NPAGES];
-	uint8_t none[2]; /* states that say: nothing in use here */
 	struct heap *heap;
-	struct list node; /* heap->segments or heap->full_segments */
-	struct list hash; /* heap->segment_hash */
-	uint16_t npages;  /* mapped, from the segment's start */
-	uint16_t nfree;   /* of these, free */
+	char *window;             /* where that starts */
+	struct segment_page *map; /* in a page of the window, by its pages; read without the lock */
+	struct list node;         /* heap->segments or heap->full_segments */
+	struct list hash;         /* heap->segment_hash */
+	uint16_t npages;          /* the heap's, map and all included */
+	uint16_t nfree;           /* of these, free */
 	uint16_t nslabs;
 	uint16_t unit_pages;
-	uint64_t used[SEGMENT_WORDS];        /* bit 1: the page is used, or not mapped */
+	uint64_t used[SEGMENT_WORDS];        /* bit 1: the page is used, or not the heap's */
 	uint64_t decommitted[SEGMENT_WORDS]; /* bit 1: a free page whose memory was given back */
 	uint64_t unit_used[UNIT_PAGES];      /* bit 1: the unit is used, or not ours to use */
-	uint16_t unit_page[UNIT_PAGES];      /* which page of the segment holds them */
+	uint16_t unit_page[UNIT_PAGES];      /* which page of the window holds them */
+	uint8_t none[2];                     /* states that say: nothing in use here */
 };
 
-/*
- * The state of what begins at an address, by what is known of its page. Sixteen bits of the
- * address count, as a processor takes these in one go: `states` is where the states of the
- * page's first byte are, in bytes from `none`, less (modulo 2^32) what the four bits above
- * the page come to.
- */
-static inline uint8_t *segment_state(struct segment *segment, uint32_t states, unsigned how,
-				     const void *at)
+/* The window that something lies in. */
+static inline char *segment_window(const void *at)
 {
-	states += (uint32_t)((uint16_t)(uintptr_t)at >> (how & HOW_SHIFT));
-	return (uint8_t *)segment + offsetof(struct segment, none) + states;
+	uintptr_t start = (uintptr_t)at & ~(uintptr_t)(HUGE_SIZE - 1);
+	return (char *)start; // NOLINT(performance-no-int-to-ptr)
 }
 
-#define SEGMENT_HEAD_NPAGES ((unsigned)((sizeof(struct segment) + PAGE_SIZE - 1) / PAGE_SIZE))
+/* The number of a page in its window. */
+static inline unsigned segment_page_of(const void *at)
+{
+	return (unsigned)((uint32_t)(uintptr_t)at / PAGE_SIZE % SEGMENT_NPAGES);
+}
+
+/*
+ * The state of what begins at an address, by what is known of its page; the first counts from
+ * the window's start. Sixteen bits of the address count, as a processor takes these in one go:
+ * `states` is where the states of the page's first byte are, in bytes from the window's start, less
+ * (modulo 2^32) what the four bits above the page come to.
+ */
+static inline uint32_t segment_state_at(uint32_t states, unsigned how, const void *at)
+{
+	return states + (uint32_t)((uint16_t)(uintptr_t)at >> (how & HOW_SHIFT));
+}
+
+static inline uint8_t *segment_state(char *window, uint32_t states, unsigned how, const void *at)
+{
+	return (uint8_t *)window + segment_state_at(states, how, at);
+}
 
 /* What a slab's descriptor takes. */
 static inline unsigned heap_descriptor_units(const struct slab_cache *cache,
@@ -125,12 +141,15 @@ static inline unsigned heap_count_decommitted(const struct segment *segment)
 	return n;
 }
 
-/* The segment that `block` may lie in, NULL: none of this heap. */
-struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base);
+/* The map of the window of `block`; NULL: the heap has nothing there. */
+struct segment_page *heap_find_map_slowly(struct heap *heap, const void *block);
 extern const struct slab_backend heap_slab_backend;
 /* Give wholly empty segments back to the area (all but one); if `all`, that one too
  * and the memory behind every free page of the others. Returns pages. */
 uint64_t heap_reap_segments(struct heap *heap, bool all);
+/* The area has no loose pages left: give it all that the heap does not use just now, as what it
+ * has then may lie better. False: there was nothing. Context: any. */
+bool heap_give_loose(struct heap *heap);
 /* check.c, for tests. */
 bool heap_segments_are_valid(struct heap *heap);
 /* Pages that slabs lie in. Locks: none; nobody else uses the heap. */
@@ -167,6 +186,8 @@ size_t heap_large_bytes(struct heap *heap, const void *block);
 /* Change the size in place if the number of pages stays. */
 bool heap_resize_large(struct heap *heap, void *block, size_t bytes);
 uint64_t heap_reap_large(struct heap *heap);
+/* The same of loose pages, which need no reaper. Context: any. */
+uint64_t heap_drop_large(struct heap *heap);
 void heap_report_large(struct heap *heap, unsigned limit);
 bool heap_large_is_valid(struct heap *heap);
 
@@ -241,6 +262,10 @@ struct heap {
 	uint64_t own_npages; /* that this structure and its caches lie in */
 	uintptr_t secret;
 	enum heap_profile profile;
+	bool loose; /* the area gives loose pages */
+	/* Loose pages: no more than so many side by side are worth asking for, until so many
+	 * slabs have been made (segment.c). Relaxed. */
+	uint32_t piece, patience;
 	struct slab_guard *guards[MEM_MAX_CPUS]; /* each with its CPU's cpus behind */
 	/* By class: the one that serves its sizes, itself or one above (classes.c).
 	 * Changed under the lock, as magazine_at; read by anyone (relaxed). */
@@ -249,7 +274,7 @@ struct heap {
 	/* By (bytes - 1) / 16: from a guard to the magazine header that serves them by the fast
 	 * path. */
 	uint16_t magazine_at[HEAP_MAX_SMALL / 16];
-	/* Segments lately asked for, by segment_slot(); atomic, KNOWN_NONE: none. */
+	/* Maps of segments lately asked for, by segment_slot(); atomic. */
 	uintptr_t known[KNOWN_SEGMENTS];
 	struct slab_cache *classes[HEAP_CACHES];
 
@@ -258,6 +283,7 @@ struct heap {
 	struct list segments;                   /* with free pages */
 	struct list full_segments;
 	struct list segment_hash[SEGMENT_HASH];
+	uint64_t nsegments;
 	uint64_t segment_npages;     /* mapped for segments */
 	uint64_t free_npages;        /* of these, free */
 	uint64_t decommitted_npages; /* of these, without memory behind them */
@@ -325,32 +351,43 @@ static inline unsigned segment_slot(uintptr_t base)
 }
 _Static_assert(KNOWN_SEGMENTS == UINT32_MAX / HUGE_SIZE + 1, "a slot for each number");
 
-/* What `known` has of a segment. */
-static inline uintptr_t heap_known(const struct heap *heap, uintptr_t base)
+/* What `known` has of a map. */
+static inline uintptr_t heap_known(const struct heap *heap, const struct segment_page *map)
 {
-	return heap_is_hardened(heap) ? base | KNOWN_HARDENED : base;
+	return (uintptr_t)map | (heap_is_hardened(heap) ? KNOWN_HARDENED : 0);
 }
 
-static inline struct segment *heap_find_segment(struct heap *heap, const void *block)
+/* The map that this leads to. */
+static inline struct segment_page *heap_known_map(uintptr_t known)
 {
-	uintptr_t base = (uintptr_t)block & ~(uintptr_t)(HUGE_SIZE - 1);
-	if (likely(atomic_read_acquire(&heap->known[segment_slot(base)]) == heap_known(heap, base)))
-		return (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
-	return heap_find_segment_slowly(heap, base);
+	return (void *)(known & ~(uintptr_t)PAGE_MASK); // NOLINT(performance-no-int-to-ptr)
+}
+
+/* What it has when it has none: an address in a window of another slot. */
+static inline uintptr_t heap_known_none(unsigned slot)
+{
+	return (uintptr_t)(slot ^ 1) << HUGE_SHIFT;
+}
+
+static inline struct segment_page *heap_find_map(struct heap *heap, const void *block)
+{
+	uintptr_t known = atomic_read_acquire(&heap->known[segment_slot((uintptr_t)block)]);
+	if (likely(!((known ^ (uintptr_t)block) >> HUGE_SHIFT)))
+		return heap_known_map(known);
+	return heap_find_map_slowly(heap, block);
 }
 
 /* The slab of a block of the heap, NULL: not in a slab (a large block, or none
  * of ours). */
 static inline struct slab *heap_find_slab(struct heap *heap, const void *block)
 {
-	struct segment *segment = heap_find_segment(heap, block);
-	if (unlikely(!segment))
+	const struct segment_page *map = heap_find_map(heap, block);
+	if (unlikely(!map))
 		return NULL;
-	size_t page = ((uintptr_t)block & (HUGE_SIZE - 1)) >> PAGE_SHIFT;
-	size_t unit = atomic_read_relaxed(&segment->map[page].unit);
+	size_t unit = atomic_read_relaxed(&map[segment_page_of(block)].unit);
 	if (unlikely(!unit))
 		return NULL;
-	return (struct slab *)(void *)((char *)segment + unit * UNIT_BYTES);
+	return (struct slab *)(void *)(segment_window(block) + unit * UNIT_BYTES);
 }
 
 /* When the inline paths of fast.h cannot serve. */
@@ -363,6 +400,8 @@ void heap_free_slowly(struct heap *heap, void *block, const void *site);
 void *heap_alloc_hardened(struct heap *heap, size_t bytes);
 bool heap_free_hardened(struct heap *heap, void *block);
 void heap_free_hardened_slowly(struct heap *heap, struct slab *slab, void *block);
+/* A free that the fast path does not serve. */
+void heap_free_otherwise(struct heap *heap, void *block, const void *site);
 /* The same, as a public call's last act: its call site is theirs. */
 void *heap_alloc_elsewhere(size_t bytes, struct heap *heap);
 void heap_free_elsewhere(void *block, struct heap *heap);

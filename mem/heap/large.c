@@ -10,12 +10,14 @@
  *     LIVE --free--> FREEING --poisoned--> QUEUED --alloc--> LIVE
  *                                             \--reap, oldest first--> gone
  *
- * Nothing that takes time by the block's size is done under the lock: a block that is
- * being filled or checked is on no queue, and belongs to who does that. How far a request
- * looks through the queues is bounded, and they are emptied a few blocks at a time.
+ * Nothing that takes time by the block's size is done under the lock. A block that is being
+ * filled or checked is on no queue, and belongs to who does that. How far a request looks
+ * through the queues is bounded, and they are emptied a few blocks at a time.
  *
- * The request seldom fills the last page: behind its end lie up to 16 bytes of
- * canary, checked when the block is freed; beyond the last page is the guard.
+ * The request seldom fills the last page: behind its end lie up to 16 bytes of canary,
+ * checked when the block is freed; beyond the last page is the guard. Loose pages have none
+ * behind them: blocks of a hardened heap that do fill it get another page. Those that were
+ * asked for by the page (aligned to it) do not.
  */
 #include "heap/internal.h"
 
@@ -44,6 +46,12 @@ static struct large *find(struct heap *heap, uintptr_t address)
 static uint8_t canary_byte(const struct heap *heap, uintptr_t at)
 {
 	return (uint8_t)(((at ^ heap->secret) * 0x9e3779b97f4a7c15) >> 56);
+}
+
+/* Bytes of canary that a block is to have at least. */
+static size_t least_canary(const struct heap *heap, size_t align)
+{
+	return heap->loose && heap_is_hardened(heap) && align < PAGE_SIZE;
 }
 
 static uint64_t canary_bytes(const struct large *large)
@@ -177,6 +185,8 @@ static void *take_new(struct heap *heap, uint64_t npages, size_t bytes, size_t a
 		return NULL;
 	uint64_t align_pages = align > PAGE_SIZE ? align / PAGE_SIZE : 1;
 	void *pages = heap->area->map(heap->area, npages, align_pages, !wait);
+	if (!pages && heap_give_loose(heap))
+		pages = heap->area->map(heap->area, npages, align_pages, !wait);
 	if (!pages) {
 		slab_give(heap_find_slab(heap, large), large, site);
 		return NULL;
@@ -197,7 +207,8 @@ void *heap_alloc_large(struct heap *heap, size_t bytes, size_t align, enum heap_
 		       const void *site)
 {
 	uint64_t rounded;
-	if (!align_up_checked(bytes, PAGE_SIZE, &rounded))
+	if (__builtin_add_overflow(bytes, least_canary(heap, align), &rounded) ||
+	    !align_up_checked(rounded, PAGE_SIZE, &rounded))
 		return NULL;
 	uint64_t npages = rounded / PAGE_SIZE;
 	if (!npages)
@@ -237,7 +248,8 @@ void heap_free_large(struct heap *heap, void *block, const void *site)
 	count_add(&heap->large_npages, -large->npages);
 	heap->large_blocks--;
 	heap->large_bytes -= large->bytes;
-	large->freed = ++heap->large_frees;
+	count_add(&heap->large_frees, 1);
+	large->freed = heap->large_frees;
 	large->gone = 0;
 	count_add(&heap->queued_npages, large->npages);
 	list_push_front(queue_for(heap, large->npages), &large->queue);
@@ -262,7 +274,8 @@ bool heap_resize_large(struct heap *heap, void *block, size_t bytes)
 	if (unlikely(!large || large->state != LARGE_LIVE))
 		bad_block(block, large);
 	check_canary(heap, large);
-	bool fits = bytes <= large->npages * PAGE_SIZE && bytes > (large->npages - 1) * PAGE_SIZE;
+	size_t most = large->npages * PAGE_SIZE;
+	bool fits = bytes > most - PAGE_SIZE && bytes <= most - least_canary(heap, HEAP_ALIGN);
 	if (fits) {
 		heap->large_bytes += bytes - large->bytes;
 		large->bytes = bytes;
@@ -335,6 +348,35 @@ uint64_t heap_reap_large(struct heap *heap)
 		mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 		npages += n;
 	} while (n);
+	return npages;
+}
+
+/* A queued block that is no reaper's; it is forgotten. NULL: there is none. */
+static struct large *take_any(struct heap *heap)
+{
+	struct large *found = NULL;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	for (unsigned i = 0; i < LARGE_QUEUES && !found; i++)
+		found = best_of(&heap->large_queue[i], 0, UINT64_MAX, 1);
+	if (found) {
+		list_remove(&found->hash);
+		list_remove(&found->queue);
+		count_add(&heap->queued_npages, -found->npages);
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return found;
+}
+
+uint64_t heap_drop_large(struct heap *heap)
+{
+	uint64_t npages = 0;
+	for (struct large *large; (large = take_any(heap));) {
+		npages += large->npages;
+		check_poison(large, 0, large->npages);
+		// NOLINTNEXTLINE(performance-no-int-to-ptr)
+		heap->area->unmap(heap->area, (void *)large->address, large->npages);
+		slab_give(heap_find_slab(heap, large), large, large->site);
+	}
 	return npages;
 }
 

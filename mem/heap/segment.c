@@ -2,10 +2,9 @@
 /*
  * Segments: where the heap's slabs lie.
  *
- * A segment starts at a multiple of 2 MiB, so that the segment of a block is found by
- * masking its address. From there on at most 512 pages are mapped; a small heap takes
- * fewer, so that little lies idle. Its head and the descriptors of its slabs lie in pages
- * of their own, apart from the blocks:
+ * A segment is what the heap has of a *window*: 2 MiB of addresses, from a multiple of that
+ * on. So the segment of a block is found by masking its address. Its map, its head and the
+ * descriptors of its slabs lie in pages of the window, apart from the blocks:
  *
  *     page 0   1             2 .. 5      6 .. 9      10       11 .. 14
  *     +-------+-------------+-----------+-----------+--------+-----------+--
@@ -15,52 +14,90 @@
  *                      descriptors, in units of 64 bytes; more pages of
  *                      them are taken as they are needed
  *
+ * Areas are of two kinds. One maps *ranges* of addresses. A segment is one piece then, from
+ * the window's start on; a small heap maps small ones, so that little lies idle. The other
+ * kind gives *loose* pages, of memory that is mapped anyway. The heap has whatever it got of
+ * a window, with holes, and gets more as it grows. Map and head are the first two pages that
+ * it got there.
+ *
+ *     page      37       38             40 .. 43            61
+ *     +-- --+--------+-------------+--+-----------+-- --+--------+-- --+
+ *     |     | map    | head | dddd |  | slab      |     | slab   |     |
+ *     +-- --+--------+-------------+--+-----------+-- --+--------+-- --+
+ *
  * map[page] leads from a page to its slab's descriptor, and directly to what a free needs:
  * the states of its blocks, and the magazine that they go into. It is read without the
  * lock. Who frees a block reads the entries of its slab only, and these do not change while
  * the block is in use. The exception is the magazine: it is another one while the slab
- * drains, and using the one before does no harm.
+ * drains, and using the one before does no harm. Entries count from the window's start, so
+ * that the map may lie in any of its pages.
+ *
+ *   G1  Map, head and descriptors of a window lie in pages of that window.
+ *   G2  heap->known holds addresses of maps. By G1 one comparison tells whether a map is
+ *       that of a block. A free of the fast profile finds those at their window's start.
+ *   G3  No descriptor is unit 0: that says "no slab".
+ *
+ * Loose pages come in pieces, aligned to their size, while the area has such. Then the heap
+ * asks for as many side by side as a slab needs, and at last for single ones. A window
+ * serves with three pages or more; else they go back. To look for a piece is to search
+ * through all frames. So that there is none is believed for the next slabs. When nothing is
+ * left the heap gives back what it does not use, and tries once more: what it gets then may
+ * lie better.
  *
  * New slabs go into the segment with the fewest free pages that has room, so that others
- * become empty. A wholly empty segment stays mapped until the reaper comes: giving it back
- * means a flush, which needs thread context. When everything is to be given back, free
- * pages of other segments are *decommitted*, if the area can do that: their memory goes and
- * their addresses stay. A slab that is put there later has their memory recommitted first.
+ * become empty. A wholly empty segment stays mapped until the reaper comes: giving a range
+ * back means a flush, which needs thread context. When everything is to be given back, free
+ * loose pages of other segments go back, too. Those of ranges are *decommitted*, if the area
+ * can do that: their memory goes and their addresses stay. A slab that is put there later
+ * has their memory recommitted first.
  */
 #include "heap/internal.h"
 
+#define PIECE_PATIENCE 64u
+
 /* ---- which segments are ours --------------------------------------------------- */
 
-static struct list *segment_chain(struct heap *heap, uintptr_t base)
+static struct list *segment_chain(struct heap *heap, const void *window)
 {
-	return &heap->segment_hash[segment_slot(base) % SEGMENT_HASH];
+	return &heap->segment_hash[segment_slot((uintptr_t)window) % SEGMENT_HASH];
 }
 
-struct segment *heap_find_segment_slowly(struct heap *heap, uintptr_t base)
+/* Locks: heap->lock. */
+static struct segment *find_segment(struct heap *heap, const char *window)
 {
-	struct segment *found = NULL;
-	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	list_for_each (node, segment_chain(heap, base)) {
+	list_for_each (node, segment_chain(heap, window)) {
 		struct segment *segment = list_entry(node, struct segment, hash);
-		if ((uintptr_t)segment == base) {
-			found = segment;
-			atomic_write_release(&heap->known[segment_slot(base)],
-					     heap_known(heap, base));
-			break;
-		}
+		if (segment->window == window)
+			return segment;
 	}
+	return NULL;
+}
+
+static void make_known(struct heap *heap, const struct segment *segment)
+{
+	atomic_write_release(&heap->known[segment_slot((uintptr_t)segment->window)],
+			     heap_known(heap, segment->map));
+}
+
+struct segment_page *heap_find_map_slowly(struct heap *heap, const void *block)
+{
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	struct segment *segment = find_segment(heap, segment_window(block));
+	if (segment)
+		make_known(heap, segment);
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
-	return found;
+	return segment ? segment->map : NULL;
 }
 
 /* ---- pages of a segment --------------------------------------------------------- */
 
-/* First page of a run of `n` free ones, or SEGMENT_NPAGES. `present`: only pages
- * with memory behind them. */
-static unsigned find_run(const struct segment *segment, unsigned n, bool present)
+/* First page, not below `from`, of a run of `n` free ones, or SEGMENT_NPAGES. `present`: only
+ * pages with memory behind them. */
+static unsigned find_run_from(const struct segment *segment, unsigned from, unsigned n,
+			      bool present)
 {
 	unsigned length = 0;
-	for (unsigned page = SEGMENT_HEAD_NPAGES; page < segment->npages;) {
+	for (unsigned page = from; page < SEGMENT_NPAGES;) {
 		uint64_t word = segment->used[page / 64];
 		if (present)
 			word |= segment->decommitted[page / 64];
@@ -83,13 +120,23 @@ static unsigned find_run(const struct segment *segment, unsigned n, bool present
 	return SEGMENT_NPAGES;
 }
 
-static void set_used(struct segment *segment, unsigned page, unsigned n, bool used)
+static unsigned find_run(const struct segment *segment, unsigned n, bool present)
+{
+	return find_run_from(segment, 0, n, present);
+}
+
+static void flip_used(struct segment *segment, unsigned page, unsigned n, bool used)
 {
 	for (unsigned i = page; i < page + n; i++) {
 		uint64_t bit = (uint64_t)1 << (i % 64);
 		mem_assert(!(segment->used[i / 64] & bit) == used);
 		segment->used[i / 64] ^= bit;
 	}
+}
+
+static void set_used(struct segment *segment, unsigned page, unsigned n, bool used)
+{
+	flip_used(segment, page, n, used);
 	segment->nfree = (uint16_t)(used ? segment->nfree - n : segment->nfree + n);
 	count_add(&segment->heap->free_npages, used ? -(uint64_t)n : n);
 }
@@ -117,7 +164,7 @@ static unsigned zero_run(uint64_t word, unsigned n)
 
 static bool add_unit_page(struct segment *segment)
 {
-	unsigned page = find_run(segment, 1, true);
+	unsigned page = find_run_from(segment, 1, 1, true); /* there is no unit 0 */
 	if (page == SEGMENT_NPAGES || segment->unit_pages == UNIT_PAGES)
 		return false;
 	set_used(segment, page, 1, true);
@@ -215,7 +262,8 @@ static bool carve(struct segment *segment, const struct slab_cache *cache,
 	set_used(segment, page, npages, true);
 	count_slab(segment, true);
 	*cut = (struct cut){.segment = segment, .page = page, .npages = npages};
-	cut->slab = (struct slab *)(void *)((char *)segment + (size_t)unit * UNIT_BYTES);
+	cut->slab = (struct slab *)(void *)(segment->window + (size_t)unit * UNIT_BYTES);
+	cut->slab->segment = segment;
 	move_decommitted(cut, true);
 	return true;
 }
@@ -227,10 +275,11 @@ static void set_entry(struct segment_page *page, size_t states, size_t how, size
 	atomic_write_relaxed(&page->unit, (uint16_t)unit);
 }
 
-static struct segment *segment_of(const struct slab *slab)
+/* No slab lies there. */
+static void clear_entry(struct segment *segment, unsigned page)
 {
-	uintptr_t base = (uintptr_t)slab & ~(uintptr_t)(HUGE_SIZE - 1);
-	return (struct segment *)base; // NOLINT(performance-no-int-to-ptr)
+	set_entry(&segment->map[page], (size_t)((char *)segment->none - segment->window), HOW_NONE,
+		  0);
 }
 
 static unsigned unit_of(const struct slab *slab)
@@ -238,21 +287,16 @@ static unsigned unit_of(const struct slab *slab)
 	return (unsigned)(((uintptr_t)slab & (HUGE_SIZE - 1)) / UNIT_BYTES);
 }
 
-static unsigned page_of(const void *address)
-{
-	return (unsigned)(((uintptr_t)address & (HUGE_SIZE - 1)) >> PAGE_SHIFT);
-}
-
 /* What the fast paths of a free need to know of the slab's blocks. The blocks of one that
  * drains go by no magazine. */
 static void segment_steer(struct slab_cache *cache, struct slab *slab)
 {
-	struct segment *segment = segment_of(slab);
+	struct segment *segment = slab->segment;
 	size_t magazine = slab->drains ? HEAP_NO_MAGAZINE : heap_magazine_at(cache->number);
 	for (unsigned i = 0; i < slab->npages; i++) {
 		char *at = slab->base + i * PAGE_SIZE;
-		uint8_t *from = segment_state(segment, 0, cache->shift, at);
-		set_entry(&segment->map[page_of(at)],
+		uint8_t *from = segment_state(segment->window, 0, cache->shift, at);
+		set_entry(&segment->map[segment_page_of(at)],
 			  (uintptr_t)slab_state(slab, at) - (uintptr_t)from,
 			  magazine + cache->shift, unit_of(slab));
 	}
@@ -264,7 +308,7 @@ static void uncarve(struct cut *cut, unsigned units)
 	struct segment *segment = cut->segment;
 	unsigned unit = unit_of(cut->slab);
 	for (unsigned i = 0; i < cut->npages; i++)
-		set_entry(&segment->map[cut->page + i], 0, HOW_NONE, 0);
+		clear_entry(segment, cut->page + i);
 	set_used(segment, cut->page, cut->npages, false);
 	give_units(segment, unit, units);
 	count_slab(segment, false);
@@ -298,7 +342,7 @@ static bool recommit(struct heap *heap, struct cut *cut, bool atomic)
 		unsigned first = bit_lowest(cut->decommitted), n = 1;
 		while (first + n < 64 && (cut->decommitted >> (first + n)) & 1)
 			n++;
-		char *at = (char *)cut->segment + (cut->page + first) * PAGE_SIZE;
+		char *at = cut->segment->window + (cut->page + first) * PAGE_SIZE;
 		if (!heap->area->recommit(heap->area, at, n, atomic))
 			return false;
 		cut->decommitted &= ~((~(uint64_t)0 >> (64 - n)) << first);
@@ -337,43 +381,50 @@ static struct slab *take_slab(struct slab_cache *cache, const struct slab_shape 
 		mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 		return NULL;
 	}
-	*base = (char *)cut.segment + cut.page * PAGE_SIZE;
+	*base = cut.segment->window + cut.page * PAGE_SIZE;
 	return cut.slab;
 }
 
-static void start_segment(struct heap *heap, void *pages, unsigned npages)
+/* Pages of the window become the heap's, and are free. Locks: heap->lock. */
+static void add_pages(struct segment *segment, const char *at, unsigned n)
 {
-	struct segment *segment = pages;
-	memset(segment, 0, sizeof(*segment));
-	segment->heap = heap;
-	segment->npages = (uint16_t)npages;
-	memset(segment->none, SLAB_NOT_ALLOCATED, sizeof(segment->none));
-	for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
-		set_entry(&segment->map[page], 0, HOW_NONE, 0);
-	segment->nfree = (uint16_t)(npages - SEGMENT_HEAD_NPAGES);
-	for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
-		if (page < SEGMENT_HEAD_NPAGES || page >= npages)
-			segment->used[page / 64] |= (uint64_t)1 << (page % 64);
-	unsigned head = (unsigned)(align_up(sizeof(*segment) % PAGE_SIZE, UNIT_BYTES) / UNIT_BYTES);
-	segment->unit_used[0] = ((uint64_t)1 << head) - 1;
-	segment->unit_page[0] = SEGMENT_HEAD_NPAGES - 1;
-	segment->unit_pages = 1;
-	list_init(&segment->node);
-	list_init(&segment->hash);
-
-	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	list_push_front(&heap->segments, &segment->node);
-	list_push_front(segment_chain(heap, (uintptr_t)segment), &segment->hash);
-	uintptr_t base = (uintptr_t)segment;
-	atomic_write_release(&heap->known[segment_slot(base)], heap_known(heap, base));
-	count_add(&heap->segment_npages, npages);
-	count_add(&heap->free_npages, segment->nfree);
-	count_add(&heap->empty_npages, npages);
-	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	set_used(segment, segment_page_of(at), n, false);
+	segment->npages = (uint16_t)(segment->npages + n);
+	count_add(&segment->heap->segment_npages, n);
+	count_add(&segment->heap->empty_npages, segment->nslabs ? 0 : n);
+	relist(segment->heap, segment);
 }
 
+/* Two pages of a window become its segment's, the one its map. Locks: heap->lock. */
+static struct segment *start_segment(struct heap *heap, void *map, void *head)
+{
+	struct segment *segment = head;
+	memset(segment, 0, sizeof(*segment));
+	segment->heap = heap;
+	segment->window = segment_window(map);
+	segment->map = map;
+	segment->npages = SEGMENT_HEAD_NPAGES;
+	memset(segment->none, SLAB_NOT_ALLOCATED, sizeof(segment->none));
+	for (unsigned page = 0; page < SEGMENT_NPAGES; page++)
+		clear_entry(segment, page);
+	memset(segment->used, 0xff, sizeof(segment->used));
+	unsigned units = (unsigned)(align_up(sizeof(*segment), UNIT_BYTES) / UNIT_BYTES);
+	segment->unit_used[0] = ((uint64_t)1 << units) - 1;
+	segment->unit_page[0] = (uint16_t)segment_page_of(head);
+	segment->unit_pages = 1;
+	list_push_front(&heap->full_segments, &segment->node);
+	list_push_front(segment_chain(heap, segment->window), &segment->hash);
+	make_known(heap, segment);
+	count_add(&heap->nsegments, 1);
+	count_add(&heap->segment_npages, SEGMENT_HEAD_NPAGES);
+	count_add(&heap->empty_npages, SEGMENT_HEAD_NPAGES);
+	return segment;
+}
+
+/* ---- more pages: in one piece from the start of a window on ------------------------------ */
+
 /* Map one more segment, with room for a slab of `slab_npages`. */
-static bool grow(struct heap *heap, unsigned slab_npages, bool atomic)
+static bool grow_in_ranges(struct heap *heap, unsigned slab_npages, bool atomic)
 {
 	uint64_t held = atomic_read_relaxed(&heap->segment_npages);
 	unsigned npages = SEGMENT_MIN_NPAGES;
@@ -381,15 +432,141 @@ static bool grow(struct heap *heap, unsigned slab_npages, bool atomic)
 		npages *= 2;
 	unsigned least = slab_npages + SEGMENT_HEAD_NPAGES; /* with room for its descriptor */
 	for (;; npages = npages / 2 > least ? npages / 2 : least) {
-		void *pages = heap->area->map(heap->area, npages, SEGMENT_NPAGES, atomic);
+		char *pages = heap->area->map(heap->area, npages, SEGMENT_NPAGES, atomic);
 		if (pages) {
 			mem_assert(!((uintptr_t)pages & (HUGE_SIZE - 1)));
-			start_segment(heap, pages, npages);
+			unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+			struct segment *segment = start_segment(heap, pages, pages + PAGE_SIZE);
+			add_pages(segment, pages + SEGMENT_HEAD_NPAGES * PAGE_SIZE,
+				  npages - SEGMENT_HEAD_NPAGES);
+			mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 			return true;
 		}
 		if (npages == least)
 			return false;
 	}
+}
+
+/* ---- more pages: loose ones ---------------------------------------------------------------- */
+
+/* Pages of one window become its segment's; in a window that has none only if there are
+ * `least`. Else they go back. */
+static bool add_part(struct heap *heap, char *at, unsigned n, unsigned least)
+{
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	struct segment *segment = find_segment(heap, segment_window(at));
+	bool added = segment || n >= least;
+	if (!segment && added) {
+		segment = start_segment(heap, at, at + PAGE_SIZE);
+		at += SEGMENT_HEAD_NPAGES * PAGE_SIZE;
+		n -= SEGMENT_HEAD_NPAGES;
+	}
+	if (added)
+		add_pages(segment, at, n);
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	if (!added)
+		heap->area->unmap(heap->area, at, n);
+	return added;
+}
+
+/* As many loose pages side by side, if the area has them. */
+static bool add_piece(struct heap *heap, unsigned npages, unsigned align, unsigned least,
+		      bool atomic)
+{
+	char *at = heap->area->map(heap->area, npages, align, atomic);
+	bool added = false;
+	for (unsigned n; at && npages; npages -= n, at += n * PAGE_SIZE) {
+		n = mem_min(npages, SEGMENT_NPAGES - segment_page_of(at));
+		added |= add_part(heap, at, n, least);
+	}
+	return added;
+}
+
+/* Take one of the pages that lies in the window; NULL: none does. */
+static char *pick(char **pages, unsigned *n, const char *window)
+{
+	for (unsigned i = 0; i < *n; i++) {
+		char *page = pages[i];
+		if (segment_window(page) != window)
+			continue;
+		pages[i] = pages[--*n];
+		return page;
+	}
+	return NULL;
+}
+
+/* A single page into a window where the heap has something, or three that lie in another. */
+static bool add_singly(struct heap *heap, bool atomic)
+{
+	char *spare[16], *at;
+	unsigned n = 0;
+	struct segment *segment = NULL;
+	while (!segment && n < ARRAY_COUNT(spare) &&
+	       (at = heap->area->map(heap->area, 1, 1, atomic))) {
+		unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+		segment = find_segment(heap, segment_window(at));
+		char *map = segment ? NULL : pick(spare, &n, segment_window(at));
+		char *head = map ? pick(spare, &n, segment_window(at)) : NULL;
+		if (head)
+			segment = start_segment(heap, map, head);
+		else if (map)
+			spare[n++] = map;
+		if (segment)
+			add_pages(segment, at, 1);
+		else
+			spare[n++] = at;
+		mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	}
+	while (n)
+		heap->area->unmap(heap->area, spare[--n], 1);
+	return segment != NULL;
+}
+
+/* How many pages side by side are worth asking for: any, until there were none; that is
+ * believed for a while. */
+static unsigned longest_piece(struct heap *heap)
+{
+	uint32_t left = atomic_read_relaxed(&heap->patience);
+	if (left)
+		atomic_write_relaxed(&heap->patience, left - 1);
+	else
+		atomic_write_relaxed(&heap->piece, SEGMENT_NPAGES);
+	return atomic_read_relaxed(&heap->piece);
+}
+
+/* There is no longer one than `most` just now. */
+static void note_piece(struct heap *heap, unsigned most)
+{
+	if (most < atomic_read_relaxed(&heap->piece))
+		atomic_write_relaxed(&heap->piece, most);
+	atomic_write_relaxed(&heap->patience, PIECE_PATIENCE);
+}
+
+/* `last`: no smaller slab will do. */
+static bool grow_loosely(struct heap *heap, unsigned slab_npages, bool last, bool atomic)
+{
+	unsigned room = slab_npages + SEGMENT_HEAD_NPAGES, longest = longest_piece(heap);
+	unsigned n = mem_min(longest, (unsigned)heap->area->loose_npages);
+	for (; n > room; n /= 2) {
+		if (add_piece(heap, n, n, SEGMENT_HEAD_NPAGES + 1, atomic))
+			return true;
+		note_piece(heap, n / 2);
+	}
+	if (slab_npages == 1)
+		return add_singly(heap, atomic);
+	if (slab_npages > longest && !last)
+		return false;
+	if (add_piece(heap, room, 1, room, atomic) || add_piece(heap, slab_npages, 1, room, atomic))
+		return true;
+	note_piece(heap, slab_npages - 1);
+	return false;
+}
+
+/* More pages, for a slab of so many. */
+static bool grow(struct heap *heap, unsigned slab_npages, bool last, bool atomic)
+{
+	return heap->loose ? grow_loosely(heap, slab_npages, last, atomic)
+			   : grow_in_ranges(heap, slab_npages, atomic);
 }
 
 /* Empty slabs that this CPU keeps in its other classes. */
@@ -411,10 +588,13 @@ static struct slab *make_shaped(struct slab_cache *cache, const struct slab_shap
 		slab = take_slab(cache, shape, true, atomic, &base);
 	if (!slab)
 		slab = take_slab(cache, shape, false, atomic, &base);
-	while (!slab) {
-		if (!grow(heap, shape->npages, atomic))
+	bool last = shape == &cache->shape[0], gave = false;
+	for (; !slab; slab = take_slab(cache, shape, true, atomic, &base)) {
+		if (grow(heap, shape->npages, last, atomic))
+			continue;
+		if (gave || !last || !heap_give_loose(heap))
 			return NULL;
-		slab = take_slab(cache, shape, true, atomic, &base);
+		gave = true;
 	}
 	slab_init(cache, shape, slab, base);
 	segment_steer(cache, slab);
@@ -428,7 +608,7 @@ static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 	/* At most an eighth of what there is, so that not too much lies idle in the newest. */
 	uint64_t nblocks = atomic_read_relaxed(&cache->nblocks);
 	unsigned i = SLAB_SHAPES - 1;
-	while (i && nblocks < 8 * cache->shape[i].capacity)
+	while (i > 1 && nblocks < 8 * cache->shape[i].capacity)
 		i--;
 	do
 		slab = make_shaped(cache, &cache->shape[i], atomic);
@@ -436,21 +616,19 @@ static struct slab *segment_make(struct slab_cache *cache, bool atomic)
 	if (!slab)
 		return NULL;
 	/* Reserve pages for handlers, whose area may not map; never mind if there are none. */
-	if (host_irq_enabled() && !host_in_interrupt() &&
+	if (!heap->loose && host_irq_enabled() && !host_in_interrupt() &&
 	    heap_reserve_npages(heap) < HEAP_RESERVE_PAGES)
-		(void)grow(heap, cache->shape[0].npages, atomic);
+		(void)grow(heap, cache->shape[1].npages, false, atomic);
 	return slab;
 }
 
 static void segment_release(struct slab_cache *cache, struct slab *slab)
 {
 	struct heap *heap = cache->backend_data;
-	struct segment *segment = heap_find_segment(heap, slab);
-	mem_assert(segment);
 	struct cut cut = {
-	    .segment = segment,
+	    .segment = slab->segment,
 	    .slab = slab,
-	    .page = page_of(slab->base),
+	    .page = segment_page_of(slab->base),
 	    .npages = slab->npages,
 	};
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
@@ -475,7 +653,7 @@ static unsigned free_run(const struct segment *segment, unsigned *n)
 {
 	unsigned page = find_run(segment, 1, true);
 	*n = 1;
-	while (page + *n < segment->npages) {
+	while (page < SEGMENT_NPAGES && page + *n < SEGMENT_NPAGES) {
 		unsigned i = page + *n;
 		if (((segment->used[i / 64] | segment->decommitted[i / 64]) >> (i % 64)) & 1)
 			break;
@@ -484,22 +662,102 @@ static unsigned free_run(const struct segment *segment, unsigned *n)
 	return page;
 }
 
-/* The next run to be decommitted: it counts as used meanwhile, and its segment as having
- * one more slab, so that both stay. NULL: there is none. */
-static struct segment *begin_decommit(struct heap *heap, unsigned *page, unsigned *n)
+/* A pass over the segments of a list, some at a time: from the front on, and what was looked
+ * at goes to the back. Others may make a pass at the same time, then each sees more. */
+struct pass {
+	struct list *list;
+	uint64_t left; /* segments to look at, at most */
+	const struct segment *kept;
+	bool keep; /* one empty segment */
+};
+#define PASS_STEP 4u /* segments of which the pages are looked at with interrupts off */
+
+/* Locks: heap->lock. */
+static struct segment *next_segment(struct pass *pass)
 {
-	struct segment *found = NULL;
+	if (!pass->left || list_empty(pass->list))
+		return NULL;
+	pass->left--;
+	struct segment *segment = list_entry(pass->list->next, struct segment, node);
+	list_remove(&segment->node);
+	list_push_back(pass->list, &segment->node);
+	return segment;
+}
+
+/* It is nobody's any more. Returns pages. */
+static uint64_t unmap_segment(struct heap *heap, struct segment *segment)
+{
+	struct heap_area *area = heap->area;
+	uint64_t npages = segment->npages - heap_count_decommitted(segment);
+	if (!heap->loose) {
+		area->unmap(area, segment->window, segment->npages);
+		return npages;
+	}
+	void *map = segment->map;
+	unsigned n;
+	for (unsigned page; (page = free_run(segment, &n)) < SEGMENT_NPAGES;) {
+		flip_used(segment, page, n, true);
+		area->unmap(area, segment->window + page * PAGE_SIZE, n);
+	}
+	area->unmap(area, map, 1);
+	area->unmap(area, segment, 1);
+	return npages;
+}
+
+static void forget_segment(struct heap *heap, struct segment *segment)
+{
+	unsigned slot = segment_slot((uintptr_t)segment->window);
+	if (atomic_read_relaxed(&heap->known[slot]) == heap_known(heap, segment->map))
+		atomic_write_release(&heap->known[slot], heap_known_none(slot));
+	list_remove(&segment->hash);
+	list_remove(&segment->node);
+	count_add(&heap->nsegments, -(uint64_t)1);
+	count_add(&heap->segment_npages, -(uint64_t)segment->npages);
+	count_add(&heap->empty_npages, -(uint64_t)segment->npages);
+	count_add(&heap->free_npages, -(uint64_t)segment->nfree);
+	count_add(&heap->decommitted_npages, -(uint64_t)heap_count_decommitted(segment));
+}
+
+/* An empty segment goes, if there is one among the next few. */
+static uint64_t unmap_some(struct heap *heap, struct pass *pass)
+{
+	struct segment *segment = NULL, *found = NULL;
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	list_for_each (node, &heap->segments) {
-		struct segment *segment = list_entry(node, struct segment, node);
+	for (unsigned i = 0; i < 16 * PASS_STEP && !found; i++) {
+		segment = next_segment(pass);
+		if (!segment)
+			break;
+		if (segment->nslabs || segment == pass->kept)
+			continue;
+		if (pass->keep) {
+			pass->keep = false;
+			pass->kept = segment;
+			continue;
+		}
+		found = segment;
+		forget_segment(heap, segment);
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return found ? unmap_segment(heap, found) : 0;
+}
+
+/* The next run to be decommitted: it counts as used meanwhile, and its segment as having
+ * one more slab, so that both stay; the segment is the next again. NULL: none among the next
+ * few. */
+static struct segment *begin_decommit(struct heap *heap, struct pass *pass, unsigned *page,
+				      unsigned *n)
+{
+	struct segment *segment, *found = NULL;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	for (unsigned i = 0; i < PASS_STEP && !found && (segment = next_segment(pass)); i++) {
 		*page = free_run(segment, n);
 		if (*page == SEGMENT_NPAGES)
 			continue;
 		found = segment;
+		pass->left++;
 		set_used(segment, *page, *n, true);
 		count_slab(segment, true);
 		relist(heap, segment);
-		break;
 	}
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	return found;
@@ -518,55 +776,84 @@ static void end_decommit(struct heap *heap, struct segment *segment, unsigned pa
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
-/* Give the memory behind the free pages of segments in use back, run by run. */
-static uint64_t decommit_free_pages(struct heap *heap)
+/* The memory behind a run of free pages of a segment in use goes. */
+static uint64_t decommit_some(struct heap *heap, struct pass *pass)
 {
-	uint64_t npages = 0;
 	unsigned page, n;
-	struct segment *segment;
-	while (heap->area->decommit && (segment = begin_decommit(heap, &page, &n))) {
-		char *at = (char *)segment + page * PAGE_SIZE;
-		bool decommitted = heap->area->decommit(heap->area, at, n);
-		end_decommit(heap, segment, page, n, decommitted);
-		if (!decommitted)
-			break;
-		npages += n;
+	struct segment *segment = begin_decommit(heap, pass, &page, &n);
+	if (!segment)
+		return 0;
+	char *at = segment->window + page * PAGE_SIZE;
+	bool decommitted = heap->area->decommit(heap->area, at, n);
+	end_decommit(heap, segment, page, n, decommitted);
+	if (!decommitted)
+		pass->left = 0;
+	return decommitted ? n : 0;
+}
+
+/* A run of free loose pages is the heap's no more. */
+static uint64_t drop_some(struct heap *heap, struct pass *pass)
+{
+	char *found = NULL;
+	unsigned n = 0;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	struct segment *segment = next_segment(pass);
+	if (segment) {
+		unsigned page = free_run(segment, &n);
+		set_used(segment, page, n, true);
+		segment->npages = (uint16_t)(segment->npages - n);
+		count_add(&heap->segment_npages, -(uint64_t)n);
+		count_add(&heap->empty_npages, segment->nslabs ? 0 : -(uint64_t)n);
+		pass->left += segment->nfree != 0;
+		relist(heap, segment);
+		found = segment->window + page * PAGE_SIZE;
 	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	if (found)
+		heap->area->unmap(heap->area, found, n);
+	return n;
+}
+
+/* The whole pass, in steps. `reaper`: this is one. */
+static uint64_t pass_over(struct heap *heap, struct pass *pass, struct list *list, bool reaper,
+			  uint64_t (*some)(struct heap *, struct pass *))
+{
+	uint64_t npages = 0, n, before;
+	pass->list = list;
+	pass->left = atomic_read_relaxed(&heap->nsegments);
+	do {
+		before = pass->left;
+		if (reaper)
+			mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+		n = some(heap, pass);
+		if (reaper)
+			mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+		npages += n;
+	} while (n || pass->left != before);
+	return npages;
+}
+
+static uint64_t give_back(struct heap *heap, bool all, bool reaper)
+{
+	struct pass pass = {.keep = !all};
+	uint64_t npages = pass_over(heap, &pass, &heap->segments, reaper, unmap_some) +
+			  pass_over(heap, &pass, &heap->full_segments, reaper, unmap_some);
+	if (all && heap->loose)
+		npages += pass_over(heap, &pass, &heap->segments, reaper, drop_some);
+	else if (all && heap->area->decommit)
+		npages += pass_over(heap, &pass, &heap->segments, reaper, decommit_some);
 	return npages;
 }
 
 uint64_t heap_reap_segments(struct heap *heap, bool all)
 {
-	struct list out;
-	uint64_t npages = 0;
-	bool keep = !all;
-	list_init(&out);
-	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	list_for_each_safe (node, &heap->segments) {
-		struct segment *segment = list_entry(node, struct segment, node);
-		if (segment->nslabs)
-			continue;
-		if (keep) {
-			keep = false;
-			continue;
-		}
-		uintptr_t *known = &heap->known[segment_slot((uintptr_t)segment)];
-		if (atomic_read_relaxed(known) == heap_known(heap, (uintptr_t)segment))
-			atomic_write_release(known, KNOWN_NONE);
-		list_remove(&segment->hash);
-		list_remove(&segment->node);
-		list_push_back(&out, &segment->node);
-		count_add(&heap->segment_npages, -(uint64_t)segment->npages);
-		count_add(&heap->empty_npages, -(uint64_t)segment->npages);
-		count_add(&heap->free_npages, -(uint64_t)segment->nfree);
-		unsigned decommitted = heap_count_decommitted(segment);
-		count_add(&heap->decommitted_npages, -(uint64_t)decommitted);
-		npages += segment->npages - decommitted;
-	}
-	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
-	list_for_each_safe (node, &out) {
-		struct segment *segment = list_entry(node, struct segment, node);
-		heap->area->unmap(heap->area, segment, segment->npages);
-	}
-	return all ? npages + decommit_free_pages(heap) : npages;
+	return give_back(heap, all, true);
+}
+
+bool heap_give_loose(struct heap *heap)
+{
+	if (!heap->loose)
+		return false;
+	(void)shed(heap);
+	return heap_drop_large(heap) + give_back(heap, true, false) > 0;
 }

@@ -42,7 +42,8 @@ void host_wake(const uint32_t *word)
 struct fixup {
 	int32_t from, to;
 };
-extern const struct fixup __start_mem_fixups[], __stop_mem_fixups[];
+extern const struct fixup __start_mem_fixups[] __attribute__((weak));
+extern const struct fixup __stop_mem_fixups[] __attribute__((weak));
 
 bool host_fixup_fault(struct mem_trap *trap, const struct vmm_fault *fault)
 {

@@ -19,13 +19,19 @@ static _Thread_local bool irq_off, in_interrupt;
 
 void plain_init(uint64_t bytes, unsigned ncpus)
 {
-	void *arena = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	static char *arena;
+	static size_t arena_bytes;
+	if (arena)
+		munmap(arena, arena_bytes);
+	arena_bytes = bytes + HUGE_SIZE;
+	arena = mmap(NULL, arena_bytes, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (arena == MAP_FAILED) {
 		perror("arena");
 		exit(1);
 	}
-	mem_direct_map_base = (uintptr_t)arena;
+	/* As a direct map is: by 2 MiB. */
+	mem_direct_map_base = ((uintptr_t)arena + HUGE_SIZE - 1) & ~(uintptr_t)(HUGE_SIZE - 1);
 	cpu_total = ncpus;
 }
 

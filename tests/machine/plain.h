@@ -9,7 +9,7 @@
 #include "base/page.h"
 
 /* Reserve `bytes` of address space as physical memory [0, bytes) (untouched
- * pages cost nothing) and set mem_direct_map_base. */
+ * pages cost nothing) and set mem_direct_map_base. A second call ends the memory of the first. */
 void plain_init(uint64_t bytes, unsigned ncpus);
 /* The calling thread becomes CPU `cpu` (the main thread is 0). */
 void plain_set_cpu(unsigned cpu);

@@ -129,7 +129,8 @@ static bool area_recommit(struct heap_area *area, void *pages, uint64_t npages, 
 	return !inject_fails(INJECT_RANGES) &&
 	       host_pages.area.recommit(&host_pages.area, pages, npages, atomic);
 }
-static struct heap_area host_area = {area_map, area_unmap, area_decommit, area_recommit};
+static struct heap_area host_area = {
+    .map = area_map, .unmap = area_unmap, .decommit = area_decommit, .recommit = area_recommit};
 
 static bool make_heap(struct heap **heap, enum heap_profile profile)
 {

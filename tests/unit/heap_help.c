@@ -8,10 +8,19 @@ struct test_pages heap_pages;
 struct heap *heap;
 enum heap_profile heap_profile = HEAP_HARDENED;
 
+bool heap_loose;
+
+void heap_start_pages(void)
+{
+	test_pages_init(&heap_pages);
+	if (heap_loose)
+		test_pages_loosen(&heap_pages);
+}
+
 void heap_start(unsigned ncpus)
 {
 	plain_init(1 << 20, ncpus);
-	test_pages_init(&heap_pages);
+	heap_start_pages();
 	CHECK_OK(heap_create_as(&heap, &heap_pages.area, heap_profile));
 	heap_set_default(heap);
 }

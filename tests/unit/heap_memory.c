@@ -10,7 +10,7 @@
 #include "tests/test.h"
 #include "tests/unit/heap_help.h"
 
-HEAP_TEST(heap_gives_back_exactly)
+HEAP_TEST_LOOSE(heap_gives_back_exactly)
 {
 	heap_start(4);
 	enum { N = 20000 };
@@ -37,7 +37,7 @@ HEAP_TEST(heap_gives_back_exactly)
 
 /* A slab stands on one CPU's notify stack, has gone to another CPU since, and
  * becomes empty there: it may not be released before the first CPU looked. */
-HEAP_TEST(heap_announced_slab_changes_hands)
+HEAP_TEST_LOOSE(heap_announced_slab_changes_hands)
 {
 	heap_start(2);
 	enum { N = 6000, MORE = 20000 };
@@ -76,7 +76,7 @@ HEAP_TEST(heap_announced_slab_changes_hands)
 }
 
 /* One live block keeps its segment, but not the pages that other slabs' descriptors took. */
-HEAP_TEST(heap_descriptor_pages_go_back)
+HEAP_TEST_LOOSE(heap_descriptor_pages_go_back)
 {
 	heap_start(1);
 	void *kept = kmalloc(64);
@@ -361,11 +361,11 @@ HEAP_TEST(heap_in_interrupts_takes_prepared_pages)
 	plain_set_interrupt(false);
 	heap_finish();
 }
-HEAP_TEST(heap_every_page_allocation_fails_once)
+HEAP_TEST_LOOSE(heap_every_page_allocation_fails_once)
 {
 	unsigned points = 0;
 	plain_init(1 << 20, 2);
-	test_pages_init(&heap_pages);
+	heap_start_pages();
 	for (uint64_t fail = 1;; fail++) {
 		test_progress(fail);
 		heap_pages.calls = 0;

@@ -98,14 +98,14 @@ static void random_ops(unsigned ops, unsigned most, unsigned ncpus)
 	}
 }
 
-HEAP_TEST(heap_random_model_one_cpu)
+HEAP_TEST_LOOSE(heap_random_model_one_cpu)
 {
 	heap_start(1);
 	random_ops(100000, 2000, 1);
 	heap_finish();
 }
 
-HEAP_TEST(heap_random_model_four_cpus)
+HEAP_TEST_LOOSE(heap_random_model_four_cpus)
 {
 	heap_start(4);
 	random_ops(100000, 2000, 4);

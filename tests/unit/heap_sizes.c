@@ -9,7 +9,7 @@
 #include "tests/test.h"
 #include "tests/unit/heap_help.h"
 
-HEAP_TEST(heap_every_size)
+HEAP_TEST_LOOSE(heap_every_size)
 {
 	heap_start(1);
 	for (size_t bytes = 0; bytes <= 20000; bytes += 1 + bytes / 600) {
@@ -29,7 +29,7 @@ HEAP_TEST(heap_every_size)
 	heap_finish();
 }
 
-HEAP_TEST(heap_blocks_do_not_overlap)
+HEAP_TEST_LOOSE(heap_blocks_do_not_overlap)
 {
 	heap_start(1);
 	enum { N = 4000 };
@@ -53,7 +53,7 @@ HEAP_TEST(heap_blocks_do_not_overlap)
 	heap_finish();
 }
 
-HEAP_TEST(heap_alignment)
+HEAP_TEST_LOOSE(heap_alignment)
 {
 	heap_start(1);
 	for (size_t align = 1; align <= HUGE_SIZE; align *= 2)
@@ -120,7 +120,7 @@ HEAP_TEST(heap_pitfall_23_sizes)
 	heap_finish();
 }
 
-HEAP_TEST(heap_failed_realloc_leaves_the_block)
+HEAP_TEST_LOOSE(heap_failed_realloc_leaves_the_block)
 {
 	heap_start(1);
 	char *p = kmalloc(100);
@@ -139,7 +139,7 @@ static void sum_class(const struct slab_stats *stats, void *arg)
 	*(uint64_t *)arg += stats->live;
 }
 
-HEAP_TEST(heap_statistics_add_up)
+HEAP_TEST_LOOSE(heap_statistics_add_up)
 {
 	heap_start(1);
 	static void *got[500];

@@ -17,10 +17,13 @@ struct test_pages {
 	bool fail_all;
 	bool refuse_atomic; /* area: atomic calls fail */
 	bool refuse_drop;   /* area: memory goes back only with its addresses */
+	bool loose;         /* area: of loose pages, with holes between them */
 	uint64_t decommitted_npages, restored_npages;
 };
 
 void test_pages_init(struct test_pages *pages);
+/* The area is one of loose pages from now on. */
+void test_pages_loosen(struct test_pages *pages);
 /* Give the same addresses again from the start: for who makes many heaps in one
  * process, and has given everything back. */
 void test_pages_start_over(void);

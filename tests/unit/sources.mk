@@ -9,7 +9,7 @@ test_slab_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/u
 	tests/unit/slab_frames.c
 HOSTED_TEST_LIST += test_heap:plain
 test_heap_SRC := tests/runner.c tests/machine/plain.c tests/unit/pages.c tests/unit/heap_help.c \
-	tests/unit/heap_sizes.c tests/unit/heap_classes.c tests/unit/heap_memory.c tests/unit/heap_random.c tests/unit/heap_misuse.c tests/unit/heap_sample.c
+	tests/unit/pmm_help.c tests/unit/heap_frames.c tests/unit/heap_sizes.c tests/unit/heap_classes.c tests/unit/heap_memory.c tests/unit/heap_random.c tests/unit/heap_misuse.c tests/unit/heap_sample.c
 HOSTED_TEST_LIST += test_pmm:plain
 test_pmm_SRC := tests/runner.c tests/machine/plain.c tests/unit/pmm_help.c tests/unit/pmm.c \
 	tests/unit/pmm_range.c tests/unit/pmm_misuse.c tests/unit/pmm_guard.c
@@ -45,7 +45,8 @@ HOSTED_TEST_LIST += test_pt:hosted test_vm:hosted
 test_pt_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pt.c
 test_pt_LDFLAGS = $(MACHINE_LDFLAGS)
 test_vm_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/vm_kernel.c tests/unit/vm_space.c \
-	tests/unit/vm_object.c tests/unit/vm_fault.c tests/unit/vm_waiting.c tests/unit/vm_machine.c
+	tests/unit/vm_object.c tests/unit/vm_fault.c tests/unit/vm_ahead.c tests/unit/vm_waiting.c tests/unit/vm_heap_frames.c \
+	tests/unit/vm_machine.c
 test_vm_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_loader_map:plain
 test_loader_map_SRC := tests/runner.c tests/machine/plain.c tests/unit/loader_map.c loader/memory.c
@@ -62,3 +63,10 @@ $(BUILD)/plain/kernel/cpu/uservalues.c.o $(BUILD)/plain/tests/unit/uservalues.c.
 HOSTED_TEST_LIST += test_weaknesses:plain
 test_weaknesses_SRC := tests/runner.c tests/machine/plain.c kernel/cpu/weaknesses.c tests/unit/weaknesses.c
 $(patsubst %,$(BUILD)/plain/%.o,kernel/cpu/weaknesses.c tests/unit/weaknesses.c): HOSTED_CFLAGS += -Ikernel/include
+# mem/port: what of it is no kernel's.
+HOSTED_TEST_LIST += test_port_maps:plain test_port_selftest:plain
+test_port_maps_SRC = tests/runner.c tests/machine/plain.c tests/unit/port_maps.c $(MEM_PORT_MAPS)
+test_port_selftest_SRC = tests/runner.c tests/unit/vm_host.c tests/unit/port_selftest.c $(MEM_PORT_SELFTEST)
+test_port_selftest_LDFLAGS = $(patsubst %,-Wl$(comma)--wrap=%,host_log host_barrier_all host_flush_wait \
+	host_irq_save host_irq_restore host_in_interrupt host_cpu_count host_cpu pt_translate memmove \
+	machine_invlpg machine_flush_global)

@@ -18,6 +18,12 @@
 #include MEM_CONFIG
 #endif
 
+/* The component's version; what changed is in CHANGELOG.md. Until 1.0 the minor number goes
+ * up when a caller or a host has to change something. */
+#define MEM_VERSION_MAJOR 0
+#define MEM_VERSION_MINOR 2
+#define MEM_VERSION       "0.2"
+
 /* CPUs that can be told apart: host_cpu_count() is at most this. One more costs 128 bytes of
  * .bss; what a CPU keeps is allocated by host_cpu_count(). 1 to 254. */
 #ifndef MEM_MAX_CPUS
