@@ -86,7 +86,7 @@ static bool goes_whole(const struct move *m, const struct table *t)
 }
 
 /* The part [*first, *end) of leaf t that goes over: what is above is cut with the source. */
-static void part_of(const struct move *m, const struct table *t, vpn_t *first, vpn_t *end)
+static void stretch_of(const struct move *m, const struct table *t, vpn_t *first, vpn_t *end)
 {
 	vpn_t last = mem_min(m->from_end, m->from + (m->to_end - m->to));
 	*first = mem_max(m->from, t->first);
@@ -117,7 +117,7 @@ static bool make_tables(struct edit *e, struct move *m, struct table *t)
 		return table_below(e, e->top, t->first - m->from + m->to, 2) != NULL;
 	}
 	vpn_t first, end, next;
-	for (part_of(m, t, &first, &end); first < end; first = next) {
+	for (stretch_of(m, t, &first, &end); first < end; first = next) {
 		vpn_t target = first - m->from + m->to;
 		next = mem_min(end, first + PT_ENTRIES - target % PT_ENTRIES);
 		unsigned until = (unsigned)(next - t->first);
@@ -145,28 +145,60 @@ static void move_whole(struct edit *e, struct move *m, struct table *t)
 	vm_table_link(parent, t);
 }
 
+/* Those of the entries `used` of t, 64 from `base` on, that a zap is not after. */
+static uint64_t spared(const struct move *m, const struct table *t, unsigned base, uint64_t used)
+{
+	for (uint64_t left = used; left; left &= left - 1) {
+		unsigned i = base + bit_lowest(left);
+		if (vm_zap_takes(&m->zap, m->was.backing, t->first + i,
+				 atomic_read_relaxed(&t->entries[i])))
+			used &= ~((uint64_t)1 << i % 64);
+	}
+	return used;
+}
+
+/* The entries `used` of t, 64 from `base` on, go to `leaf`, `shift` entries further on. */
+static void move_word(struct edit *e, struct table *t, unsigned base, uint64_t used,
+		      struct table *leaf, unsigned shift)
+{
+	pte_t *from = t->entries + base, *to = leaf->entries + (int)(base + shift);
+	bool all = vm_gather_is_all(&e->gather);
+	for (uint64_t left = used; left; left &= left - 1) {
+		unsigned i = bit_lowest(left);
+		pte_t pte = atomic_swap(&from[i], (pte_t)0);
+		if (!all && (pte & PTE_PRESENT))
+			vm_gather_page(&e->gather, t->first + base + i);
+		atomic_write_release(&to[i], pte);
+	}
+	t->bits[base / 64] &= ~used;
+	t->used = (uint16_t)(t->used - bit_count(used));
+	leaf->used = (uint16_t)(leaf->used + bit_count(used));
+	unsigned lowest = bit_lowest(used), at = base + lowest + shift, bit = at % 64;
+	used >>= lowest;
+	leaf->bits[at / 64] |= used << bit;
+	if (bit && used >> (64 - bit))
+		leaf->bits[at / 64 + 1] |= used >> (64 - bit);
+}
+
 /* The entries of [first, end) of t go to `leaf`, in which all of them have their place. */
 static void move_entries(struct edit *e, const struct move *m, struct table *t, vpn_t first,
 			 vpn_t end, struct table *leaf)
 {
-	unsigned shift =
-	    (unsigned)(first - m->from + m->to - leaf->first) - (unsigned)(first - t->first);
-	uint16_t n = 0;
-	table_for_each(i, t, (unsigned)(first - t->first), (unsigned)(end - t->first))
-	{
-		if (unlikely(m->zapping) && vm_zap_takes(&m->zap, m->was.backing, t->first + i,
-							 atomic_read_relaxed(&t->entries[i])))
-			continue;
-		pte_t pte = atomic_swap(&t->entries[i], (pte_t)0);
-		if (pte & PTE_PRESENT)
-			vm_gather_page(&e->gather, t->first + i);
-		t->bits[i / 64] &= ~((uint64_t)1 << i % 64);
-		leaf->bits[(i + shift) / 64 % TABLE_WORDS] |= (uint64_t)1 << (i + shift) % 64;
-		atomic_write_release(&leaf->entries[i + shift], pte);
-		n++;
+	unsigned from = (unsigned)(first - t->first), until = (unsigned)(end - t->first);
+	unsigned shift = (unsigned)(first - m->from + m->to - leaf->first) - from;
+	if (t->used > GATHER_PAGES && until - from > GATHER_PAGES)
+		vm_gather_all(&e->gather); /* which many of them would come to */
+	for (unsigned base = from & ~63u; base < until; base += 64) {
+		uint64_t used = t->bits[base / 64];
+		if (from > base)
+			used &= ~(uint64_t)0 << (from - base);
+		if (until - base < 64)
+			used &= ((uint64_t)1 << (until - base)) - 1;
+		if (unlikely(m->zapping))
+			used = spared(m, t, base, used);
+		if (used)
+			move_word(e, t, base, used, leaf, shift);
 	}
-	t->used = (uint16_t)(t->used - n);
-	leaf->used = (uint16_t)(leaf->used + n);
 }
 
 static bool move_leaf(struct edit *e, struct move *m, struct table *t)
@@ -176,7 +208,7 @@ static bool move_leaf(struct edit *e, struct move *m, struct table *t)
 		return true;
 	}
 	vpn_t first, end, next;
-	for (part_of(m, t, &first, &end); first < end; first = next) {
+	for (stretch_of(m, t, &first, &end); first < end; first = next) {
 		vpn_t target = first - m->from + m->to;
 		next = mem_min(end, first + PT_ENTRIES - target % PT_ENTRIES);
 		unsigned until = (unsigned)(next - t->first);
