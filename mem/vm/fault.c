@@ -517,6 +517,7 @@ mem_status vm_populate(struct space *space, vpn_t first, vpn_t end, unsigned acc
 mem_status vmm_fault(struct space *space, vaddr_t va, unsigned access, struct vmm_fault *fault)
 {
 	bool spurious;
+	mem_contract_thread();
 	return vm_fault_page(space, va, access & (FAULT_WRITE | FAULT_FETCH | FAULT_USER), fault,
 			     &spurious);
 }
