@@ -33,6 +33,25 @@ static paddr_t take_from(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned 
 				   : dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
 }
 
+/* One more try, with what is kept ahead of need: for other uses, or by other CPUs. */
+static paddr_t alloc_taken_back(struct pmm *pmm, unsigned order, unsigned flags)
+{
+	paddr_t pa = PADDR_NONE;
+	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, host_cpu());
+	if (cache) {
+		bool any = pmm_take_in_inside(pmm, cache);
+		if (any)
+			pa = take_from(pmm, cache, order, flags);
+		pmm_cache_end(cache);
+		return pa;
+	}
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
+	if (pmm_take_back(pmm, NULL))
+		pa = take_from(pmm, pmm_shared_cache(pmm), order, flags);
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
+	return pa;
+}
+
 /* Everything else is used up or reserved for somebody: stop the others and look
  * at the whole bitmap. Also the way of PMM_FIRST, which wants just that. */
 static paddr_t alloc_frozen(struct pmm *pmm, unsigned order, unsigned flags)
@@ -45,9 +64,9 @@ static paddr_t alloc_frozen(struct pmm *pmm, unsigned order, unsigned flags)
 		return pa;
 	}
 	if (!(flags & PMM_FIRST))
-		return PADDR_NONE;
-	/* The lowest of what others do not hold. */
-	(void)pmm_cache_flush_own(pmm);
+		return alloc_taken_back(pmm, order, flags);
+	/* The lowest within reach. */
+	(void)pmm_take_in(pmm);
 	irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	paddr_t pa = pmm_range_take_first(pmm, order, records);
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
@@ -97,7 +116,13 @@ alloc_refill_far(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned flags)
 static __attribute__((noinline)) paddr_t alloc_refill(struct pmm *pmm, struct pmm_cpu_cache *cache,
 						      unsigned flags, struct pmm_private_word *p)
 {
-	if (unlikely(pmm_cache_may_reuse(cache, p)) || unlikely(!pmm_word_next(p)))
+	bool filled = false;
+	if (likely(!pmm_cache_may_reuse(cache, p))) {
+		pmm_cache_lock(cache);
+		filled = pmm_word_next(p);
+		pmm_cache_unlock(cache);
+	}
+	if (unlikely(!filled))
 		return alloc_refill_far(pmm, cache, flags);
 	uint64_t mask = p->mask, at = bit_take_lowest(&mask);
 	atomic_write_relaxed(&p->mask, mask);
@@ -210,6 +235,30 @@ MEM_CACHE_ALIGNED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned fl
 		pa = alloc_fast(pmm, cpu, order, flags & ~(unsigned)PMM_ZERO);
 	host_preempt_enable();
 	return clear ? cleared(pa, order) : pa;
+}
+
+unsigned pmm_alloc_many(struct pmm *pmm, unsigned n, unsigned flags, paddr_t *out)
+{
+	unsigned got = 0;
+	uint64_t dirty = 0; /* bit i: out[i] is not known to be zero */
+	mem_assert(n <= 64);
+	host_preempt_disable();
+	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, host_cpu());
+	struct pmm_private_word *p = cache ? &cache->word[KIND_USER] : NULL;
+	while (p && got < n && (p->mask || pmm_word_next(p))) {
+		uint64_t mask = p->mask, clean = cache->clean[p->w % BLOCK_WORDS];
+		do {
+			uint64_t at = bit_take_lowest(&mask);
+			dirty |= (~clean >> at & 1) << got;
+			out[got++] = p->base + (at << PAGE_SHIFT);
+		} while (mask && got < n);
+		atomic_write_relaxed(&p->mask, mask);
+	}
+	pmm_cache_leave(cache);
+	host_preempt_enable();
+	for (; (flags & PMM_ZERO) && dirty; dirty &= dirty - 1)
+		arch_clear_page(paddr_to_ptr(out[bit_lowest(dirty)]));
+	return got;
 }
 
 void pmm_drain(struct pmm *pmm)

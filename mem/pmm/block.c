@@ -158,6 +158,21 @@ void pmm_block_update_class(struct pmm *pmm, uint32_t block)
 		arrived(pmm);
 }
 
+#define SHORT_SHARE 32 /* of all blocks */
+#define SHORT_MOST  64 /* blocks */
+
+bool pmm_is_short(const struct pmm *pmm)
+{
+	uint64_t enough = mem_min(pmm->nblocks / SHORT_SHARE, (uint64_t)SHORT_MOST) + 1;
+	uint32_t ready = ready_blocks(pmm);
+	uint64_t found = pmm->nblocks - ready; /* nobody has used these yet */
+	for (uint32_t group = atomic_read_relaxed(&pmm->free_hint) / GROUP_BLOCKS;
+	     found < enough && group * GROUP_BLOCKS < ready; group++)
+		found += bit_count(atomic_read_relaxed(&pmm->summary_a[group]) &
+				   ~atomic_read_relaxed(&pmm->summary_b[group]));
+	return found < enough;
+}
+
 static void update_order(struct pmm *pmm, uint32_t block)
 {
 	uint64_t *word = &pmm->summary_order[block / GROUP_BLOCKS];
@@ -444,9 +459,16 @@ void pmm_cache_flush_queue(struct pmm *pmm, struct pmm_cpu_cache *cache)
 	uint32_t *states = pmm->states;
 	uint64_t *lines = pmm->lines;
 	unsigned n = cache->nqueue;
-	for (unsigned i = !cache->queue_mask[0]; i < n; i++)
-		free_bits(pmm, cache, states, lines, cache->queue_w[i], cache->queue_mask[i]);
-	cache->nqueue = 0;
+	if (!n)
+		return;
+	pmm_cache_lock(cache);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t mask = atomic_read_relaxed(&cache->queue_mask[i]);
+		if (mask) /* else it has been taken back, or was nothing to begin with */
+			free_bits(pmm, cache, states, lines, cache->queue_w[i], mask);
+	}
+	atomic_write_relaxed(&cache->nqueue, 0);
+	pmm_cache_unlock(cache);
 }
 
 /* ---- whole blocks ------------------------------------------------------------------ */
