@@ -531,6 +531,15 @@ MUTATIONS = [
      "\tmem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);\n"
      "\tMEM_POINT();\n\tpoison(large, FREE_BYTE);\n",
      ["test_slab_schedules heap_every_schedule_of_large"]),
+    ("a walk goes on from a slab that has left", "mem/slab/walk.c",
+     "\t\t\tcursor->next = slab->all.next;\n", "\t\t\t(void)slab;\n",
+     ["test_slab_unit slab_walk"]),
+    ("reapers of large blocks do not take turns", "mem/heap/large.c",
+     "\t\tmem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);\n"
+     "\t\tn = give_back(heap, until);\n"
+     "\t\tmem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);\n",
+     "\t\tn = give_back(heap, until);\n",
+     ["test_heap_machine heap_machine_and_reaper"]),
     ("a sampled block is used again while it is filled", "mem/heap/sample.c",
      "\tput(heap, s, SAMPLE_FREED);\n"
      "\tmem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);\n",
