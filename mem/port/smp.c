@@ -92,7 +92,7 @@ void mem_port_ipi(void)
 
 void mem_port_ask(const struct cpumask *whom)
 {
-	uint32_t number[MEM_MAX_CPUS];
+	uint32_t number[MEM_MAX_CPUS] = {0};
 	unsigned me = host_cpu(), count = host_cpu_count();
 	for (unsigned cpu = 0; cpu < count; cpu++) {
 		if (cpu == me || !cpumask_test(whom, cpu))
