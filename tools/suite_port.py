@@ -277,7 +277,8 @@ def by_cmake():
         raise Skip("no cmake")
     pack()
     out = os.path.join(PORT, "cmake")
-    run(["cmake", "-S", os.path.join(PACK, "examples"), "-B", out, "-DCMAKE_C_COMPILER=gcc"])
+    run(["cmake", "-S", os.path.join(PACK, "examples"), "-B", out, "-DCMAKE_C_COMPILER=gcc",
+         "-DCMAKE_BUILD_TYPE=Debug"])
     run(["cmake", "--build", out, "-j", str(os.cpu_count() or 1), "--target", "kernel"])
     comes_up(os.path.join(out, "kernel"), "limine", "128M", "stage 1")
 
@@ -292,7 +293,7 @@ def by_meson():
     shutil.copytree(PACK, os.path.join(tree, "quire"))
     shutil.move(os.path.join(tree, "quire", "examples"), os.path.join(tree, "examples"))
     shutil.move(os.path.join(tree, "examples", "meson.build"), tree)
-    run(["meson", "setup", out, tree], env=dict(os.environ, CC="gcc"))
+    run(["meson", "setup", "-Doptimization=0", out, tree], env=dict(os.environ, CC="gcc"))
     run(["ninja", "-C", out, "kernel"])
     comes_up(os.path.join(out, "kernel"), "limine", "128M", "stage 1")
 
