@@ -26,7 +26,9 @@
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -115,13 +117,19 @@ static void signals_taken(void *unused)
 
 static void arm_many(void *at)
 {
+	long first = 0, begin = now_ns();
 	for (int i = 0; i < 1024; i++) {
+		if (i == 100)
+			first = now_ns() - begin;
+		if (i == 924)
+			begin = now_ns();
 		struct sigevent event = {.sigev_notify = SIGEV_NONE};
 		timer_t timer;
 		struct itimerspec later = {{0, 0}, {100000 + (i * 7919) % 1024, 0}};
 		CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
 		      timer_settime(timer, 0, &later, NULL) == 0);
 	}
+	CHECK(now_ns() - begin < 2 * first);
 	*(volatile char *)at = failures ? 2 : 1;
 	for (;;)
 		pause();
@@ -267,6 +275,21 @@ static void processes(void *unused)
 	while (waitpid(-1, NULL, 0) > 0)
 		ended++;
 	CHECK(ended == LOTS);
+}
+
+/* Each the child of the one before. */
+static void processes_nested(void *unused)
+{
+	(void)unused;
+	for (int i = 0; i < LOTS; i++) {
+		pid_t pid = fork();
+		CHECK(pid >= 0);
+		if (pid) {
+			pause();
+			_exit(0);
+		}
+	}
+	hold();
 }
 
 /* Ended all at once, with nobody who waits for them. */
@@ -449,6 +472,56 @@ static void memory(void *unused)
 	hold();
 }
 
+/* Much of the kernel's memory, given back all at once; the kernel reaps it some seconds later. */
+static void make_files(int n)
+{
+	char name[40];
+	CHECK(mkdir("/tmp/many", 0777) == 0 && chdir("/tmp/many") == 0);
+	for (int i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		CHECK(mknod(name, S_IFREG | 0600, 0) == 0);
+	}
+}
+
+static void remove_files(int n)
+{
+	char name[40];
+	for (int i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		CHECK(unlink(name) == 0);
+	}
+	CHECK(chdir("/") == 0 && rmdir("/tmp/many") == 0);
+}
+
+static void reaped(void *unused)
+{
+	(void)unused;
+	make_files(40000);
+	remove_files(40000);
+	sleep(6);
+}
+
+/* What is summed over all of memory, or all of the kernel's objects. */
+static void statistics(void *unused)
+{
+	(void)unused;
+	static const char *const files[] = {"/proc/meminfo", "/proc/vmstat", "/proc/quire",
+					    "/proc/slabinfo", "/proc/stat"};
+	struct sysinfo info;
+	struct statfs fs;
+	make_files(20000);
+	CHECK(sysinfo(&info) == 0);
+	CHECK(statfs("/tmp", &fs) == 0);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char text[4096];
+		int f = open(files[i], O_RDONLY);
+		while (f >= 0 && read(f, text, sizeof(text)) > 0)
+			continue;
+		close(f);
+	}
+	remove_files(20000);
+}
+
 /* ----------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -463,6 +536,7 @@ static const struct {
     {"epoll_sets", epoll_sets},
     {"poll_waiters", poll_waiters},
     {"processes", processes},
+    {"processes_nested", processes_nested},
     {"processes_orphaned", processes_orphaned},
     {"threads", threads},
     {"threads_killed", threads_killed},
@@ -471,6 +545,8 @@ static const struct {
     {"copies", copies},
     {"areas", areas},
     {"memory", memory},
+    {"reaped", reaped},
+    {"statistics", statistics},
 };
 
 /* ---- who stands beside --------------------------------------------------------------------- */

@@ -127,13 +127,16 @@ static unsigned fd_limit(void)
 	return (unsigned)mem_min(limit, (uint64_t)SLOTS_MAX);
 }
 
+/* A table that is this task's alone nobody changes meanwhile: only those who have it do. */
 static struct file *lookup(int fd, bool path_too)
 {
 	struct fd_table *t = current_task()->files;
 	struct file *f = NULL;
 	if (fd < 0 || !t)
 		return NULL;
-	table_lock(t);
+	bool shared = atomic_read_relaxed(&t->refs) != 1;
+	if (shared)
+		table_lock(t);
 	if (slot_used(t, (unsigned)fd)) {
 		f = t->file[fd];
 		if ((f->mode & FILE_PATH) && !path_too)
@@ -141,7 +144,8 @@ static struct file *lookup(int fd, bool path_too)
 		else
 			file_get(f);
 	}
-	table_unlock(t);
+	if (shared)
+		table_unlock(t);
 	return f;
 }
 
@@ -430,13 +434,14 @@ int fd_close_range(unsigned first, unsigned last, bool unshare, bool cloexec)
 			return r;
 	}
 	struct fd_table *t = current_task()->files;
-	for (unsigned fd = first; fd <= last; fd++) {
-		if (fd >= atomic_read_relaxed(&t->capacity))
-			break;
+	for (int fd; (fd = fd_table_next(t, first)) >= 0 && (unsigned)fd <= last;) {
+		first = (unsigned)fd + 1;
 		if (cloexec)
-			(void)fd_set_flags((int)fd, true);
+			(void)fd_set_flags(fd, true);
 		else
-			(void)fd_close(fd);
+			(void)fd_close((unsigned)fd);
+		if (task_killed()) /* all are closed soon */
+			break;
 	}
 	return 0;
 }

@@ -144,6 +144,8 @@ static int vector_from_user(struct arg_strings *s, uint64_t vector)
 		if (!string)
 			return 0;
 		int error = append_user(s, string);
+		if (!error && task_killed()) /* there may be a million of them */
+			error = -EINTR;
 		if (error)
 			return error;
 	}

@@ -84,13 +84,27 @@ static void release_process_memory(struct process *p)
 	memory_put(&memory);
 }
 
-/* Who takes over the children: the nearest living ancestor that asked for it, or init. */
-static struct process *new_parent_locked(struct process *p)
+#define ANCESTORS_AT_ONCE 256
+
+/* Who takes over the children: the nearest living ancestor that asked for it, or init. The
+ * lock is let go of now and then; if meanwhile the one is reaped that the search had come
+ * to, it begins again. */
+static struct process *new_parent(struct process *p, unsigned long *irq)
 {
-	for (struct process *above = p->parent; above && above != process_init;
-	     above = above->parent)
+	unsigned steps = 0;
+	for (struct process *above = p->parent; above && above != process_init;) {
 		if (above->subreaper && !above->exiting && !above->zombie)
 			return above;
+		bool gone = false;
+		if (++steps % ANCESTORS_AT_ONCE == 0) {
+			process_get(above);
+			proc_unlock(*irq);
+			*irq = proc_lock();
+			gone = process_is_gone_locked(above);
+			process_put(above);
+		}
+		above = gone ? p->parent : above->parent;
+	}
 	return process_init;
 }
 
@@ -119,10 +133,9 @@ static void send_death_signals(struct process *child, unsigned long *irq)
 			signal_send_locked(child, t, t->parent_death_signal, NULL);
 }
 
-/* A child of p gets another parent. */
-static void give_child_away_locked(struct process *p, struct process *child)
+/* A child gets another parent. */
+static void give_child_away_locked(struct process *child, struct process *to)
 {
-	struct process *to = new_parent_locked(p);
 	list_remove(&child->sibling_link.link);
 	child->parent = to;
 	child->exit_signal = SIGCHLD;
@@ -161,8 +174,9 @@ static void process_end(struct process *p)
 	for (struct process *child; (child = members_first(&p->children));) {
 		process_get(child);
 		send_death_signals(child, &irq);
+		struct process *to = new_parent(p, &irq);
 		if (child->parent == p) {
-			give_child_away_locked(p, child);
+			give_child_away_locked(child, to);
 			group_hang_up(group_relate_locked(child), &irq);
 		}
 		process_put(child);

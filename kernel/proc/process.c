@@ -52,7 +52,6 @@ struct process *process_alloc(void)
 	member_init(&p->sibling_link, p);
 	member_init(&p->told, NULL);
 	member_init(&p->seeking, NULL);
-	list_init(&p->posix_timers);
 	signal_queue_init(&p->pending);
 	waitq_init(&p->child_wait);
 	p->exit_signal = SIGCHLD;

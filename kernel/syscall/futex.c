@@ -113,38 +113,95 @@ static void wake_waiter_locked(struct futex_waiter *w)
 	waitq_wake_all(&w->wait);
 }
 
-#define AT_ONCE 32 /* woken under one taking of the lock */
+/* ---- going through buckets ---- */
 
-/* Let others have the lock, and go on where `next` was, behind a mark: a waiter for no
- * word, which nobody wakes or moves. */
-static struct list *breathe(struct bucket *b, struct list *next)
+static void lock_both(struct bucket *a, struct bucket *b)
 {
-	struct futex_waiter mark = {0};
-	list_insert(&mark.link, next->prev, next);
-	mem_unlock(&b->lock, RANK_FUTEX);
-	mem_lock(&b->lock, RANK_FUTEX);
-	next = mark.link.next;
-	list_remove(&mark.link);
-	return next;
+	if (a > b) {
+		struct bucket *t = a;
+		a = b;
+		b = t;
+	}
+	mem_lock(&a->lock, RANK_FUTEX);
+	if (a != b)
+		mem_lock(&b->lock, (enum mem_rank)(RANK_FUTEX + 1));
+}
+
+static void unlock_both(struct bucket *a, struct bucket *b)
+{
+	if (a > b) {
+		struct bucket *t = a;
+		a = b;
+		b = t;
+	}
+	if (a != b)
+		mem_unlock(&b->lock, (enum mem_rank)(RANK_FUTEX + 1));
+	mem_unlock(&a->lock, RANK_FUTEX);
+}
+
+/*
+ * A program may have thousands of waiters in one bucket. Who goes through it lets others
+ * have the lock now and then, and keeps its place by a mark: a waiter for no word, which
+ * nobody wakes or moves. Another mark is where the queue ended at the beginning: who comes
+ * later is not meant, or waiters that come again would keep it going.
+ */
+struct scan {
+	struct bucket *from, *to; /* both locked; `to` may be the same */
+	struct futex_waiter place, end;
+	unsigned work; /* under this taking of the lock */
+};
+#define WORK_AT_ONCE 256 /* waiters that are looked at */
+#define WORK_OF_WAKE 8   /* is waking or moving one */
+
+static void scan_begin(struct scan *s, struct bucket *from, struct bucket *to)
+{
+	memset(s, 0, sizeof(*s));
+	s->from = from;
+	s->to = to;
+	lock_both(from, to);
+	list_push_front(&from->waiters, &s->place.link);
+	list_push_back(&from->waiters, &s->end.link);
+}
+
+/* The next waiter, or somebody's mark; NULL: there are no more. */
+static struct futex_waiter *scan_next(struct scan *s)
+{
+	if (s->work >= WORK_AT_ONCE) {
+		unlock_both(s->from, s->to);
+		lock_both(s->from, s->to);
+		s->work = 0;
+	}
+	struct list *next = s->place.link.next;
+	if (next == &s->end.link)
+		return NULL;
+	s->work++;
+	list_remove(&s->place.link);
+	list_insert(&s->place.link, next, next->next);
+	return list_entry(next, struct futex_waiter, link);
+}
+
+static void scan_end(struct scan *s)
+{
+	list_remove(&s->place.link);
+	list_remove(&s->end.link);
+	unlock_both(s->from, s->to);
 }
 
 static long wake_key(const struct futex_key *key, uint32_t count, uint32_t bitset)
 {
 	struct bucket *b = bucket_of(key);
-	long woken = 0;
-	mem_lock(&b->lock, RANK_FUTEX);
-	for (struct list *link = b->waiters.next; link != &b->waiters;) {
-		if ((uint32_t)woken >= count)
-			break;
-		struct futex_waiter *w = list_entry(link, struct futex_waiter, link);
-		link = link->next;
+	struct futex_waiter *w;
+	struct scan s;
+	uint32_t woken = 0;
+	scan_begin(&s, b, b);
+	while (woken < count && (w = scan_next(&s))) {
 		if (!same_key(&w->key, key) || !(w->bitset & bitset))
 			continue;
 		wake_waiter_locked(w);
-		if (++woken % AT_ONCE == 0)
-			link = breathe(b, link);
+		woken++;
+		s.work += WORK_OF_WAKE;
 	}
-	mem_unlock(&b->lock, RANK_FUTEX);
+	scan_end(&s);
 	return woken;
 }
 
@@ -246,30 +303,6 @@ static long futex_wait(uint64_t at, bool private, uint32_t expected, nsec_t dead
 
 /* ---- two words at once ---- */
 
-static void lock_both(struct bucket *a, struct bucket *b)
-{
-	if (a > b) {
-		struct bucket *t = a;
-		a = b;
-		b = t;
-	}
-	mem_lock(&a->lock, RANK_FUTEX);
-	if (a != b)
-		mem_lock(&b->lock, (enum mem_rank)(RANK_FUTEX + 1));
-}
-
-static void unlock_both(struct bucket *a, struct bucket *b)
-{
-	if (a > b) {
-		struct bucket *t = a;
-		a = b;
-		b = t;
-	}
-	if (a != b)
-		mem_unlock(&b->lock, (enum mem_rank)(RANK_FUTEX + 1));
-	mem_unlock(&a->lock, RANK_FUTEX);
-}
-
 static long futex_requeue(uint64_t at, uint64_t to_at, bool private, int32_t wake, int32_t move,
 			  const uint32_t *expected)
 {
@@ -288,29 +321,29 @@ static long futex_requeue(uint64_t at, uint64_t to_at, bool private, int32_t wak
 		if (value != *expected)
 			return -EAGAIN;
 	}
-	struct bucket *a = bucket_of(&from), *b = bucket_of(&to);
+	struct bucket *b = bucket_of(&to);
+	struct futex_waiter *w;
+	struct scan s;
 	long woken = 0, moved = 0;
-	lock_both(a, b);
-	list_for_each_safe (link, &a->waiters) {
-		struct futex_waiter *w = list_entry(link, struct futex_waiter, link);
+	scan_begin(&s, bucket_of(&from), b);
+	while ((woken < wake || moved < move) && (w = scan_next(&s))) {
 		if (!same_key(&w->key, &from))
 			continue;
+		s.work += WORK_OF_WAKE;
 		if (woken < wake) {
 			wake_waiter_locked(w);
 			woken++;
-		} else if (moved < move) {
-			moved++;
-			if (same_key(&from, &to))
-				continue; /* it is where it should be */
-			list_remove(&w->link);
-			list_push_back(&b->waiters, &w->link);
-			w->key = to;
-			__atomic_store_n(&w->bucket, b, __ATOMIC_RELEASE);
-		} else {
-			break;
+			continue;
 		}
+		moved++;
+		if (same_key(&from, &to))
+			continue; /* it is where it should be */
+		list_remove(&w->link);
+		list_push_back(&b->waiters, &w->link);
+		w->key = to;
+		__atomic_store_n(&w->bucket, b, __ATOMIC_RELEASE);
 	}
-	unlock_both(a, b);
+	scan_end(&s);
 	return woken + (expected ? moved : 0);
 }
 

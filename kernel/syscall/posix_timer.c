@@ -2,7 +2,7 @@
 /*
  * timer_create and its family.
  *
- * A timer belongs to a process, in a list under posix_lock, and is a kernel
+ * A timer belongs to a process, in a hash table under posix_lock, and is a kernel
  * timer that sends a signal. Expirations while its signal is still pending are
  * not sent again but counted: the overrun. Interrupt context touches only the
  * fields marked (I), all of them words. Its signal's node is made with it, so that a full
@@ -23,6 +23,7 @@
 #define SIGEV_NONE      1
 #define SIGEV_THREAD_ID 4
 #define TIMERS_MAX      1024
+#define BUCKETS         128 /* of a process that has timers */
 #define OVERRUN_MAX     INT32_MAX
 
 struct posix_timer {
@@ -102,7 +103,9 @@ static void disarm(struct posix_timer *timer)
 /* Under posix_lock. */
 static struct posix_timer *find(struct process *p, int32_t id)
 {
-	list_for_each (link, &p->posix_timers) {
+	if (!p->posix_timers)
+		return NULL;
+	list_for_each (link, &p->posix_timers[(uint32_t)id % BUCKETS]) {
 		struct posix_timer *timer = list_entry(link, struct posix_timer, link);
 		if (timer->id == id)
 			return timer;
@@ -144,13 +147,19 @@ static struct posix_timer *timer_new(struct process *p, int clock)
 void posix_timers_exec(struct process *p)
 {
 	mutex_lock(&p->posix_lock);
-	list_for_each_safe (link, &p->posix_timers) {
-		struct posix_timer *timer = list_entry(link, struct posix_timer, link);
-		disarm(timer);
-		list_remove(link);
-		timer_free(timer);
+	struct list *buckets = p->posix_timers;
+	for (unsigned i = 0; buckets && i < BUCKETS; i++) {
+		list_for_each_safe (link, &buckets[i]) {
+			struct posix_timer *timer = list_entry(link, struct posix_timer, link);
+			disarm(timer);
+			list_remove(link);
+			timer_free(timer);
+		}
 	}
+	p->posix_timers = NULL;
+	p->posix_timer_count = 0;
 	mutex_unlock(&p->posix_lock);
+	kfree(buckets);
 }
 
 static long set_event(struct posix_timer *timer, uint64_t event_at)
@@ -180,6 +189,24 @@ static long set_event(struct posix_timer *timer, uint64_t event_at)
 	return 0;
 }
 
+/* A number and a place for one more. */
+static long timer_place(struct process *p, struct posix_timer *timer)
+{
+	if (p->posix_timer_count >= TIMERS_MAX)
+		return -EAGAIN;
+	if (!p->posix_timers) {
+		p->posix_timers = kmalloc(BUCKETS * sizeof(struct list));
+		if (!p->posix_timers)
+			return -EAGAIN;
+		for (unsigned i = 0; i < BUCKETS; i++)
+			list_init(&p->posix_timers[i]);
+	}
+	while (find(p, p->posix_next_id))
+		p->posix_next_id = (p->posix_next_id + 1) & INT32_MAX;
+	timer->id = p->posix_next_id;
+	return 0;
+}
+
 long sys_timer_create(uint64_t clock, uint64_t event_at, uint64_t id_at)
 {
 	struct process *p = current_process();
@@ -192,18 +219,15 @@ long sys_timer_create(uint64_t clock, uint64_t event_at, uint64_t id_at)
 	if (!timer)
 		return -EAGAIN;
 	mutex_lock(&p->posix_lock);
-	uint32_t count = 0;
-	list_for_each (link, &p->posix_timers)
-		count++;
-	while (find(p, p->posix_next_id))
-		p->posix_next_id = (p->posix_next_id + 1) & INT32_MAX;
-	timer->id = p->posix_next_id;
-	long error = count >= TIMERS_MAX ? -EAGAIN : set_event(timer, event_at);
+	long error = timer_place(p, timer);
+	if (!error)
+		error = set_event(timer, event_at);
 	if (!error && copy_to_user(id_at, &timer->id, sizeof(timer->id)))
 		error = -EFAULT;
 	if (!error) {
 		p->posix_next_id = (p->posix_next_id + 1) & INT32_MAX;
-		list_push_back(&p->posix_timers, &timer->link);
+		list_push_back(&p->posix_timers[(uint32_t)timer->id % BUCKETS], &timer->link);
+		p->posix_timer_count++;
 	}
 	mutex_unlock(&p->posix_lock);
 	if (error)
@@ -280,6 +304,7 @@ long sys_timer_delete(uint64_t id)
 	struct posix_timer *timer = find(p, (int32_t)id);
 	if (timer) {
 		list_remove(&timer->link);
+		p->posix_timer_count--;
 		disarm(timer);
 	}
 	mutex_unlock(&p->posix_lock);

@@ -177,7 +177,8 @@ struct process {
 	struct cpu_timer cpu_timer[2]; /* virtual, prof (L) */
 	bool cpu_timers_armed;         /* any of these, or RLIMIT_CPU */
 	nsec_t cpu_limit_next;         /* when SIGXCPU comes next */
-	struct list posix_timers;      /* of struct posix_timer, under posix_lock */
+	struct list *posix_timers;     /* POSIX timers by number, under posix_lock */
+	uint32_t posix_timer_count;
 	struct mutex posix_lock;
 	int32_t posix_next_id;
 	struct user *user;       /* of its real user number, with a reference (L); account.h */
