@@ -213,6 +213,13 @@ def check_panics():
             yield f"mem/docs/DEBUGGING.md: nothing says \"{shown}\""
 
 
+def check_contexts():
+    """Every public function says from where it may be called."""
+    for path in tracked("mem/include/mem/*.h"):
+        for name in words.without_context(read(path)):
+            yield f"{path}: {name}"
+
+
 def check_version():
     """The component's version is one, wherever it is said."""
     version = read("mem/VERSION").strip()
