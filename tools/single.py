@@ -108,22 +108,36 @@ class Single:
         self.seen = set()
         self.standard = set()
 
-    def expand(self, text):
-        """With private headers in place of the first include of each, and no others."""
-        def one(match):
-            kind, name = match.groups()
-            if kind == "<":
-                if not name.startswith("mem/"):
-                    self.standard.add(name)
-                return ""
-            if name in self.seen:
-                return ""
+    def expand(self, text, depth, change=lambda own: own):
+        """With private headers in place of their includes, and no others. `depth`: of #if, up to
+        which an include is for everyone: the header goes in once. One below that goes in there,
+        and again where it is wanted next; its guard keeps it from counting twice."""
+        out, own = [], []
+        for line in text.splitlines(keepends=True):
+            word = re.match(r"[ \t]*#[ \t]*(if|endif)", line)
+            if word:
+                depth += -1 if word.group(1) == "if" else 1
+            found = INCLUDE.match(line)
+            if not found:
+                own.append(line)
+                continue
+            kind, name = found.groups()
+            if kind == "<" and not name.startswith("mem/"):
+                self.standard.add(name)
+            if kind == "<" or name in self.seen:
+                continue
+            out.append(change("".join(own)))
+            own = []
+            before = set(self.seen)
             self.seen.add(name)
-            return f"\n/* ======== {name} ======== */\n" + self.expand(read(name)) + "\n"
-        return INCLUDE.sub(one, text)
+            out.append(f"\n/* ======== {name} ======== */\n" + self.expand(read(name), 1))
+            if depth < 0:
+                self.seen = before
+        out.append(change("".join(own)))
+        return "".join(out)
 
     def header(self):
-        parts = [self.expand(read(f"include/mem/{name}.h")) for name in PUBLIC]
+        parts = [self.expand(read(f"include/mem/{name}.h"), 1) for name in PUBLIC]
         standard = "".join(f"#include <{name}>\n" for name in sorted(self.standard))
         return (LICENCE + "/* Quire's memory manager: what callers and hosts see. Made of "
                 "include/mem/. */\n#ifndef QUIRE_H\n#define QUIRE_H\n" + standard
@@ -141,9 +155,8 @@ class Single:
             names = {n for n in clash if " " not in n}
             tags = {n.split()[1] for n in clash if " " in n}
             prefix = re.sub(r"\W", "_", os.path.splitext(path)[0]) + "_"
-            headers = self.expand("".join(m.group() for m in INCLUDE.finditer(text[path])))
-            own = rename(INCLUDE.sub("", text[path]), names, tags, prefix)
-            out.append(f"{headers}\n/* ======== {path} ======== */\n{own}")
+            own = self.expand(text[path], 0, lambda t: rename(t, names, tags, prefix))
+            out.append(f"\n/* ======== {path} ======== */\n{own}")
             macros = re.findall(r"(?m)^[ \t]*#[ \t]*define[ \t]+(\w+)", text[path])
             out.extend(f"#undef {m}\n" for m in dict.fromkeys(macros))
         return "".join(out)

@@ -249,8 +249,15 @@ def single():
     source = os.path.join(BUILD, "dist", "quire.c")
     with tempfile.TemporaryDirectory() as work:
         one_file, kernel = os.path.join(work, "quire.o"), os.path.join(work, "kernel")
-        if shutil.which("clang"):
-            run(["clang", *flags, "-O0", "-c", "-o", one_file, source])
+        inline = os.path.join(work, "inline.h")
+        with open(inline, "w", encoding="ascii") as handle:
+            handle.write("#define MEM_HOST_IS_INLINE\n"
+                         "static inline unsigned host_cpu(void) { return 0; }\n"
+                         "static inline void host_preempt_disable(void) {}\n"
+                         "static inline void host_preempt_enable(void) {}\n")
+        for defined in ([], ["-DMEM_DEBUG"], [f'-DMEM_HOST_INLINE="{inline}"']):
+            if shutil.which("clang"):
+                run(["clang", *flags, *defined, "-O0", "-c", "-o", one_file, source])
         run(["gcc", *flags, "-Os", "-ffunction-sections", "-fdata-sections", "-c", "-o", one_file,
              source])
         run(["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++",
