@@ -132,7 +132,7 @@ MUTATIONS = [
      [EVERY % ("02", "draining"), PITFALL + "05", "test_model model_wandering",
       "test_model model_concurrent_forks"]),
 
-    ("a lock that is held across flushes is taken with interrupts off", "mem/base/lock.c",
+    ("a lock that is held across flushes is taken with interrupts off", "mem/base/lock_inline.h",
      "\tmem_assert(host_irq_enabled());\n\tmem_lock(lock, rank);\n",
      "\tmem_lock(lock, rank);\n",
      [PITFALL + "09"]),
