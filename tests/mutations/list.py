@@ -41,9 +41,9 @@ MUTATIONS = [
      "\t\told = atomic_swap(&t->entries[index + i], pa[i] | bits);\n",
      [EVERY % ("03", "copying"), PITFALL + "03", PITFALL + "10"] + RACING),
     ("mremap without flush", "mem/vm/move.c",
-     "\tif (pte & PTE_PRESENT)\n\t\tvm_gather_page(&e->gather, t->first + index);\n"
-     "\ttable_entry_empty(t, index);\n\ttable_entry_fill(leaf",
-     "\ttable_entry_empty(t, index);\n\ttable_entry_fill(leaf",
+     "\t\tif (!all && (pte & PTE_PRESENT))\n"
+     "\t\t\tvm_gather_page(&e->gather, t->first + base + i);\n",
+     "",
      [EVERY % ("14", "mremap"), PITFALL + "14", "test_model model_concurrent"]),
     ("dropped pages are looked for first", "mem/vm/advise.c",
      "\t\tstatus = check_part(t, vpn, next, what, hole);\n",
@@ -52,6 +52,12 @@ MUTATIONS = [
     ("tables that go are counted and not held", "mem/vm/unmap.c",
      "\t\tvm_edit_lock_inner(&e, first, end);\n", "",
      ["test_model pairs_with_a_history"]),
+    ("a stack grows over tables that are not held", "mem/vm/map.c",
+     "\t\tvm_edit_lock_inner(&e, floor, above.first + 1);\n", "",
+     ["test_model pairs_with_a_history"]),
+    ("a table inside an edit gets no room", "mem/vm/edit.c",
+     "\t\tif (is_partial(t, first, end) && !reserve_in(", "\t\tif (!t && !reserve_in(",
+     ["test_vm vm_fault_stack_grows_over"]),
     ("tables that are replaced are counted and not held", "mem/vm/map.c",
      "\t\tvm_edit_lock_inner(&e, first, end);\n", "",
      ["test_model pairs_with_a_history"]),
@@ -132,7 +138,7 @@ MUTATIONS = [
      [EVERY % ("02", "draining"), PITFALL + "05", "test_model model_wandering",
       "test_model model_concurrent_forks"]),
 
-    ("a lock that is held across flushes is taken with interrupts off", "mem/base/lock.c",
+    ("a lock that is held across flushes is taken with interrupts off", "mem/base/lock_inline.h",
      "\tmem_assert(host_irq_enabled());\n\tmem_lock(lock, rank);\n",
      "\tmem_lock(lock, rank);\n",
      [PITFALL + "09"]),
@@ -239,6 +245,22 @@ MUTATIONS = [
      ["test_vm vm_object_contents", "test_model model_one"]),
 
     # ---- entries without a reference (I9) -----------------------------------------------
+    ("who waits for a table does not ask where it is", "mem/vm/walk.c",
+     "\tif (first - t->first >= table_span(t))\n\t\treturn false;\n",
+     "",
+     [EVERY % ("14", "a_zap_and_a_table")]),
+    ("a table that moves is not flushed", "mem/vm/move.c",
+     "\tvm_gather_all(&e->gather);\n\tt->first = target;\n",
+     "\tt->first = target;\n",
+     [EVERY % ("14", "a_table_that_moves")]),
+    ("a table moves past a zap", "mem/vm/move.c",
+     "\telse if (is_zapped(m) && !m->one_by_one)\n",
+     "\telse if (is_zapped(m) && !m)\n",
+     [EVERY % ("14", "a_zap_and_a_table")]),
+    ("a table that is to shrink moves whole", "mem/vm/move.c",
+     "mem_min(m->from_end, m->from + (m->to_end - m->to));\n}\n\n/* The part",
+     "m->from_end;\n}\n\n/* The part",
+     ["test_vm vm_move"]),
     ("a moved page overtakes a zap", "mem/vm/move.c",
      "\tm->zapping = b && vm_object_zapping(b->object, &m->zap);\n",
      "\tm->zapping = false;\n",
@@ -509,6 +531,15 @@ MUTATIONS = [
      "\tmem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);\n"
      "\tMEM_POINT();\n\tpoison(large, FREE_BYTE);\n",
      ["test_slab_schedules heap_every_schedule_of_large"]),
+    ("a walk goes on from a slab that has left", "mem/slab/walk.c",
+     "\t\t\tcursor->next = slab->all.next;\n", "\t\t\t(void)slab;\n",
+     ["test_slab_unit slab_walk"]),
+    ("reapers of large blocks do not take turns", "mem/heap/large.c",
+     "\t\tmem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);\n"
+     "\t\tn = give_back(heap, until);\n"
+     "\t\tmem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);\n",
+     "\t\tn = give_back(heap, until);\n",
+     ["test_heap_machine heap_machine_and_reaper"]),
     ("a sampled block is used again while it is filled", "mem/heap/sample.c",
      "\tput(heap, s, SAMPLE_FREED);\n"
      "\tmem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);\n",
