@@ -24,11 +24,11 @@
  * next time (S1 in slab.c). All other slabs become the cache's own, on its lists
  * if anything in them is free: whichever CPU asks next fills the fullest first.
  *
- * One step at a time (the registry's lock), so `revoked` needs no count. The
- * lock is held across the barrier: with interrupts on, as lock ranks say. Who begins to reap
- * a cache that another reaper is in has both begin anew there. Nothing that was taken out of
- * a cache waits between steps: so what was empty before a reap was called, and stays so, has
- * been released when it returns, by whomever.
+ * One step at a time (the registry's lock), so `revoked` needs no count. The lock is held
+ * across the barrier: with interrupts on, as lock ranks say. Who begins to reap a cache that
+ * another reaper is in has both begin anew there. Nothing that was taken out of a cache waits
+ * between steps. So what was empty before a reap was called, and stays so, is released when
+ * it returns, by whomever.
  */
 #include "base/assert.h"
 #include "slab/fast.h"
@@ -303,15 +303,6 @@ uint64_t slab_reap(struct slab_cache *cache)
 	return slab_reap_caches(&cache, 1);
 }
 
-/* The cache with this number, NULL: there are fewer. Locks: the registry's. */
-static struct slab_cache *numbered(size_t number)
-{
-	list_for_each (node, slab_registry())
-		if (!number--)
-			return list_entry(node, struct slab_cache, registry);
-	return NULL;
-}
-
 uint64_t slab_reap_all(void)
 {
 	mem_contract_thread();
@@ -322,7 +313,7 @@ uint64_t slab_reap_all(void)
 	do {
 		/* Caches come and go only under this lock. */
 		slab_registry_lock();
-		cache = numbered(number);
+		cache = slab_registry_at(number);
 		if (cache && cache != before)
 			begin(cache);
 		if (cache && !cache->reaped.done)
