@@ -31,8 +31,8 @@ NOT_YET = {
 }
 CASES = ("signals_dropped", "signals_exit", "signals_taken", "timers", "timers_due",
          "epoll_sets", "poll_waiters", "processes", "processes_nested", "processes_orphaned",
-         "threads", "threads_killed", "directory", "records_locked", "copies", "areas",
-         "memory")
+         "threads", "threads_killed", "directory", "descriptors", "records_locked", "copies",
+         "areas", "memory")
 REAPER = 10000000  # it gives back all empty slabs in one step: above the goal, in any case
 SECONDS = 300  # one case
 MEMORY = {"epoll_sets": "6G", "directory": "4G"}  # limits are shares of memory

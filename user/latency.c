@@ -18,6 +18,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
@@ -395,6 +396,30 @@ static void directory(void *unused)
 	CHECK(chdir("/") == 0 && rmdir("/tmp/many") == 0);
 }
 
+/* As many as there may be, if root lets him: opened, inherited, closed. */
+#define DESCRIPTORS (1 << 20)
+#define OPENED      150000
+
+static void descriptors(void *unused)
+{
+	(void)unused;
+	int f = open("/dev/null", O_RDONLY);
+	for (int i = 0; i < OPENED; i++)
+		CHECK(dup(f) > f);
+	CHECK(dup2(f, DESCRIPTORS - 1) == DESCRIPTORS - 1);
+	CHECK(fcntl(f, F_DUPFD_CLOEXEC, DESCRIPTORS / 2) == DESCRIPTORS / 2);
+	pid_t pid = fork();
+	if (!pid) {
+		CHECK(close_range((unsigned)f + 1, OPENED / 2, 0) == 0);
+		CHECK(dup(f) == f + 1);
+		CHECK(close_range((unsigned)f + 2, ~0u, CLOSE_RANGE_CLOEXEC) == 0);
+		_exit(failures);
+	}
+	int status = -1;
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	hold();
+}
+
 static void records_locked(void *unused)
 {
 	(void)unused;
@@ -489,6 +514,7 @@ static const struct {
     {"threads", threads},
     {"threads_killed", threads_killed},
     {"directory", directory},
+    {"descriptors", descriptors},
     {"records_locked", records_locked},
     {"copies", copies},
     {"areas", areas},
@@ -539,9 +565,10 @@ static void stand_beside(pid_t pid, long before)
 
 static int run(void (*body)(void *))
 {
-	struct rlimit signals = {SIGNALS, SIGNALS};
+	struct rlimit signals = {SIGNALS, SIGNALS}, files = {DESCRIPTORS, DESCRIPTORS};
 	int status = 0;
 	CHECK(setrlimit(RLIMIT_SIGPENDING, &signals) == 0);
+	CHECK(setrlimit(RLIMIT_NOFILE, &files) == 0);
 	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
 	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	(void)short_calls(); /* once for what is only done once */
