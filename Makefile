@@ -65,7 +65,8 @@ $(KERNEL): $(KERNEL_OBJ) kernel/kernel.lds tools/link_kernel.sh
 
 # mem/ gets what it asks of every call inline; debug builds check that it asks rightly. It is
 # held to -Wextra as a whole, which others compile it with.
-KERNEL_MEM_CFLAGS := -fvisibility=hidden -Wunused-parameter $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
+HOST_INLINE := $(if $(DEBUG),,-DMEM_HOST_INLINE='<kernel/host_inline.h>')
+KERNEL_MEM_CFLAGS := -fvisibility=hidden -Wunused-parameter $(HOST_INLINE)
 
 $(KERNEL_DIR)/mem/%.c.o: mem/%.c
 	@mkdir -p $(@D)
@@ -73,7 +74,7 @@ $(KERNEL_DIR)/mem/%.c.o: mem/%.c
 
 $(KERNEL_DIR)/%.c.o: %.c
 	@mkdir -p $(@D)
-	$(call say,CC,$<) $(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+	$(call say,CC,$<) $(CC) $(KERNEL_CFLAGS) $(HOST_INLINE) -c -o $@ $<
 
 $(KERNEL_DIR)/%.S.o: %.S
 	@mkdir -p $(@D)

@@ -21,7 +21,7 @@ def run(chosen, report):
         except Problem as problem:
             report.fail(test, str(problem))
             continue
-        wrong = [s for s in stretches if s.length > latency.most(case, s)]
+        wrong = [s for s in stretches if s.length > latency.most(s)]
         if wrong:
             s = max(wrong, key=lambda w: w.length)
             report.fail(test, f"{s.kind} for {s.length} instructions: {s.callers()}",

@@ -448,6 +448,8 @@ static void lock_on_fault(void *unused)
 	CHECK(!present(p + 5 * PAGE));
 	char *q = mmap(NULL, 1ul << 40, RW, AP | MAP_NORESERVE, -1, 0);
 	CHECK(!present(q) && !present(q + (1ul << 39)));
+	CHECK(madvise(q, 1ul << 40,
+		      15 /* MADV_NOHUGEPAGE: q may lie so that Linux gives 2 MiB */) == 0);
 	q[PAGE] = 1;
 	CHECK(present(q + PAGE) && !present(q));
 	CHECK(munlockall() == 0);

@@ -27,7 +27,9 @@
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -495,6 +497,56 @@ static void memory(void *unused)
 	hold();
 }
 
+/* Much of the kernel's memory, given back all at once; the kernel reaps it some seconds later. */
+static void make_files(int n)
+{
+	char name[40];
+	CHECK(mkdir("/tmp/many", 0777) == 0 && chdir("/tmp/many") == 0);
+	for (int i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		CHECK(mknod(name, S_IFREG | 0600, 0) == 0);
+	}
+}
+
+static void remove_files(int n)
+{
+	char name[40];
+	for (int i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		CHECK(unlink(name) == 0);
+	}
+	CHECK(chdir("/") == 0 && rmdir("/tmp/many") == 0);
+}
+
+static void reaped(void *unused)
+{
+	(void)unused;
+	make_files(40000);
+	remove_files(40000);
+	sleep(6);
+}
+
+/* What is summed over all of memory, or all of the kernel's objects. */
+static void statistics(void *unused)
+{
+	(void)unused;
+	static const char *const files[] = {"/proc/meminfo", "/proc/vmstat", "/proc/quire",
+					    "/proc/slabinfo", "/proc/stat"};
+	struct sysinfo info;
+	struct statfs fs;
+	make_files(20000);
+	CHECK(sysinfo(&info) == 0);
+	CHECK(statfs("/tmp", &fs) == 0);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char text[4096];
+		int f = open(files[i], O_RDONLY);
+		while (f >= 0 && read(f, text, sizeof(text)) > 0)
+			continue;
+		close(f);
+	}
+	remove_files(20000);
+}
+
 /* ----------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -519,6 +571,8 @@ static const struct {
     {"copies", copies},
     {"areas", areas},
     {"memory", memory},
+    {"reaped", reaped},
+    {"statistics", statistics},
 };
 
 /* ---- who stands beside --------------------------------------------------------------------- */

@@ -281,28 +281,28 @@ syscall_entry:
 	xorl %ebp, %ebp
 	sti
 	cmpq $SYSCALL_COUNT, %rax
-	jae 4f
+	jae 6f
 	leaq syscall_functions(%rip), %r11
 	movq (%r11,%rax,8), %r11
 	testq %r11, %r11
-	jz 4f
+	jz 6f
 	movq %r10, %rcx
 	call *%r11
 1:	cli
 	movq %rax, FRAME_RAX(%rsp)
 	leaq ERESTART_MOST(%rax), %rcx
 	cmpq $ERESTART_MOST - ERESTART_LEAST, %rcx
-	jbe 5f
+	jbe 7f
 	leave_if_due 2f
-	cmpq $TRAP_SYSCALL, FRAME_VECTOR(%rsp)
-	jne 2f
+3:	cmpq $TRAP_SYSCALL, FRAME_VECTOR(%rsp)
+	jne 4f
 	movq FRAME_RIP(%rsp), %rcx
 	movq %rcx, %rdx
 	shrq $47, %rdx /* SYSRETQ takes RIPs of the lower half only */
-	jnz 2f
+	jnz 4f
 	movq FRAME_RFLAGS(%rsp), %r11
 	testl $FLAGS_BY_IRET, %r11d
-	jnz 2f
+	jnz 4f
 	check_short_way
 	movq FRAME_RBP(%rsp), %rbp
 	movq FRAME_R10(%rsp), %r10
@@ -315,26 +315,38 @@ syscall_entry:
 	swapgs
 	sysretq
 
-2:	movq %rsp, %rdi
+2:	/* After a switch there is often nothing to do but to load the FPU's state. */
+	cmpl $0, THREAD_DUE(%rdx)
+	jne 4f
+	cmpl $EXIT_WORK_FPU, THREAD_DUE + 4(%rdx)
+	jne 4f
+	cmpl $0, %gs:CPU_RESCHED
+	jne 4f
+	movq %rdx, %rdi
+	call fpu_restore
+	movq FRAME_RAX(%rsp), %rax
+	jmp 3b
+
+4:	movq %rsp, %rdi
 	call trap_user_exit
 	testb %al, %al
-	jz 3f
+	jz 5f
 	check_frame 1
 	pop_registers /* RCX and R11 are RIP and RFLAGS: trap_user_exit looked */
 	movq 40(%rsp), %rsp
 	swapgs
 	sysretq
-3:	check_frame 0
+5:	check_frame 0
 	pop_registers
 	addq $16, %rsp
 	swapgs
 	iretq
 
-4:	movq %rax, %rdi
+6:	movq %rax, %rdi
 	call syscall_missing
 	jmp 1b
-5:	call syscall_restarts
-	jmp 2b
+7:	call syscall_restarts
+	jmp 4b
 	.size syscall_entry, . - syscall_entry
 
 /* SYSCALL from 32-bit code, which there is no way to run: refuse it. */

@@ -7,6 +7,7 @@
 #define CPU_SCRATCH    24
 #define CPU_RESCHED    40
 #define THREAD_DUE     24 /* struct thread: interrupted and exit_work, as one word */
+#define EXIT_WORK_FPU  1  /* EXIT_FPU */
 #define TRAP_SYSCALL   0x100
 #define SYSCALL_COUNT  451
 #define ERESTART_LEAST 512 /* results from -ERESTART_MOST to -ERESTART_LEAST */

@@ -136,6 +136,7 @@ void fpu_restore(struct thread *t)
 {
 	fpu_load(t->exit_work & EXIT_FRESH ? &initial : t->fpu);
 	hold(this_private(), t);
+	t->exit_work &= ~(uint32_t)(EXIT_FPU | EXIT_FRESH);
 }
 
 const void *fpu_current(void)

@@ -44,7 +44,8 @@ _Static_assert(offsetof(struct cpu, current) == CPU_CURRENT &&
 		   offsetof(struct cpu, need_resched) == CPU_RESCHED,
 	       "entry.h");
 _Static_assert(offsetof(struct thread, interrupted) == THREAD_DUE &&
-		   offsetof(struct thread, exit_work) == THREAD_DUE + 4,
+		   offsetof(struct thread, exit_work) == THREAD_DUE + 4 &&
+		   EXIT_FPU == EXIT_WORK_FPU,
 	       "entry.h");
 
 void trap_dispatch(struct trapframe *f);

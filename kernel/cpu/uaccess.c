@@ -52,14 +52,9 @@ void cpu_patch_smap(uintptr_t text_alias)
 	__asm__ volatile("cpuid" ::"a"(0), "c"(0) : "rbx", "rdx", "memory");
 }
 
-bool user_range_ok(uint64_t at, size_t bytes)
-{
-	return bytes <= USER_TOP && at <= USER_TOP - bytes;
-}
-
 /* User memory may have to be waited for: nothing that others spin on is held.
  * The kernel's side is kernel memory: a NULL there is a bug, not the user's. */
-static void assert_may_fault(const void *kernel_side, size_t bytes)
+static inline void assert_may_fault(const void *kernel_side, size_t bytes)
 {
 	mem_assert_no_locks();
 	kassert(!bytes || (vaddr_t)kernel_side >= KERNEL_BASE);

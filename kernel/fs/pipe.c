@@ -10,8 +10,8 @@
  *
  * head and tail are positions that only grow; head - tail bytes are in the
  * pipe, at most slots * 4096. A slot's page is made when the first byte goes
- * into it and freed when the last leaves it: an empty pipe holds no memory, so
- * that free memory is exactly what it was when a program has come and gone.
+ * into it and freed when the last leaves it; the pipe keeps one for the next byte, so that
+ * those who send each other a few do not ask the heap each time.
  *
  * One mutex per pipe guards everything; user copies happen under it (page
  * faults do not come here). Sleeping for room or for bytes happens without it.
@@ -52,6 +52,7 @@ struct pipe {
 	uint64_t refs;                           /* open files; a FIFO's under fifo_lock */
 	struct waitq readable, writable, opened;
 	char **page;
+	char *spare;       /* a page for the next slot that needs one, or NULL */
 	struct user *user; /* NULL: made by the kernel */
 	struct account *account;
 };
@@ -82,17 +83,31 @@ static uint32_t slots_take(struct user *u)
 
 static bool page_make(struct pipe *p, char **slot)
 {
+	if (*slot)
+		return true;
+	*slot = p->spare;
+	p->spare = NULL;
 	if (!*slot && (*slot = kmalloc(PAGE_SIZE)))
 		account_grow(p->account, PAGE_SIZE);
 	return *slot;
 }
 
+static void page_free(struct pipe *p, char *page)
+{
+	if (page)
+		account_shrink(p->account, PAGE_SIZE);
+	kfree(page);
+}
+
 static void page_drop(struct pipe *p, char **slot)
 {
-	if (*slot)
-		account_shrink(p->account, PAGE_SIZE);
-	kfree(*slot);
+	char *surplus = p->spare;
+	if (!*slot)
+		return;
+	p->spare = *slot;
 	*slot = NULL;
+	if (surplus)
+		page_free(p, surplus);
 }
 
 /* *error: -ENFILE beyond what the user may have, -ENOMEM. */
@@ -119,7 +134,8 @@ static struct pipe *pipe_new(int *error)
 static void pipe_free(struct pipe *p)
 {
 	for (uint32_t i = 0; i < p->slots; i++)
-		page_drop(p, &p->page[i]);
+		page_free(p, p->page[i]);
+	page_free(p, p->spare);
 	(void)slots_charge(p->user, 0, p->slots, 0);
 	user_put(p->user);
 	account_give(p->account, 0);
@@ -169,6 +185,12 @@ static size_t pipe_take(struct pipe *p, uint64_t buffer, size_t bytes, long *err
 	return done;
 }
 
+/* Is there something to read, if only the end? A look without the lock. */
+static bool may_read(struct pipe *p)
+{
+	return pipe_used(p) || !atomic_read_acquire(&p->writers);
+}
+
 static ssize_t pipe_read(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
 	struct pipe *p = f->data;
@@ -176,20 +198,21 @@ static ssize_t pipe_read(struct file *f, uint64_t buffer, size_t bytes, off_t *a
 	if (!bytes)
 		return 0;
 	for (;;) {
-		mutex_lock(&p->lock);
-		size_t done = pipe_take(p, buffer, bytes, &error);
-		bool ended = !p->writers;
-		mutex_unlock(&p->lock);
-		if (done) {
-			waitq_wake_all(&p->writable);
-			return (ssize_t)done;
+		if (may_read(p)) {
+			mutex_lock(&p->lock);
+			size_t done = pipe_take(p, buffer, bytes, &error);
+			bool ended = !p->writers;
+			mutex_unlock(&p->lock);
+			if (done) {
+				waitq_wake_all(&p->writable);
+				return (ssize_t)done;
+			}
+			if (error || ended)
+				return error;
 		}
-		if (error || ended)
-			return error;
 		if (f->flags & O_NONBLOCK)
 			return -EAGAIN;
-		int r = wait_event_interruptible(
-		    &p->readable, pipe_used(p) || !atomic_read_acquire(&p->writers), NSEC_NEVER);
+		int r = wait_event_interruptible(&p->readable, may_read(p), NSEC_NEVER);
 		if (r)
 			return r;
 	}

@@ -22,31 +22,33 @@
 #define RW_MAX  ((size_t)0x7ffff000)
 #define IOV_MAX 1024
 
-/* What any transfer has to be: 0 or an error. `able`: the file is open for it and has
- * a way to do it. */
-static long check_transfer(uint64_t buffer, size_t bytes, const off_t *at, bool able)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* What is the same for every kind of file, and then its own. */
+static ALWAYS_INLINE ssize_t transfer(struct file *f, uint64_t buffer, size_t bytes, off_t *at,
+				      bool write)
 {
-	if (!able || *at < 0)
+	ssize_t (*move)(struct file *, uint64_t, size_t, off_t *) =
+	    write ? f->ops->write : f->ops->read;
+	if (!(write ? file_can_write(f) : file_can_read(f)))
+		return -EBADF;
+	if (!write && inode_is(f->inode, S_IFDIR))
+		return -EISDIR;
+	if (!move || *at < 0)
 		return -EINVAL;
-	return user_range_ok(buffer, bytes) ? 0 : -EFAULT;
+	if (!user_range_ok(buffer, bytes))
+		return -EFAULT;
+	return move(f, buffer, mem_min(bytes, RW_MAX), at);
 }
 
 ssize_t file_read_at(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
-	if (!file_can_read(f))
-		return -EBADF;
-	if (inode_is(f->inode, S_IFDIR))
-		return -EISDIR;
-	long error = check_transfer(buffer, bytes, at, f->ops->read);
-	return error ? error : f->ops->read(f, buffer, mem_min(bytes, RW_MAX), at);
+	return transfer(f, buffer, bytes, at, false);
 }
 
 ssize_t file_write_at(struct file *f, uint64_t buffer, size_t bytes, off_t *at)
 {
-	if (!file_can_write(f))
-		return -EBADF;
-	long error = check_transfer(buffer, bytes, at, f->ops->write);
-	return error ? error : f->ops->write(f, buffer, mem_min(bytes, RW_MAX), at);
+	return transfer(f, buffer, bytes, at, true);
 }
 
 static bool has_position(const struct file *f)
@@ -75,14 +77,14 @@ static void position_give(struct file *f)
 		mutex_unlock(&f->position_lock);
 }
 
-static long call_here(uint64_t fd, uint64_t buffer, uint64_t bytes, bool write)
+static ALWAYS_INLINE long call_here(uint64_t fd, uint64_t buffer, uint64_t bytes, bool write)
 {
 	struct file *f = fd_get((int)fd);
 	off_t none;
 	if (!f)
 		return -EBADF;
 	off_t *at = position_take(f, &none);
-	ssize_t r = (write ? file_write_at : file_read_at)(f, buffer, bytes, at);
+	ssize_t r = transfer(f, buffer, bytes, at, write);
 	position_give(f);
 	file_put(f);
 	return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The host contract of mem/ (mem/host.h) on this kernel; flush.c has the one
  * that takes thought, panic.c the fatal fault. */
+#undef MEM_HOST_INLINE /* here are the functions themselves */
 #include <kernel/boot.h>
 #include <kernel/host_inline.h>
 #include <kernel/log.h>

@@ -87,7 +87,7 @@ static struct cpu_private *idle_cpu_for(const struct thread *t)
 {
 	if (cpumask_test(&idle_mask, t->cpu) && may_run(t, t->cpu))
 		return cpu_table[t->cpu];
-	for (unsigned w = 0; w < CPUMASK_WORDS; w++) {
+	for (unsigned w = 0; w * 64 < cpu_possible(); w++) {
 		uint64_t word =
 		    __atomic_load_n(&idle_mask.word[w], __ATOMIC_RELAXED) & t->affinity.word[w];
 		for (; word; word &= word - 1) {
@@ -101,7 +101,7 @@ static struct cpu_private *idle_cpu_for(const struct thread *t)
 
 static struct cpu_private *choose_cpu(const struct thread *t)
 {
-	struct cpu_private *c = idle_cpu_for(t);
+	struct cpu_private *c = cpumask_empty(&idle_mask) ? NULL : idle_cpu_for(t);
 	if (c)
 		return c;
 	if (may_run(t, t->cpu))
@@ -112,19 +112,29 @@ static struct cpu_private *choose_cpu(const struct thread *t)
 	return &boot_cpu;
 }
 
+/* Under c's run lock: at the end of its queue. Was it idle? Then it is to be told. */
+static bool place_on(struct cpu_private *c, struct thread *t)
+{
+	enqueue(c, t);
+	return c->running == c->idle;
+}
+
+static void tell_idle(struct cpu_private *c)
+{
+	/* The next thread to place looks elsewhere. */
+	cpumask_clear_atomic(&idle_mask, c->cpu.id);
+	kick(c);
+}
+
 void sched_place(struct thread *t)
 {
 	unsigned long irq = irq_save();
 	struct cpu_private *c = choose_cpu(t);
 	run_lock(c);
-	enqueue(c, t);
-	bool was_idle = c->running == c->idle;
+	bool was_idle = place_on(c, t);
 	run_unlock(c);
-	if (was_idle) {
-		/* The next thread to place looks elsewhere. */
-		cpumask_clear_atomic(&idle_mask, c->cpu.id);
-		kick(c);
-	}
+	if (was_idle)
+		tell_idle(c);
 	irq_restore(irq);
 }
 
@@ -312,15 +322,19 @@ static bool wake(struct thread *t, bool interruptible_only)
 			break;
 		run_unlock(c);
 	}
-	bool asleep = is_asleep(t->state, interruptible_only);
-	bool place = false;
+	bool asleep = is_asleep(t->state, interruptible_only), elsewhere = false, was_idle = false;
 	if (asleep) {
 		t->state = THREAD_RUNNABLE;
 		/* Still on its CPU or preempted on the way to sleep: it goes on from there. */
-		place = c->running != t && t->queued == QUEUED_NOT;
+		if (c->running != t && t->queued == QUEUED_NOT) {
+			elsewhere = choose_cpu(t) != c;
+			was_idle = !elsewhere && place_on(c, t);
+		}
 	}
 	run_unlock(c);
-	if (place)
+	if (was_idle)
+		tell_idle(c);
+	if (elsewhere)
 		sched_place(t);
 	irq_restore(irq);
 	return asleep;

@@ -223,23 +223,31 @@ static void write_fs(uint64_t base)
  * the base on some CPUs, and the base in use here is the kernel's. */
 static void drop_selectors(void)
 {
-	uint32_t ds, es, fs, gs;
-	__asm__ volatile("mov %%ds, %0; mov %%es, %1; mov %%fs, %2; mov %%gs, %3"
-			 : "=r"(ds), "=r"(es), "=r"(fs), "=r"(gs));
-	if (likely(!(ds | es | fs | gs)))
-		return;
 	__asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%fs\n\t"
 			 "swapgs; mov %0, %%gs; swapgs" ::"r"(0)
 			 : "memory");
 }
 
+static bool has_selectors(void)
+{
+	uint32_t ds, es, fs, gs;
+	__asm__ volatile("mov %%ds, %0; mov %%es, %1; mov %%fs, %2; mov %%gs, %3"
+			 : "=r"(ds), "=r"(es), "=r"(fs), "=r"(gs));
+	return ds | es | fs | gs;
+}
+
+/* Without FSGSBASE a program changes its bases by calls, which keep fs_base and gs_base
+ * right, and by loading selectors: those are dropped, and the bases are those of the calls
+ * again, as on Linux. */
 void thread_switch_segments(struct thread *previous, struct thread *next)
 {
-	if (previous->user) {
+	bool selectors = previous->user && has_selectors();
+	if (previous->user && cpu_features.fsgsbase) {
 		previous->fs_base = read_fs();
 		previous->gs_base = read_gs();
-		drop_selectors();
 	}
+	if (unlikely(selectors))
+		drop_selectors();
 	if (next->user) {
 		write_fs(next->fs_base);
 		wrmsr(MSR_KERNEL_GS_BASE, next->gs_base);

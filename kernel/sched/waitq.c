@@ -57,7 +57,7 @@ void waitq_remove(struct waitq *q, struct waiter *w)
 /* Has one of these been woken? Forgets it. `only`: this one. */
 static bool take_wake(struct thread *t, struct waiter *only)
 {
-	bool any = atomic_swap(&t->poked, 0);
+	bool any = atomic_read_relaxed(&t->poked) && atomic_swap(&t->poked, 0);
 	for (struct waiter *w = t->waiters; w; w = w->next)
 		if ((!only || w == only) && __atomic_load_n(&w->woken, __ATOMIC_RELAXED))
 			any |= atomic_swap(&w->woken, 0);
@@ -69,8 +69,9 @@ static void wake_at_deadline(void *arg)
 	sched_wake_waiter(arg);
 }
 
-/* One turn: sleep unless there is a reason not to. 1: slept, look again. */
-static int sleep_once(struct thread *t, struct waiter *only, bool interruptible, nsec_t deadline)
+/* One turn: sleep unless there is a reason not to. 1: slept for nothing, look again. */
+static inline int sleep_once(struct thread *t, struct waiter *only, bool interruptible,
+			     nsec_t deadline)
 {
 	atomic_write_seq(&t->state,
 			 interruptible ? THREAD_SLEEPING_INTERRUPTIBLE : THREAD_SLEEPING);
@@ -81,20 +82,18 @@ static int sleep_once(struct thread *t, struct waiter *only, bool interruptible,
 		r = -ERESTARTSYS;
 	else if (deadline != NSEC_NEVER && time_monotonic() >= deadline)
 		r = -ETIMEDOUT;
-	if (r <= 0)
+	if (r <= 0) {
 		atomic_write_seq(&t->state, THREAD_RUNNABLE);
-	else
-		schedule(false);
-	return r;
+		return r;
+	}
+	schedule(false);
+	return !take_wake(t, only);
 }
 
-static int sleep_until(struct waiter *only, bool interruptible, nsec_t deadline)
+static int sleep_timed(struct thread *t, struct waiter *only, bool interruptible, nsec_t deadline)
 {
-	struct thread *t = current_thread();
-	mem_assert_no_locks();
-	kassert(this_cpu()->preempt_count == 0 && !in_interrupt());
 	struct ktimer timer = {0};
-	bool timed = deadline != NSEC_NEVER && deadline > time_monotonic();
+	bool timed = deadline > time_monotonic();
 	if (timed)
 		ktimer_arm(&timer, deadline, wake_at_deadline, t);
 	int r;
@@ -103,6 +102,20 @@ static int sleep_until(struct waiter *only, bool interruptible, nsec_t deadline)
 	while (r > 0);
 	if (timed)
 		ktimer_cancel(&timer);
+	return r;
+}
+
+static int sleep_until(struct waiter *only, bool interruptible, nsec_t deadline)
+{
+	struct thread *t = current_thread();
+	mem_assert_no_locks();
+	kassert(this_cpu()->preempt_count == 0 && !in_interrupt());
+	if (deadline != NSEC_NEVER)
+		return sleep_timed(t, only, interruptible, deadline);
+	int r;
+	do
+		r = sleep_once(t, only, interruptible, NSEC_NEVER);
+	while (r > 0);
 	return r;
 }
 
@@ -141,19 +154,19 @@ static struct list *breathe(struct waitq *q, struct list *next, unsigned long *i
 	return next;
 }
 
-static void wake_some(struct waitq *q, bool all)
+void waitq_wake_waiters(struct waitq *q, bool all)
 {
-	/* Nobody there: the common case, and the fence pairs with waitq_add's. */
-	atomic_fence();
-	struct list *first = __atomic_load_n(&q->waiters.next, __ATOMIC_RELAXED);
-	if (!first || first == &q->waiters)
-		return;
-	struct waiter end = {0};
+	struct waiter end;
 	unsigned left = AT_ONCE;
 	unsigned long irq = mem_lock_irq(&q->lock, KRANK_WAITQ);
-	list_push_back(&q->waiters, &end.link); /* those who come later are not meant */
-	struct list *node = q->waiters.next;
-	while (node != &end.link) {
+	struct list *node = q->waiters.next, *stop = &q->waiters;
+	bool several = all && node != stop && node->next != stop;
+	if (several) { /* those who come later are not meant */
+		end.thread = NULL;
+		stop = &end.link;
+		list_push_back(&q->waiters, stop);
+	}
+	while (node != stop) {
 		struct waiter *w = list_entry(node, struct waiter, link);
 		node = node->next;
 		if (!w->thread || atomic_swap(&w->woken, 1))
@@ -166,18 +179,9 @@ static void wake_some(struct waitq *q, bool all)
 		node = breathe(q, node, &irq);
 		left = AT_ONCE;
 	}
-	list_remove(&end.link);
+	if (several)
+		list_remove(stop);
 	mem_unlock_irq(&q->lock, KRANK_WAITQ, irq);
-}
-
-void waitq_wake_one(struct waitq *q)
-{
-	wake_some(q, false);
-}
-
-void waitq_wake_all(struct waitq *q)
-{
-	wake_some(q, true);
 }
 
 bool thread_interrupted(void)

@@ -27,7 +27,7 @@ static struct {
 	uint32_t total;
 } MEM_CACHE_ALIGNED ranks[MEM_MAX_CPUS][2]; /* of threads, of handlers */
 
-static void rank_take(enum mem_rank rank)
+static void lock_rank_take(enum mem_rank rank)
 {
 	unsigned long irq = host_irq_save();
 	__auto_type mine = &ranks[host_cpu()][host_in_interrupt()];
@@ -41,7 +41,7 @@ static void rank_take(enum mem_rank rank)
 	host_irq_restore(irq);
 }
 
-static void rank_drop(enum mem_rank rank)
+static void lock_rank_drop(enum mem_rank rank)
 {
 	unsigned long irq = host_irq_save();
 	__auto_type mine = &ranks[host_cpu()][host_in_interrupt()];
@@ -59,12 +59,12 @@ void mem_assert_no_locks(void)
 	if (total)
 		host_panic("about to sleep or fault with %u spin locks held", total);
 }
-#else
-static void rank_take(enum mem_rank rank)
+#elif !defined(MEM_LOCK_IS_INLINE)
+static void lock_rank_take(enum mem_rank rank)
 {
 	(void)rank;
 }
-static void rank_drop(enum mem_rank rank)
+static void lock_rank_drop(enum mem_rank rank)
 {
 	(void)rank;
 }
@@ -73,74 +73,15 @@ void mem_assert_no_locks(void)
 }
 #endif
 
-static bool try_take(struct mem_lock *lock)
-{
-	uint32_t expected = 0;
-	return atomic_cas(&lock->held, &expected, host_cpu() + 1);
-}
+#include "base/lock_inline.h"
 
-static void spin_take(struct mem_lock *lock)
+void mem_lock_wait(struct mem_lock *lock)
 {
-	uint32_t me = host_cpu() + 1, expected = 0;
-	if (likely(atomic_cas(&lock->held, &expected, me)))
-		return;
-	mem_assert(expected != me); /* taken twice by one CPU */
+	uint32_t expected, me = host_cpu() + 1;
+	mem_assert(atomic_read_relaxed(&lock->held) != me); /* taken twice by one CPU */
 	do {
 		while (atomic_read_relaxed(&lock->held))
 			host_relax();
 		expected = 0;
 	} while (!atomic_cas(&lock->held, &expected, me));
-}
-
-void mem_lock(struct mem_lock *lock, enum mem_rank rank)
-{
-	host_preempt_disable();
-	rank_take(rank);
-	spin_take(lock);
-}
-
-void mem_lock_flushable(struct mem_lock *lock, enum mem_rank rank)
-{
-	mem_assert(host_irq_enabled());
-	mem_lock(lock, rank);
-}
-
-bool mem_trylock(struct mem_lock *lock, enum mem_rank rank)
-{
-	host_preempt_disable();
-	if (try_take(lock)) {
-		rank_take(rank);
-		return true;
-	}
-	host_preempt_enable();
-	return false;
-}
-
-void mem_unlock(struct mem_lock *lock, enum mem_rank rank)
-{
-	mem_assert(mem_lock_held(lock));
-	rank_drop(rank);
-	atomic_write_release(&lock->held, 0);
-	host_preempt_enable();
-}
-
-unsigned long mem_lock_irq(struct mem_lock *lock, enum mem_rank rank)
-{
-	unsigned long irq = host_irq_save();
-	rank_take(rank);
-	spin_take(lock);
-	return irq;
-}
-
-void mem_unlock_irq(struct mem_lock *lock, enum mem_rank rank, unsigned long irq)
-{
-	mem_assert(mem_lock_held(lock));
-	rank_drop(rank);
-	atomic_write_release(&lock->held, 0);
-	host_irq_restore(irq);
-}
-
-bool mem_lock_held(const struct mem_lock *lock)
-{
-	return atomic_read_relaxed(&lock->held) == host_cpu() + 1;
 }

@@ -9,7 +9,7 @@
  * Flush-wait rule: a CPU that spins on a lock that somebody may hold across a
  * flush must have interrupts on; mem_lock_flushable asserts it.
  */
-#include <mem/types.h>
+#include <mem/host.h>
 
 #include "base/rank.h"
 
@@ -19,25 +19,37 @@ struct mem_lock {
 	uint32_t held; /* 0 free, else 1 + CPU that holds it */
 };
 
-/* Take and release with preemption off in between. Context: not from an
- * interrupt handler. `rank` is checked in debug builds against what this CPU
- * holds; equal rank is allowed for MEM_RANK_TABLE only. */
+/*
+ * The functions below, by their names:
+ *
+ *   mem_lock, mem_unlock  take and release with preemption off in between. Context: not
+ *                         from an interrupt handler. `rank` is checked in debug builds
+ *                         against what this CPU holds; equal rank is allowed for
+ *                         MEM_RANK_TABLE only.
+ *   mem_lock_flushable    as mem_lock, for locks that are held across a flush: asserts
+ *                         interrupts on
+ *   mem_lock_irq          take with interrupts off; any context
+ *   mem_lock_held         is it held by this CPU? For assertions.
+ *   mem_assert_no_locks   debug builds: panic if this CPU holds a spin lock (before
+ *                         sleeping, before touching user memory)
+ *
+ * They are inline where the host's functions are, except in debug builds.
+ */
+#if !defined(MEM_DEBUG) && defined(MEM_HOST_IS_INLINE)
+#define MEM_LOCK_IS_INLINE
+#include "base/lock_inline.h"
+#else
 void mem_lock(struct mem_lock *lock, enum mem_rank rank);
 bool mem_trylock(struct mem_lock *lock, enum mem_rank rank) MEM_CHECKED;
 void mem_unlock(struct mem_lock *lock, enum mem_rank rank);
-/* As mem_lock, for locks that are held across a flush: asserts interrupts on. */
 void mem_lock_flushable(struct mem_lock *lock, enum mem_rank rank);
-
-/* Take with interrupts off; any context. */
 unsigned long mem_lock_irq(struct mem_lock *lock, enum mem_rank rank) MEM_CHECKED;
 void mem_unlock_irq(struct mem_lock *lock, enum mem_rank rank, unsigned long irq);
-
-/* Is it held by this CPU? For assertions. */
 bool mem_lock_held(const struct mem_lock *lock);
-
-/* Debug builds: panic if this CPU holds a spin lock (before sleeping, before
- * touching user memory). */
 void mem_assert_no_locks(void);
+#endif
+/* Wait for a lock that somebody has, and take it: the long way of the above. */
+void mem_lock_wait(struct mem_lock *lock);
 
 /*
  * Sleeping shared/exclusive lock. Writers are preferred: once one waits, new

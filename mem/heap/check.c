@@ -70,7 +70,7 @@ static bool segment_is_valid(struct heap *heap, struct segment *segment)
 bool heap_segments_are_valid(struct heap *heap)
 {
 	struct list *lists[] = {&heap->segments, &heap->full_segments};
-	uint64_t npages = 0, free = 0, decommitted = 0, empty = 0;
+	uint64_t npages = 0, free = 0, decommitted = 0, empty = 0, segments = 0;
 	struct segment *segment = NULL;
 	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
 		list_for_each (node, lists[i]) {
@@ -78,11 +78,13 @@ bool heap_segments_are_valid(struct heap *heap)
 			if (!segment_is_valid(heap, segment))
 				return false;
 			EXPECT((segment->nfree == 0) == (i == 1));
+			segments++;
 			npages += segment->npages;
 			free += segment->nfree;
 			empty += segment->nslabs ? 0 : segment->npages;
 			decommitted += heap_count_decommitted(segment);
 		}
+	EXPECT(segments == heap->nsegments);
 	EXPECT(npages == heap->segment_npages);
 	EXPECT(free == heap->free_npages);
 	EXPECT(empty == heap->empty_npages);

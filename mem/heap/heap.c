@@ -32,6 +32,12 @@
  * takes the reserve pages of segments, or what the area can map without waiting, or returns
  * NULL; only heap_alloc_wait() has the area wait.
  *
+ * A reap is done in steps, each under a lock of one reaper at a time (heap->reap_lock, the
+ * slab registry's) with preemption off, and each short, however much there is to be given
+ * back. Nothing is on its way between two steps: what a step takes out it gives back before
+ * it ends. So what was free when heap_reap() was called has been given back when it returns,
+ * by this reaper or another one.
+ *
  * Locks: heap->lock (MEM_RANK_HEAP, interrupts off) for segments and large
  * blocks; never held together with a cache's; the area is called with none.
  *
@@ -374,13 +380,10 @@ uint64_t heap_reap(struct heap *heap, bool all)
 {
 	mem_contract_thread();
 	uint64_t npages = heap_reap_large(heap);
-	/* What another CPU is giving back is given back when this returns. */
-	mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	(void)slab_reap_caches(heap->classes, HEAP_CACHES);
 	heap_close_classes(heap);
 	npages += heap_reap_segments(heap, all);
 	atomic_write_relaxed(&heap->patience, 0);
-	mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
 	heap_sample_reap(heap);
 	return npages;
 }

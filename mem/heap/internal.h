@@ -283,6 +283,7 @@ struct heap {
 	struct list segments;                   /* with free pages */
 	struct list full_segments;
 	struct list segment_hash[SEGMENT_HASH];
+	uint64_t nsegments;
 	uint64_t segment_npages;     /* mapped for segments */
 	uint64_t free_npages;        /* of these, free */
 	uint64_t decommitted_npages; /* of these, without memory behind them */

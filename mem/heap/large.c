@@ -248,7 +248,8 @@ void heap_free_large(struct heap *heap, void *block, const void *site)
 	count_add(&heap->large_npages, -large->npages);
 	heap->large_blocks--;
 	heap->large_bytes -= large->bytes;
-	large->freed = ++heap->large_frees;
+	count_add(&heap->large_frees, 1);
+	large->freed = heap->large_frees;
 	large->gone = 0;
 	count_add(&heap->queued_npages, large->npages);
 	list_push_front(queue_for(heap, large->npages), &large->queue);

@@ -415,6 +415,7 @@ static struct segment *start_segment(struct heap *heap, void *map, void *head)
 	list_push_front(&heap->full_segments, &segment->node);
 	list_push_front(segment_chain(heap, segment->window), &segment->hash);
 	make_known(heap, segment);
+	count_add(&heap->nsegments, 1);
 	count_add(&heap->segment_npages, SEGMENT_HEAD_NPAGES);
 	count_add(&heap->empty_npages, SEGMENT_HEAD_NPAGES);
 	return segment;
@@ -661,22 +662,102 @@ static unsigned free_run(const struct segment *segment, unsigned *n)
 	return page;
 }
 
-/* The next run to be decommitted: it counts as used meanwhile, and its segment as having
- * one more slab, so that both stay. NULL: there is none. */
-static struct segment *begin_decommit(struct heap *heap, unsigned *page, unsigned *n)
+/* A pass over the segments of a list, some at a time: from the front on, and what was looked
+ * at goes to the back. Others may make a pass at the same time, then each sees more. */
+struct pass {
+	struct list *list;
+	uint64_t left; /* segments to look at, at most */
+	const struct segment *kept;
+	bool keep; /* one empty segment */
+};
+#define PASS_STEP 4u /* segments of which the pages are looked at with interrupts off */
+
+/* Locks: heap->lock. */
+static struct segment *next_segment(struct pass *pass)
 {
-	struct segment *found = NULL;
+	if (!pass->left || list_empty(pass->list))
+		return NULL;
+	pass->left--;
+	struct segment *segment = list_entry(pass->list->next, struct segment, node);
+	list_remove(&segment->node);
+	list_push_back(pass->list, &segment->node);
+	return segment;
+}
+
+/* It is nobody's any more. Returns pages. */
+static uint64_t unmap_segment(struct heap *heap, struct segment *segment)
+{
+	struct heap_area *area = heap->area;
+	uint64_t npages = segment->npages - heap_count_decommitted(segment);
+	if (!heap->loose) {
+		area->unmap(area, segment->window, segment->npages);
+		return npages;
+	}
+	void *map = segment->map;
+	unsigned n;
+	for (unsigned page; (page = free_run(segment, &n)) < SEGMENT_NPAGES;) {
+		flip_used(segment, page, n, true);
+		area->unmap(area, segment->window + page * PAGE_SIZE, n);
+	}
+	area->unmap(area, map, 1);
+	area->unmap(area, segment, 1);
+	return npages;
+}
+
+static void forget_segment(struct heap *heap, struct segment *segment)
+{
+	unsigned slot = segment_slot((uintptr_t)segment->window);
+	if (atomic_read_relaxed(&heap->known[slot]) == heap_known(heap, segment->map))
+		atomic_write_release(&heap->known[slot], heap_known_none(slot));
+	list_remove(&segment->hash);
+	list_remove(&segment->node);
+	count_add(&heap->nsegments, -(uint64_t)1);
+	count_add(&heap->segment_npages, -(uint64_t)segment->npages);
+	count_add(&heap->empty_npages, -(uint64_t)segment->npages);
+	count_add(&heap->free_npages, -(uint64_t)segment->nfree);
+	count_add(&heap->decommitted_npages, -(uint64_t)heap_count_decommitted(segment));
+}
+
+/* An empty segment goes, if there is one among the next few. */
+static uint64_t unmap_some(struct heap *heap, struct pass *pass)
+{
+	struct segment *segment = NULL, *found = NULL;
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	list_for_each (node, &heap->segments) {
-		struct segment *segment = list_entry(node, struct segment, node);
+	for (unsigned i = 0; i < 16 * PASS_STEP && !found; i++) {
+		segment = next_segment(pass);
+		if (!segment)
+			break;
+		if (segment->nslabs || segment == pass->kept)
+			continue;
+		if (pass->keep) {
+			pass->keep = false;
+			pass->kept = segment;
+			continue;
+		}
+		found = segment;
+		forget_segment(heap, segment);
+	}
+	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
+	return found ? unmap_segment(heap, found) : 0;
+}
+
+/* The next run to be decommitted: it counts as used meanwhile, and its segment as having
+ * one more slab, so that both stay; the segment is the next again. NULL: none among the next
+ * few. */
+static struct segment *begin_decommit(struct heap *heap, struct pass *pass, unsigned *page,
+				      unsigned *n)
+{
+	struct segment *segment, *found = NULL;
+	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
+	for (unsigned i = 0; i < PASS_STEP && !found && (segment = next_segment(pass)); i++) {
 		*page = free_run(segment, n);
 		if (*page == SEGMENT_NPAGES)
 			continue;
 		found = segment;
+		pass->left++;
 		set_used(segment, *page, *n, true);
 		count_slab(segment, true);
 		relist(heap, segment);
-		break;
 	}
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 	return found;
@@ -695,109 +776,78 @@ static void end_decommit(struct heap *heap, struct segment *segment, unsigned pa
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
 }
 
-/* Give the memory behind the free pages of segments in use back, run by run. */
-static uint64_t decommit_free_pages(struct heap *heap)
+/* The memory behind a run of free pages of a segment in use goes. */
+static uint64_t decommit_some(struct heap *heap, struct pass *pass)
 {
-	uint64_t npages = 0;
 	unsigned page, n;
-	struct segment *segment;
-	while (heap->area->decommit && (segment = begin_decommit(heap, &page, &n))) {
-		char *at = segment->window + page * PAGE_SIZE;
-		bool decommitted = heap->area->decommit(heap->area, at, n);
-		end_decommit(heap, segment, page, n, decommitted);
-		if (!decommitted)
-			break;
-		npages += n;
-	}
-	return npages;
+	struct segment *segment = begin_decommit(heap, pass, &page, &n);
+	if (!segment)
+		return 0;
+	char *at = segment->window + page * PAGE_SIZE;
+	bool decommitted = heap->area->decommit(heap->area, at, n);
+	end_decommit(heap, segment, page, n, decommitted);
+	if (!decommitted)
+		pass->left = 0;
+	return decommitted ? n : 0;
 }
 
-/* The next run of free loose pages is the heap's no more. NULL: there is none. */
-static char *drop_free_run(struct heap *heap, unsigned *n)
+/* A run of free loose pages is the heap's no more. */
+static uint64_t drop_some(struct heap *heap, struct pass *pass)
 {
 	char *found = NULL;
+	unsigned n = 0;
 	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	if (!list_empty(&heap->segments)) {
-		struct segment *segment = list_entry(heap->segments.next, struct segment, node);
-		unsigned page = free_run(segment, n);
-		set_used(segment, page, *n, true);
-		segment->npages = (uint16_t)(segment->npages - *n);
-		count_add(&heap->segment_npages, -(uint64_t)*n);
-		count_add(&heap->empty_npages, segment->nslabs ? 0 : -(uint64_t)*n);
+	struct segment *segment = next_segment(pass);
+	if (segment) {
+		unsigned page = free_run(segment, &n);
+		set_used(segment, page, n, true);
+		segment->npages = (uint16_t)(segment->npages - n);
+		count_add(&heap->segment_npages, -(uint64_t)n);
+		count_add(&heap->empty_npages, segment->nslabs ? 0 : -(uint64_t)n);
+		pass->left += segment->nfree != 0;
 		relist(heap, segment);
 		found = segment->window + page * PAGE_SIZE;
 	}
 	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
-	return found;
+	if (found)
+		heap->area->unmap(heap->area, found, n);
+	return n;
 }
 
-static uint64_t drop_free_pages(struct heap *heap)
+/* The whole pass, in steps. `reaper`: this is one. */
+static uint64_t pass_over(struct heap *heap, struct pass *pass, struct list *list, bool reaper,
+			  uint64_t (*some)(struct heap *, struct pass *))
 {
-	uint64_t npages = 0;
-	unsigned n;
-	for (char *at; (at = drop_free_run(heap, &n)); npages += n)
-		heap->area->unmap(heap->area, at, n);
+	uint64_t npages = 0, n, before;
+	pass->list = list;
+	pass->left = atomic_read_relaxed(&heap->nsegments);
+	do {
+		before = pass->left;
+		if (reaper)
+			mem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+		n = some(heap, pass);
+		if (reaper)
+			mem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);
+		npages += n;
+	} while (n || pass->left != before);
 	return npages;
 }
 
-/* It is nobody's any more. */
-static void unmap_segment(struct heap *heap, struct segment *segment)
+static uint64_t give_back(struct heap *heap, bool all, bool reaper)
 {
-	struct heap_area *area = heap->area;
-	if (!heap->loose) {
-		area->unmap(area, segment->window, segment->npages);
-		return;
-	}
-	void *map = segment->map;
-	unsigned n;
-	for (unsigned page; (page = free_run(segment, &n)) < SEGMENT_NPAGES;) {
-		flip_used(segment, page, n, true);
-		area->unmap(area, segment->window + page * PAGE_SIZE, n);
-	}
-	area->unmap(area, map, 1);
-	area->unmap(area, segment, 1);
-}
-
-static void forget_segment(struct heap *heap, struct segment *segment)
-{
-	unsigned slot = segment_slot((uintptr_t)segment->window);
-	if (atomic_read_relaxed(&heap->known[slot]) == heap_known(heap, segment->map))
-		atomic_write_release(&heap->known[slot], heap_known_none(slot));
-	list_remove(&segment->hash);
-	list_remove(&segment->node);
-	count_add(&heap->segment_npages, -(uint64_t)segment->npages);
-	count_add(&heap->empty_npages, -(uint64_t)segment->npages);
-	count_add(&heap->free_npages, -(uint64_t)segment->nfree);
-	count_add(&heap->decommitted_npages, -(uint64_t)heap_count_decommitted(segment));
+	struct pass pass = {.keep = !all};
+	uint64_t npages = pass_over(heap, &pass, &heap->segments, reaper, unmap_some) +
+			  pass_over(heap, &pass, &heap->full_segments, reaper, unmap_some);
+	if (all && heap->loose)
+		npages += pass_over(heap, &pass, &heap->segments, reaper, drop_some);
+	else if (all && heap->area->decommit)
+		npages += pass_over(heap, &pass, &heap->segments, reaper, decommit_some);
+	return npages;
 }
 
 uint64_t heap_reap_segments(struct heap *heap, bool all)
 {
-	struct list *lists[] = {&heap->segments, &heap->full_segments};
-	struct list out;
-	uint64_t npages = 0;
-	bool keep = !all;
-	list_init(&out);
-	unsigned long irq = mem_lock_irq(&heap->lock, MEM_RANK_HEAP);
-	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++)
-		list_for_each_safe (node, lists[i]) {
-			struct segment *segment = list_entry(node, struct segment, node);
-			if (segment->nslabs)
-				continue;
-			if (keep) {
-				keep = false;
-				continue;
-			}
-			forget_segment(heap, segment);
-			list_push_back(&out, &segment->node);
-			npages += segment->npages - heap_count_decommitted(segment);
-		}
-	mem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);
-	list_for_each_safe (node, &out)
-		unmap_segment(heap, list_entry(node, struct segment, node));
-	if (!all)
-		return npages;
-	return npages + (heap->loose ? drop_free_pages(heap) : decommit_free_pages(heap));
+	return give_back(heap, all, true);
 }
 
 bool heap_give_loose(struct heap *heap)
@@ -805,5 +855,5 @@ bool heap_give_loose(struct heap *heap)
 	if (!heap->loose)
 		return false;
 	(void)shed(heap);
-	return heap_drop_large(heap) + heap_reap_segments(heap, true) > 0;
+	return heap_drop_large(heap) + give_back(heap, true, false) > 0;
 }

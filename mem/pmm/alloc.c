@@ -35,7 +35,7 @@ static paddr_t take_from(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned 
 
 /* Everything else is used up or reserved for somebody: stop the others and look
  * at the whole bitmap. Also the way of PMM_FIRST, which wants just that. */
-static paddr_t alloc_frozen(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags)
+static paddr_t alloc_frozen(struct pmm *pmm, unsigned order, unsigned flags)
 {
 	unsigned long irq;
 	bool records = !(flags & PMM_KERNEL);
@@ -47,10 +47,7 @@ static paddr_t alloc_frozen(struct pmm *pmm, unsigned cpu, unsigned order, unsig
 	if (!(flags & PMM_FIRST))
 		return PADDR_NONE;
 	/* The lowest of what others do not hold. */
-	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, cpu);
-	if (cache)
-		pmm_cache_flush(pmm, cache);
-	pmm_cache_leave(cache);
+	(void)pmm_cache_flush_own(pmm);
 	irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	paddr_t pa = pmm_range_take_first(pmm, order, records);
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
@@ -81,7 +78,7 @@ static __attribute__((noinline)) paddr_t alloc_slow(struct pmm *pmm, unsigned cp
 			mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
 		}
 	}
-	return pa != PADDR_NONE ? pa : alloc_frozen(pmm, cpu, order, flags);
+	return pa != PADDR_NONE ? pa : alloc_frozen(pmm, order, flags);
 }
 
 /* The block is used up, or something else is to be taken first. */
@@ -92,7 +89,7 @@ alloc_refill_far(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned flags)
 	pmm_cache_end(cache);
 	if (likely(pa != PADDR_NONE))
 		return pa;
-	return alloc_frozen(pmm, (unsigned)(cache - pmm->caches), 0, flags);
+	return alloc_frozen(pmm, 0, flags);
 }
 
 /* The private word is used up; the caller is inside the cache, and out of it when

@@ -401,6 +401,20 @@ void pmm_cache_flush(struct pmm *pmm, struct pmm_cpu_cache *cache)
 	}
 }
 
+bool pmm_cache_flush_own(struct pmm *pmm)
+{
+	host_preempt_disable();
+	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, host_cpu());
+	bool holds = cache && pmm_cache_npages(cache);
+	for (unsigned k = 0; cache && k < KIND_COUNT; k++)
+		holds |= cache->word[k].block != BLOCK_NONE;
+	if (holds)
+		pmm_cache_flush(pmm, cache);
+	pmm_cache_leave(cache);
+	host_preempt_enable();
+	return holds;
+}
+
 /* Frames held; a hint while its CPU is at work. */
 uint64_t pmm_cache_npages(const struct pmm_cpu_cache *cache)
 {

@@ -542,6 +542,8 @@ void pmm_cache_flush_queue(struct pmm *pmm, struct pmm_cpu_cache *cache);
 void pmm_cache_flush_frees(struct pmm *pmm, struct pmm_cpu_cache *cache);
 /* Give everything back to the bitmap. */
 void pmm_cache_flush(struct pmm *pmm, struct pmm_cpu_cache *cache);
+/* The same of this CPU, from outside; false: it held nothing, or this has interrupted its use. */
+bool pmm_cache_flush_own(struct pmm *pmm);
 /* Give back what is cached, but keep private words and blocks. */
 void pmm_cache_flush_lists(struct pmm *pmm, struct pmm_cpu_cache *cache);
 uint64_t pmm_cache_npages(const struct pmm_cpu_cache *cache);

@@ -160,6 +160,28 @@ static bool take_range(struct pmm *pmm, uint64_t d, uint64_t n)
 	return ok;
 }
 
+/* Find a range and take it. Locks: `shared`. */
+static uint64_t search_and_take(struct pmm *pmm, uint64_t npages, uint64_t align, pfn_t below)
+{
+	uint64_t d = 0;
+	do {
+		d = find_range(pmm, d, npages, align, below);
+	} while (d != PFN_NONE && !take_range(pmm, d, npages) && (d += 1));
+	return d;
+}
+
+/* The same against the others. What this CPU holds itself it gives back if need be. */
+static uint64_t search_unfrozen(struct pmm *pmm, uint64_t npages, uint64_t align, pfn_t below)
+{
+	uint64_t d;
+	do {
+		unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
+		d = search_and_take(pmm, npages, align, below);
+		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
+	} while (d == PFN_NONE && pmm_cache_flush_own(pmm));
+	return d;
+}
+
 mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_pages, paddr_t below,
 			   unsigned flags, paddr_t *out)
 {
@@ -167,21 +189,16 @@ mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_page
 		return MEM_EINVAL;
 	pfn_t limit = paddr_to_pfn(below);
 	unsigned long irq;
-	bool frozen = pmm_freeze(pmm, may_wait(flags), &irq);
-	if (!frozen)
-		irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
-	uint64_t d = 0;
-	do {
-		d = find_range(pmm, d, npages, align_pages, limit);
-	} while (d != PFN_NONE && !take_range(pmm, d, npages) && (d += 1));
-	if (d != PFN_NONE)
-		*out = dense_to_paddr(pmm, d);
-	if (frozen)
+	uint64_t d;
+	if (pmm_freeze(pmm, may_wait(flags), &irq)) {
+		d = search_and_take(pmm, npages, align_pages, limit);
 		pmm_thaw(pmm, irq);
-	else
-		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
+	} else {
+		d = search_unfrozen(pmm, npages, align_pages, limit);
+	}
 	if (d == PFN_NONE)
 		return MEM_ENOMEM;
+	*out = dense_to_paddr(pmm, d);
 	if (flags & PMM_ZERO)
 		for (uint64_t i = 0; i < npages; i++)
 			arch_clear_page(paddr_to_ptr(*out + (i << PAGE_SHIFT)));

@@ -129,7 +129,8 @@ void slab_cache_init(struct slab_cache *cache, unsigned ncpus)
 	cache->reciprocal = (uint32_t)((((uint64_t)1 << 32) + cache->stride - 1) / cache->stride);
 	cache->shift = (uint8_t)slab_shift(cache->stride);
 	list_init(&cache->slabs);
-	list_init(&cache->reaped);
+	list_init(&cache->cursors);
+	list_init(&cache->reaped.slabs);
 	slab_lists_init(&cache->shared);
 	for (unsigned cpu = 0; cpu < ncpus; cpu++) {
 		struct slab_cpu *c = slab_cpu_of(cache, cpu);
@@ -322,26 +323,28 @@ void slab_cache_destroy(struct slab_cache *cache)
 
 /* ---- statistics --------------------------------------------------------------------- */
 
+static void count_in_use(struct slab *slab, void *in_use)
+{
+	unsigned free = slab_count_free(slab), capacity = slab->capacity;
+	for (unsigned i = 0; i < slab->words; i++)
+		free += bit_count(atomic_read_relaxed(&slab->word[i].remote));
+	*(uint64_t *)in_use += capacity - mem_min(free, capacity);
+}
+
 /* Only allocations are counted; what is in use the bitmaps know, and what was
  * freed is the difference. */
 void slab_get_stats_borrowed(struct slab_cache *cache, struct slab_stats *stats, uint64_t *borrowed)
 {
-	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
-	uint64_t allocs = cache->allocs, total = cache->nblocks, live = total;
-	uint64_t npages = cache->npages, loaded = 0;
+	uint64_t allocs = atomic_read_relaxed(&cache->allocs), live = 0, loaded = 0;
+	uint64_t total = atomic_read_relaxed(&cache->nblocks);
+	uint64_t npages = atomic_read_relaxed(&cache->npages);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++) {
 		const struct slab_cpu *c = slab_cpu_of(cache, cpu);
 		allocs += atomic_read_relaxed(&c->magazine.allocs);
 		size_t n = slab_loaded(c);
 		loaded += n <= atomic_read_relaxed(&c->entries) ? n : 0;
 	}
-	list_for_each (node, &cache->slabs) {
-		struct slab *slab = list_entry(node, struct slab, all);
-		live -= slab_count_free(slab);
-		for (unsigned i = 0; i < slab->words; i++)
-			live -= bit_count(atomic_read_relaxed(&slab->word[i].remote));
-	}
-	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	slab_walk(cache, count_in_use, &live);
 	/* A magazine that is on its way to the slabs may be counted twice. */
 	uint64_t kept = loaded + slab_debug_quarantined(cache) + *borrowed;
 	*borrowed = kept > live && cache->above ? kept - live : 0;

@@ -135,10 +135,12 @@ static bool cpus_are_sound(struct slab_cache *cache, uint64_t *listed, uint64_t 
 			EXPECT(c->current->place == SLAB_CURRENT, c->current);
 			EXPECT(c->current->owner == cpu + 1, c->current);
 		}
-		for (struct slab *slab = c->notify; slab; slab = slab->notify_next) {
-			EXPECT(slab->announced, slab); /* S2 */
-			++*announced;
-		}
+		struct slab *stacks[] = {c->notify, c->taken};
+		for (unsigned i = 0; i < ARRAY_COUNT(stacks); i++)
+			for (struct slab *slab = stacks[i]; slab; slab = slab->notify_next) {
+				EXPECT(slab->announced, slab); /* S2 */
+				++*announced;
+			}
 	}
 	return true;
 }
@@ -164,6 +166,7 @@ bool slab_is_valid_but(struct slab_cache *cache, struct slab_sums *sums, uint64_
 	}
 	EXPECT(slabs == cache->nslabs && blocks == cache->nblocks && npages == cache->npages, NULL);
 	EXPECT(announced == notified, NULL);
+	EXPECT(list_empty(&cache->cursors), NULL);
 	EXPECT(listed == should_list, NULL);
 	for (unsigned cpu = 0; cpu < cache->ncpus; cpu++)
 		EXPECT(owned[cpu + 1] == slab_cpu_of(cache, cpu)->nslabs, NULL);

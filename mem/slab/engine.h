@@ -110,8 +110,9 @@ struct slab_lists {
 /* What one CPU has of one cache. */
 struct slab_cpu {
 	struct slab_lists lists;
-	/* Slabs of this CPU in which others freed: pushed by anyone, taken whole. */
-	struct slab *notify;
+	/* Slabs of this CPU in which others freed: pushed by anyone, taken whole; and what was
+	 * taken and not yet looked at: the CPU's, inside its guard. */
+	struct slab *notify, *taken;
 
 	uint32_t warmth; /* blocks taken or freed singly since the last reap, up to SLAB_WARM */
 	uint8_t swings;  /* of a magazine without `grown`: from full to empty, up to SLAB_SWINGS */
@@ -147,8 +148,9 @@ struct slab_backend {
 };
 
 /* Debug builds: freed blocks that may not be handed out yet, oldest first. */
+#define SLAB_QUARANTINE 64u
 struct slab_quarantine {
-	void *block[64];
+	void *block[SLAB_QUARANTINE];
 	uint32_t head; /* the next one to fill */
 	uint32_t count;
 };
@@ -159,6 +161,24 @@ struct slab_shape {
 	uint16_t capacity;
 };
 #define SLAB_SHAPES 4
+
+/* The place of a walk over all slabs of a cache (walk.c). The cache's lock. */
+struct slab_cursor {
+	struct list node;  /* cache->cursors */
+	struct list *next; /* in cache->slabs */
+	uint64_t left;     /* slabs to be seen, at most */
+};
+
+/* How far the reaper is in a cache (reap.c). The registry's lock. */
+struct slab_reaped {
+	struct list slabs;         /* empty, out of the cache, to be released */
+	struct slab_cursor cursor; /* in use while `walks` */
+	unsigned cpu;              /* the next whose magazine is emptied */
+	uint8_t drained;           /* blocks that were taken out of quarantine */
+	bool swapped;              /* of that CPU: everything on its notify stack was taken */
+	bool walks;                /* over the slabs; after the CPUs */
+	bool done;
+};
 
 struct slab_cache {
 	const char *name;
@@ -199,10 +219,11 @@ struct slab_cache {
 
 	struct mem_lock lock MEM_CACHE_ALIGNED; /* MEM_RANK_SLAB, interrupts off */
 	struct list slabs;                      /* every slab, by slab->all */
+	struct list cursors;                    /* of walks over them */
 	uint64_t nslabs, nblocks, npages;       /* of all of them */
 	struct slab_lists shared;               /* slabs with owner 0 */
 	uint64_t allocs;                        /* by those who found their CPU's cache closed */
-	struct list reaped;                     /* the reaper's */
+	struct slab_reaped reaped;              /* the reaper's */
 #ifdef MEM_DEBUG
 	struct slab_quarantine quarantine;
 #endif
@@ -334,7 +355,7 @@ unsigned slab_index(const struct slab *slab, const void *block);
 /* Panic unless the block is in use: `what` it is otherwise. */
 void slab_assert_in_use(struct slab *slab, unsigned index, const char *what);
 
-/* Reap many caches with one barrier: fold what others freed, release every
+/* Reap many caches together, a few slabs at a time: fold what others freed, release every
  * empty slab. Returns pages released. Context: thread, no lock. */
 uint64_t slab_reap_caches(struct slab_cache *const *caches, size_t count);
 

@@ -353,8 +353,12 @@ static void set_bits_closed(MEM_UNUSED struct slab_cpu *c, struct slab *slab, un
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 }
 
-void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c)
+bool slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c, size_t most)
 {
-	give_down_to(cache, c, bottom(c), set_bits_closed);
+	size_t n = slab_loaded(c);
+	give_down_to(cache, c, bottom(c) + (n > most ? n - most : 0), set_bits_closed);
+	if (n > most)
+		return false;
 	give_storage(cache, c);
+	return true;
 }

@@ -35,8 +35,9 @@ size_t slab_idle(const struct slab_cache *cache);
 /* Push an announced slab to the notify stack of its owner. */
 void slab_notify(struct slab *slab);
 
-/* Take over everything on this CPU's notify stack. Inside its guard; me: 1 + CPU. */
-void slab_take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me);
+/* Take over some of what is on this CPU's notify stack; false: that was all. Inside its guard;
+ * me: 1 + CPU. */
+bool slab_take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me);
 
 /* slab_settle for a slab of the cache's own, under cache->lock. Returns it if it is
  * to be released when the lock is decommitted (it is unlinked from everything). */
@@ -59,6 +60,21 @@ void slab_settle(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab
 /* Has the CPU asked often enough to keep slabs and blocks? Counts this one. */
 bool slab_is_warm(struct slab_cpu *c);
 
+/* ---- walk.c --------------------------------------------------------------- */
+
+#define SLAB_STEP 16u /* slabs that are looked at with interrupts off */
+
+/* Walk over all slabs: each that is there from begin to end is seen once. Locks: cache->lock
+ * for each call; not between them. slab_walk_next: NULL at the end. */
+void slab_walk_begin(struct slab_cache *cache, struct slab_cursor *cursor);
+struct slab *slab_walk_next(struct slab_cache *cache, struct slab_cursor *cursor);
+void slab_walk_end(struct slab_cursor *cursor);
+/* The slab is about to leave the cache. Locks: cache->lock. */
+void slab_walk_leaves(struct slab_cache *cache, const struct slab *slab);
+/* The whole walk; visit is called with the lock held. Context: any. */
+typedef void slab_visit(struct slab *slab, void *arg);
+void slab_walk(struct slab_cache *cache, slab_visit *visit, void *arg);
+
 /* ---- magazine.c ------------------------------------------------------------ */
 
 /* Have blocks in the magazine. Inside the CPU's guard. */
@@ -74,8 +90,9 @@ void slab_make_store(struct slab_cache *cache);
 void slab_close_magazine(struct slab_cache *cache, struct slab_cpu *c);
 /* Give all blocks of this CPU's magazine to their slabs. Inside its guard. */
 void slab_unload(struct slab_cache *cache, struct slab_cpu *c);
-/* The same by the reaper, of any CPU: only their bits are set. */
-void slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c);
+/* The same of so many at most by the reaper, of any CPU: only their bits are set. False: there
+ * are more. */
+bool slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c, size_t most);
 /* Nobody finds anything in this magazine, nor space. */
 void slab_magazine_close(struct slab_magazine *magazine);
 

@@ -224,10 +224,11 @@ void slab_notify(struct slab *slab)
 
 void slab_forget(struct slab_cache *cache, struct slab *slab)
 {
+	slab_walk_leaves(cache, slab);
 	list_remove(&slab->all);
 	count_add(&cache->nslabs, -(uint64_t)1);
 	count_add(&cache->nblocks, -(uint64_t)slab->capacity);
-	cache->npages -= slab->npages;
+	count_add(&cache->npages, -(uint64_t)slab->npages);
 }
 
 static void donate(struct slab_cache *cache, struct slab_cpu *c, struct slab *slab)
@@ -320,12 +321,21 @@ static void forward(struct slab_cache *cache, struct slab *slab)
 		slab_notify(slab); /* still announced: nobody else does */
 }
 
-void slab_take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me)
+/* Those that others announced: first what was left of the last time. */
+static struct slab *next_notified(struct slab_cpu *c)
 {
-	struct slab *next = atomic_swap(&c->notify, (struct slab *)NULL);
-	while (next) {
-		struct slab *slab = next;
-		next = slab->notify_next;
+	if (!c->taken)
+		c->taken = atomic_swap(&c->notify, (struct slab *)NULL);
+	struct slab *slab = c->taken;
+	if (slab)
+		c->taken = slab->notify_next;
+	return slab;
+}
+
+bool slab_take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned me)
+{
+	struct slab *slab = NULL;
+	for (unsigned n = 0; n < 4 * SLAB_STEP && (slab = next_notified(c)); n++) {
 		if (atomic_read_acquire(&slab->owner) != me) {
 			forward(cache, slab);
 			continue;
@@ -335,6 +345,7 @@ void slab_take_notified(struct slab_cache *cache, struct slab_cpu *c, unsigned m
 		if (slab_nfree(slab) >= slab->threshold || slab->place == SLAB_EMPTY)
 			slab_settle(cache, c, slab);
 	}
+	return slab != NULL;
 }
 
 /* ---- taking up ------------------------------------------------------------- */
@@ -393,8 +404,8 @@ bool slab_refill(struct slab_cache *cache, struct slab_cpu *c)
 			return true;
 		retire_current(c);
 	}
-	if (atomic_read_relaxed(&c->notify))
-		slab_take_notified(cache, c, me);
+	if (c->taken || atomic_read_relaxed(&c->notify))
+		(void)slab_take_notified(cache, c, me);
 	struct slab *slab = next_slab(cache, c, me);
 	if (!slab)
 		return false;
@@ -443,7 +454,7 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 	list_push_back(&cache->slabs, &slab->all);
 	count_add(&cache->nslabs, 1);
 	count_add(&cache->nblocks, slab->capacity);
-	cache->npages += slab->npages;
+	count_add(&cache->npages, slab->npages);
 	slab_set_owner(slab, own ? cpu + 1 : 0);
 	slab_set_place(slab, SLAB_EMPTY);
 	slab_list(lists, slab, SLAB_EMPTY);
@@ -457,40 +468,62 @@ void slab_install(struct slab_cache *cache, struct slab *slab)
 
 /* ---- when pages run out ---------------------------------------------------- */
 
-void slab_sweep(struct slab_cache *cache)
+/* List a slab of this CPU (`mine`: it may) or of the cache that has anything free. Locks:
+ * cache->lock. */
+static void sweep_slab(struct slab_cache *cache, struct slab *slab, struct slab_cpu *mine,
+		       unsigned me)
+{
+	unsigned owner = atomic_read_relaxed(&slab->owner);
+	if ((owner && !(mine && owner == me)) || slab->place == SLAB_CURRENT)
+		return;
+	slab_fold(slab);
+	if (slab->place != SLAB_FULL || !slab_nfree(slab))
+		return;
+	enum slab_place place = slab_place_for(slab);
+	place = place == SLAB_FULL ? SLAB_FULLEST : place;
+	slab_set_place(slab, place);
+	slab_list(owner ? &mine->lists : &cache->shared, slab, place);
+}
+
+/* The next few of a walk; false: that was the last. */
+static bool sweep_some(struct slab_cache *cache, struct slab_cursor *cursor)
 {
 	host_preempt_disable();
 	unsigned cpu = host_cpu();
 	struct slab_guard *guard = slab_guard(cache, cpu);
-	struct slab_cpu *c = slab_cpu_of(cache, cpu);
 	bool inside = slab_enter(guard);
+	struct slab_cpu *mine = inside ? slab_cpu_of(cache, cpu) : NULL;
+	struct slab *slab = NULL;
 	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
-	list_for_each (node, &cache->slabs) {
-		struct slab *slab = list_entry(node, struct slab, all);
-		unsigned owner = atomic_read_relaxed(&slab->owner);
-		bool mine = inside && owner == cpu + 1;
-		if ((owner && !mine) || slab->place == SLAB_CURRENT)
-			continue;
-		slab_fold(slab);
-		if (slab->place != SLAB_FULL || !slab_nfree(slab))
-			continue;
-		enum slab_place place = slab_place_for(slab);
-		place = place == SLAB_FULL ? SLAB_FULLEST : place;
-		slab_set_place(slab, place);
-		slab_list(mine ? &c->lists : &cache->shared, slab, place);
-	}
+	for (unsigned n = 0; n < SLAB_STEP && (slab = slab_walk_next(cache, cursor)); n++)
+		sweep_slab(cache, slab, mine, cpu + 1);
+	if (!slab)
+		slab_walk_end(cursor);
 	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
 	if (inside)
 		slab_leave(guard);
 	host_preempt_enable();
+	return slab != NULL;
 }
 
-/* Unlink up to `count` empty slabs of `lists` into `out`, under cache->lock. */
+void slab_sweep(struct slab_cache *cache)
+{
+	struct slab_cursor cursor;
+	unsigned long irq = mem_lock_irq(&cache->lock, MEM_RANK_SLAB);
+	slab_walk_begin(cache, &cursor);
+	mem_unlock_irq(&cache->lock, MEM_RANK_SLAB, irq);
+	while (sweep_some(cache, &cursor))
+		;
+}
+
+/* Unlink some empty slabs of `lists` into `out`, under cache->lock; how many. */
 static uint32_t collect_empty(struct slab_cache *cache, struct slab_lists *lists, struct list *out)
 {
-	uint32_t n = 0;
+	uint32_t n = 0, looked = 0;
 	list_for_each_safe (node, &lists->list[SLAB_EMPTY]) {
 		struct slab *slab = list_entry(node, struct slab, node);
+		if (looked++ == SLAB_STEP)
+			break;
 		if (atomic_read_acquire(&slab->announced))
 			continue; /* S1 */
 		slab_unlist(lists, slab);
@@ -501,7 +534,8 @@ static uint32_t collect_empty(struct slab_cache *cache, struct slab_lists *lists
 	return n;
 }
 
-uint64_t slab_shed(struct slab_cache *cache)
+/* Release a few; how many. */
+static uint64_t shed_some(struct slab_cache *cache)
 {
 	struct list out;
 	list_init(&out);
@@ -527,5 +561,13 @@ uint64_t slab_shed(struct slab_cache *cache)
 	host_preempt_enable();
 	list_for_each_safe (node, &out)
 		cache->backend->release(cache, list_entry(node, struct slab, node));
+	return total;
+}
+
+uint64_t slab_shed(struct slab_cache *cache)
+{
+	uint64_t total = 0, n;
+	while ((n = shed_some(cache)))
+		total += n;
 	return total;
 }

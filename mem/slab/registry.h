@@ -8,9 +8,5 @@
 void slab_registry_lock(void);
 void slab_registry_unlock(void);
 struct list *slab_registry(void); /* of slab_cache.registry */
-/* slab_reap_caches for a caller that holds the lock: leaves what is to be
- * released on each cache's `reaped` list. */
-void slab_collect(struct slab_cache *const *caches, size_t count);
-uint64_t slab_release_reaped(struct slab_cache *cache);
 
 #endif

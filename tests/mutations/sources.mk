@@ -11,7 +11,7 @@ mutation-info:
 	@echo 'cflags=$(HOSTED_CFLAGS)'
 	$(info hosted.flags=$(hosted_flags))
 	$(info bench.flags=$(bench_flags))
-	$(info kernel.flags=$(KERNEL_CFLAGS))
+	$(info kernel.flags=$(KERNEL_CFLAGS) $(HOST_INLINE))
 	$(info kernel-tests.flags=$(KTESTS_CFLAGS))
 	$(info kernel.objects=$(KERNEL_OBJ))
 	$(info kernel-tests.objects=$(KTESTS_OBJ))

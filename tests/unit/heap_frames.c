@@ -92,7 +92,7 @@ HEAP_TEST(heap_frames_are_given_out)
 	static const size_t sizes[] = {16, 48, 100, 500, 1000, 2000, 4000, 12000};
 	static const char *const names[] = {"no pins", "one in 2 MiB", "every second"};
 	bool debug = SLAB_DEBUG; /* its blocks are larger */
-	for (uint64_t ram = MIB; ram <= (debug ? 4 : 64) * MIB; ram *= 4)
+	for (uint64_t ram = MIB; ram <= (debug ? 4 : 16) * MIB; ram *= 4)
 		for (enum pins pins = NONE; pins <= EVERY_SECOND; pins++)
 			for (unsigned i = 0; i < (pins == EVERY_SECOND ? 6 : 8); i++) {
 				unsigned asked, percent = give_out(ram, pins, sizes[i], &asked);

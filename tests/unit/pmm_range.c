@@ -46,6 +46,26 @@ TEST(pmm_ranges_of_any_length)
 	}
 }
 
+/* Without waiting: what this CPU has cached, and the block that it owns, are within reach. */
+TEST(pmm_range_of_what_this_cpu_holds)
+{
+	boot(16 * MIB, 2);
+	plain_set_cpu(1); /* so that nothing can be frozen without waiting */
+	pmm_free(pmm, take(0, PMM_KERNEL), 0);
+	plain_set_cpu(0);
+	paddr_t pa = take(0, PMM_KERNEL), last = pa;
+	while ((pa = pmm_alloc(pmm, 0, PMM_KERNEL)) != PADDR_NONE)
+		last = pa;
+	CHECK_EQ(pmm_alloc_range(pmm, 2, 1, PADDR_NONE, PMM_KERNEL, &pa), MEM_ENOMEM);
+	last &= ~(HUGE_SIZE - 1);
+	for (unsigned i = 100; i < 140; i++)
+		pmm_free(pmm, last + i * PAGE_SIZE, 0);
+	CHECK_EQ(pmm_alloc_range(pmm, 41, 1, PADDR_NONE, PMM_KERNEL, &pa), MEM_ENOMEM);
+	CHECK_OK(pmm_alloc_range(pmm, 40, 1, PADDR_NONE, PMM_KERNEL, &pa));
+	CHECK_EQ(pa, last + 100 * PAGE_SIZE);
+	CHECK(pmm_is_valid(pmm));
+}
+
 TEST(pmm_range_is_exact)
 {
 	/* Everything in use but one hole: found whatever the alignment says. */

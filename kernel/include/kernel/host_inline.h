@@ -18,6 +18,7 @@ MEM_END_DECLS
 
 #ifdef MEM_HOST_INLINE
 #define MEM_HOST_IS_INLINE
+#define MEM_HOST_IRQ_IS_INLINE
 
 static inline unsigned host_cpu(void)
 {
@@ -38,6 +39,26 @@ static inline void host_preempt_enable(void)
 	__asm__ volatile("cmpl $0, %%gs:%c1" : "=@ccnz"(due) : "i"(HOST_GS_DUE) : "memory");
 	if (__builtin_expect(zero && due, 0))
 		host_preempt_due();
+}
+
+static inline bool host_irq_enabled(void)
+{
+	unsigned long flags;
+	__asm__ volatile("pushf; pop %0" : "=r"(flags));
+	return flags & 0x200;
+}
+
+static inline unsigned long host_irq_save(void)
+{
+	unsigned long flags;
+	__asm__ volatile("pushf; pop %0; cli" : "=r"(flags)::"memory");
+	return flags;
+}
+
+static inline void host_irq_restore(unsigned long state)
+{
+	if (state & 0x200)
+		__asm__ volatile("sti" ::: "memory");
 }
 #endif
 

@@ -165,8 +165,25 @@ int waitq_sleep(bool interruptible, nsec_t deadline);
 /* As above for one of the waiters alone: a wake meant for another one (of an
  * outer loop, say) is kept for that one. */
 int waitq_sleep_on(struct waiter *w, bool interruptible, nsec_t deadline);
-void waitq_wake_one(struct waitq *q);
-void waitq_wake_all(struct waitq *q);
+/* Is nobody there? Asked after what waiters look at was changed; the fence pairs with
+ * waitq_add's. */
+static inline bool waitq_idle(const struct waitq *q)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	const struct list *first = __atomic_load_n(&q->waiters.next, __ATOMIC_RELAXED);
+	return !first || first == &q->waiters;
+}
+void waitq_wake_waiters(struct waitq *q, bool all);
+static inline void waitq_wake_one(struct waitq *q)
+{
+	if (!waitq_idle(q))
+		waitq_wake_waiters(q, false);
+}
+static inline void waitq_wake_all(struct waitq *q)
+{
+	if (!waitq_idle(q))
+		waitq_wake_waiters(q, true);
+}
 bool thread_interrupted(void); /* of the running thread */
 
 #define wait_event_common(q, condition, interruptible, deadline)                                   \
@@ -195,12 +212,36 @@ struct mutex {
 	struct thread *owner;
 	struct waitq waiters;
 };
-void mutex_lock(struct mutex *m);
+void mutex_lock_slowly(struct mutex *m);
+MEM_NORETURN void mutex_not_held(void); /* it is given back by who does not have it */
+static inline bool mutex_trylock(struct mutex *m)
+{
+	uint32_t expected = 0;
+	if (!__atomic_compare_exchange_n(&m->held, &expected, 1, false, __ATOMIC_SEQ_CST,
+					 __ATOMIC_SEQ_CST))
+		return false;
+	m->owner = current_thread();
+	return true;
+}
+static inline void mutex_lock(struct mutex *m)
+{
+	mem_assert_no_locks();
+	if (unlikely(!mutex_trylock(m)))
+		mutex_lock_slowly(m);
+}
 /* 0, or -ERESTARTSYS without the mutex: a signal came. For what may be held for as long as
  * a user likes. */
 int mutex_lock_interruptible(struct mutex *m) MEM_CHECKED;
-bool mutex_trylock(struct mutex *m);
-void mutex_unlock(struct mutex *m);
+/* The word is cleared before waiters are looked for, a waiter is on the queue before it tries
+ * the word: one of them sees the other. */
+static inline void mutex_unlock(struct mutex *m)
+{
+	if (unlikely(m->owner != current_thread()))
+		mutex_not_held();
+	m->owner = NULL;
+	__atomic_store_n(&m->held, 0, __ATOMIC_RELEASE);
+	waitq_wake_one(&m->waiters);
+}
 
 /* Time. */
 nsec_t time_monotonic(void); /* since boot; any context */

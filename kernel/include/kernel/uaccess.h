@@ -6,6 +6,8 @@
  * the exception table. Context: thread, no spin lock held (asserted). */
 #include <kernel/types.h>
 
+#include "arch/x86_64/pte.h"
+
 /* 0, or -EFAULT (some bytes may have been copied). */
 int copy_from_user(void *to, uint64_t from, size_t bytes) MEM_CHECKED;
 int copy_to_user(uint64_t to, const void *from, size_t bytes) MEM_CHECKED;
@@ -19,5 +21,8 @@ ssize_t strncpy_from_user(char *to, uint64_t from, size_t bytes) MEM_CHECKED;
 int user_load32(uint64_t at, uint32_t *value) MEM_CHECKED;
 int user_cas32(uint64_t at, uint32_t expected, uint32_t desired, uint32_t *old) MEM_CHECKED;
 /* Whole user range [at, at+bytes) below USER_TOP? */
-bool user_range_ok(uint64_t at, size_t bytes);
+static inline bool user_range_ok(uint64_t at, size_t bytes)
+{
+	return bytes <= USER_TOP && at <= USER_TOP - bytes;
+}
 #endif

@@ -36,7 +36,8 @@ MEM_NORETURN void host_panic(const char *format, ...) __attribute__((format(prin
  * mem/ with -DMEM_HOST_INLINE='"your/header.h"'. That header defines MEM_HOST_IS_INLINE,
  * and host_cpu, host_preempt_disable and host_preempt_enable as static inline functions
  * with the contracts below. It may use <mem/types.h> and C's own headers. Without it they
- * are functions like the rest.
+ * are functions like the rest. With MEM_HOST_IRQ_IS_INLINE it defines host_irq_save,
+ * host_irq_restore and host_irq_enabled, too.
  */
 #ifdef MEM_HOST_INLINE
 #include MEM_HOST_INLINE
@@ -59,11 +60,13 @@ void host_preempt_enable(void);
  * is sized by it. A host that cannot know yet says MEM_MAX_CPUS. Context: any. */
 unsigned host_cpu_count(void);
 
+#ifndef MEM_HOST_IRQ_IS_INLINE
 /* Turn interrupts off on this CPU; returns what host_irq_restore wants. Any context. */
 unsigned long host_irq_save(void);
 void host_irq_restore(unsigned long state);
 /* Are interrupts on? Any context. */
 bool host_irq_enabled(void);
+#endif
 /* Is this an interrupt handler (page faults and system calls are not)? */
 bool host_in_interrupt(void);
 
