@@ -77,8 +77,9 @@ static bool is_ignored(const struct process *p, const struct task *t, int sig)
 	return !(t && ((t->blocked | t->waiting_for) & SIGSET(sig)));
 }
 
-#define CANDIDATES 32 /* tasks that are compared; of more, the next that wants it is good enough   \
-		       */
+#define CANDIDATES                                                                                 \
+	32 /* tasks that are compared; of more, the next that wants it is good enough              \
+	    */
 
 static void wake_receiver(struct process *p, struct task *t, int sig)
 {
