@@ -30,28 +30,16 @@ static struct file *lookup(int fd, bool path_too)
 	struct file *f = NULL;
 	if (fd < 0 || !t)
 		return NULL;
-<<<<<<< HEAD
-	table_lock(t);
+	bool shared = atomic_read_relaxed(&t->refs) != 1;
+	if (shared)
+		table_lock(t);
 	f = slot_file(t, (unsigned)fd);
 	if (f && (f->mode & FILE_PATH) && !path_too)
 		f = NULL;
 	if (f)
 		file_get(f);
-	table_unlock(t);
-=======
-	bool shared = atomic_read_relaxed(&t->refs) != 1;
-	if (shared)
-		table_lock(t);
-	if (slot_used(t, (unsigned)fd)) {
-		f = t->file[fd];
-		if ((f->mode & FILE_PATH) && !path_too)
-			f = NULL;
-		else
-			file_get(f);
-	}
 	if (shared)
 		table_unlock(t);
->>>>>>> main
 	return f;
 }
 
