@@ -23,7 +23,7 @@ TERMS = {
 # Identifiers that have one of these words in its plain meaning, and which that is.
 EXCEPTIONS = {
     "part": ("vm_table_part_end set_part part_is_free lock_part claim_part mark_part free_part "
-             "check_part drop_parts part", "a part of a range"),
+             "check_part drop_parts part PIECE_PART add_part", "a part of a range"),
     "unit": ("unit units unit_used unit_pages unit_page unit_of drop_unit_page add_unit_page "
              "UNIT_BYTES UNIT_PAGES heap_descriptor_units slab_units give_units take_units "
              "PEAK_UNIT", "64 bytes of a descriptor page; the unit of a number"),
@@ -84,7 +84,7 @@ def paragraphs(text):
 def sentences(text):
     """An end is a full stop, a colon or a semicolon before a capital, or before a name."""
     for paragraph in paragraphs(text):
-        yield from re.split(r"(?<=[.!?:;])\s+(?=[A-Z`(*]|$)|(?<=\.\))\s+|(?<=\.)\s+(?=[a-z_`]+[(_-])",
+        yield from re.split(r"(?<=[.!?:;])\s+(?=[A-Z`(*]|$)|(?<=\.\))\s+|(?<=[\w)]{2}\.)\s+(?=[a-z_`])",
                             paragraph)
 
 
@@ -102,6 +102,18 @@ def private_prose(text):
     for pattern, better in PROSE.items():
         for m in re.finditer(pattern, plain):
             yield m.group(), better
+
+
+def without_context(header):
+    """Functions of a header whose comment, or that of their group, names no context."""
+    said = ""
+    prototype = (r"^(?!static|typedef|#|extern|struct \w+ \{|enum|MEM_BEGIN|MEM_END)[A-Za-z_]"
+                 r"[^;{}#]*?\b(\w+)\([^;{}]*\)[^;{}]*;")
+    for m in re.finditer(rf"^/\*.*?\*/|{prototype}", header, re.S | re.M):
+        if m.group().startswith("/*"):
+            said = m.group()
+        elif not re.search(r"[Cc]ontext", said):
+            yield m.group(1)
 
 
 def private_identifiers(source):

@@ -343,9 +343,8 @@ int fs_exec_unshare(struct task *task)
 void fs_exec(struct task *task)
 {
 	struct fd_table *t = task->files;
-	for (int fd = -1; (fd = fd_table_next(t, (unsigned)(fd + 1))) >= 0;)
-		if (fd_flags(fd) > 0)
-			(void)fd_close((unsigned)fd);
+	for (int fd = -1; (fd = table_next_cloexec(t, (unsigned)(fd + 1))) >= 0;)
+		(void)fd_close((unsigned)fd);
 }
 
 void fs_exit(struct task *task)

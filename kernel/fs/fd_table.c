@@ -93,20 +93,33 @@ static unsigned first_free(const struct fd_table *t, unsigned from)
 	return mem_max(from, t->capacity);
 }
 
-int fd_table_next(struct fd_table *t, unsigned from)
+/* The first slot from `from` on that is used, or closed at exec; -1: none. */
+static int next_slot(struct fd_table *t, unsigned from, bool cloexec)
 {
 	int found = -1;
 	table_lock(t);
 	for (unsigned fd = from; fd < t->capacity; fd = (fd | (CHUNK_SLOTS - 1)) + 1) {
 		const struct fd_chunk *c = slot_chunk(t, fd);
-		uint64_t used = c ? c->used & (UINT64_MAX << fd % CHUNK_SLOTS) : 0;
-		if (!used)
+		if (!c)
 			continue;
-		found = (int)(fd / CHUNK_SLOTS * CHUNK_SLOTS + bit_lowest(used));
+		uint64_t word = (cloexec ? c->cloexec : c->used) & (UINT64_MAX << fd % CHUNK_SLOTS);
+		if (!word)
+			continue;
+		found = (int)(fd / CHUNK_SLOTS * CHUNK_SLOTS + bit_lowest(word));
 		break;
 	}
 	table_unlock(t);
 	return found;
+}
+
+int fd_table_next(struct fd_table *t, unsigned from)
+{
+	return next_slot(t, from, false);
+}
+
+int table_next_cloexec(struct fd_table *t, unsigned from)
+{
+	return next_slot(t, from, true);
 }
 
 /* ---- growing ------------------------------------------------------------------------- */

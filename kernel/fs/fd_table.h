@@ -77,6 +77,8 @@ void table_free(struct fd_table *t);
 struct fd_table *table_copy(struct fd_table *from, struct account *account);
 /* There is a place for slot `fd` then. 0, -ENOMEM. */
 int table_make_room(struct fd_table *t, unsigned fd);
+/* The first from `from` on that is closed at exec; -1: none. */
+int table_next_cloexec(struct fd_table *t, unsigned from);
 /* Take the lowest free slot from `from` on, below `limit`. -EMFILE, -ENOMEM. */
 int table_reserve(struct fd_table *t, unsigned from, unsigned limit);
 #endif

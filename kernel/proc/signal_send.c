@@ -224,8 +224,13 @@ void signal_force(int sig, const struct siginfo *info)
 	}
 	if (action->handler == SIG_DFL)
 		p->unkillable = false;
-	signal_queue_flush(&t->pending, SIGSET(sig));
-	signal_send_locked(p, t, sig, info);
+	if (sig == SIGKILL) {
+		signal_send_locked(p, t, sig, info);
+	} else if (!p->exiting && !t->exited) {
+		signal_queue_flush(&t->pending, SIGSET(sig));
+		signal_queue_force(&t->pending, sig, info);
+		__atomic_store_n(&t->thread.interrupted, 1, __ATOMIC_SEQ_CST);
+	}
 	proc_unlock(irq);
 }
 
@@ -320,7 +325,7 @@ void signal_mask_restore(void)
 
 struct signal_handlers *signal_handlers_create(const struct signal_handlers *copy_of)
 {
-	struct signal_handlers *h = kzalloc(sizeof(*h));
+	struct signal_handlers *h = copy_of ? kmalloc(sizeof(*h)) : kzalloc(sizeof(*h));
 	if (!h)
 		return NULL;
 	if (copy_of) {

@@ -2,8 +2,8 @@
 /*
  * A heap area over physical frames, reached through the direct map.
  *
- * Whatever a heap takes it gives back by pieces, so nothing here is a block of an order, which
- * goes back as it came: a range, a single frame, or a 2 MiB block that is split.
+ * A heap gives back by pieces whatever it takes. So nothing here is a block of an order,
+ * which goes back as it came, but a range, a single frame, or a 2 MiB block that is split.
  */
 #include <mem/heap.h>
 #include <mem/pmm.h>

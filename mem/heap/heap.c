@@ -185,6 +185,7 @@ mem_status heap_create(struct heap **out, struct heap_area *area)
 
 void heap_destroy(struct heap *heap)
 {
+	mem_contract_thread();
 	heap_reap(heap, true);
 	struct heap_stats stats;
 	heap_get_stats(heap, &stats);

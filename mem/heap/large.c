@@ -10,14 +10,14 @@
  *     LIVE --free--> FREEING --poisoned--> QUEUED --alloc--> LIVE
  *                                             \--reap, oldest first--> gone
  *
- * Nothing that takes time by the block's size is done under the lock: a block that is
- * being filled or checked is on no queue, and belongs to who does that. How far a request
- * looks through the queues is bounded, and they are emptied a few blocks at a time.
+ * Nothing that takes time by the block's size is done under the lock. A block that is being
+ * filled or checked is on no queue, and belongs to who does that. How far a request looks
+ * through the queues is bounded, and they are emptied a few blocks at a time.
  *
- * The request seldom fills the last page: behind its end lie up to 16 bytes of
- * canary, checked when the block is freed; beyond the last page is the guard. Loose pages have
- * none behind them: so blocks of a hardened heap that do fill it get another page, but not
- * those that were asked for by the page (aligned to it).
+ * The request seldom fills the last page: behind its end lie up to 16 bytes of canary,
+ * checked when the block is freed; beyond the last page is the guard. Loose pages have none
+ * behind them: blocks of a hardened heap that do fill it get another page. Those that were
+ * asked for by the page (aligned to it) do not.
  */
 #include "heap/internal.h"
 

@@ -212,6 +212,30 @@ MEM_CACHE_ALIGNED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned fl
 	return clear ? cleared(pa, order) : pa;
 }
 
+unsigned pmm_alloc_many(struct pmm *pmm, unsigned n, unsigned flags, paddr_t *out)
+{
+	unsigned got = 0;
+	uint64_t dirty = 0; /* bit i: out[i] is not known to be zero */
+	mem_assert(n <= 64);
+	host_preempt_disable();
+	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, host_cpu());
+	struct pmm_private_word *p = cache ? &cache->word[KIND_USER] : NULL;
+	while (p && got < n && (p->mask || pmm_word_next(p))) {
+		uint64_t mask = p->mask, clean = cache->clean[p->w % BLOCK_WORDS];
+		do {
+			uint64_t at = bit_take_lowest(&mask);
+			dirty |= (~clean >> at & 1) << got;
+			out[got++] = p->base + (at << PAGE_SHIFT);
+		} while (mask && got < n);
+		atomic_write_relaxed(&p->mask, mask);
+	}
+	pmm_cache_leave(cache);
+	host_preempt_enable();
+	for (; (flags & PMM_ZERO) && dirty; dirty &= dirty - 1)
+		arch_clear_page(paddr_to_ptr(out[bit_lowest(dirty)]));
+	return got;
+}
+
 void pmm_drain(struct pmm *pmm)
 {
 	mem_contract_thread();

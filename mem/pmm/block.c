@@ -158,6 +158,21 @@ void pmm_block_update_class(struct pmm *pmm, uint32_t block)
 		arrived(pmm);
 }
 
+#define SHORT_SHARE 32 /* of all blocks */
+#define SHORT_MOST  64 /* blocks */
+
+bool pmm_is_short(const struct pmm *pmm)
+{
+	uint64_t enough = mem_min(pmm->nblocks / SHORT_SHARE, (uint64_t)SHORT_MOST) + 1;
+	uint32_t ready = ready_blocks(pmm);
+	uint64_t found = pmm->nblocks - ready; /* nobody has used these yet */
+	for (uint32_t group = atomic_read_relaxed(&pmm->free_hint) / GROUP_BLOCKS;
+	     found < enough && group * GROUP_BLOCKS < ready; group++)
+		found += bit_count(atomic_read_relaxed(&pmm->summary_a[group]) &
+				   ~atomic_read_relaxed(&pmm->summary_b[group]));
+	return found < enough;
+}
+
 static void update_order(struct pmm *pmm, uint32_t block)
 {
 	uint64_t *word = &pmm->summary_order[block / GROUP_BLOCKS];

@@ -38,7 +38,7 @@ static void no_longer_rests(struct pmm_private_word *p, unsigned i, uint64_t bit
 static paddr_t take_clean(struct pmm_cpu_cache *cache)
 {
 	struct pmm_private_word *p = &cache->word[KIND_USER];
-	if (p->block == BLOCK_NONE)
+	if (!cache->any_clean || p->block == BLOCK_NONE)
 		return PADDR_NONE;
 	unsigned i = (unsigned)(p->w % BLOCK_WORDS);
 	uint64_t clean = p->mask & cache->clean[i], bit = clean & -clean;
@@ -49,6 +49,7 @@ static paddr_t take_clean(struct pmm_cpu_cache *cache)
 			i = bit_lowest(more);
 			clean = p->rest[i] & cache->clean[i];
 		}
+		cache->any_clean = clean != 0;
 		if (!clean)
 			return PADDR_NONE;
 		bit = clean & -clean;
@@ -109,6 +110,7 @@ static bool clear_in_place(struct pmm_cpu_cache *cache)
 			arch_clear_page(
 			    paddr_to_ptr(p->block_base + ((paddr_t)(i * 64 + at) << PAGE_SHIFT)));
 			cache->clean[i] |= (uint64_t)1 << at;
+			cache->any_clean = 1;
 		}
 	}
 	return n != 0;

@@ -15,11 +15,11 @@
  *
  * The initialised limit. Setting up a terabyte must not touch 35 MB of bitmap. Blocks at
  * and above the initialised limit (`ready`) were never used: nothing of them is written and
- * the map alone says what they are. When a search finds nothing below, the
- * initialised limit moves up by 16 blocks, whose lines, states and summaries are then
- * written from the map: no more at once, as interrupts are off. Low memory is used first, so the
- * initialised limit moves as far as memory was ever in use at once. The page tables of the
- * direct map follow it (pmm_on_first_use). It stops where a loader's direct map ends
+ * the map alone says what they are. When a search finds nothing below, the initialised
+ * limit moves up by 16 blocks; no more at once, as interrupts are off. Their lines, states
+ * and summaries are then written from the map. Low memory is used first, so the initialised
+ * limit moves as far as memory was ever in use at once. The page tables of the direct map
+ * follow it (pmm_on_first_use). It stops where a loader's direct map ends
  * (mem_direct_map_end): nobody is given a frame that cannot be reached.
  */
 #include "pmm/internal.h"

@@ -132,6 +132,7 @@ struct pmm_cpu_cache {
 	uint8_t busy; /* written by its CPU only: it is inside if this is not 0 */
 	uint8_t npool;
 	uint8_t nhuge;
+	uint8_t any_clean;            /* if 0, nothing free is known to be zero in the own block */
 	uint32_t nqueue;              /* if not 0, something is in `freed` */
 	uint8_t norder[SMALL_ORDERS]; /* cached blocks of order i + 1, below */
 	struct pmm_free_word freed;   /* frees of the newest word */

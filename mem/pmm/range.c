@@ -327,6 +327,7 @@ static uint64_t below_limit(const struct pmm *pmm, uint64_t d, uint64_t n)
 
 mem_status pmm_reserve(struct pmm *pmm, paddr_t pa, uint64_t npages)
 {
+	mem_contract(!host_in_interrupt(), "not from an interrupt handler");
 	pfn_t first = paddr_to_pfn(pa), end;
 	if ((pa & PAGE_MASK) || !npages || __builtin_add_overflow(first, npages, &end))
 		return MEM_EINVAL;
@@ -360,6 +361,7 @@ mem_status pmm_reserve(struct pmm *pmm, paddr_t pa, uint64_t npages)
 
 mem_status pmm_add(struct pmm *pmm, paddr_t pa, uint64_t npages)
 {
+	mem_contract(!host_in_interrupt(), "not from an interrupt handler");
 	pfn_t first = paddr_to_pfn(pa), end;
 	if ((pa & PAGE_MASK) || !npages || __builtin_add_overflow(first, npages, &end))
 		return MEM_EINVAL;

@@ -84,6 +84,16 @@ void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *referen
 	atomic_write_release(record, value);
 }
 
+void frame_init_many(struct pmm *pmm, const paddr_t *pa, unsigned n, enum frame_type type)
+{
+	mem_assert(type == FRAME_ANON || type == FRAME_OBJECT);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t *record = record_of(pmm, pa[i]);
+		mem_assert(atomic_read_relaxed(record) == 0);
+		atomic_write_release(record, (uint64_t)(type - 1) | RECORD_ONE);
+	}
+}
+
 bool frame_has_record(struct pmm *pmm, paddr_t pa)
 {
 	return find_record(pmm, pa) != NULL;

@@ -8,9 +8,9 @@
  * allows it is asked under the same lock: a page that moves away between question
  * and act would keep its contents although the answer was that it lost them.
  */
+#include "vm/ahead.h"
 #include "vm/edit.h"
 #include "vm/objects.h"
-#include "vm/place.h"
 #include "vm/rewrite.h"
 
 /* What may be dropped. */

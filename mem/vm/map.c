@@ -6,6 +6,7 @@
  * place is chosen without locks that last, so it is checked again under the
  * covering lock; if somebody was faster, the choice is made again.
  */
+#include "vm/ahead.h"
 #include "vm/area_walk.h"
 #include "vm/areas.h"
 #include "vm/edit.h"
@@ -151,16 +152,6 @@ static mem_status check_args(const struct vm_map_args *args, uint64_t *npages)
 		return MEM_EINVAL;
 	*npages = bytes >> PAGE_SHIFT;
 	return MEM_OK;
-}
-
-mem_status vm_populate(struct space *space, vpn_t first, vpn_t end, unsigned access)
-{
-	mem_status status = MEM_OK;
-	bool spurious;
-	for (vpn_t vpn = first; vpn < end && status == MEM_OK; vpn++)
-		status = vm_fault_page(space, vpn_to_va(vpn), FAULT_USER | FAULT_NO_GROW | access,
-				       NULL, &spurious);
-	return status;
 }
 
 mem_status vmm_map(struct space *space, const struct vm_map_args *args, vaddr_t *out)

@@ -4,10 +4,6 @@
 /* Promising one range; map.c. */
 #include "vm/space.h"
 
-/* Touch [first, end) ahead, as `access` (FAULT_WRITE or 0); what grows down stays as it
- * is. Errors: as vmm_fault. Context: thread, no lock. */
-mem_status vm_populate(struct space *space, vpn_t first, vpn_t end, unsigned access);
-
 /* MEM_OK: the totals are within the limits of the space with `npages` more of this kind,
  * of which `replaced` are there already. MEM_EAGAIN: beyond that of locked memory;
  * MEM_ENOMEM: beyond another. */

@@ -9,7 +9,8 @@
 #include <mem/pmm.h>
 #include <mem/vmm.h>
 
-#include "arch/x86_64/pte.h"
+#include "arch/x86_64/machine.h"
+#include "vm/machine.h"
 
 struct census {
 	uint64_t leaves, executable, writable, both, user, writable_alias;
@@ -123,6 +124,29 @@ TEST(kernel_control_bits_on_every_cpu)
 	CHECK_EQ(every_cpu(control_bits, NULL), 0);
 	test_note("smep %d smap %d umip %d", cpu_features.smep, cpu_features.smap,
 		  cpu_features.umip);
+}
+
+/* What the component reads of a CPU before it gives it page tables is what is so. */
+static bool is_described(void *arg, unsigned cpu)
+{
+	struct arch_setup s;
+	paddr_t root = vmm_kernel_root(kernel_vmm);
+	arch_describe(&s);
+	bool ok = s.cr0 == read_cr0() && s.cr4 == read_cr4() && s.efer == read_msr(0xc0000080) &&
+		  s.pat == read_msr(0x277) && s.giga_pages == cpu_features.giga_pages;
+	ok = ok && s.code >= (vaddr_t)is_described && s.code < (vaddr_t)is_described + PAGE_SIZE;
+	ok = ok && s.stack < (vaddr_t)&s + PAGE_SIZE && s.stack + PAGE_SIZE > (vaddr_t)&s;
+	ok = ok && s.gdt && s.idt && !vm_machine_loses(&s, root);
+	ok = ok && !vm_machine_lacks(&s, cpu_features.nx, cpu_features.giga_pages);
+	s.idt = PAGE_SIZE; /* where a loader may have had it */
+	ok = ok && vm_machine_loses(&s, root);
+	s.cr4 |= CR4_FIVE_LEVELS;
+	return ok && vm_machine_lacks(&s, cpu_features.nx, cpu_features.giga_pages);
+}
+
+TEST(kernel_setup_is_described_on_every_cpu)
+{
+	CHECK_EQ(every_cpu(is_described, NULL), 0);
 }
 
 TEST(kernel_stack_guards)

@@ -167,6 +167,41 @@ EXPLORED_TEST(pitfall_03_every_schedule_of_copying, 2, 1787)
 	pitfall_end(space);
 }
 
+/* The same for pages that nobody has asked for yet: a write in order replaces the zero page
+ * in the next ones, too. */
+static void write_in_order(void *arg)
+{
+	machine_explore(2, 1);
+	put(AWAY + 4 * PAGE_SIZE, 20);
+	put(AWAY + 6 * PAGE_SIZE, 21);
+	atomic_write_seq(&done, 1);
+}
+
+static void read_ahead_of_it(void *arg)
+{
+	CHECK_EQ(get(AWAY + 6 * PAGE_SIZE), 0);
+	machine_explore(2, 1);
+	bool written = atomic_read_seq(&done);
+	uint64_t value = get(AWAY + 6 * PAGE_SIZE);
+	CHECK(value == 21 || (value == 0 && !written));
+}
+
+EXPLORED_TEST(pitfall_03_every_schedule_of_zeros_ahead, 1, 100)
+{
+	struct vmm_space_stats stats;
+	begin(2, 0);
+	map_at(space, AWAY, 8, RW, 0);
+	for (unsigned p = 0; p < 8; p++)
+		if (p < 4)
+			put(AWAY + p * PAGE_SIZE, 10);
+		else
+			CHECK_EQ(get(AWAY + p * PAGE_SIZE), 0);
+	RUN(space, write_in_order, read_ahead_of_it);
+	vmm_space_stats(space, &stats);
+	CHECK_EQ(stats.resident_npages, 8);
+	pitfall_end(space);
+}
+
 /*
  * 6. A table goes from under a walk: whoever walks to it, or waits for its lock, finds
  * out, and it is not freed before.

@@ -307,6 +307,60 @@ TEST(pmm_what_was_used_is_not_clean)
 	}
 }
 
+/* Many at once: each once, zero if that is asked for, whatever was cleared ahead. */
+TEST(pmm_many_at_once)
+{
+	static paddr_t got[4096];
+	static const char zero[PAGE_SIZE];
+	boot(32 * MIB, 1);
+	uint64_t before = drained_free() + stats().records;
+	for (unsigned round = 0; round < 20; round++) {
+		unsigned n = 0, at_once;
+		unsigned flags = round % 4 ? PMM_ZERO : 0;
+		while (n < 2000) {
+			if (test_random() % 8 == 0 && pmm_idle(pmm))
+				continue;
+			at_once = 1 + (unsigned)test_random() % 64;
+			unsigned had = pmm_alloc_many(pmm, at_once, flags, &got[n]);
+			CHECK(had <= at_once);
+			if (!had) /* nothing at hand: one by the usual way */
+				had = (got[n] = take(0, flags)) != PADDR_NONE;
+			frame_init_many(pmm, &got[n], had, FRAME_ANON);
+			for (unsigned i = n; i < n + had; i++) {
+				CHECK_EQ(frame_count(pmm, got[i]), 1);
+				CHECK_EQ(frame_type(pmm, got[i]), FRAME_ANON);
+				CHECK(!flags || !memcmp(paddr_to_ptr(got[i]), zero, PAGE_SIZE));
+				memset(paddr_to_ptr(got[i]), 0xbb, PAGE_SIZE);
+			}
+			n += had;
+		}
+		CHECK(pmm_is_valid(pmm));
+		while (n--) { /* one that was handed out twice is freed twice */
+			CHECK(frame_put(pmm, got[n]));
+			pmm_free(pmm, got[n], 0);
+		}
+	}
+	CHECK_EQ(drained_free() + stats().records, before);
+}
+
+TEST(pmm_short_when_no_block_is_left)
+{
+	static paddr_t got[16];
+	boot(32 * MIB, 1); /* 16 blocks: one is enough */
+	unsigned n = 0;
+	CHECK(!pmm_is_short(pmm));
+	while (!pmm_is_short(pmm)) {
+		CHECK(n < 16);
+		got[n++] = take(PMM_ORDER_HUGE, 0);
+	}
+	CHECK(n >= 12);
+	pmm_free(pmm, got[--n], PMM_ORDER_HUGE);
+	pmm_drain(pmm);
+	CHECK(!pmm_is_short(pmm));
+	while (n--)
+		pmm_free(pmm, got[n], PMM_ORDER_HUGE);
+}
+
 /* ---- records ---------------------------------------------------------------------------- */
 
 TEST(pmm_records)

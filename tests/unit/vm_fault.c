@@ -83,7 +83,7 @@ TEST(vm_fault_reads_share_the_zero_frame)
 		expect(BASE + i * PAGE_SIZE, MACHINE_READ, 0, 0);
 	vmm_space_stats(space, &stats);
 	CHECK_EQ(stats.resident_npages, 0);
-	CHECK_EQ(stats.faults_minor, 64);
+	CHECK_EQ(stats.faults_minor, 8); /* they were read in order */
 	CHECK(vmm_page_info(space, BASE, &pa, NULL, NULL) && pa == machine_zero_frame());
 	expect(BASE, MACHINE_WRITE, 0, 0);
 	vmm_space_stats(space, &stats);

@@ -5,9 +5,9 @@
  * The kernel heap: kmalloc and friends over size-class caches and large blocks.
  *
  * A `struct heap` is an object; the short names (kmalloc ...) work on the one
- * that heap_set_default() named. Context of all allocation and free calls: any,
- * interrupt handlers included. They never sleep, never fault and never wait for another
- * CPU (what waiting is: mem/pmm.h), but for heap_alloc_wait(). Nor do frees and statistics.
+ * that heap_set_default() named. Contexts are those of mem/vmm.h: `any` includes interrupt
+ * handlers, and such a call never sleeps, never faults and never waits for another CPU
+ * (what waiting is: mem/pmm.h).
  */
 #include <mem/slab.h>
 #include <mem/types.h>
@@ -73,35 +73,35 @@ enum heap_profile { HEAP_FAST, HEAP_HARDENED };
  * many CPUs (host_log says so). Context: initialisation. */
 MEM_CHECKED mem_status heap_create_as(struct heap **out, struct heap_area *area,
 				      enum heap_profile profile);
-/* The hardened one. */
+/* The hardened one; the rest as heap_create_as. Context: initialisation. */
 MEM_CHECKED mem_status heap_create(struct heap **out, struct heap_area *area);
 /* End an empty heap; live blocks are the caller's mistake (host_panic). Context: thread;
  * waits for every CPU. */
 void heap_destroy(struct heap *heap);
 
 /* `bytes` bytes aligned to 16, whatever the size, or NULL; bytes 0 gives a unique pointer
- * that must be freed. */
+ * that must be freed. Context: any. */
 void *heap_alloc(struct heap *heap, size_t bytes);
 /* As heap_alloc; where that gives NULL it may wait for pages that other CPUs keep free.
  * Context: thread, interrupts on, no lock that others spin on with interrupts off;
  * elsewhere as heap_alloc. */
 void *heap_alloc_wait(struct heap *heap, size_t bytes);
-/* Aligned to `align`, a power of two; from a page on it costs whole pages. */
+/* Aligned to `align`, a power of two; from a page on it costs whole pages. Context: any. */
 void *heap_alloc_aligned(struct heap *heap, size_t bytes, size_t align);
 /* NULL is ignored. Double and invalid frees and writes behind the block's end are
- * found: host_panic. Never unmaps. */
+ * found: host_panic. Never unmaps. Context: any. */
 void heap_free(struct heap *heap, void *block);
 /* As the C standard's realloc; on NULL the old block is untouched; bytes 0
- * frees and returns NULL. */
+ * frees and returns NULL. Context: any. */
 void *heap_realloc(struct heap *heap, void *block, size_t bytes);
 /* The same for who stands between the heap and its users (a kernel's own kmalloc): leak
  * lists and reports name `site`, the caller's return address, instead of the shim.
- * `align`: a power of two; 16 or less is what every block has. */
+ * `align`: a power of two; 16 or less is what every block has. Context: any. */
 void *heap_alloc_at(struct heap *heap, size_t bytes, size_t align, const void *site);
 void heap_free_at(struct heap *heap, void *block, const void *site);
 void *heap_realloc_at(struct heap *heap, void *block, size_t bytes, const void *site);
 /* Bytes usable in a live block: at least what was asked for; exactly that in a hardened
- * heap. Panics if `block` is no live block, or was written beyond its end. */
+ * heap. Panics if `block` is no live block, or was written beyond its end. Context: any. */
 size_t heap_usable(struct heap *heap, const void *block);
 
 /* Give empty memory back to the area, reserve pages included if `all`.
@@ -148,13 +148,17 @@ struct heap_stats {
 	uint64_t allocs, frees, failures;
 	uint64_t sampled; /* allocations that got a page of their own */
 };
+/* Context: any. */
 void heap_get_stats(struct heap *heap, struct heap_stats *stats);
-/* Call visit for each size class. */
+/* Call visit for each size class. Context: any. */
 void heap_for_each_class(struct heap *heap, void (*visit)(const struct slab_stats *, void *),
 			 void *arg);
 /* Log up to `limit` live blocks of each class and of the large ones: debug
- * builds know them all with their call sites, others the large ones. */
+ * builds know them all with their call sites, others the large ones. Context: any; debug
+ * builds hold a lock while they go through a class. */
 void heap_report_live(struct heap *heap, unsigned limit);
+/* For tests: check every structure against every other. Context: nobody else uses the
+ * heap. */
 bool heap_is_valid(struct heap *heap);
 
 /* ---- the short names (heap/kmalloc.c, which may be left out) ----------------- */
@@ -162,6 +166,7 @@ bool heap_is_valid(struct heap *heap);
 /* The heap that they work on. Context: initialisation. */
 void heap_set_default(struct heap *heap);
 
+/* Context of them all: any. */
 void *kmalloc(size_t bytes);
 void *kzalloc(size_t bytes);               /* zeroed */
 void *kcalloc(size_t count, size_t bytes); /* zeroed; NULL if the product overflows */

@@ -50,7 +50,7 @@ unsigned host_cpu(void);
 
 /* Forbid and allow moving this thread to another CPU or switching it away;
  * nests. Interrupts stay as they are. host_preempt_enable may switch threads
- * when the count reaches zero with interrupts on. */
+ * when the count reaches zero with interrupts on. Context: any. */
 void host_preempt_disable(void);
 void host_preempt_enable(void);
 #endif
@@ -67,7 +67,7 @@ void host_irq_restore(unsigned long state);
 /* Are interrupts on? Any context. */
 bool host_irq_enabled(void);
 #endif
-/* Is this an interrupt handler (page faults and system calls are not)? */
+/* Is this an interrupt handler (page faults and system calls are not)? Context: any. */
 bool host_in_interrupt(void);
 
 /* One turn of a busy wait. Context: any, interrupts on unless the wait is for

@@ -62,24 +62,28 @@ struct memmap {
 MEM_CHECKED mem_status memmap_sanitise(struct memmap *map, const struct memmap_entry *entries,
 				       size_t count, pfn_t end_pfn);
 
-/* Frames of one type. */
+/* Frames of one type. Context: any. */
 uint64_t memmap_npages(const struct memmap *map, enum memmap_type type);
 
-/* The number of the first region that ends above pfn; map->count if none does. */
+/* The number of the first region that ends above pfn; map->count if none does. Context:
+ * any. */
 size_t memmap_find(const struct memmap *map, pfn_t pfn);
 
-/* The type of the region that holds pfn; false if none does. */
+/* The type of the region that holds pfn; false if none does. Context: any. */
 bool memmap_lookup(const struct memmap *map, pfn_t pfn, enum memmap_type *type);
 
 /* Change [first, end) to `type` where it is `from` now (giving bootloader
  * memory back, taking boot-time memory). Regions are split and merged.
- * Errors: MEM_ENOMEM no room for the split; nothing has changed. */
+ * Context: any, nobody else uses the map. Errors: MEM_ENOMEM no place for the split;
+ * nothing has changed. */
 MEM_CHECKED mem_status memmap_retype(struct memmap *map, pfn_t first, pfn_t end,
 				     enum memmap_type from, enum memmap_type type);
 
-/* Is the map sorted, disjoint, merged, and without empty regions? For tests. */
+/* Is the map sorted, disjoint, merged, and without empty regions? For tests. Context:
+ * any. */
 bool memmap_is_valid(const struct memmap *map);
 
+/* A type in words, for reports. Context: any. */
 const char *memmap_type_name(enum memmap_type type);
 
 MEM_END_DECLS

@@ -76,16 +76,21 @@ void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg);
  * for themselves is not. With PMM_WAIT it is never PADDR_NONE while enough frames are free
  * anywhere in one piece, with one exception. A frame that can have a record needs a second
  * free frame beside it if its 2 MiB block has no record page yet. The same goes for what is
- * to be taken out of a block in which another order (1..8) is in use. */
+ * to be taken out of a block in which another order (1..8) is in use. Context: any. */
 MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
+
+/* Up to n single frames at once, if this CPU has them at hand: returns how many, out[i] is
+ * each; 0 says nothing of what pmm_alloc would find. Flags: PMM_ZERO. Context: any; does not
+ * wait. Locks: as pmm_alloc. */
+MEM_CHECKED unsigned pmm_alloc_many(struct pmm *pmm, unsigned n, unsigned flags, paddr_t *out);
 
 /* Give back what pmm_alloc returned, with the same order. A frame that is
  * already free, cached, reserved, foreign, of another order or still
- * referenced is the caller's mistake: host_panic with the reason. */
+ * referenced is the caller's mistake: host_panic with the reason. Context: any. */
 void pmm_free(struct pmm *pmm, paddr_t pa, unsigned order);
 
 /* The same two for a caller that has preemption (or interrupts) off anyway and
- * knows which CPU this is: cpu == host_cpu(). */
+ * knows which CPU this is: cpu == host_cpu(). Context: any. */
 MEM_CHECKED paddr_t pmm_alloc_on(struct pmm *pmm, unsigned cpu, unsigned order, unsigned flags);
 void pmm_free_on(struct pmm *pmm, unsigned cpu, paddr_t pa, unsigned order);
 
@@ -102,7 +107,7 @@ void pmm_split(struct pmm *pmm, paddr_t pa);
 MEM_CHECKED mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_pages,
 				       paddr_t below, unsigned flags, paddr_t *out);
 
-/* Give back a range, or any part of one; the same checks as pmm_free. */
+/* Give back a range, or any part of one; the same checks as pmm_free. Context: any. */
 void pmm_free_range(struct pmm *pmm, paddr_t pa, uint64_t npages);
 
 /* Take [pa, pa + npages) out of use (offline a range). Waits. Context: thread, interrupts
@@ -120,6 +125,11 @@ MEM_CHECKED mem_status pmm_add(struct pmm *pmm, paddr_t pa, uint64_t npages);
  * buffers, of every CPU. Afterwards pmm_stats.free is exact and cached is 0
  * if nobody allocates meanwhile. Waits. Context: thread, interrupts on. */
 void pmm_drain(struct pmm *pmm);
+
+/* Is it better to take no frame that is not needed yet? Fewer than a 32nd of the memory, or
+ * than 128 MiB, are wholly free 2 MiB blocks. A hint, from a look at a few words. Context:
+ * any; does not wait. Locks: none. */
+bool pmm_is_short(const struct pmm *pmm);
 
 /* Clear a few free frames ahead of need. Context: idle thread. Returns false
  * when there is nothing to do. */
@@ -148,31 +158,36 @@ void pmm_get_stats_wait(struct pmm *pmm, struct pmm_stats *stats);
  * (NULL, or a pointer into this allocator's RAM through the direct map, 16-byte
  * aligned). Frames of type FRAME_ANON and FRAME_OBJECT can have many owners and have no
  * reference; the others have one owner. The frame came from pmm_alloc without
- * PMM_KERNEL. */
+ * PMM_KERNEL. Context: any, as for all calls on records. */
 void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference);
 
+/* The same for n frames of type FRAME_ANON or FRAME_OBJECT, without references. */
+void frame_init_many(struct pmm *pmm, const paddr_t *pa, unsigned n, enum frame_type type);
+
 /* Frames have to be allocated in blocks that carry records; false when `pa` is
- * not memory of this allocator or its block has no records. */
+ * not memory of this allocator or its block has no records. Context: any. */
 bool frame_has_record(struct pmm *pmm, paddr_t pa);
 
+/* Type and reference of an allocated frame's record. Context: any. */
 enum frame_type frame_type(struct pmm *pmm, paddr_t pa);
 void *frame_reference(struct pmm *pmm, paddr_t pa);
-/* The count, read with acquire order: see invariant I4 for who may rely on it. */
+/* The count, read with acquire order: see invariant I4 for who may rely on it. Context:
+ * any. */
 uint32_t frame_count(struct pmm *pmm, paddr_t pa);
 
-/* One more owner. Errors: MEM_EBUSY the count would reach 2^31; unchanged. */
+/* One more owner. Context: any. Errors: MEM_EBUSY the count would reach 2^31; unchanged. */
 MEM_CHECKED mem_status frame_get(struct pmm *pmm, paddr_t pa);
 
 /* One owner less; true if that was the last: the record is cleared and the
- * caller frees the frame with pmm_free(pmm, pa, 0). */
+ * caller frees the frame with pmm_free(pmm, pa, 0). Context: any. */
 MEM_CHECKED bool frame_put(struct pmm *pmm, paddr_t pa);
 
 /* One more owner that pins, for I/O or kernel access to user memory across a sleep. Fork
  * copies a pinned page at once; a page pinned by its one space is written in place.
  * Count and pin come and go in one step: nobody sees a second owner without its pin.
- * Errors: MEM_EBUSY the count would reach 2^31; unchanged. */
+ * Context: any. Errors: MEM_EBUSY the count would reach 2^31; unchanged. */
 MEM_CHECKED mem_status frame_pin(struct pmm *pmm, paddr_t pa);
-/* Its end; true as of frame_put. */
+/* Its end; true as of frame_put. Context: any. */
 MEM_CHECKED bool frame_unpin(struct pmm *pmm, paddr_t pa);
 bool frame_is_pinned(struct pmm *pmm, paddr_t pa);
 

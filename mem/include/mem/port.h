@@ -50,12 +50,13 @@ void mem_port_end_of_interrupt(void);
 /* Set what the component relies on: CR0.WP, CR4.PGE, EFER.NXE where there is NX, and the PAT
  * WB WT UC- UC WP WC. Context: each CPU once, before its vmm_cpu_online(). */
 void mem_port_cpu_setup(void);
-/* What vmm_config asks for. */
+/* What vmm_config asks for. Context: any. */
 bool mem_port_has_nx(void);
 bool mem_port_has_giga_pages(void);
 
 /* Where entry_mb2.S ends; yours. `info`: what memmap_from_multiboot2() wants; `mapped`: bytes
- * of physical memory that are mapped, at 0 and at MEM_PORT_DIRECT_MAP. */
+ * of physical memory that are mapped, at 0 and at MEM_PORT_DIRECT_MAP. Context: the boot CPU,
+ * interrupts off. */
 #define MEM_PORT_DIRECT_MAP 0xffff800000000000
 void mem_port_entry_mb2(paddr_t info, uint64_t mapped);
 
@@ -66,7 +67,8 @@ void mem_port_entry_mb2(paddr_t info, uint64_t mapped);
 void mem_port_cpu_online(void);
 /* Serve what other CPUs ask for. Context: the handler of mem_port_send's interrupt. */
 void mem_port_ipi(void);
-/* An entry for its vector: an interrupt gate leads here. GS as mem_port_page_fault(). */
+/* An entry for its vector: an interrupt gate leads here. GS as mem_port_page_fault(). Context:
+ * the CPU's; it is not called. */
 void mem_port_ipi_entry(void);
 /* For a scheduler's timer: may the running thread be switched away now? If not, your
  * mem_port_reschedule() is called as soon as it may. Context: interrupt handler. */
@@ -84,7 +86,8 @@ struct mem_port_frame {
 };
 
 /* The entry for vector 14: an interrupt gate leads here. Exchanges GS when it comes from
- * user mode if the file is assembled with -DMEM_PORT_SWAPGS. */
+ * user mode if the file is assembled with -DMEM_PORT_SWAPGS. Context: the CPU's; it is not
+ * called. */
 void mem_port_page_fault(void);
 
 /* Run user code of `space` on this CPU from now on; NULL: none. Context: thread. */
@@ -111,26 +114,27 @@ struct memmap_list {
  */
 
 /* One range more, such as the kernel's own image where the map does not know of it.
- * Errors: MEM_ENOMEM. */
+ * Context: any. Errors: MEM_ENOMEM. */
 MEM_CHECKED mem_status memmap_list_add(struct memmap_list *list, uint64_t base, uint64_t bytes,
 				       enum memmap_type type);
 
-/* The response of Limine's memory map request. (Its pointers are followed.) */
+/* The response of Limine's memory map request. (Its pointers are followed.) Context: any. */
 MEM_CHECKED mem_status memmap_from_limine(struct memmap_list *list, const void *response);
 
 /* The information that a multiboot 2 loader left at physical address `pa`, readable at `info`
  * for at most `bytes`; itself and the modules are listed, too. It does not list the kernel's
- * image: add that. */
+ * image: add that. Context: any. */
 MEM_CHECKED mem_status memmap_from_multiboot2(struct memmap_list *list, const void *info,
 					      uint64_t bytes, paddr_t pa);
 
 /* What UEFI's GetMemoryMap() gave before ExitBootServices(): `bytes` of descriptors,
- * `descriptor_bytes` each. Boot services' memory counts as the boot loader's. */
+ * `descriptor_bytes` each. Boot services' memory counts as the boot loader's. Context:
+ * any. */
 MEM_CHECKED mem_status memmap_from_efi(struct memmap_list *list, const void *descriptors,
 				       uint64_t bytes, uint64_t descriptor_bytes);
 
 /* `count` entries of what INT 15h, E820h gave, `entry_bytes` (20, or 24 with attributes)
- * apart. */
+ * apart. Context: any. */
 MEM_CHECKED mem_status memmap_from_e820(struct memmap_list *list, const void *entries, size_t count,
 					size_t entry_bytes);
 
@@ -149,7 +153,8 @@ struct mem_selftest {
  * how many things are. Context: thread; with helpers, interrupts on. It is no test of memory.
  */
 unsigned mem_selftest(const struct mem_selftest *what);
-/* The same after vmm_cpu_online(): PGE and PAT, too, and does a flush reach every CPU. */
+/* The same after vmm_cpu_online(): PGE and PAT, too, and does a flush reach every CPU.
+ * Context: as mem_selftest. */
 unsigned mem_selftest_vmm(const struct mem_selftest *what);
 /* The other CPUs' part: returns when mem_selftest() is done, at once if it was. Context: thread,
  * interrupts on. */

@@ -453,7 +453,8 @@ void vmm_get_stats(struct vmm *vmm, struct vmm_stats *stats);
 /* Check I1, I2, I4, I8 and all counters of a space; false with a reason through
  * host_log. Context: nobody else uses the space. */
 bool vmm_space_is_valid(struct space *space);
-/* The same for the whole: every space, kernel areas, counters. */
+/* The same for the whole: every space, kernel areas, counters. Context: nobody else uses
+ * the vmm. */
 bool vmm_is_valid(struct vmm *vmm);
 
 MEM_END_DECLS
