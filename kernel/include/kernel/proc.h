@@ -280,6 +280,9 @@ bool mmap_address_ok(uint64_t at);
 /* Memory ran out for good: choose a program and end it. True if one was, and
  * trying again makes sense. Context: thread or fault, may sleep, no lock. */
 bool proc_out_of_memory(uint64_t npages);
+/* A call found no memory. True if that is because memory has run out, and some was found
+ * since or somebody was ended. Context: thread, may sleep, no lock. */
+bool proc_relieve(void);
 /* How likely it is to be chosen then, 0 to 2000: /proc/PID/oom_score. Context: thread. */
 uint64_t proc_oom_score(struct process *p);
 
