@@ -10,6 +10,8 @@
 #define EXIT_WORK_FPU  1  /* EXIT_FPU */
 #define TRAP_SYSCALL   0x100
 #define SYSCALL_COUNT  451
+#define MAX_ERRNO      4095
+#define ERROR_NO_MEMORY 12
 #define ERESTART_LEAST 512 /* results from -ERESTART_MOST to -ERESTART_LEAST */
 #define ERESTART_MOST  516
 #endif
