@@ -291,7 +291,8 @@ int fs_fork(struct task *child, struct task *parent, bool share_files, bool shar
 /* Its descriptors alone are its own from now on. -ENOMEM: they are shared still. */
 int fs_exec_unshare(struct task *task);
 void fs_exec(struct task *task); /* close-on-exec */
-/* Under proc_lock: does some other process use its directory and umask? */
+/* Under proc_lock: does some other process use its directory and umask? While the process
+ * has other threads it is not known yet, and false. */
 bool fs_is_shared_locked(const struct task *task);
 void fs_exit(struct task *task);
 int fs_init_task(struct task *task); /* pid 1: cwd /, fds 0 1 2 on the console */
