@@ -33,10 +33,10 @@
  * NULL; only heap_alloc_wait() has the area wait.
  *
  * A reap is done in steps, each under a lock of one reaper at a time (heap->reap_lock, the
- * slab registry's) with preemption off, and each short, however much there is to be given
+ * slab registry's), with preemption off. Each is short, however much there is to be given
  * back. Nothing is on its way between two steps: what a step takes out it gives back before
- * it ends. So what was free when heap_reap() was called has been given back when it returns,
- * by this reaper or another one.
+ * it ends. So what was free when heap_reap() was called has been given back when it
+ * returns, by this reaper or another one.
  *
  * Locks: heap->lock (MEM_RANK_HEAP, interrupts off) for segments and large
  * blocks; never held together with a cache's; the area is called with none.

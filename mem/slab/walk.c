@@ -8,8 +8,8 @@
  *
  * A walk keeps its place in a cursor that the cache knows: when the slab that is next
  * leaves the cache, the cursors that point to it move on (slab_forget). New slabs go to the
- * end of the list, and a walk ends after as many as there were when it began: it sees every
- * slab that was there at its beginning and still is, once, and ends whatever others do.
+ * end of the list, and a walk ends after as many as there were when it began. It sees once
+ * every slab that was there at its beginning and still is, and ends whatever others do.
  */
 #include "slab/paths.h"
 

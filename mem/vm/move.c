@@ -2,12 +2,11 @@
 /*
  * mremap: one mapping shrinks, grows, or goes elsewhere with its pages.
  *
- * A move is one edit over the lowest table that spans both ranges, with every
- * table of either locked. First what can fail: the leaf tables that the target
- * will need are made (they take over what is promised there now), and all tables
- * get room for the new runs. Then the target is cleared and flushed and gets its
- * promise, entries go over one by one, the source is cut, everything is flushed,
- * and only then is any lock let go of (pitfall 14). What a zap of the object is after
+ * A move is one edit over the lowest table that spans both ranges, with every table of
+ * either locked. First comes what can fail: the leaf tables that the target will need are
+ * made, and all tables get room for the new runs. Then the target is cleared and flushed,
+ * and gets its promise. Entries go over one by one, the source is cut, and everything is
+ * flushed. Only then is any lock let go of (pitfall 14). What a zap of the object is after
  * stays behind: it may have been at the target already (object_zap.c).
  */
 #include "vm/area_walk.h"

@@ -24,10 +24,10 @@
  *     other, PTE_PRESENT clear    parked: the page is there and its promise
  *                                 allows no access, or its flush is under way
  *
- * Locks: everything is changed under `lock`; `level`, `space`, `parent`,
- * `first` and `entries` are constant. Entries of tables above level 1 are also
- * read by lock-free walks (vm/walk.c), so they are written atomically; the MMU
- * sets accessed and dirty bits in leaf entries at any time.
+ * Locks: everything is changed under `lock`; `level`, `space`, `parent`, `first` and
+ * `entries` are constant. Entries of tables above level 1 are also read by lock-free walks
+ * (vm/walk.c), so they are written atomically. The MMU sets accessed and dirty bits in leaf
+ * entries at any time.
  *
  * A table is live until it is unlinked and marked stale, both under the lock of
  * the table that covers it, and then only waits for its end (I3).

@@ -79,7 +79,7 @@ void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg);
  * to be taken out of a block in which another order (1..8) is in use. Context: any. */
 MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
 
-/* Up to n single frames at once, if this CPU has them at hand: returns how many, out[i] is
+/* Up to n single frames at once, if this CPU has them cached: returns how many, out[i] is
  * each; 0 says nothing of what pmm_alloc would find. Flags: PMM_ZERO. Context: any; does not
  * wait. Locks: as pmm_alloc. */
 MEM_CHECKED unsigned pmm_alloc_many(struct pmm *pmm, unsigned n, unsigned flags, paddr_t *out);
@@ -161,7 +161,8 @@ void pmm_get_stats_wait(struct pmm *pmm, struct pmm_stats *stats);
  * PMM_KERNEL. Context: any, as for all calls on records. */
 void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference);
 
-/* The same for n frames of type FRAME_ANON or FRAME_OBJECT, without references. */
+/* The same for n frames of type FRAME_ANON or FRAME_OBJECT, without references. Context:
+ * any. */
 void frame_init_many(struct pmm *pmm, const paddr_t *pa, unsigned n, enum frame_type type);
 
 /* Frames have to be allocated in blocks that carry records; false when `pa` is
