@@ -9,6 +9,7 @@ Each check prints `ok check_NAME`, `skip check_NAME: why` or
 """
 import concurrent.futures
 import hashlib
+import importlib
 import os
 import re
 import shutil
@@ -325,6 +326,16 @@ def check_warnings():
         done = run(["gcc", "-std=gnu17", "-O2", *flags, "-c", "-o", "/dev/null", path])
         if done.returncode == 0 or not re.search(rf"\[-Werror[,=].*{re.escape(wanted)}", done.stderr):
             yield f"{path} does not fail with -W{wanted}"
+
+
+def check_mutations():
+    """Each mutation finds its text exactly once: who changes that brings the lists up to date."""
+    sys.path.insert(0, os.path.join(ROOT, "tests", "mutations"))
+    for module in ("list", "kernel_list"):
+        for name, path, old, *_ in importlib.import_module(module).MUTATIONS:
+            count = read(path).count(old)
+            if count != 1:
+                yield f"mutation \"{name}\": its text occurs {count} times in {path}"
 
 
 def check_text():

@@ -6,9 +6,13 @@
  * the key and at once replaces the key by the first half of a block of it
  * ("fast key erasure"), so that bytes given out cannot be computed later from
  * what the kernel holds. RDSEED or RDRAND, where the CPU has them, are fed in
- * at the start and on every request; the time stamp counter always is.
+ * at the start and whenever a stream is made; the time stamp counter always is.
  *
- * One lock, interrupts off, over the key; at most a few blocks are made under it.
+ * Small requests, a random address or two, share a stream: what is left of it waits in a
+ * reserve. Bytes are erased there as they are given out, and all of them when something is
+ * fed in.
+ *
+ * One lock, interrupts off, over key and reserve; at most a few blocks are made under it.
  */
 #include <kernel/iobuf.h>
 #include <kernel/log.h>
@@ -25,12 +29,19 @@ static struct mem_lock lock;
 static uint32_t key[8];
 static uint64_t counter;
 
-static uint32_t rotate(uint32_t v, unsigned n)
+#define SMALL          32u /* bytes: a request for no more is served by the reserve */
+#define RESERVE_BLOCKS 4u  /* made at once; the first half of the first becomes the key */
+static uint8_t reserve[RESERVE_BLOCKS * 64 - 32];
+static size_t reserved; /* bytes at its beginning that nobody has had */
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+static ALWAYS_INLINE uint32_t rotate(uint32_t v, unsigned n)
 {
 	return v << n | v >> (32 - n);
 }
 
-static void quarter(uint32_t *x, unsigned a, unsigned b, unsigned c, unsigned d)
+static ALWAYS_INLINE void quarter(uint32_t *x, unsigned a, unsigned b, unsigned c, unsigned d)
 {
 	x[a] += x[b];
 	x[d] = rotate(x[d] ^ x[a], 16);
@@ -99,17 +110,58 @@ void random_feed(uint64_t value)
 {
 	unsigned long irq = mem_lock_irq(&lock, RANDOM_RANK);
 	mix(value ^ rotate((uint32_t)time_stamp(), 13));
+	memset(reserve, 0, sizeof(reserve));
+	reserved = 0;
+	mem_unlock_irq(&lock, RANDOM_RANK, irq);
+}
+
+/* Lock held. */
+static void stir(void)
+{
+	uint64_t extra;
+	mix(time_stamp());
+	if (cpu_random(&extra))
+		mix(extra);
+}
+
+/* Lock held. */
+static void fill_reserve(void)
+{
+	uint32_t block[16], next[8];
+	stir();
+	chacha_block(key, ++counter, block);
+	memcpy(next, block, 32);
+	memcpy(reserve, block + 8, 32);
+	for (size_t at = 32; at < sizeof(reserve); at += sizeof(block)) {
+		chacha_block(key, ++counter, block);
+		memcpy(reserve + at, block, sizeof(block));
+	}
+	memcpy(key, next, sizeof(key));
+	memset(block, 0, sizeof(block));
+	memset(next, 0, sizeof(next));
+	reserved = sizeof(reserve);
+}
+
+static void small_random(void *to, size_t bytes)
+{
+	unsigned long irq = mem_lock_irq(&lock, RANDOM_RANK);
+	if (reserved < bytes)
+		fill_reserve();
+	reserved -= bytes;
+	memcpy(to, reserve + reserved, bytes);
+	memset(reserve + reserved, 0, bytes);
 	mem_unlock_irq(&lock, RANDOM_RANK, irq);
 }
 
 void random_bytes(void *to, size_t bytes)
 {
 	uint32_t own[8], block[16];
-	uint64_t extra;
+	if (bytes <= SMALL) {
+		small_random(to, bytes);
+		return;
+	}
 	unsigned long irq = mem_lock_irq(&lock, RANDOM_RANK);
-	mix(time_stamp());
-	if (cpu_random(&extra))
-		mix(extra);
+	stir();
 	chacha_block(key, ++counter, block);
 	memcpy(key, block, 32);
 	memcpy(own, block + 8, 32);

@@ -29,6 +29,7 @@ struct fd_table {
 	struct mem_lock lock;
 	uint32_t capacity;
 	uint32_t lowest; /* no free slot below */
+	uint32_t top;    /* no used slot from here on */
 	struct file **file;
 	uint64_t *cloexec; /* one bit per slot */
 	struct account *account;
@@ -44,7 +45,12 @@ static void table_unlock(struct fd_table *t)
 }
 static bool slot_used(const struct fd_table *t, unsigned fd)
 {
-	return fd < t->capacity && t->file[fd] && t->file[fd] != RESERVED;
+	return fd < t->top && t->file[fd] && t->file[fd] != RESERVED;
+}
+static void slot_set(struct fd_table *t, unsigned fd, struct file *f)
+{
+	t->file[fd] = f;
+	t->top = mem_max(t->top, fd + 1);
 }
 static void set_cloexec(struct fd_table *t, unsigned fd, bool on)
 {
@@ -174,7 +180,7 @@ int fd_reserve(unsigned from)
 			return -EMFILE;
 		}
 		if (fd < t->capacity) {
-			t->file[fd] = RESERVED;
+			slot_set(t, fd, RESERVED);
 			if (from <= t->lowest)
 				t->lowest = fd + 1;
 			table_unlock(t);
@@ -266,7 +272,7 @@ static int install_at(struct file *f, unsigned fd, bool cloexec)
 		return -EBUSY;
 	}
 	struct file *old = t->file[fd];
-	t->file[fd] = f;
+	slot_set(t, fd, f);
 	set_cloexec(t, fd, cloexec);
 	table_unlock(t);
 	if (old)
@@ -357,10 +363,10 @@ static struct fd_table *table_copy(struct fd_table *from, struct account *accoun
 			return NULL;
 		table_lock(from);
 		if (from->capacity == capacity) {
-			for (uint32_t fd = 0; fd < capacity; fd++) {
+			for (uint32_t fd = 0; fd < from->top; fd++) {
 				if (!slot_used(from, fd))
 					continue;
-				t->file[fd] = from->file[fd];
+				slot_set(t, fd, from->file[fd]);
 				file_get(t->file[fd]);
 			}
 			memcpy(t->cloexec, from->cloexec, capacity / 8);
@@ -376,7 +382,7 @@ void fd_table_put(struct fd_table *t)
 {
 	if (!t || atomic_sub(&t->refs, 1))
 		return;
-	for (uint32_t fd = 0; fd < t->capacity; fd++)
+	for (uint32_t fd = 0; fd < t->top; fd++)
 		if (slot_used(t, fd))
 			close_file(t, t->file[fd]);
 	table_free(t);
@@ -514,9 +520,12 @@ int fs_exec_unshare(struct task *task)
 void fs_exec(struct task *task)
 {
 	struct fd_table *t = task->files;
-	for (uint32_t fd = 0; fd < t->capacity; fd++)
-		if (get_cloexec(t, fd) && slot_used(t, fd))
-			(void)fd_close(fd);
+	for (uint32_t first = 0; first < t->top; first += 64)
+		for (uint64_t left = t->cloexec[first / 64]; left; left &= left - 1) {
+			uint32_t fd = first + bit_lowest(left);
+			if (slot_used(t, fd))
+				(void)fd_close(fd);
+		}
 }
 
 void fs_exit(struct task *task)
@@ -540,7 +549,7 @@ int fs_init_task(struct task *task)
 	dentry_put(d);
 	for (int fd = 0; f && fd < 3; fd++) {
 		file_get(f);
-		t->file[fd] = f;
+		slot_set(t, (unsigned)fd, f);
 	}
 	file_put(f);
 	if (r) {
@@ -591,7 +600,7 @@ int fd_table_next(struct fd_table *t, unsigned from)
 {
 	int found = -1;
 	table_lock(t);
-	for (unsigned fd = from; fd < t->capacity && found < 0; fd++)
+	for (unsigned fd = from; fd < t->top && found < 0; fd++)
 		if (slot_used(t, fd))
 			found = (int)fd;
 	table_unlock(t);

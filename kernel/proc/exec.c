@@ -43,8 +43,9 @@
 struct exec {
 	struct arguments *args;
 	struct file *file;
-	char *name;   /* AT_EXECFN: the path as given; PATH_BYTES */
-	char *script; /* the path of the file that is open now; PATH_BYTES */
+	char *name;         /* AT_EXECFN: the path as given; PATH_BYTES */
+	const char *script; /* the path of the file that is open now: name, or interpreter */
+	char interpreter[SCRIPT_LINE + 1];
 	struct elf_file *elf;
 	struct program_owner owner; /* of the program, as it was read once */
 	bool set_id;
@@ -59,7 +60,6 @@ static void exec_free(struct exec *e)
 		file_put(e->file);
 	arguments_free(e->args);
 	kfree(e->name);
-	kfree(e->script);
 	if (e->image.space)
 		vmm_space_put(e->image.space);
 	account_shrink(current_process()->account, e->image.charged);
@@ -75,9 +75,8 @@ static struct exec *exec_create(void)
 	if (!e)
 		return NULL;
 	e->args = arguments_create(current_process());
-	e->name = kmalloc(PATH_BYTES);
-	e->script = kmalloc(PATH_BYTES);
-	if (!e->args || !e->name || !e->script) {
+	e->script = e->name = kmalloc(PATH_BYTES);
+	if (!e->args || !e->name) {
 		exec_free(e);
 		return NULL;
 	}
@@ -141,7 +140,8 @@ static int follow_script(struct exec *e, char line[SCRIPT_LINE + 1])
 		return error;
 	file_put(e->file);
 	e->file = file;
-	kstrlcpy(e->script, interpreter, PATH_BYTES);
+	kstrlcpy(e->interpreter, interpreter, sizeof(e->interpreter));
+	e->script = e->interpreter;
 	return 0;
 }
 
@@ -393,7 +393,6 @@ int exec_first(const char *path, const char *const argv[], const char *const env
 	if (!e)
 		return -ENOMEM;
 	kstrlcpy(e->name, path, PATH_BYTES);
-	kstrlcpy(e->script, path, PATH_BYTES);
 	int error = arguments_from_kernel(e->args, argv, envp);
 	if (!error)
 		e->file = file_open_kernel(path, true, &error);
@@ -430,7 +429,6 @@ static int open_program(struct exec *e, int dirfd, unsigned flags)
 			  rest);
 		kfree(rest);
 	}
-	kstrlcpy(e->script, e->name, PATH_BYTES);
 	return 0;
 }
 

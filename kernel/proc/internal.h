@@ -235,6 +235,8 @@ void signal_queue_add(struct signal_queue *q, int sig, struct siginfo_node *node
 /* Under proc_lock: take the next signal of `set`; 0: none. */
 int signal_queue_take(struct signal_queue *q, sigset_t set, struct siginfo *info);
 /* Under proc_lock: drop those of `set`. Thread context calls signal_nodes_settle() after it. */
+/* An exception's signal, which the queue does not hold yet. It needs no node. */
+void signal_queue_force(struct signal_queue *q, int sig, const struct siginfo *info);
 void signal_queue_flush(struct signal_queue *q, sigset_t set);
 /* Free what was dropped, and see that the next senders need not ask the heap: before and
  * after sending. Context: thread, proc_lock not held. */

@@ -50,16 +50,18 @@ long sys_rt_sigaction(uint64_t sig_arg, uint64_t new_at, uint64_t old_at, uint64
 		return -EFAULT;
 	if (!signal_number_ok(sig) || (new_at && (sig == SIGKILL || sig == SIGSTOP)))
 		return -EINVAL;
+	bool drops = new_at && is_ignoring(&new, sig);
 	unsigned long irq = proc_lock();
 	old = p->handlers->action[sig];
 	if (new_at) {
 		new.mask &= ~SIGNALS_NEVER_BLOCKED;
 		p->handlers->action[sig] = new;
-		if (is_ignoring(&new, sig))
+		if (drops)
 			drop_ignored(p, sig, &irq);
 	}
 	proc_unlock(irq);
-	signal_nodes_settle();
+	if (drops)
+		signal_nodes_settle();
 	return old_at ? copy_to_user(old_at, &old, sizeof(old)) : 0;
 }
 

@@ -206,6 +206,9 @@ static void deliver_all(struct task *t, struct trapframe *frame)
 		case DELIVER_HANDLER:
 			run_handler(t, frame, &d);
 			handled = true;
+			/* Its mask was set, and what is left pending with it looked at. */
+			if (!t->thread.interrupted && !t->restore_blocked)
+				return;
 			break;
 		case DELIVER_DONE:
 			if (!handled)

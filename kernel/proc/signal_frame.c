@@ -291,8 +291,8 @@ long sys_rt_sigreturn(void)
 	struct task *t = current_task();
 	struct trapframe *frame = syscall_frame();
 	struct frame f;
-	/* The handler's return has popped the first word. */
-	if (copy_from_user(&f, frame->rsp - 8, sizeof(f))) {
+	/* The handler's return has popped the first word. What siginfo has become is not read. */
+	if (copy_from_user(&f, frame->rsp - 8, offsetof(struct frame, info))) {
 		signal_force(SIGSEGV, NULL);
 		return 0;
 	}

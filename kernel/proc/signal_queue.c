@@ -12,6 +12,9 @@
  * one block, so that threads ask it without the lock (signal_nodes_settle). Only who
  * finds the stock empty asks it under the lock.
  *
+ * A queue has room for what one exception tells: its thread takes that at once, so that
+ * there is never a second one, and no memory has to be found for it.
+ *
  * A timer brings its own node, made with the timer, so that its signal is never
  * refused. It is freed when both are done with it: the timer gone and the signal taken.
  */
@@ -148,6 +151,17 @@ void signal_queue_add(struct signal_queue *q, int sig, struct siginfo_node *node
 	q->set |= SIGSET(sig);
 }
 
+void signal_queue_force(struct signal_queue *q, int sig, const struct siginfo *info)
+{
+	q->set |= SIGSET(sig);
+	q->forced = sig;
+	if (info)
+		q->forced_info = *info;
+	else
+		q->forced_info = (struct siginfo){.code = SI_KERNEL};
+	q->forced_info.signo = sig;
+}
+
 int signal_queue_take(struct signal_queue *q, sigset_t set, struct siginfo *info)
 {
 	sigset_t ready = q->set & set;
@@ -157,6 +171,12 @@ int signal_queue_take(struct signal_queue *q, sigset_t set, struct siginfo *info
 		ready &= SIGNALS_SYNCHRONOUS; /* an exception before what merely arrived */
 	int sig = (int)bit_lowest(ready) + 1;
 	struct siginfo_node *newest = q->newest[sig - 1];
+	if (!newest && q->forced == sig) {
+		*info = q->forced_info;
+		q->forced = 0;
+		q->set &= ~SIGSET(sig);
+		return sig;
+	}
 	if (!newest) {
 		memset(info, 0, sizeof(*info));
 		info->signo = sig;
@@ -187,5 +207,7 @@ void signal_queue_flush(struct signal_queue *q, sigset_t set)
 		}
 		*newest = NULL;
 	}
+	if (q->forced && (set & SIGSET(q->forced)))
+		q->forced = 0;
 	q->set &= ~set;
 }

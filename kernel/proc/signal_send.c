@@ -77,8 +77,9 @@ static bool is_ignored(const struct process *p, const struct task *t, int sig)
 	return !(t && ((t->blocked | t->waiting_for) & SIGSET(sig)));
 }
 
-#define CANDIDATES 32 /* tasks that are compared; of more, the next that wants it is good enough   \
-		       */
+#define CANDIDATES                                                                                 \
+	32 /* tasks that are compared; of more, the next that wants it is good enough              \
+	    */
 
 static void wake_receiver(struct process *p, struct task *t, int sig)
 {
@@ -223,8 +224,13 @@ void signal_force(int sig, const struct siginfo *info)
 	}
 	if (action->handler == SIG_DFL)
 		p->unkillable = false;
-	signal_queue_flush(&t->pending, SIGSET(sig));
-	signal_send_locked(p, t, sig, info);
+	if (sig == SIGKILL) {
+		signal_send_locked(p, t, sig, info);
+	} else if (!p->exiting && !t->exited) {
+		signal_queue_flush(&t->pending, SIGSET(sig));
+		signal_queue_force(&t->pending, sig, info);
+		__atomic_store_n(&t->thread.interrupted, 1, __ATOMIC_SEQ_CST);
+	}
 	proc_unlock(irq);
 }
 
@@ -319,7 +325,7 @@ void signal_mask_restore(void)
 
 struct signal_handlers *signal_handlers_create(const struct signal_handlers *copy_of)
 {
-	struct signal_handlers *h = kzalloc(sizeof(*h));
+	struct signal_handlers *h = copy_of ? kmalloc(sizeof(*h)) : kzalloc(sizeof(*h));
 	if (!h)
 		return NULL;
 	if (copy_of) {

@@ -23,7 +23,7 @@
 
 #define CANARY_BYTES 16
 #define SEARCH_MOST  16 /* blocks of one queue */
-#define STEP_NPAGES  64 /* given back with preemption off */
+#define STEP_NPAGES  32 /* given back with preemption off */
 
 static struct list *chain(struct heap *heap, uintptr_t address)
 {

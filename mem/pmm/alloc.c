@@ -33,6 +33,25 @@ static paddr_t take_from(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned 
 				   : dense_to_paddr(pmm, (uint64_t)block * BLOCK_PAGES);
 }
 
+/* One more try, with what is kept ahead of need: for other uses, or by other CPUs. */
+static paddr_t alloc_taken_back(struct pmm *pmm, unsigned order, unsigned flags)
+{
+	paddr_t pa = PADDR_NONE;
+	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, host_cpu());
+	if (cache) {
+		bool any = pmm_take_in_inside(pmm, cache);
+		if (any)
+			pa = take_from(pmm, cache, order, flags);
+		pmm_cache_end(cache);
+		return pa;
+	}
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
+	if (pmm_take_back(pmm, NULL))
+		pa = take_from(pmm, pmm_shared_cache(pmm), order, flags);
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
+	return pa;
+}
+
 /* Everything else is used up or reserved for somebody: stop the others and look
  * at the whole bitmap. Also the way of PMM_FIRST, which wants just that. */
 static paddr_t alloc_frozen(struct pmm *pmm, unsigned order, unsigned flags)
@@ -45,9 +64,9 @@ static paddr_t alloc_frozen(struct pmm *pmm, unsigned order, unsigned flags)
 		return pa;
 	}
 	if (!(flags & PMM_FIRST))
-		return PADDR_NONE;
-	/* The lowest of what others do not hold. */
-	(void)pmm_cache_flush_own(pmm);
+		return alloc_taken_back(pmm, order, flags);
+	/* The lowest within reach. */
+	(void)pmm_take_in(pmm);
 	irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
 	paddr_t pa = pmm_range_take_first(pmm, order, records);
 	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
@@ -97,7 +116,13 @@ alloc_refill_far(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned flags)
 static __attribute__((noinline)) paddr_t alloc_refill(struct pmm *pmm, struct pmm_cpu_cache *cache,
 						      unsigned flags, struct pmm_private_word *p)
 {
-	if (unlikely(pmm_cache_may_reuse(cache, p)) || unlikely(!pmm_word_next(p)))
+	bool filled = false;
+	if (likely(!pmm_cache_may_reuse(cache, p))) {
+		pmm_cache_lock(cache);
+		filled = pmm_word_next(p);
+		pmm_cache_unlock(cache);
+	}
+	if (unlikely(!filled))
 		return alloc_refill_far(pmm, cache, flags);
 	uint64_t mask = p->mask, at = bit_take_lowest(&mask);
 	atomic_write_relaxed(&p->mask, mask);

@@ -459,9 +459,16 @@ void pmm_cache_flush_queue(struct pmm *pmm, struct pmm_cpu_cache *cache)
 	uint32_t *states = pmm->states;
 	uint64_t *lines = pmm->lines;
 	unsigned n = cache->nqueue;
-	for (unsigned i = !cache->queue_mask[0]; i < n; i++)
-		free_bits(pmm, cache, states, lines, cache->queue_w[i], cache->queue_mask[i]);
-	cache->nqueue = 0;
+	if (!n)
+		return;
+	pmm_cache_lock(cache);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t mask = atomic_read_relaxed(&cache->queue_mask[i]);
+		if (mask) /* else it has been taken back, or was nothing to begin with */
+			free_bits(pmm, cache, states, lines, cache->queue_w[i], mask);
+	}
+	atomic_write_relaxed(&cache->nqueue, 0);
+	pmm_cache_unlock(cache);
 }
 
 /* ---- whole blocks ------------------------------------------------------------------ */

@@ -237,7 +237,8 @@ static bool check_cache(const struct pmm *pmm, unsigned index)
 				BAD("cache %u: word %u of block %u is free, yet held", index, i,
 				    p->block);
 		}
-		if (held && (p->block != p->w / BLOCK_WORDS || (held & ~pmm->lines[p->w])))
+		if (held && ((p->block != BLOCK_NONE && p->block != p->w / BLOCK_WORDS) ||
+			     (held & ~pmm->lines[p->w])))
 			BAD("cache %u: private word %llu is free or not its own", index,
 			    (unsigned long long)p->w);
 		if (p->block == BLOCK_NONE && rest)
@@ -262,8 +263,6 @@ static bool check_cache(const struct pmm *pmm, unsigned index)
 		if (mask && (mask & ~pmm->lines[w]))
 			BAD("cache %u: freed frames of word %llu are free already", index,
 			    (unsigned long long)w);
-		if (!mask && i && cache->nqueue)
-			BAD("cache %u: nothing freed at %u of %u", index, i, cache->nqueue);
 	}
 	for (unsigned i = 0; i < cache->nhuge; i++)
 		if ((pmm->states[cache->huge[i]] & ~STATE_HINT) !=

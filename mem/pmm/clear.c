@@ -38,22 +38,25 @@ static void no_longer_rests(struct pmm_private_word *p, unsigned i, uint64_t bit
 static paddr_t take_clean(struct pmm_cpu_cache *cache)
 {
 	struct pmm_private_word *p = &cache->word[KIND_USER];
-	if (!cache->any_clean || p->block == BLOCK_NONE)
+	if (!cache->any_clean || atomic_read_relaxed(&p->block) == BLOCK_NONE)
 		return PADDR_NONE;
 	unsigned i = (unsigned)(p->w % BLOCK_WORDS);
 	uint64_t clean = p->mask & cache->clean[i], bit = clean & -clean;
 	if (clean) {
 		atomic_write_relaxed(&p->mask, p->mask & ~bit);
 	} else {
+		pmm_cache_lock(cache);
 		for (uint32_t more = p->more; more && !clean; more &= more - 1) {
 			i = bit_lowest(more);
 			clean = p->rest[i] & cache->clean[i];
 		}
+		bit = clean & -clean;
+		if (clean)
+			no_longer_rests(p, i, bit);
 		cache->any_clean = clean != 0;
+		pmm_cache_unlock(cache);
 		if (!clean)
 			return PADDR_NONE;
-		bit = clean & -clean;
-		no_longer_rests(p, i, bit);
 	}
 	cache->clean[i] &= ~bit;
 	return p->block_base + ((paddr_t)(i * 64 + bit_lowest(bit)) << PAGE_SHIFT);
@@ -103,6 +106,7 @@ static bool clear_in_place(struct pmm_cpu_cache *cache)
 {
 	const struct pmm_private_word *p = &cache->word[KIND_USER];
 	unsigned n = 0;
+	pmm_cache_lock(cache);
 	for (unsigned i = BLOCK_WORDS; i-- > 0 && p->block != BLOCK_NONE;) {
 		uint64_t todo = p->rest[i] & ~cache->clean[i];
 		for (; todo && n < CLEAR_STEP; n++) {
@@ -113,6 +117,7 @@ static bool clear_in_place(struct pmm_cpu_cache *cache)
 			cache->any_clean = 1;
 		}
 	}
+	pmm_cache_unlock(cache);
 	return n != 0;
 }
 

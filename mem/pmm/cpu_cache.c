@@ -53,9 +53,13 @@
  * (pmm->arrivals). Else every block taken of an unused terabyte would cost a walk through
  * the summaries of all that is used.
  *
+ * Private blocks and the queue have a lock, so that others can take them back when nothing
+ * else is left (take_back.c). The mask, the freed word and the end of the queue do without.
+ *
  * Invariants: S1 the bits of private words, freed word, queue and pool are set in
- * the bitmap, of cached order-n blocks all but the first, of cached blocks none. S2 a private word
- * lies in a block that its cache owns. S3 no frame is in two of these places.
+ * the bitmap, of cached order-n blocks all but the first, of cached blocks none. S2 what rests
+ * of a private block lies in one that its cache owns; the mask too, unless the block was taken
+ * back. S3 no frame is in two of these places.
  */
 #include "pmm/whole.h"
 
@@ -175,6 +179,20 @@ static uint64_t word_key(const struct pmm *pmm, uint64_t w)
 	return w * 64 < atomic_read_relaxed(&pmm->low_ready) ? w : w | WORD_FAR;
 }
 
+/* The word before comes forth, if there is one; what it holds. */
+static uint64_t unqueue(struct pmm *pmm, struct pmm_cpu_cache *cache)
+{
+	if (!cache->nqueue)
+		return 0;
+	pmm_cache_lock(cache);
+	unsigned n = cache->nqueue - 1;
+	cache->freed.key = word_key(pmm, cache->queue_w[n]);
+	uint64_t mask = atomic_read_relaxed(&cache->queue_mask[n]);
+	atomic_write_relaxed(&cache->nqueue, n);
+	pmm_cache_unlock(cache);
+	return mask;
+}
+
 /* Frames of the own block that this CPU has freed last, with no atomic operation.
  * They are checked here as the flush would have: in use in the bitmap, and not
  * freed a second time in the queue. */
@@ -187,20 +205,17 @@ static bool reuse_freed(struct pmm *pmm, struct pmm_cpu_cache *cache, struct pmm
 	uint64_t wrong = ~atomic_read_relaxed(&pmm->lines[w]) & mask;
 	for (unsigned i = 0; i < cache->nqueue; i++)
 		if (cache->queue_w[i] == w)
-			wrong |= cache->queue_mask[i] & mask;
+			wrong |= atomic_read_relaxed(&cache->queue_mask[i]) & mask;
 	if (unlikely(wrong))
 		pmm_free_panic(pmm, w * 64 + bit_lowest(wrong), "it is already free");
+	uint64_t later = mask & ~pmm_next_of(mask);
+	mask ^= later;
 	pmm_word_change_begin(p);
-	pmm_word_set(p, w % BLOCK_WORDS, mask);
+	pmm_word_set(p, w, mask);
 	pmm_word_change_end(p);
 	if (p == &cache->word[KIND_USER])
 		cache->clean[w % BLOCK_WORDS] &= ~mask;
-	mask = 0;
-	if (cache->nqueue) { /* the word before comes forth */
-		f->key = word_key(pmm, cache->queue_w[--cache->nqueue]);
-		mask = cache->queue_mask[cache->nqueue];
-	}
-	atomic_write_relaxed(&f->mask, mask);
+	atomic_write_relaxed(&f->mask, later ? later : unqueue(pmm, cache));
 	return true;
 }
 
@@ -235,7 +250,10 @@ static bool refill(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned kind)
 	struct pmm_private_word *p = &cache->word[kind];
 	if (pmm_cache_may_reuse(cache, p) && reuse_freed(pmm, cache, p))
 		return true;
-	return pmm_word_next(p) || refill_far(pmm, cache, kind);
+	pmm_cache_lock(cache);
+	bool filled = pmm_word_next(p) || refill_far(pmm, cache, kind);
+	pmm_cache_unlock(cache);
+	return filled;
 }
 
 paddr_t pmm_cache_take(struct pmm *pmm, struct pmm_cpu_cache *cache, unsigned kind)
@@ -348,8 +366,10 @@ void pmm_cache_buffer(struct pmm *pmm, struct pmm_cpu_cache *cache, uint64_t w, 
 	if (f->mask) {
 		if (cache->nqueue == QUEUE_WORDS)
 			pmm_cache_flush_queue(pmm, cache);
-		cache->queue_w[cache->nqueue] = (uint32_t)f->key;
-		cache->queue_mask[cache->nqueue++] = f->mask;
+		unsigned n = cache->nqueue;
+		atomic_write_relaxed(&cache->queue_w[n], (uint32_t)f->key);
+		atomic_write_relaxed(&cache->queue_mask[n], f->mask);
+		atomic_write_release(&cache->nqueue, n + 1);
 	}
 	f->key = word_key(pmm, w);
 	atomic_write_relaxed(&f->mask, mask);
@@ -377,42 +397,55 @@ void pmm_cache_flush_lists(struct pmm *pmm, struct pmm_cpu_cache *cache)
 	pmm_cache_flush_huge(pmm, cache, cache->nhuge);
 }
 
+void pmm_word_drop(struct pmm *pmm, struct pmm_private_word *p)
+{
+	uint64_t *line = pmm_block_line(pmm, p->block);
+	for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+		uint64_t mask = p->rest[i];
+		if (!mask)
+			continue;
+		atomic_write_release(&p->rest[i], 0);
+		(void)atomic_and(&line[i], ~mask);
+	}
+	p->more = 0;
+	pmm_block_recount(pmm, p->block);
+	drop_block(pmm, p);
+}
+
 void pmm_cache_flush(struct pmm *pmm, struct pmm_cpu_cache *cache)
 {
 	pmm_cache_flush_lists(pmm, cache);
+	pmm_cache_lock(cache);
 	for (unsigned k = 0; k < KIND_COUNT; k++) {
 		struct pmm_private_word *p = &cache->word[k];
-		if (p->block == BLOCK_NONE)
-			continue;
-		uint64_t *line = pmm_block_line(pmm, p->block);
-		for (unsigned i = 0; i < BLOCK_WORDS; i++) {
-			uint64_t mask = p->rest[i];
-			if (p->mask && p->w % BLOCK_WORDS == i)
-				mask |= p->mask;
-			if (!mask)
-				continue;
-			atomic_write_relaxed(&p->rest[i], 0);
-			(void)atomic_and(&line[i], ~mask);
-		}
-		p->more = 0;
+		uint64_t mask = p->mask;
 		atomic_write_relaxed(&p->mask, 0);
-		pmm_block_recount(pmm, p->block);
-		drop_block(pmm, p);
+		if (mask) /* its block may have been taken back */
+			pmm_block_give_back(pmm, p->w, mask);
+		if (p->block != BLOCK_NONE)
+			pmm_word_drop(pmm, p);
 	}
+	pmm_cache_unlock(cache);
 }
 
-bool pmm_cache_flush_own(struct pmm *pmm)
+bool pmm_take_in_inside(struct pmm *pmm, struct pmm_cpu_cache *cache)
+{
+	bool any = pmm_cache_npages(cache) != 0;
+	for (unsigned k = 0; k < KIND_COUNT; k++)
+		any |= atomic_read_relaxed(&cache->word[k].block) != BLOCK_NONE;
+	if (any)
+		pmm_cache_flush(pmm, cache);
+	return pmm_take_back(pmm, cache) || any;
+}
+
+bool pmm_take_in(struct pmm *pmm)
 {
 	host_preempt_disable();
 	struct pmm_cpu_cache *cache = pmm_cache_enter(pmm, host_cpu());
-	bool holds = cache && pmm_cache_npages(cache);
-	for (unsigned k = 0; cache && k < KIND_COUNT; k++)
-		holds |= cache->word[k].block != BLOCK_NONE;
-	if (holds)
-		pmm_cache_flush(pmm, cache);
+	bool any = cache && pmm_take_in_inside(pmm, cache);
 	pmm_cache_leave(cache);
 	host_preempt_enable();
-	return holds;
+	return any;
 }
 
 /* Frames held; a hint while its CPU is at work. */

@@ -312,11 +312,11 @@ static inline __attribute__((always_inline)) void free_fast(struct pmm *pmm, uns
 	if (unlikely(n == QUEUE_WORDS))
 		return free_full(pmm, cache, d);
 	__builtin_prefetch(&pmm->lines[d / 64], 1); /* for the flush */
-	cache->nqueue = n + 1;
 	uint32_t *queue_w = cache->queue_w + n;
 	uint64_t *queue_mask = cache->queue_mask + n;
 	atomic_write_relaxed(queue_w, (uint32_t)atomic_read_relaxed(&cache->freed.key));
 	atomic_write_relaxed(queue_mask, atomic_read_relaxed(&cache->freed.mask)); /* may be 0 */
+	atomic_write_release(&cache->nqueue, n + 1); /* the entry is whole: take_back.c */
 	(void)bit_test_set(&mask, d);
 	atomic_write_relaxed(&cache->freed.mask, mask);
 	atomic_write_relaxed(&cache->freed.key, d / 64);

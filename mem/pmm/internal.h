@@ -138,6 +138,7 @@ struct pmm_cpu_cache {
 	struct pmm_free_word freed;   /* frees of the newest word */
 	uint32_t revoked;             /* SLOT_*: its CPU must use the shared cache */
 	uint32_t cached;              /* the state of a whole block that it holds */
+	uint8_t locked;               /* see pmm_cache_lock() */
 	struct pmm_private_word word[KIND_COUNT];
 	uint32_t order_hint[SMALL_ORDERS];
 	uint32_t order_block[SMALL_ORDERS][ORDER_CACHED]; /* dense number >> order */
@@ -482,24 +483,52 @@ static inline void pmm_word_change_end(struct pmm_private_word *p)
 	atomic_write_release(&p->seq, p->seq + 1);
 }
 
-static inline void pmm_word_set(struct pmm_private_word *p, unsigned i, uint64_t mask)
+/* `w`: of the block that is private, or was until it was taken back just now. */
+static inline void pmm_word_set(struct pmm_private_word *p, uint64_t w, uint64_t mask)
 {
-	atomic_write_release(&p->w, (uint64_t)p->block * BLOCK_WORDS + i);
-	p->base = p->block_base + ((paddr_t)i * 64 << PAGE_SHIFT);
+	atomic_write_release(&p->w, w);
+	p->base = p->block_base + ((paddr_t)(w % BLOCK_WORDS) * 64 << PAGE_SHIFT);
 	atomic_write_release(&p->mask, mask);
 }
 
-/* The next word of the own block that has something. */
+/* Private blocks (all but `mask`) and the queue, but for appending to it: others take them back
+ * when they find nothing else (take_back.c). So their CPU changes them with this held, inside
+ * the cache. Whoever else holds it has interrupts off. */
+static inline bool pmm_cache_trylock(struct pmm_cpu_cache *cache)
+{
+	return !atomic_swap(&cache->locked, 1);
+}
+
+static inline void pmm_cache_lock(struct pmm_cpu_cache *cache)
+{
+	while (unlikely(!pmm_cache_trylock(cache)))
+		host_relax();
+}
+
+static inline void pmm_cache_unlock(struct pmm_cpu_cache *cache)
+{
+	atomic_write_release(&cache->locked, 0);
+}
+
+/* What the CPU hands out next of these frames of a word: no more than 32, as nobody can take
+ * them back. */
+static inline uint64_t pmm_next_of(uint64_t frames)
+{
+	return (uint32_t)frames ? (uint32_t)frames : frames;
+}
+
+/* The next frames of the own block, if it has some. The cache is locked. */
 static inline bool pmm_word_next(struct pmm_private_word *p)
 {
-	uint32_t more = p->more;
-	if (!more)
+	if (!p->more)
 		return false;
-	unsigned i = bit_lowest(more);
-	p->more = more & (more - 1);
+	unsigned i = bit_lowest(p->more);
+	uint64_t next = pmm_next_of(p->rest[i]), rest = p->rest[i] & ~next;
+	if (!rest)
+		p->more &= p->more - 1;
 	pmm_word_change_begin(p);
-	pmm_word_set(p, i, p->rest[i]);
-	atomic_write_release(&p->rest[i], 0);
+	pmm_word_set(p, (uint64_t)p->block * BLOCK_WORDS + i, next);
+	atomic_write_release(&p->rest[i], rest);
 	pmm_word_change_end(p);
 	return true;
 }
@@ -514,7 +543,7 @@ static inline uint64_t freed_word(const struct pmm_cpu_cache *cache)
 static inline bool pmm_cache_may_reuse(const struct pmm_cpu_cache *cache,
 				       const struct pmm_private_word *p)
 {
-	return freed_word(cache) / BLOCK_WORDS == p->block;
+	return freed_word(cache) / BLOCK_WORDS == atomic_read_relaxed(&p->block);
 }
 
 /* As pmm_cache_try for slow paths: starts a cache that was never used. NULL: go the
@@ -543,8 +572,20 @@ void pmm_cache_flush_queue(struct pmm *pmm, struct pmm_cpu_cache *cache);
 void pmm_cache_flush_frees(struct pmm *pmm, struct pmm_cpu_cache *cache);
 /* Give everything back to the bitmap. */
 void pmm_cache_flush(struct pmm *pmm, struct pmm_cpu_cache *cache);
-/* The same of this CPU, from outside; false: it held nothing, or this has interrupted its use. */
-bool pmm_cache_flush_own(struct pmm *pmm);
+/* Have in the bitmap what is within this CPU's reach: all that it holds itself, and what it can
+ * take back from others. False: there was nothing. Context: outside of caches. */
+bool pmm_take_in(struct pmm *pmm);
+/* The same by who is inside its cache. */
+bool pmm_take_in_inside(struct pmm *pmm, struct pmm_cpu_cache *cache);
+/* Give back a private block with the frames that wait in it. The cache is locked. */
+void pmm_word_drop(struct pmm *pmm, struct pmm_private_word *p);
+
+/* ---- take_back.c ---- */
+
+/* Take back what other CPUs keep ahead of need. `mine`: the caller is inside it; NULL: it holds
+ * `shared`. False: there was nothing. Does not wait. */
+bool pmm_take_back(struct pmm *pmm, struct pmm_cpu_cache *mine);
+
 /* Give back what is cached, but keep private words and blocks. */
 void pmm_cache_flush_lists(struct pmm *pmm, struct pmm_cpu_cache *cache);
 uint64_t pmm_cache_npages(const struct pmm_cpu_cache *cache);

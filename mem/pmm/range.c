@@ -170,16 +170,20 @@ static uint64_t search_and_take(struct pmm *pmm, uint64_t npages, uint64_t align
 	return d;
 }
 
-/* The same against the others. What this CPU holds itself it gives back if need be. */
+/* The same against the others. */
+static uint64_t search_locked(struct pmm *pmm, uint64_t npages, uint64_t align, pfn_t below)
+{
+	unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
+	uint64_t d = search_and_take(pmm, npages, align, below);
+	mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
+	return d;
+}
+
+/* And once more, if need be, with all that is within reach. */
 static uint64_t search_unfrozen(struct pmm *pmm, uint64_t npages, uint64_t align, pfn_t below)
 {
-	uint64_t d;
-	do {
-		unsigned long irq = mem_lock_irq(&pmm->shared, MEM_RANK_PMM_CACHE);
-		d = search_and_take(pmm, npages, align, below);
-		mem_unlock_irq(&pmm->shared, MEM_RANK_PMM_CACHE, irq);
-	} while (d == PFN_NONE && pmm_cache_flush_own(pmm));
-	return d;
+	uint64_t d = search_locked(pmm, npages, align, below);
+	return d == PFN_NONE && pmm_take_in(pmm) ? search_locked(pmm, npages, align, below) : d;
 }
 
 mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_pages, paddr_t below,

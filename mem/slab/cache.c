@@ -40,18 +40,26 @@ void slab_registry_unlock(void)
 	mem_unlock(&registry_lock, MEM_RANK_REAP);
 }
 
-struct list *slab_registry(void)
+struct slab_cache *slab_registry_at(size_t number)
 {
-	return &registry;
+	list_for_each (node, &registry)
+		if (!number--)
+			return list_entry(node, struct slab_cache, registry);
+	return NULL;
 }
 
 void slab_for_each(void (*visit)(struct slab_cache *cache, void *arg), void *arg)
 {
 	mem_contract(!host_in_interrupt(), "not from an interrupt handler");
-	slab_registry_lock();
-	list_for_each (node, &registry)
-		visit(list_entry(node, struct slab_cache, registry), arg);
-	slab_registry_unlock();
+	struct slab_cache *cache = NULL;
+	size_t number = 0;
+	do { /* a visit with preemption off, not all */
+		slab_registry_lock();
+		cache = slab_registry_at(number++);
+		if (cache)
+			visit(cache, arg);
+		slab_registry_unlock();
+	} while (cache);
 }
 
 /* ---- geometry ---------------------------------------------------------------- */

@@ -303,15 +303,6 @@ uint64_t slab_reap(struct slab_cache *cache)
 	return slab_reap_caches(&cache, 1);
 }
 
-/* The cache with this number, NULL: there are fewer. Locks: the registry's. */
-static struct slab_cache *numbered(size_t number)
-{
-	list_for_each (node, slab_registry())
-		if (!number--)
-			return list_entry(node, struct slab_cache, registry);
-	return NULL;
-}
-
 uint64_t slab_reap_all(void)
 {
 	mem_contract_thread();
@@ -322,7 +313,7 @@ uint64_t slab_reap_all(void)
 	do {
 		/* Caches come and go only under this lock. */
 		slab_registry_lock();
-		cache = numbered(number);
+		cache = slab_registry_at(number);
 		if (cache && cache != before)
 			begin(cache);
 		if (cache && !cache->reaped.done)

@@ -7,6 +7,7 @@
 
 void slab_registry_lock(void);
 void slab_registry_unlock(void);
-struct list *slab_registry(void); /* of slab_cache.registry */
+/* The cache with this number, NULL: there are fewer. */
+struct slab_cache *slab_registry_at(size_t number);
 
 #endif

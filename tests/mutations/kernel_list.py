@@ -9,8 +9,8 @@ the one that catches it first, and one that takes a second rather than a minute.
 MUTATIONS = [
     # ---- rights ------------------------------------------------------------------
     ("user memory reaches to the top of the address space", "kernel/cpu/uaccess.c",
-     "\treturn bytes <= USER_TOP && at <= USER_TOP - bytes;\n",
-     "\treturn at + bytes >= at;\n",
+     "\tif (!user_range_ok(to, bytes))\n\t\treturn bytes;\n",
+     "\tif (to + bytes < to)\n\t\treturn bytes;\n",
      ["kernel kernel_uaccess_wild"]),
     ("anyone removes what lies in a sticky directory", "kernel/fs/namei.c",
      "\tif ((dir->inode->mode & S_ISVTX) && !inode_owner_ok(d->inode) &&\n",
@@ -97,8 +97,8 @@ MUTATIONS = [
      "\texit_work_set(t, EXIT_FPU | EXIT_FRESH);\n", "\texit_work_set(t, 0);\n",
      ["program threads/fpu"]),
     ("a signal frame names FPU components that there are not", "kernel/proc/signal_frame.c",
-     "features &= software.features | ~cpu_features.xsave_mask;",
-     "features &= software.features & cpu_features.xsave_mask;",
+     "features &= software->features | ~cpu_features.xsave_mask;",
+     "features &= software->features & cpu_features.xsave_mask;",
      ["program signals/cpuvalues"]),
 
     # ---- who holds a CPU -----------------------------------------------------------

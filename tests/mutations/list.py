@@ -132,7 +132,7 @@ MUTATIONS = [
      [EVERY % ("02", "draining"), PITFALL + "05", "test_model model_wandering",
       "test_model model_concurrent_forks"]),
 
-    ("a lock that is held across flushes is taken with interrupts off", "mem/base/lock.c",
+    ("a lock that is held across flushes is taken with interrupts off", "mem/base/lock_inline.h",
      "\tmem_assert(host_irq_enabled());\n\tmem_lock(lock, rank);\n",
      "\tmem_lock(lock, rank);\n",
      [PITFALL + "09"]),
@@ -462,6 +462,13 @@ MUTATIONS = [
      "return (flags & PMM_WAIT) && host_irq_enabled()",
      "return host_irq_enabled()",
      ["test_vm vm_nobody_waits"]),
+    ("what others keep is not taken back", "mem/pmm/take_back.c",
+     "\t\tif (&pmm->caches[i] != mine)\n", "\t\tif (false)\n", ["test_vm vm_little"]),
+    ("a block that is taken back stays owned", "mem/pmm/take_back.c",
+     "\t\t\tpmm_word_drop(pmm, &cache->word[k]);\n", "\t\t\t(void)pmm;\n", ["test_vm vm_little"]),
+    ("a queue is taken back twice", "mem/pmm/take_back.c",
+     "atomic_swap(&cache->queue_mask[i], (uint64_t)0)", "atomic_read_relaxed(&cache->queue_mask[i])",
+     ["test_vm vm_little"]),
     ("a small block waits unasked", "mem/slab/slab.c",
      "bool atomic = !wait || !host_irq_enabled()",
      "bool atomic = !host_irq_enabled()",
@@ -502,6 +509,15 @@ MUTATIONS = [
      "\tmem_unlock_irq(&heap->lock, MEM_RANK_HEAP, irq);\n"
      "\tMEM_POINT();\n\tpoison(large, FREE_BYTE);\n",
      ["test_slab_schedules heap_every_schedule_of_large"]),
+    ("a walk goes on from a slab that has left", "mem/slab/walk.c",
+     "\t\t\tcursor->next = slab->all.next;\n", "\t\t\t(void)slab;\n",
+     ["test_slab_unit slab_walk"]),
+    ("reapers of large blocks do not take turns", "mem/heap/large.c",
+     "\t\tmem_lock_flushable(&heap->reap_lock, MEM_RANK_HEAP_REAP);\n"
+     "\t\tn = give_back(heap, until);\n"
+     "\t\tmem_unlock(&heap->reap_lock, MEM_RANK_HEAP_REAP);\n",
+     "\t\tn = give_back(heap, until);\n",
+     ["test_heap_machine heap_machine_and_reaper"]),
     ("a sampled block is used again while it is filled", "mem/heap/sample.c",
      "\tput(heap, s, SAMPLE_FREED);\n"
      "\tmem_unlock_irq(&heap->sample_lock, MEM_RANK_HEAP, irq);\n",

@@ -70,6 +70,28 @@ static void worker(void *arg)
 	}
 }
 
+/* What was freed before a reap is given back when that returns, whatever another reaper has
+ * begun: larger blocks than anybody else's, which nobody takes but when nothing else is left. */
+static void reap_beside(void *arg)
+{
+	const size_t bytes = 100 * PAGE_SIZE;
+	for (unsigned i = 0; i < 8; i++) {
+		char *large[2];
+		for (unsigned k = 0; k < 2; k++)
+			large[k] = heap_alloc(heap, bytes);
+		for (unsigned k = 0; k < 2; k++)
+			heap_free(heap, large[k]);
+		(void)heap_reap(heap, i % 2);
+		for (unsigned k = 0; k < 2; k++)
+			CHECK(pages.limit || !test_pages_present(large[k]));
+		struct heap_stats stats;
+		heap_get_stats(heap, &stats);
+		CHECK(stats.live_blocks <= THREADS * 3 + SLOTS + 20);
+		machine_progress();
+		machine_yield();
+	}
+}
+
 static void interrupt(void)
 {
 	if (!running)
@@ -101,6 +123,8 @@ static void run(unsigned ncpus, uint64_t seed, bool reap, uint64_t limit)
 	running = true;
 	for (unsigned i = 0; i < THREADS; i++)
 		machine_spawn(worker, NULL, NULL);
+	if (reap)
+		machine_spawn(reap_beside, NULL, NULL);
 	/* The caller reaps while the others work. */
 	for (unsigned i = 0; reap && i < 60; i++) {
 		if (i % 3 == 0)

@@ -43,6 +43,11 @@ static uint64_t mark(uintptr_t at, uint64_t npages, bool now)
 	return changed;
 }
 
+bool test_pages_present(const void *at)
+{
+	return present[((uintptr_t)at - first_address) >> PAGE_SHIFT];
+}
+
 /* Count pages that are about to be given; false: told to fail. */
 static bool may_give(struct test_pages *p, uint64_t npages)
 {

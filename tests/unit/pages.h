@@ -24,6 +24,8 @@ struct test_pages {
 void test_pages_init(struct test_pages *pages);
 /* The area is one of loose pages from now on. */
 void test_pages_loosen(struct test_pages *pages);
+/* Is there memory behind what an area gave? */
+bool test_pages_present(const void *at);
 /* Give the same addresses again from the start: for who makes many heaps in one
  * process, and has given everything back. */
 void test_pages_start_over(void);

@@ -5,6 +5,7 @@
 #include <mem/slab.h>
 #include <string.h>
 
+#include "slab/paths.h"
 #include "tests/machine/plain.h"
 #include "tests/test.h"
 #include "tests/unit/pages.h"
@@ -531,6 +532,63 @@ static void count_cache(struct slab_cache *cache, void *arg)
 	slab_get_stats(cache, &stats);
 	if (!strcmp(stats.name, "test"))
 		++*(unsigned *)arg;
+}
+
+/* A walk sees each slab that stays, once, whatever goes and comes meanwhile. */
+TEST(slab_walk_while_slabs_come_and_go)
+{
+	enum { SLABS = 40, CAPACITY = 64 };
+	static struct {
+		struct slab *slab;
+		void *objects[CAPACITY];
+		unsigned n, seen;
+		bool old;
+	} all[2 * SLABS];
+	start(1);
+	struct slab_cache *cache = make(2000, 0);
+	unsigned n = 0;
+	struct slab_cursor cursor;
+	for (struct slab *next; n < 2 * SLABS;) {
+		if (n == SLABS)
+			slab_walk_begin(cache, &cursor);
+		all[n].old = n < SLABS;
+		for (;;) { /* a new slab, when those before are full */
+			void *p = slab_alloc(cache);
+			CHECK(p && all[n].n < CAPACITY);
+			struct slab *slab = slab_of(cache, p);
+			unsigned i = 0;
+			while (i < n && (all[i].slab != slab || all[i].n == CAPACITY))
+				i++;
+			all[i].slab = slab;
+			all[i].objects[all[i].n++] = p;
+			if (all[n].n == cache->shape[0].capacity)
+				break;
+		}
+		if (n++ < SLABS)
+			continue;
+		/* One more was made; one goes, now and then the next; one is looked at. */
+		unsigned i = test_random_below(n);
+		for (unsigned k = 0; k < n && n % 3 == 0; k++)
+			if (&all[k].slab->all == cursor.next)
+				i = k;
+		while (all[i].n)
+			slab_free(cache, all[i].objects[--all[i].n]);
+		(void)slab_reap(cache);
+		if ((next = slab_walk_next(cache, &cursor)))
+			for (unsigned k = 0; k < n; k++)
+				all[k].seen += all[k].slab == next && all[k].n;
+	}
+	for (struct slab *next; (next = slab_walk_next(cache, &cursor));)
+		for (unsigned k = 0; k < n; k++)
+			all[k].seen += all[k].slab == next && all[k].n;
+	slab_walk_end(&cursor);
+	for (unsigned k = 0; k < n; k++) {
+		CHECK(all[k].seen <= 1);
+		CHECK(all[k].seen == 1 || !all[k].old || !all[k].n);
+		while (all[k].n)
+			slab_free(cache, all[k].objects[--all[k].n]);
+	}
+	slab_cache_destroy(cache);
 }
 
 TEST(slab_registry)

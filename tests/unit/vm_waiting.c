@@ -219,3 +219,68 @@ TEST(vm_waiting_calls_that_do_not)
 	CHECK(vmm_is_valid(machine_vmm));
 	machine_end();
 }
+
+/* ---- what is out of reach -------------------------------------------------------------- */
+
+/* It has blocks of both kinds, frames that it freed, and does nothing more. */
+static void keep_frames_and_spin(void *arg)
+{
+	enum { N = 700 };
+	static paddr_t got[N];
+	for (unsigned i = 0; i < N; i++)
+		CHECK((got[i] = pmm_alloc(machine_pmm, 0, i % 3 ? PMM_KERNEL : 0)) != PADDR_NONE);
+	for (unsigned i = 0; i < N; i++)
+		pmm_free(machine_pmm, got[(i * 37) % N], 0);
+	unsigned long irq = host_irq_save();
+	__atomic_store_n(&spinning, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&done, __ATOMIC_SEQ_CST))
+		host_relax();
+	host_irq_restore(irq);
+	/* It goes on with what it has, and finds the rest gone. */
+	paddr_t pa = pmm_alloc(machine_pmm, 0, 0);
+	if (pa != PADDR_NONE)
+		pmm_free(machine_pmm, pa, 0);
+}
+
+TEST_TIMED(vm_little_is_out_of_reach, 120)
+{
+	struct machine_config config = {
+	    .bytes = 32 << 20, .ncpus = 4, .seed = test_random(), .switch_mean = 50};
+	machine_boot_frames(&config);
+	pmm_drain(machine_pmm);
+	struct pmm_stats before, left;
+	pmm_get_stats(machine_pmm, &before);
+	for (unsigned round = 0; round < 2; round++) {
+		spinning = done = 0;
+		machine_spawn(keep_frames_and_spin, NULL, NULL);
+		while (!__atomic_load_n(&spinning, __ATOMIC_SEQ_CST))
+			machine_yield();
+		/* Frames for the kernel use up all that there is; others need records. */
+		paddr_t head = PADDR_NONE, pa;
+		uint64_t n = 0;
+		while ((pa = pmm_alloc(machine_pmm, 0, PMM_KERNEL)) != PADDR_NONE) {
+			machine_progress();
+			*(paddr_t *)paddr_to_ptr(pa) = head;
+			head = pa;
+			n++;
+		}
+		pmm_get_stats(machine_pmm, &left);
+		test_note("%lu frames; then %lu free, cached %lu huge %lu records %lu",
+			  (unsigned long)n, (unsigned long)left.free, (unsigned long)left.cached,
+			  (unsigned long)left.free_huge, (unsigned long)left.records);
+		CHECK(left.free <= 3 * 128); /* mem/pmm.h: of three CPUs */
+		__atomic_store_n(&done, 1, __ATOMIC_SEQ_CST);
+		machine_join();
+		while ((pa = head) != PADDR_NONE) {
+			machine_progress();
+			head = *(paddr_t *)paddr_to_ptr(pa);
+			pmm_free(machine_pmm, pa, 0);
+		}
+		CHECK(pmm_is_valid(machine_pmm));
+		pmm_drain(machine_pmm);
+		pmm_get_stats(machine_pmm, &left);
+		CHECK_EQ(left.free, before.free);
+		CHECK(pmm_is_valid(machine_pmm));
+	}
+	machine_end();
+}

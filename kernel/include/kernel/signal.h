@@ -129,6 +129,8 @@ struct signal_stack {
 struct signal_queue {
 	sigset_t set;
 	struct siginfo_node *newest[NSIG - 1]; /* by signal; a signal may be set without one */
+	int forced;                            /* a signal that is set without one, 0: none */
+	struct siginfo forced_info;            /* ... and what it tells */
 };                                             /* kernel/proc/signal_queue.c */
 struct signal_handlers {
 	uint32_t refs;

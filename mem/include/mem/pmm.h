@@ -15,10 +15,11 @@
  * interrupt handlers and of locks that another CPU may spin on with interrupts off;
  * elsewhere PMM_WAIT has no effect.
  *
- * What is out of reach without it: a CPU keeps up to 5,216 single frames to itself: what is
- * left of two 2 MiB blocks, and what it freed last. All CPUs together keep an eighth of
- * memory in larger blocks, but no less than two of each order. pmm_drain() gives it all
- * back.
+ * What is out of reach without it: of each other CPU up to 128 single frames. It hands out 32
+ * next with records and 32 without, and has freed up to 64 of one word last. What a CPU
+ * keeps beyond that is taken back from it when nothing else is left. It need not answer for
+ * that, but may be at work there just then. All CPUs together keep an eighth of memory in
+ * larger blocks, but no less than two of each order. pmm_drain() gives it all back.
  *
  * At most 2 TiB of RAM are managed (holes do not count); what lies above is left
  * alone.
@@ -102,7 +103,7 @@ void pmm_split(struct pmm *pmm, paddr_t pa);
 /* Allocate `npages` contiguous frames starting at a multiple of `align_pages`
  * (a power of two), entirely below physical address `below` (PADDR_NONE: no
  * bound). Slow (searches). With PMM_WAIT exact: it finds a range if there is one; else
- * what other CPUs own counts as used. Context: any.
+ * what is out of reach counts as used. Context: any.
  * Errors: MEM_EINVAL npages 0 or align not a power of two; MEM_ENOMEM. */
 MEM_CHECKED mem_status pmm_alloc_range(struct pmm *pmm, uint64_t npages, uint64_t align_pages,
 				       paddr_t below, unsigned flags, paddr_t *out);

@@ -80,14 +80,16 @@ struct slab_stats {
 /* Context: any. */
 void slab_get_stats(struct slab_cache *cache, struct slab_stats *stats);
 
-/* Call visit for every cache there is. Context: thread. Locks: visit runs with
+/* Call visit for every cache there is; one that another thread makes or ends meanwhile may hide
+ * one. Context: thread. Locks: visit runs with
  * the registry's lock held: it may read statistics, but not create, destroy or
  * reap a cache. Waits while somebody reaps. */
 void slab_for_each(void (*visit)(struct slab_cache *cache, void *arg), void *arg);
 
 /* Give the pages of all caches' empty slabs back, heap classes included (those
- * to the heap: heap_reap gives them on). Costs the CPUs one interruption in
- * all. Returns pages given back. Context: thread, no lock; waits for every CPU. */
+ * to the heap: heap_reap gives them on). Costs the CPUs two interruptions for some dozen
+ * slabs, and for each cache that has any. Returns pages given back. Context: thread, no lock; waits
+ * for every CPU. */
 uint64_t slab_reap_all(void);
 
 /* Objects in use, as the bitmaps say (debug builds: with size and call site
