@@ -163,8 +163,9 @@ MEM_VERSION := $(shell cat mem/VERSION)
 DIST_DIR := $(BUILD)/dist/quire-mem-$(MEM_VERSION)
 DIST := $(DIST_DIR).tar.gz
 DIST_FILES := $(shell find mem examples -type f) LICENSE
+DIST_SINGLE := $(BUILD)/dist/quire.h
 .PHONY: dist
-dist: $(DIST)
+dist: $(DIST) $(DIST_SINGLE)
 
 # mem/ becomes the folder itself; CMake and Meson cannot read sources.mk.
 $(DIST): $(DIST_FILES) Makefile
@@ -175,10 +176,23 @@ $(DIST): $(DIST_FILES) Makefile
 	$(call say,TAR,$@) tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 \
 		-czf $@ -C $(@D) $(notdir $(DIST_DIR))
 
+# All of it in one file, and its header.
+$(DIST_SINGLE): $(DIST_FILES) tools/single.py
+	$(call say,PY,$@) python3 tools/single.py $(@D) $(MEM_SRC:mem/%=%)
+
+# What a version is: the pack and the single file, with their sums.
+.PHONY: release
+release: $(DIST) $(DIST_SINGLE)
+	@test -z "$$(git status --porcelain)" || { echo 'release: the tree has changes' >&2; exit 1; }
+	$(Q)$(MAKE) -s check CHECK='version headers prefixes names docs panics'
+	@rm -rf $(BUILD)/release && mkdir -p $(BUILD)/release && \
+		cp $(DIST) $(DIST_SINGLE) $(DIST_SINGLE:.h=.c) $(BUILD)/release/ && \
+		cd $(BUILD)/release && sha256sum * >SHA256SUMS && cat SHA256SUMS
+
 # The pack, put where ./test port builds from it; the folder has another name.
 PORT := $(BUILD)/port
 .PHONY: port-pack
-port-pack: $(PORT)/quire/VERSION
+port-pack: $(PORT)/quire/VERSION $(DIST_SINGLE)
 $(PORT)/quire/VERSION: $(DIST)
 	@rm -rf $(PORT) && mkdir -p $(PORT)/quire
 	@tar -xzf $< -C $(PORT)/quire --strip-components=1 && touch $@

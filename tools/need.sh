@@ -45,5 +45,5 @@ NEED_RUN=(python3:python3 gcc:gcc make:make binutils:ld libc6-dev:/usr/include/s
 NEED_ISO=(grub-common:grub-mkrescue grub-pc-bin:/usr/lib/grub/i386-pc/multiboot2.mod
 	grub-efi-amd64-bin:/usr/lib/grub/x86_64-efi/multiboot2.mod xorriso:xorriso mtools:mcopy)
 NEED_UEFI=(ovmf:/usr/share/OVMF/OVMF_CODE_4M.fd)
-NEED_TEST=(g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy git:git spin:spin
+NEED_TEST=(cmake:cmake meson:meson lld:ld.lld llvm:llvm-ar g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy git:git spin:spin
 	libclang-rt-14-dev:/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a)

@@ -223,6 +223,60 @@ def options():
                 raise Failure(f"{arguments}: status {done.returncode}\n{done.stdout}")
 
 
+# ---- one file ------------------------------------------------------------------------
+
+# Bytes of text that the linker keeps at -Os with --gc-sections, and what they may be at most:
+# of the usual calls of frames and heap, and of every public function.
+USUAL = ("memmap_sanitise", "pmm_init", "pmm_alloc", "pmm_free", "frame_area_init", "heap_create",
+         "heap_set_default", "kmalloc", "kcalloc", "krealloc", "kfree")
+TEXT_MOST = {"frames and heap": 48 << 10, "all": 128 << 10}
+
+
+def text_bytes(object_file, roots, work):
+    linked = os.path.join(work, "linked")
+    run(["ld", "-static", "-e", "0", "--gc-sections", "--unresolved-symbols=ignore-all", "-w",
+         "-o", linked, *(f"-u{name}" for name in roots), object_file])
+    return int(re.search(r"^\.text\s+(\d+)", run(["size", "-A", linked]), re.M)[1])
+
+
+def single():
+    """quire.c is all of it: without a warning, from both compilers; a kernel runs on it; it is
+    as small as it was."""
+    out = build("gcc", "O2", "stage3")
+    flags = ["-std=gnu17", "-ffreestanding", "-fno-strict-aliasing", "-mno-red-zone",
+             "-mgeneral-regs-only", "-Wall", "-Wextra", "-Werror", "-fno-pic", "-mcmodel=kernel",
+             "-fno-stack-protector", "-fcf-protection=none", "-fno-asynchronous-unwind-tables"]
+    source = os.path.join(BUILD, "dist", "quire.c")
+    with tempfile.TemporaryDirectory() as work:
+        one_file, kernel = os.path.join(work, "quire.o"), os.path.join(work, "kernel")
+        inline = os.path.join(work, "inline.h")
+        with open(inline, "w", encoding="ascii") as handle:
+            handle.write("#define MEM_HOST_IS_INLINE\n"
+                         "static inline unsigned host_cpu(void) { return 0; }\n"
+                         "static inline void host_preempt_disable(void) {}\n"
+                         "static inline void host_preempt_enable(void) {}\n")
+        for defined in ([], ["-DMEM_DEBUG"], [f'-DMEM_HOST_INLINE="{inline}"']):
+            if shutil.which("clang"):
+                run(["clang", *flags, *defined, "-O0", "-c", "-o", one_file, source])
+        run(["gcc", *flags, "-Os", "-ffunction-sections", "-fdata-sections", "-c", "-o", one_file,
+             source])
+        run(["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++",
+             os.path.join(BUILD, "dist", "quire.h")])
+        sizes = {"frames and heap": text_bytes(one_file, USUAL, work),
+                 "all": text_bytes(one_file, stages.public()[0], work)}
+        run(["ld", "-static", "--gc-sections", "-z", "max-page-size=4096", "-z", "noexecstack",
+             "--build-id=none", "-T", os.path.join(PACK, "examples", "common", "kernel.lds"),
+             "-o", kernel, *(os.path.join(out, name) for name in (
+                 "stage3/kernel.c.o", "common/boot.c.o", "mem/port/entry_mb2.S.o",
+                 "mem/port/one_cpu.c.o")), one_file, "--start-group",
+             os.path.join(out, "libcommon.a"), os.path.join(out, "libport.a"), "--end-group"])
+        comes_up(kernel, "limine", "128M", "stage 3")
+    said = ", ".join(f"{what}: {size} bytes of text" for what, size in sizes.items())
+    if any(size > TEXT_MOST[what] for what, size in sizes.items()):
+        raise Failure(f"larger than {TEXT_MOST}: {said}")
+    return said
+
+
 # ---- other builds --------------------------------------------------------------------
 
 def by_cmake():
@@ -230,7 +284,8 @@ def by_cmake():
         raise Skip("no cmake")
     pack()
     out = os.path.join(PORT, "cmake")
-    run(["cmake", "-S", os.path.join(PACK, "examples"), "-B", out, "-DCMAKE_C_COMPILER=gcc"])
+    run(["cmake", "-S", os.path.join(PACK, "examples"), "-B", out, "-DCMAKE_C_COMPILER=gcc",
+         "-DCMAKE_BUILD_TYPE=Debug"])
     run(["cmake", "--build", out, "-j", str(os.cpu_count() or 1), "--target", "kernel"])
     comes_up(os.path.join(out, "kernel"), "limine", "128M", "stage 1")
 
@@ -245,12 +300,12 @@ def by_meson():
     shutil.copytree(PACK, os.path.join(tree, "quire"))
     shutil.move(os.path.join(tree, "quire", "examples"), os.path.join(tree, "examples"))
     shutil.move(os.path.join(tree, "examples", "meson.build"), tree)
-    run(["meson", "setup", out, tree], env=dict(os.environ, CC="gcc"))
+    run(["meson", "setup", "-Doptimization=0", out, tree], env=dict(os.environ, CC="gcc"))
     run(["ninja", "-C", out, "kernel"])
     comes_up(os.path.join(out, "kernel"), "limine", "128M", "stage 1")
 
 
-OTHER = {"hosts": hosts, "own_kmalloc": own_kmalloc, "headers": headers, "options": options,
+OTHER = {"hosts": hosts, "own_kmalloc": own_kmalloc, "headers": headers, "options": options, "single": single,
          "cmake": by_cmake, "meson": by_meson}
 
 
@@ -264,8 +319,8 @@ def tests():
 def one(name, report):
     begun = time.monotonic()
     try:
-        tests()[name]()
-        report.ok(name, time.monotonic() - begun)
+        said = tests()[name]()
+        report.ok(name, time.monotonic() - begun, said or "")
     except Skip as skip:
         report.skip(name, str(skip))
     except Failure as failure:

@@ -41,8 +41,9 @@ static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
 
 void kernel_main(void)
 {
-	static struct heap_area area = {.map = area_map, .unmap = area_unmap};
-	enum { COUNT = 100 };
+	/* Its pages are always mapped, and come and go in any number. */
+	static struct heap_area area = {.map = area_map, .unmap = area_unmap, .loose_npages = 16};
+	enum { COUNT = 500 };
 	static uint8_t *block[COUNT];
 	struct heap_stats stats;
 	struct heap *heap;
@@ -53,14 +54,14 @@ void kernel_main(void)
 	CHECK(heap_create(&heap, &area) == MEM_OK);
 	heap_set_default(heap);
 	for (unsigned i = 0; i < COUNT; i++) {
-		CHECK((block[i] = kmalloc(i * 37 % 500 + 1)));
-		memset(block[i], (int)i, i * 37 % 500 + 1);
+		CHECK((block[i] = kmalloc(i * 37 % 3000 + 1)));
+		memset(block[i], (int)i, i * 37 % 3000 + 1);
 	}
 	heap_get_stats(heap, &stats);
 	host_log(HOST_LOG_INFO, "heap: %lu blocks, %lu bytes in %lu pages", stats.live_blocks,
 		 stats.live_bytes, stats.held_npages);
 	for (unsigned i = 0; i < COUNT; i++) {
-		CHECK(block[i][i * 37 % 500] == (uint8_t)i);
+		CHECK(block[i][i * 37 % 3000] == (uint8_t)i);
 		kfree(block[i]);
 	}
 	(void)heap_reap(heap, true);

@@ -26,37 +26,22 @@ static void use_frames(void)
 	pmm_free(frames, huge, PMM_ORDER_HUGE);
 }
 
-/* The heap over plain frames: no guard pages without page tables of our own. */
-static void *area_map(struct heap_area *area, uint64_t npages, uint64_t align_pages, bool atomic)
-{
-	paddr_t pa;
-	(void)area;
-	unsigned flags = PMM_KERNEL | (atomic ? 0 : PMM_WAIT);
-	if (pmm_alloc_range(frames, npages, align_pages, PADDR_NONE, flags, &pa) != MEM_OK)
-		return NULL;
-	return paddr_to_ptr(pa);
-}
-
-static void area_unmap(struct heap_area *area, void *pages, uint64_t npages)
-{
-	(void)area;
-	pmm_free_range(frames, ptr_to_paddr(pages), npages);
-}
-
+/* The heap over frames. It may go on when the kernel has loaded tables of its own. */
 static void use_heap(void)
 {
-	static struct heap_area area = {.map = area_map, .unmap = area_unmap};
+	static struct frame_area area;
 	enum { COUNT = 500 };
 	static uint8_t *block[COUNT];
 	struct heap *heap;
-	CHECK(heap_create(&heap, &area) == MEM_OK);
+	frame_area_init(&area, frames);
+	CHECK(heap_create(&heap, &area.area) == MEM_OK);
 	heap_set_default(heap);
 	for (unsigned i = 0; i < COUNT; i++) {
-		CHECK((block[i] = kmalloc(i * 37 % 3000 + 1)));
-		memset(block[i], (int)i, i * 37 % 3000 + 1);
+		CHECK((block[i] = kmalloc(i * 37 % 9000 + 1)));
+		memset(block[i], (int)i, i * 37 % 9000 + 1);
 	}
 	for (unsigned i = 0; i < COUNT; i++) {
-		CHECK(block[i][i * 37 % 3000] == (uint8_t)i);
+		CHECK(block[i][i * 37 % 9000] == (uint8_t)i);
 		kfree(block[i]);
 	}
 	(void)heap_reap(heap, true);

@@ -2,6 +2,7 @@
 /* Interrupts of this CPU. The state that is saved is the flag itself. */
 #include <mem/host.h>
 
+#ifndef MEM_HOST_IRQ_IS_INLINE
 #define FLAGS_IF ((unsigned long)1 << 9)
 
 static unsigned long flags(void)
@@ -28,6 +29,7 @@ bool host_irq_enabled(void)
 {
 	return flags() & FLAGS_IF;
 }
+#endif
 
 void host_relax(void)
 {

@@ -4,6 +4,7 @@
  * handlers, and those run with interrupts off.
  */
 #include <mem/host.h>
+#include <mem/port.h>
 
 #ifndef MEM_HOST_IS_INLINE
 unsigned host_cpu(void)
@@ -25,9 +26,21 @@ unsigned host_cpu_count(void)
 	return 1;
 }
 
+static unsigned handlers; /* interrupt handlers that the CPU is in */
+
+void mem_port_interrupt_begin(void)
+{
+	handlers++;
+}
+
+void mem_port_interrupt_end(void)
+{
+	handlers--;
+}
+
 bool host_in_interrupt(void)
 {
-	return false;
+	return handlers != 0;
 }
 
 void host_barrier_all(void)

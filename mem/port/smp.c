@@ -60,6 +60,16 @@ bool mem_port_may_switch(void)
 	return may;
 }
 
+void mem_port_interrupt_begin(void)
+{
+	cpus[host_cpu()].handlers++;
+}
+
+void mem_port_interrupt_end(void)
+{
+	cpus[host_cpu()].handlers--;
+}
+
 bool host_in_interrupt(void)
 {
 	/* A thread that moves to another CPU between the two reads asks about itself all the
@@ -77,7 +87,7 @@ void mem_port_cpu_online(void)
 void mem_port_ipi(void)
 {
 	unsigned me = host_cpu();
-	cpus[me].handlers++;
+	mem_port_interrupt_begin();
 	for (;;) {
 		uint32_t asked = __atomic_load_n(&cpus[me].asked, __ATOMIC_SEQ_CST);
 		if (asked == __atomic_load_n(&cpus[me].done, __ATOMIC_SEQ_CST))
@@ -87,12 +97,12 @@ void mem_port_ipi(void)
 			work();
 		__atomic_store_n(&cpus[me].done, asked, __ATOMIC_SEQ_CST);
 	}
-	cpus[me].handlers--;
+	mem_port_interrupt_end();
 }
 
 void mem_port_ask(const struct cpumask *whom)
 {
-	uint32_t number[MEM_MAX_CPUS];
+	uint32_t number[MEM_MAX_CPUS] = {0};
 	unsigned me = host_cpu(), count = host_cpu_count();
 	for (unsigned cpu = 0; cpu < count; cpu++) {
 		if (cpu == me || !cpumask_test(whom, cpu))

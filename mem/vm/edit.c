@@ -138,18 +138,25 @@ bool vm_edit_split_crowd(struct edit *e, vpn_t first, vpn_t end)
 	return true;
 }
 
+static bool reserve_in(struct table *t, vpn_t first, vpn_t end, unsigned inserts)
+{
+	if (likely(t->run_count + inserts + 1 <= t->run_capacity))
+		return true; /* a cut adds one at most */
+	if (first >= table_end(t) || end <= t->first)
+		return true;
+	unsigned most = mem_max(vm_runs_after_cut(t, first, end), t->run_count);
+	return vm_runs_reserve(t, most + inserts);
+}
+
 bool vm_edit_reserve(struct edit *e, vpn_t first, vpn_t end, unsigned inserts)
 {
-	for (unsigned i = 0; i < e->count; i++) {
-		struct table *t = e->locked[i];
-		if (t->run_count + inserts + 1 <= t->run_capacity)
-			continue; /* a cut adds one at most */
-		if (first >= table_end(t) || end <= t->first)
-			continue;
-		unsigned most = mem_max(vm_runs_after_cut(t, first, end), t->run_count);
-		if (!vm_runs_reserve(t, most + inserts))
+	for (unsigned i = 0; i < e->count; i++)
+		if (!reserve_in(e->locked[i], first, end, inserts))
 			return false;
-	}
+	/* Of a table that is whole in it no run is split. */
+	for (struct table *t = e->held; t; t = t->held)
+		if (is_partial(t, first, end) && !reserve_in(t, first, end, inserts))
+			return false;
 	return true;
 }
 

@@ -127,11 +127,15 @@ static unsigned ahead(const struct page_fault *f, const struct table *t, const s
 static __attribute__((noinline)) unsigned new_zeroed(struct space *space, unsigned n, paddr_t *pa)
 {
 	struct pmm *pmm = space->vmm->pmm;
-	unsigned got = pmm_alloc_many(pmm, n, PMM_ZERO, pa);
-	if (likely(got))
-		frame_init_many(pmm, pa, got, FRAME_ANON);
-	else if ((pa[0] = new_anonymous(space, PADDR_NONE)) != PADDR_NONE)
-		got = 1;
+	unsigned got = pmm_alloc_many(pmm, n, PMM_ZERO, pa), done = 0;
+	if (unlikely(!got)) { /* with one that is found more may come */
+		pa[0] = new_anonymous(space, PADDR_NONE);
+		if (pa[0] == PADDR_NONE)
+			return 0;
+		done = 1;
+		got = 1 + pmm_alloc_many(pmm, n - 1, PMM_ZERO, pa + 1);
+	}
+	frame_init_many(pmm, pa + done, got - done, FRAME_ANON);
 	return got;
 }
 

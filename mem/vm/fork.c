@@ -142,7 +142,7 @@ static bool copy_entry(struct fork *f, struct table *from, struct table *to, uns
 static bool copy_run(struct fork *f, struct table *from, struct table *to, const struct run *run)
 {
 	const struct backing *b = run->promise.backing;
-	struct zap zap;
+	struct zap zap = {0};
 	bool zapping = b && vm_object_zapping(b->object, &zap);
 	table_for_each(k, from, (unsigned)(run->first - from->first),
 		       (unsigned)(run->end - from->first))

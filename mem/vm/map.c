@@ -246,6 +246,7 @@ mem_status vm_grow_stack(struct space *space, vpn_t vpn)
 		vpn_t floor = vpn > STACK_GUARD_NPAGES ? vpn - STACK_GUARD_NPAGES : 0;
 		mem_rwlock_read(&space->lock);
 		vm_edit_begin(&e, space, floor, above.first + 1, 1);
+		vm_edit_lock_inner(&e, floor, above.first + 1);
 		if (!still_grows(&e, &above, vpn))
 			status = MEM_EAGAIN;
 		else if (needs_gap(&e, floor, vpn))

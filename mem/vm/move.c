@@ -3,11 +3,24 @@
  * mremap: one mapping shrinks, grows, or goes elsewhere with its pages.
  *
  * A move is one edit over the lowest table that spans both ranges, with every table of
- * either locked. First comes what can fail: the leaf tables that the target will need are
- * made, and all tables get room for the new runs. Then the target is cleared and flushed,
- * and gets its promise. Entries go over one by one, the source is cut, and everything is
- * flushed. Only then is any lock let go of (pitfall 14). What a zap of the object is after
- * stays behind: it may have been at the target already (object_zap.c).
+ * either locked. First comes what can fail: the tables that the target will need are made,
+ * and all tables get room for the new runs. Then the target is cleared and flushed, the
+ * pages go over, and the target gets its promise. The source is cut, and everything is
+ * flushed. Only then is any lock let go of (pitfall 14).
+ *
+ *      source   .....|aaaaaaaaaaa|bbbbbbbbbbb|ccc..     leaf tables
+ *      target   ..|..aaa|aaaaaaaabbb|bbbbbbbbccc|       entry by entry, or, where both
+ *      target   .....|aaaaaaaaaaa|bbbbbbbbbbb|ccc..     are alike modulo 2 MiB,
+ *                    table a     table b      entries   whole tables
+ *
+ * A table that lies wholly in the source is moved as it is: taken out of its parent, told
+ * where it is now, and hung up at the target. It has one run, of the mapping that moves,
+ * which is cut before and promised again after. Who walks to it without locks meanwhile
+ * finds out under its lock that it is elsewhere (walk.c). So a place that the kernel
+ * chooses for 2 MiB or more is alike.
+ *
+ * What a zap of the object is after stays behind: it may have been at the target already
+ * (object_zap.c). Then no table is moved, but the entries one by one.
  */
 #include "vm/area_walk.h"
 #include "vm/areas.h"
@@ -22,6 +35,9 @@ struct move {
 	promise_t was, now;   /* now: with the backing for the new place */
 	bool replace;         /* what is at the target goes */
 	bool keep;            /* MREMAP_DONTUNMAP: the old promise stays, without pages */
+	bool one_by_one;      /* no table goes as a whole */
+	vpn_t whole_end;      /* where the last table ends that does, and ... */
+	unsigned pieces;      /* ... how many stretches without a gap they make */
 	bool zapping;         /* `zap` is under way */
 	struct zap zap;
 };
@@ -39,12 +55,12 @@ static bool is_one(struct edit *e, vpn_t first, vpn_t end, promise_t p)
 	return true;
 }
 
-/* ---- the leaves of the target ------------------------------------------------------- */
+/* ---- the tables of the target ------------------------------------------------------- */
 
-/* The locked leaf of vpn below t, made if it is missing. NULL: no memory. */
-static struct table *leaf_below(struct edit *e, struct table *t, vpn_t vpn)
+/* The locked table of `level` for vpn below t, made if it is missing. NULL: no memory. */
+static struct table *table_below(struct edit *e, struct table *t, vpn_t vpn, unsigned level)
 {
-	while (t->level > 1) {
+	while (t->level > level) {
 		unsigned index = vpn_index(vpn, t->level);
 		struct table *child;
 		if (table_bit(t, index)) {
@@ -61,51 +77,143 @@ static struct table *leaf_below(struct edit *e, struct table *t, vpn_t vpn)
 	return t;
 }
 
-typedef bool (*entry_visitor)(struct edit *e, const struct move *m, struct table *t,
-			      unsigned index);
-
-/* Visit every entry in use in the source. */
-static bool each_entry(struct edit *e, const struct move *m, struct table *t, entry_visitor visit)
+/* Does leaf t go to the target as it is? */
+static bool goes_whole(const struct move *m, const struct table *t)
 {
+	return !m->one_by_one && !((m->to - m->from) % PT_ENTRIES) && t->first >= m->from &&
+	       table_end(t) <= mem_min(m->from_end, m->from + (m->to_end - m->to));
+}
+
+/* The part [*first, *end) of leaf t that goes over: what is above is cut with the source. */
+static void stretch_of(const struct move *m, const struct table *t, vpn_t *first, vpn_t *end)
+{
+	vpn_t last = mem_min(m->from_end, m->from + (m->to_end - m->to));
+	*first = mem_max(m->from, t->first);
+	*end = mem_max(mem_min(last, table_end(t)), *first);
+}
+
+typedef bool (*leaf_visitor)(struct edit *e, struct move *m, struct table *t);
+
+/* Visit every leaf of the source. */
+static bool each_leaf(struct edit *e, struct move *m, struct table *t, leaf_visitor visit)
+{
+	if (t->level == 1)
+		return visit(e, m, t);
 	vpn_t first = mem_max(m->from, t->first), end = mem_min(m->from_end, table_end(t));
-	if (t->level == 1) {
-		table_for_each(i, t, (unsigned)(first - t->first),
-			       (unsigned)(end - t->first)) if (!visit(e, m, t, i)) return false;
-		return true;
+	table_for_each(k, t, vpn_index(first, t->level), vpn_index(end - 1, t->level) + 1)
+	{
+		if (!each_leaf(e, m, vm_table_child(t, k), visit))
+			return false;
 	}
-	table_for_each(k, t, vpn_index(first, t->level),
-		       vpn_index(end - 1, t->level) +
-			   1) if (!each_entry(e, m, vm_table_child(t, k), visit)) return false;
 	return true;
 }
 
-/* Where the page that this entry maps goes; false: nowhere, the mapping shrinks. */
-static bool target_of(const struct move *m, const struct table *t, unsigned index, vpn_t *out)
+static bool make_tables(struct edit *e, struct move *m, struct table *t)
 {
-	*out = t->first + index - m->from + m->to;
-	return *out < m->to_end;
+	if (goes_whole(m, t)) {
+		m->pieces += t->first != m->whole_end;
+		m->whole_end = table_end(t);
+		return table_below(e, e->top, t->first - m->from + m->to, 2) != NULL;
+	}
+	vpn_t first, end, next;
+	for (stretch_of(m, t, &first, &end); first < end; first = next) {
+		vpn_t target = first - m->from + m->to;
+		next = mem_min(end, first + PT_ENTRIES - target % PT_ENTRIES);
+		unsigned until = (unsigned)(next - t->first);
+		if (vm_table_next(t, (unsigned)(first - t->first), until) < until &&
+		    !table_below(e, e->top, target, 1))
+			return false;
+	}
+	return true;
 }
 
-static bool make_leaf(struct edit *e, const struct move *m, struct table *t, unsigned index)
+/* ---- what goes over -------------------------------------------------------------------- */
+
+static void move_whole(struct edit *e, struct move *m, struct table *t)
 {
-	vpn_t target;
-	return !target_of(m, t, index, &target) || leaf_below(e, e->top, target) != NULL;
+	vpn_t target = t->first - m->from + m->to;
+	struct table *parent = table_below(e, e->top, target, 2); /* exists: cannot fail */
+	unsigned index = vpn_index(target, 2);
+	if (table_bit(parent, index))
+		vm_detach(&e->gather, parent, index); /* it was cleared */
+	vm_runs_cut(&e->gather, t, t->first, table_end(t));
+	table_entry_empty(t->parent, vpn_index(t->first, 2));
+	vm_gather_all(&e->gather);
+	t->first = target;
+	t->parent = parent;
+	vm_table_link(parent, t);
 }
 
-static bool move_entry(struct edit *e, const struct move *m, struct table *t, unsigned index)
+/* Those of the entries `used` of t, 64 from `base` on, that a zap is not after. */
+static uint64_t spared(const struct move *m, const struct table *t, unsigned base, uint64_t used)
 {
-	vpn_t target;
-	if (!target_of(m, t, index, &target))
-		return true; /* goes when the source is cut */
-	if (m->zapping && vm_zap_takes(&m->zap, m->was.backing, t->first + index,
-				       atomic_read_relaxed(&t->entries[index])))
+	for (uint64_t left = used; left; left &= left - 1) {
+		unsigned i = base + bit_lowest(left);
+		if (vm_zap_takes(&m->zap, m->was.backing, t->first + i,
+				 atomic_read_relaxed(&t->entries[i])))
+			used &= ~((uint64_t)1 << i % 64);
+	}
+	return used;
+}
+
+/* The entries `used` of t, 64 from `base` on, go to `leaf`, `shift` entries further on. */
+static void move_word(struct edit *e, struct table *t, unsigned base, uint64_t used,
+		      struct table *leaf, unsigned shift)
+{
+	pte_t *from = t->entries + base, *to = leaf->entries + (int)(base + shift);
+	bool all = vm_gather_is_all(&e->gather);
+	for (uint64_t left = used; left; left &= left - 1) {
+		unsigned i = bit_lowest(left);
+		pte_t pte = atomic_swap(&from[i], (pte_t)0);
+		if (!all && (pte & PTE_PRESENT))
+			vm_gather_page(&e->gather, t->first + base + i);
+		atomic_write_release(&to[i], pte);
+	}
+	t->bits[base / 64] &= ~used;
+	t->used = (uint16_t)(t->used - bit_count(used));
+	leaf->used = (uint16_t)(leaf->used + bit_count(used));
+	unsigned lowest = bit_lowest(used), at = base + lowest + shift, bit = at % 64;
+	used >>= lowest;
+	leaf->bits[at / 64] |= used << bit;
+	if (bit && used >> (64 - bit))
+		leaf->bits[at / 64 + 1] |= used >> (64 - bit);
+}
+
+/* The entries of [first, end) of t go to `leaf`, in which all of them have their place. */
+static void move_entries(struct edit *e, const struct move *m, struct table *t, vpn_t first,
+			 vpn_t end, struct table *leaf)
+{
+	unsigned from = (unsigned)(first - t->first), until = (unsigned)(end - t->first);
+	unsigned shift = (unsigned)(first - m->from + m->to - leaf->first) - from;
+	if (t->used > GATHER_PAGES && until - from > GATHER_PAGES)
+		vm_gather_all(&e->gather); /* which many of them would come to */
+	for (unsigned base = from & ~63u; base < until; base += 64) {
+		uint64_t used = t->bits[base / 64];
+		if (from > base)
+			used &= ~(uint64_t)0 << (from - base);
+		if (until - base < 64)
+			used &= ((uint64_t)1 << (until - base)) - 1;
+		if (unlikely(m->zapping))
+			used = spared(m, t, base, used);
+		if (used)
+			move_word(e, t, base, used, leaf, shift);
+	}
+}
+
+static bool move_leaf(struct edit *e, struct move *m, struct table *t)
+{
+	if (goes_whole(m, t)) {
+		move_whole(e, m, t);
 		return true;
-	struct table *leaf = leaf_below(e, e->top, target); /* exists: cannot fail */
-	pte_t pte = atomic_swap(&t->entries[index], (pte_t)0);
-	if (pte & PTE_PRESENT)
-		vm_gather_page(&e->gather, t->first + index);
-	table_entry_empty(t, index);
-	table_entry_fill(leaf, vpn_index(target, 1), pte);
+	}
+	vpn_t first, end, next;
+	for (stretch_of(m, t, &first, &end); first < end; first = next) {
+		vpn_t target = first - m->from + m->to;
+		next = mem_min(end, first + PT_ENTRIES - target % PT_ENTRIES);
+		unsigned until = (unsigned)(next - t->first);
+		if (vm_table_next(t, (unsigned)(first - t->first), until) < until)
+			move_entries(e, m, t, first, next, table_below(e, e->top, target, 1));
+	}
 	return true;
 }
 
@@ -113,19 +221,20 @@ static bool move_entry(struct edit *e, const struct move *m, struct table *t, un
 
 /* Room to clear and promise the target and to cut the source, in one table: each
  * border may split a run, and the target is promised in the gaps between child
- * tables. */
-static bool reserve_in(struct table *t)
+ * tables, those that come included. */
+static bool reserve_in(const struct move *m, struct table *t)
 {
-	return vm_runs_reserve(t, t->run_count + 4u + (t->level > 1 ? t->used : 0u));
+	unsigned gaps = t->level > 1 ? t->used + m->pieces : 0;
+	return vm_runs_reserve(t, t->run_count + 4u + gaps);
 }
 
-static bool reserve(struct edit *e)
+static bool reserve(struct edit *e, const struct move *m)
 {
 	for (unsigned i = 0; i < e->count; i++)
-		if (!reserve_in(e->locked[i]))
+		if (!reserve_in(m, e->locked[i]))
 			return false;
 	for (struct table *t = e->held; t; t = t->held)
-		if (!reserve_in(t))
+		if (!reserve_in(m, t))
 			return false;
 	return true;
 }
@@ -154,9 +263,18 @@ static uint64_t areas_begin(struct edit *e, const struct move *m)
 	       vm_areas_begin(e->top, m->to, m->to_end);
 }
 
-/* MEM_EAGAIN: things changed before the locks were taken; look again. MEM_EEXIST:
- * the target is taken. */
-static mem_status try_move(struct move *m)
+/* Is a zap of the object under way? From here on it will look at the target, too. */
+static bool is_zapped(struct move *m)
+{
+	const struct backing *b = m->was.backing;
+	if (b)
+		vm_mapper_extend(m->now.backing->mapper, m->to, m->to_end);
+	m->zapping = b && vm_object_zapping(b->object, &m->zap);
+	return m->zapping;
+}
+
+/* As try_move. MEM_EBUSY: a zap is under way, for which tables do not go as a whole. */
+static mem_status try_way(struct move *m)
 {
 	struct edit e;
 	vpn_t low = mem_min(m->from, m->to), high = mem_max(m->from_end, m->to_end);
@@ -166,12 +284,15 @@ static mem_status try_move(struct move *m)
 	vm_edit_also(&e, m->to, m->to_end);
 	vm_edit_lock_inner(&e, m->from, m->from_end);
 	vm_edit_lock_inner(&e, m->to, m->to_end);
+	m->whole_end = m->pieces = 0;
 	if (!is_one(&e, m->from, m->from_end, m->was))
 		status = MEM_EAGAIN;
 	else if (!m->replace && vm_edit_pages(&e, m->to, m->to_end, true))
 		status = MEM_EEXIST;
-	else if (!each_entry(&e, m, e.top, make_leaf) || !reserve(&e))
+	else if (!each_leaf(&e, m, e.top, make_tables) || !reserve(&e, m))
 		status = MEM_ENOMEM;
+	else if (is_zapped(m) && !m->one_by_one)
+		status = MEM_EBUSY;
 	if (status != MEM_OK) {
 		vm_edit_prune(&e);
 		vm_edit_end(&e);
@@ -180,10 +301,8 @@ static mem_status try_move(struct move *m)
 	uint64_t areas = areas_begin(&e, m);
 	vm_edit_clear(&e, m->to, m->to_end);
 	vm_edit_flush(&e);
+	(void)each_leaf(&e, m, e.top, move_leaf);
 	vm_edit_insert(&e, m->to, m->to_end, m->now);
-	const struct backing *b = m->was.backing;
-	m->zapping = b && vm_object_zapping(b->object, &m->zap);
-	(void)each_entry(&e, m, e.top, move_entry);
 	if (m->keep)
 		unlock_source(&e, m);
 	else
@@ -191,6 +310,19 @@ static mem_status try_move(struct move *m)
 	areas_changed(m->space, areas, areas_begin(&e, m));
 	vm_edit_end(&e);
 	return MEM_OK;
+}
+
+/* MEM_EAGAIN: things changed before the locks were taken; look again. MEM_EEXIST:
+ * the target is taken. */
+static mem_status try_move(struct move *m)
+{
+	m->one_by_one = m->keep; /* a table that is moved leaves no promise behind */
+	mem_status status = try_way(m);
+	if (status == MEM_EBUSY) {
+		m->one_by_one = true;
+		status = try_way(m);
+	}
+	return status;
 }
 
 /* ---- the call ------------------------------------------------------------------------------ */
@@ -246,6 +378,16 @@ static bool find_room(struct space *space, uint64_t npages, vpn_t limit, vpn_t *
 	       vm_find_gap(space, npages, vpn_of(USER_TOP), out);
 }
 
+/* The same; for 2 MiB or more where it is like `from` modulo 2 MiB, if there is such room. */
+static bool find_place(struct space *space, uint64_t npages, vpn_t from, vpn_t limit, vpn_t *out)
+{
+	if (npages >= PT_ENTRIES && find_room(space, npages + PT_ENTRIES - 1, limit, out)) {
+		*out += (from - *out) % PT_ENTRIES;
+		return true;
+	}
+	return find_room(space, npages, limit, out);
+}
+
 /* Move to m->to, or with `limit` to wherever there is room. */
 static mem_status move_to(struct space *space, struct move *m, vpn_t limit)
 {
@@ -254,7 +396,7 @@ static mem_status move_to(struct space *space, struct move *m, vpn_t limit)
 	struct backing *b = m->was.backing;
 	for (unsigned attempt = 0;;) {
 		if (anywhere) {
-			if (!find_room(space, npages, limit, &m->to))
+			if (!find_place(space, npages, m->from, limit, &m->to))
 				return MEM_ENOMEM;
 			m->to_end = m->to + npages;
 		}

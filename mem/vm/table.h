@@ -24,8 +24,9 @@
  *     other, PTE_PRESENT clear    parked: the page is there and its promise
  *                                 allows no access, or its flush is under way
  *
- * Locks: everything is changed under `lock`; `level`, `space`, `parent`, `first` and
- * `entries` are constant. Entries of tables above level 1 are also read by lock-free walks
+ * Locks: everything is changed under `lock`; `level`, `space` and `entries` are constant,
+ * and so are `parent` and `first`, but for a leaf that mremap moves: under its lock and
+ * those of both parents. Entries of tables above level 1 are also read by lock-free walks
  * (vm/walk.c), so they are written atomically. The MMU sets accessed and dirty bits in leaf
  * entries at any time.
  *

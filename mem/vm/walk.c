@@ -3,9 +3,9 @@
  * Walks: from a root down to the table that matters, without locks.
  *
  * Reading entries top-down inside a walk epoch gives a table that was the deepest at some
- * moment. Locking it and asking again makes it the deepest for as long as the lock is held:
- * it is not stale, and has no deeper child. A child is made under this lock, and unlinking
- * marks stale under it.
+ * moment. Locking it and asking again (not stale, still there, no deeper child now) makes
+ * it the deepest for as long as the lock is held. A child is made under this lock,
+ * unlinking marks stale under it, and mremap moves it under it.
  */
 #include "vm/epoch.h"
 #include "vm/space.h"
@@ -32,6 +32,9 @@ static struct table *descend(struct space *space, vpn_t first, vpn_t last, unsig
 static bool is_deepest(const struct table *t, vpn_t first, vpn_t last, unsigned min_level)
 {
 	if (t->state == TABLE_STALE)
+		return false;
+	/* Since it was found it may have been moved elsewhere (move.c). */
+	if (first - t->first >= table_span(t))
 		return false;
 	if (t->level <= min_level)
 		return true;

@@ -15,6 +15,8 @@
 #define LEAF_END  ((vaddr_t)0x80200000) /* of the second of them */
 #define SHARED_AT ((vaddr_t)0x7f0000000000)
 #define STACK     ((vaddr_t)0x7fff00000000)
+#define DEEP      ((vaddr_t)0x7ffe00204000) /* a stack that grows over a whole leaf ... */
+#define DEEP_LEAF ((vaddr_t)0x7ffe00000000) /* ... in which nobody can reach a page */
 #define FAR       ((vaddr_t)0x500000000000)
 #define RW        (VM_READ | VM_WRITE)
 
@@ -120,6 +122,15 @@ static uint64_t do_map_below_stack(void)
 {
 	return map(STACK - 2 * PAGE_SIZE, 1, 0, NULL);
 }
+static uint64_t do_grow_deep(void)
+{
+	uint64_t value;
+	return (uint64_t)machine_access(DEEP_LEAF + 100 * PAGE_SIZE, MACHINE_READ, &value).signal;
+}
+static uint64_t do_map_in_its_way(void)
+{
+	return map(DEEP_LEAF + 110 * PAGE_SIZE, 1, 0, NULL);
+}
 static uint64_t do_clear(void)
 {
 	vmm_space_clear(space);
@@ -131,6 +142,7 @@ static uint64_t (*const operations[])(void) = {
     do_write,           do_replace,    do_dontfork,     do_write_file,   do_truncate,
     do_punch,           do_file_write, do_grow,         do_clear,        do_kernel_write,
     do_map_below_stack, do_unmap_wide, do_replace_wide, do_protect_last,
+    do_grow_deep,    do_map_in_its_way,
 };
 #define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
 
@@ -206,7 +218,7 @@ static void both(void *arg)
 
 static void build(void)
 {
-	struct vmm_space_limits limits = {UINT64_MAX, UINT64_MAX, 100, UINT64_MAX, 65530};
+	struct vmm_space_limits limits = {UINT64_MAX, UINT64_MAX, 500, UINT64_MAX, 65530};
 	CHECK_OK(vmm_space_create(machine_vmm, &space));
 	vmm_space_set_limits(space, &limits);
 	machine_set_space(space);
@@ -214,6 +226,10 @@ static void build(void)
 	CHECK_OK(map(PAGES, 4, 0, NULL));
 	CHECK_OK(map(SHARED_AT, 2, VM_SHARED, object));
 	CHECK_OK(map(STACK, 1, VM_GROWSDOWN, NULL));
+	CHECK_OK(map(DEEP, 1, VM_GROWSDOWN, NULL));
+	CHECK_OK(map(DEEP_LEAF + 99 * PAGE_SIZE, 1, 0, NULL));
+	CHECK_EQ(write_user(DEEP_LEAF + 99 * PAGE_SIZE, 31), 0);
+	CHECK_OK(vmm_protect(space, DEEP_LEAF + 99 * PAGE_SIZE, PAGE_SIZE, VM_NONE));
 	for (unsigned p = 0; p < 3; p++)
 		CHECK_EQ(write_user(PAGES + p * PAGE_SIZE, 10 + p), 0);
 	for (unsigned p = 0; p < 2; p++)
@@ -283,6 +299,8 @@ TEST(pairs_with_a_history)
 	/* Counted the areas of a table, then let others change it, then took it out. */
 	add_pair(number_of(do_unmap_wide), number_of(do_protect_last));
 	add_pair(number_of(do_replace_wide), number_of(do_protect_last));
+	/* Grew a stack over a table that others could still change. */
+	add_pair(number_of(do_grow_deep), number_of(do_map_in_its_way));
 	machine_each(pair_count, run_pair);
 	machine_expect_schedules(1087);
 }

@@ -5,6 +5,7 @@
  * these find for certain. Each CPU does one thing; before that all have what they
  * need in their caches, and use it.
  */
+#include "arch/x86_64/pte.h"
 #include "base/atomic.h"
 #include "tests/pitfalls/help.h"
 
@@ -518,4 +519,68 @@ EXPLORED_TEST(pitfall_14_every_schedule_of_mremap, 1, 390)
 	put(AWAY + PAGE_SIZE, 1);
 	RUN(space, move_it, use_and_free);
 	pitfall_end(space);
+}
+
+/* The same for a whole table, which goes as it is: who has walked to it, and waits for its
+ * lock, finds it elsewhere; what he had written before is there, too. */
+#define TABLE_FROM (AWAY + 4 * HUGE_SIZE)
+#define TABLE_TO   (AWAY + 9 * HUGE_SIZE)
+
+static bool written_ahead;
+
+static void move_table(void *arg)
+{
+	vaddr_t out;
+	machine_explore(2, 1);
+	CHECK_OK(vmm_move(space, TABLE_FROM, HUGE_SIZE, HUGE_SIZE, VM_MOVE_MAY | VM_MOVE_FIXED,
+			  TABLE_TO, &out));
+	atomic_write_seq(&done, 1);
+}
+
+static void use_table(void *arg)
+{
+	put(TABLE_FROM, 1);
+	machine_explore(2, 1);
+	bool over = atomic_read_seq(&done);
+	int signal = try_put(TABLE_FROM + 9 * PAGE_SIZE, 5); /* not touched before */
+	CHECK(signal == 11 || (signal == 0 && !over));
+	written_ahead = !signal;
+	over = atomic_read_seq(&done);
+	signal = try_put(TABLE_FROM, 2);
+	CHECK(signal == 11 || (signal == 0 && !over));
+}
+
+static void free_table(void *arg)
+{
+	put(TABLE_FROM, 1);
+	machine_explore(2, 1);
+	unmap_at(space, TABLE_TO, PT_ENTRIES);
+	(void)try_put(TABLE_FROM, 3);
+}
+
+static void move_table_once(uint64_t i)
+{
+	begin(2, 0);
+	map_at(space, TABLE_FROM, PT_ENTRIES, RW, 0);
+	put(TABLE_FROM, 1);
+	put(TABLE_FROM + 3 * PAGE_SIZE, 4);
+	if (i) { /* there is a table already */
+		map_at(space, TABLE_TO, 2, RW, VM_NORESERVE);
+		put(TABLE_TO, 8);
+	}
+	if (i < 2)
+		RUN(space, move_table, use_table);
+	else
+		RUN(space, move_table, free_table);
+	if (i < 2) {
+		CHECK(get(TABLE_TO) == 1 || get(TABLE_TO) == 2);
+		CHECK_EQ(get(TABLE_TO + 3 * PAGE_SIZE), 4);
+		CHECK_EQ(get(TABLE_TO + 9 * PAGE_SIZE), written_ahead ? 5 : 0);
+	}
+	pitfall_end(space);
+}
+
+EXPLORED_TEST(pitfall_14_every_schedule_of_a_table_that_moves, 3, 1000)
+{
+	move_table_once(i);
 }

@@ -6,6 +6,7 @@
  * meanwhile, when the page goes no entry and no translation of it may be left: the
  * machine looks at each frame that is freed, and the space is looked at in the end.
  */
+#include "arch/x86_64/pte.h"
 #include "base/atomic.h"
 #include "tests/pitfalls/help.h"
 
@@ -214,6 +215,40 @@ SEEDED_TEST(pitfall_14_every_schedule_of_a_zap_and_mremap, 4)
 	for (unsigned p = 0; p < 2; p++)
 		put(from + p * PAGE_SIZE, 7 + p);
 	RUN(space, take_back, move_it);
+	finish();
+}
+
+/* A whole table moves, up or down past another mapping of the object, while the zap may
+ * wait for its lock already: where it goes on does not depend on where the table is then. */
+#define TABLE_LOW  ((vaddr_t)0x7f0000000000)
+#define BETWEEN    (TABLE_LOW + 2 * HUGE_SIZE)
+#define TABLE_HIGH (TABLE_LOW + 4 * HUGE_SIZE)
+
+static void move_table(void *arg)
+{
+	vaddr_t out;
+	CHECK_EQ(get(from), 7);
+	CHECK_EQ(get(BETWEEN), 7);
+	machine_explore(2, 1);
+	CHECK_OK(
+	    vmm_move(space, from, HUGE_SIZE, HUGE_SIZE, VM_MOVE_MAY | VM_MOVE_FIXED, to, &out));
+	look(to, 7);
+	look(BETWEEN, 7);
+	wait_until(&done, 1);
+	look(to, 7);
+	look(BETWEEN, 7);
+}
+
+SEEDED_TEST(pitfall_14_every_schedule_of_a_zap_and_a_table, 2)
+{
+	begin(2, PT_ENTRIES, VM_SHARED);
+	punches = i;
+	from = i ? TABLE_HIGH : TABLE_LOW;
+	to = i ? TABLE_LOW : TABLE_HIGH;
+	map_object(from, 0, PT_ENTRIES);
+	map_object(BETWEEN, 0, 1);
+	put(from, 7);
+	RUN(space, take_back, move_table);
 	finish();
 }
 

@@ -46,7 +46,7 @@ test_pt_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/pt.c
 test_pt_LDFLAGS = $(MACHINE_LDFLAGS)
 test_vm_SRC = tests/runner.c $(MACHINE_BOOT_SRC) tests/unit/vm_kernel.c tests/unit/vm_space.c \
 	tests/unit/vm_object.c tests/unit/vm_fault.c tests/unit/vm_ahead.c tests/unit/vm_waiting.c tests/unit/vm_heap_frames.c \
-	tests/unit/vm_machine.c
+	tests/unit/vm_move.c tests/unit/vm_machine.c
 test_vm_LDFLAGS = $(MACHINE_LDFLAGS)
 HOSTED_TEST_LIST += test_loader_map:plain
 test_loader_map_SRC := tests/runner.c tests/machine/plain.c tests/unit/loader_map.c loader/memory.c

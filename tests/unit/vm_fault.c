@@ -122,6 +122,25 @@ TEST(vm_fault_stack_grows_to_its_limit)
 	end(space);
 }
 
+/* At once, over a whole table that has all the runs that it has room for, with guards that
+ * nobody can reach above them. */
+TEST(vm_fault_stack_grows_over_a_table)
+{
+	struct space *space = start();
+	vaddr_t leaf = STACK - 2 * HUGE_SIZE, top = leaf + HUGE_SIZE + 4 * PAGE_SIZE;
+	map_at(space, top, 1, 3, VM_GROWSDOWN);
+	map_at(space, leaf + 40 * PAGE_SIZE, 1, 3, 0);
+	for (unsigned i = 1; i < 4; i++)
+		map_at(space, leaf + (40 + 2 * i) * PAGE_SIZE, 1, VM_NONE, 0);
+	expect(leaf + 40 * PAGE_SIZE, MACHINE_WRITE, 0, 0); /* the table is there */
+	expect(leaf + 100 * PAGE_SIZE, MACHINE_WRITE, 0, 0);
+	struct vmm_space_stats stats;
+	vmm_space_stats(space, &stats);
+	CHECK_EQ(stats.stack_npages, 412 + 4 + 1);
+	CHECK_EQ(stats.area_count, 5);
+	end(space);
+}
+
 TEST(vm_fault_stack_keeps_its_gap)
 {
 	struct space *space = start();

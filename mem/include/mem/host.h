@@ -6,8 +6,9 @@
  * are ordinary functions, resolved when the host links. Each says from which
  * context mem/ calls it, and with which locks held.
  *
- * Frames and heap alone need the first two groups; page tables add the third;
- * user address spaces and faults the fourth.
+ * Frames, heap and raw page tables need the first two groups. The kernel's page tables
+ * (vmm_init) add the third, user spaces and faults the fourth. The linker asks for no more
+ * than that (./test port/hosts). mem/port.h has most of them ready to use.
  */
 #include <mem/cpumask.h>
 #include <mem/types.h>

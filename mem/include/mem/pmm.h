@@ -80,7 +80,7 @@ void pmm_on_first_use(struct pmm *pmm, pmm_first_use *first_use, void *arg);
  * to be taken out of a block in which another order (1..8) is in use. Context: any. */
 MEM_CHECKED paddr_t pmm_alloc(struct pmm *pmm, unsigned order, unsigned flags);
 
-/* Up to n single frames at once, if this CPU has them cached: returns how many, out[i] is
+/* Up to n single frames at once, of those cached on this CPU: returns how many, out[i] is
  * each; 0 says nothing of what pmm_alloc would find. Flags: PMM_ZERO. Context: any; does not
  * wait. Locks: as pmm_alloc. */
 MEM_CHECKED unsigned pmm_alloc_many(struct pmm *pmm, unsigned n, unsigned flags, paddr_t *out);

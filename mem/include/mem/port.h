@@ -45,6 +45,11 @@ void mem_port_send(unsigned cpu);
 /* With ipi.S: acknowledge it. Context: interrupt handler. */
 void mem_port_end_of_interrupt(void);
 
+/* Around a handler of yours that calls the component, in interrupts but not in page faults and
+ * system calls: host_in_interrupt() is true between them. They nest. Context: interrupts off. */
+void mem_port_interrupt_begin(void);
+void mem_port_interrupt_end(void);
+
 /* ---- setting up a CPU (setup.c) ------------------------------------------------- */
 
 /* Set what the component relies on: CR0.WP, CR4.PGE, EFER.NXE where there is NX, and the PAT
