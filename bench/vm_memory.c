@@ -199,7 +199,7 @@ void run_map_unmap_many(const struct row *row)
 void run_map_touch_unmap(const struct row *row)
 {
 	char *at = place(row->bytes);
-	unsigned long times = row->bytes == PAGE ? PAGES : TIMES;
+	unsigned long times = row->bytes == PAGE ? PAGES : 8 * TIMES;
 	begin();
 	for (unsigned i = 0; i < times; i++) {
 		char *p = map_at(at, row->bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
@@ -259,7 +259,7 @@ void run_brk(const struct row *row)
 {
 	(void)row;
 	begin();
-	for (unsigned i = 0; i < TIMES; i++) {
+	for (unsigned i = 0; i < 8 * TIMES; i++) {
 		char *p = sbrk(64 * KIB);
 		if (p == (char *)-1)
 			die("sbrk");
@@ -267,7 +267,7 @@ void run_brk(const struct row *row)
 		if (sbrk(-(intptr_t)(64 * KIB)) == (char *)-1)
 			die("sbrk");
 	}
-	end(TIMES);
+	end(8 * TIMES);
 }
 
 static volatile char handler_page_is_open;

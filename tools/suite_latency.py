@@ -28,5 +28,8 @@ def run(chosen, report):
                         "\n".join(f"{w.kind} {w.length}: {w.callers()}" for w in wrong))
         elif times.get("gone", [0])[0] > latency.GONE.get(case, latency.GONE_USUALLY):
             report.fail(test, f"{times['gone'][0]} instructions from SIGKILL until it was gone")
+        elif "bystander" in times and times["bystander"][1] > 2 * times["bystander"][0]:
+            report.fail(test, "a bystander's calls took {} instructions, then {}".format(
+                *times["bystander"]))
         else:
             report.ok(test, time.monotonic() - begun)

@@ -259,12 +259,47 @@ static void idle_memory(void *unused)
 	CHECK(free_kib() >= before - 8192);
 }
 
+/* ---- forks that a limit refuses are cheap: nobody gives anything back for them ---- */
+
+/* How often translations were flushed since boot; 0 where the kernel does not say. */
+static long flushes(void)
+{
+	char line[128];
+	long n = 0;
+	FILE *f = fopen("/proc/quire", "r");
+	while (f && fgets(line, sizeof(line), f) && !sscanf(line, "flushes %ld", &n))
+		continue;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static void refused_forks(void *unused)
+{
+	(void)unused;
+	/* Most of what may be promised, where that has a limit. */
+	for (int i = 0; i < 200; i++)
+		if (mmap(NULL, 16 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			 0) == MAP_FAILED)
+			break;
+	long before = flushes();
+	for (int i = 0; i < 100; i++) {
+		pid_t pid = fork();
+		if (!pid)
+			_exit(0);
+		CHECK(pid > 0 || errno == ENOMEM);
+		CHECK(pid < 0 || waitpid(pid, NULL, 0) == pid);
+	}
+	CHECK(flushes() - before < 50);
+}
+
 static const struct {
 	const char *name;
 	void (*body)(void *);
 } cases[] = {
-    {"signals", signals},         {"pipes", pipes}, {"watches", watches}, {"scores", scores},
-    {"idle_memory", idle_memory},
+    {"signals", signals},         {"pipes", pipes},
+    {"watches", watches},         {"scores", scores},
+    {"idle_memory", idle_memory}, {"refused_forks", refused_forks},
 };
 
 int main(int argc, char **argv)

@@ -36,6 +36,9 @@ static void show(void)
 	printf("    secure %lu, dumpable %d, death signal %d, fixed addresses %d\n",
 	       getauxval(AT_SECURE), prctl(PR_GET_DUMPABLE), death,
 	       !!(personality(0xffffffff) & ADDR_NO_RANDOMIZE));
+	struct rlimit stack;
+	IS(getrlimit(RLIMIT_STACK, &stack), 0);
+	printf("    stack %lx, at most %lx\n", stack.rlim_cur, stack.rlim_max);
 	CHECK(getauxval(AT_UID) == getuid() && getauxval(AT_EUID) == geteuid());
 	CHECK(getauxval(AT_GID) == getgid() && getauxval(AT_EGID) == getegid());
 	fflush(stdout);
@@ -401,6 +404,30 @@ static void execs(void *unused __attribute__((unused)))
 		IS(in_child(start_copy, (void *)i), 0);
 }
 
+/* ---- the stack's limit ------------------------------------------------------------------ */
+
+static const rlim_t stacks[] = {1 << 20, 8 << 20, 64 << 20, RLIM_INFINITY};
+
+static void start_limited(void *which)
+{
+	static const char *const copies[] = {"plain", "suid", "sgid"};
+	unsigned i = (unsigned)(uintptr_t)which;
+	struct rlimit limit = {stacks[i / 3 % 4], RLIM_INFINITY};
+	IS(setrlimit(RLIMIT_STACK, &limit), 0);
+	if (i < 12)
+		become(USER, USER);
+	printf("  %s, %s, %lx\n", i < 12 ? "user" : "root", copies[i % 3], limit.rlim_cur);
+	fflush(stdout);
+	run_copy(copies[i % 3], "show");
+}
+
+/* Who starts a program that is more than he does not choose where its memory lies. */
+static void limited(void *unused __attribute__((unused)))
+{
+	for (uintptr_t i = 0; i < 24; i++)
+		IS(in_child(start_limited, (void *)i), 0);
+}
+
 /* ---- what a set-id program shares with who started it ----------------------------------- */
 
 static int shared_start(void *name)
@@ -540,6 +567,7 @@ int main(int argc, char **argv)
 	run_case("bounded", bounded);
 	run_case("needed", needed);
 	run_case("execs", execs);
+	run_case("limited", limited);
 	run_case("shared", shared);
 	run_case("shared table", shared_table);
 	run_case("file bits", file_bits);

@@ -290,10 +290,9 @@ syscall_entry:
 	call *%r11
 1:	cli
 	movq %rax, FRAME_RAX(%rsp)
-	leaq ERESTART_MOST(%rax), %rcx
-	cmpq $ERESTART_MOST - ERESTART_LEAST, %rcx
-	jbe 7f
-	leave_if_due 2f
+	cmpq $-MAX_ERRNO, %rax
+	jae 7f
+8:	leave_if_due 2f
 3:	cmpq $TRAP_SYSCALL, FRAME_VECTOR(%rsp)
 	jne 4f
 	movq FRAME_RIP(%rsp), %rcx
@@ -345,7 +344,17 @@ syscall_entry:
 6:	movq %rax, %rdi
 	call syscall_missing
 	jmp 1b
-7:	call syscall_restarts
+7:	cmpq $-ERROR_NO_MEMORY, %rax
+	jne 9f
+	sti
+	movq %rsp, %rdi
+	call syscall_again
+	cli
+	movq %rax, FRAME_RAX(%rsp)
+9:	leaq ERESTART_MOST(%rax), %rcx
+	cmpq $ERESTART_MOST - ERESTART_LEAST, %rcx
+	ja 8b
+	call syscall_restarts
 	jmp 4b
 	.size syscall_entry, . - syscall_entry
 

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptor tables and what is done with descriptors.
- *
- * A table is an array of files under a spin lock; growing allocates outside the
- * lock and tries again. open() and its like reserve a number first, so that a
- * call that fails for want of one has not created or truncated anything; a
- * reserved slot holds a marker that every reader takes for empty.
+ * Descriptors: what the calls do with the slots of a table (fd_table.c), and whose
+ * table it is.
  *
  * task->files and task->fs of a task are changed by itself only, under
  * proc_lock, so that /proc can take a reference on another process's table.
@@ -16,116 +12,10 @@
 #include <kernel/log.h>
 #include <mem/heap.h>
 
-#include "kernel/fs/vfs.h"
+#include "kernel/fs/fd_table.h"
 #include "kernel/syscall/syscalls.h"
 
-#define FIRST_SLOTS 64u
-#define SLOTS_MAX   (1u << 20)
-#define RESERVED    ((struct file *)1)
-
-struct fd_table {
-	uint32_t refs;
-	uint32_t users; /* tasks (L) */
-	struct mem_lock lock;
-	uint32_t capacity;
-	uint32_t lowest; /* no free slot below */
-	uint32_t top;    /* no used slot from here on */
-	struct file **file;
-	uint64_t *cloexec; /* one bit per slot */
-	struct account *account;
-};
-
-static void table_lock(struct fd_table *t)
-{
-	mem_lock(&t->lock, FS_RANK_FDS);
-}
-static void table_unlock(struct fd_table *t)
-{
-	mem_unlock(&t->lock, FS_RANK_FDS);
-}
-static bool slot_used(const struct fd_table *t, unsigned fd)
-{
-	return fd < t->top && t->file[fd] && t->file[fd] != RESERVED;
-}
-static void slot_set(struct fd_table *t, unsigned fd, struct file *f)
-{
-	t->file[fd] = f;
-	t->top = mem_max(t->top, fd + 1);
-}
-static void set_cloexec(struct fd_table *t, unsigned fd, bool on)
-{
-	if (on)
-		t->cloexec[fd / 64] |= 1ull << (fd % 64);
-	else
-		t->cloexec[fd / 64] &= ~(1ull << (fd % 64));
-}
-static bool get_cloexec(const struct fd_table *t, unsigned fd)
-{
-	return t->cloexec[fd / 64] >> (fd % 64) & 1;
-}
-
-static uint64_t table_bytes(uint32_t capacity)
-{
-	return sizeof(struct fd_table) + capacity * sizeof(struct file *) + capacity / 8;
-}
-
-static void table_free(struct fd_table *t)
-{
-	account_give(t->account, table_bytes(t->capacity));
-	kfree(t->file);
-	kfree(t->cloexec);
-	kfree(t);
-}
-
-/* On this account; NULL: a kernel thread's. */
-static struct fd_table *table_new(uint32_t capacity, struct account *account)
-{
-	struct fd_table *t = kzalloc(sizeof(*t));
-	struct file **file = kcalloc(capacity, sizeof(*file));
-	uint64_t *cloexec = kcalloc(capacity / 64, sizeof(*cloexec));
-	if (!t || !file || !cloexec) {
-		kfree(t);
-		kfree(file);
-		kfree(cloexec);
-		return NULL;
-	}
-	t->refs = 1;
-	t->capacity = capacity;
-	t->file = file;
-	t->cloexec = cloexec;
-	t->account = account ? account_hold(account, table_bytes(capacity)) : NULL;
-	return t;
-}
-
-/* Make room for slot `fd`. 0, -ENOMEM. */
-static int table_grow(struct fd_table *t, unsigned fd)
-{
-	uint32_t capacity = FIRST_SLOTS;
-	while (capacity <= fd)
-		capacity *= 2;
-	struct fd_table *bigger = table_new(capacity, current_process()->account);
-	if (!bigger)
-		return -ENOMEM;
-	table_lock(t);
-	if (t->capacity < capacity) {
-		memcpy(bigger->file, t->file, t->capacity * sizeof(*t->file));
-		memcpy(bigger->cloexec, t->cloexec, t->capacity / 8);
-		struct file **file = t->file;
-		uint64_t *cloexec = t->cloexec;
-		struct account *account = t->account;
-		t->file = bigger->file;
-		t->cloexec = bigger->cloexec;
-		t->account = bigger->account;
-		bigger->file = file;
-		bigger->cloexec = cloexec;
-		bigger->account = account;
-		bigger->capacity = t->capacity;
-		t->capacity = capacity;
-	}
-	table_unlock(t);
-	table_free(bigger);
-	return 0;
-}
+#define SLOTS_MAX (1u << 20)
 
 static unsigned fd_limit(void)
 {
@@ -143,13 +33,11 @@ static struct file *lookup(int fd, bool path_too)
 	bool shared = atomic_read_relaxed(&t->refs) != 1;
 	if (shared)
 		table_lock(t);
-	if (slot_used(t, (unsigned)fd)) {
-		f = t->file[fd];
-		if ((f->mode & FILE_PATH) && !path_too)
-			f = NULL;
-		else
-			file_get(f);
-	}
+	f = slot_file(t, (unsigned)fd);
+	if (f && (f->mode & FILE_PATH) && !path_too)
+		f = NULL;
+	if (f)
+		file_get(f);
 	if (shared)
 		table_unlock(t);
 	return f;
@@ -169,48 +57,16 @@ struct file *fd_get_any(int fd)
 
 int fd_reserve(unsigned from)
 {
-	struct fd_table *t = current_task()->files;
-	for (;;) {
-		table_lock(t);
-		unsigned fd = mem_max(from, t->lowest);
-		while (fd < t->capacity && t->file[fd])
-			fd++;
-		if (fd >= fd_limit()) {
-			table_unlock(t);
-			return -EMFILE;
-		}
-		if (fd < t->capacity) {
-			slot_set(t, fd, RESERVED);
-			if (from <= t->lowest)
-				t->lowest = fd + 1;
-			table_unlock(t);
-			return (int)fd;
-		}
-		table_unlock(t);
-		int r = table_grow(t, fd);
-		if (r)
-			return r;
-	}
+	return table_reserve(current_task()->files, from, fd_limit());
 }
 
 void fd_fill(int fd, struct file *f, bool cloexec)
 {
 	struct fd_table *t = current_task()->files;
 	table_lock(t);
-	kassert(t->file[fd] == RESERVED);
-	t->file[fd] = f;
-	set_cloexec(t, (unsigned)fd, cloexec);
+	kassert(slot_is_reserved(t, (unsigned)fd));
+	slot_fill(t, (unsigned)fd, f, cloexec);
 	table_unlock(t);
-}
-
-/* Empty a slot; what was in it, for the caller to put. */
-static struct file *slot_take(struct fd_table *t, unsigned fd)
-{
-	struct file *f = t->file[fd];
-	t->file[fd] = NULL;
-	set_cloexec(t, fd, false);
-	t->lowest = mem_min(t->lowest, fd);
-	return f;
 }
 
 void fd_unreserve(int fd)
@@ -241,7 +97,7 @@ int fd_close(unsigned fd)
 	struct fd_table *t = current_task()->files;
 	struct file *f = NULL;
 	table_lock(t);
-	if (slot_used(t, fd))
+	if (slot_file(t, fd))
 		f = slot_take(t, fd);
 	table_unlock(t);
 	if (!f)
@@ -261,19 +117,16 @@ static int install_at(struct file *f, unsigned fd, bool cloexec)
 	struct fd_table *t = current_task()->files;
 	if (fd >= fd_limit())
 		return -EBADF;
-	if (fd >= t->capacity) {
-		int r = table_grow(t, fd);
-		if (r)
-			return r;
-	}
+	int r = table_make_room(t, fd);
+	if (r)
+		return r;
 	table_lock(t);
-	if (t->file[fd] == RESERVED) {
+	if (slot_is_reserved(t, fd)) {
 		table_unlock(t);
 		return -EBUSY;
 	}
-	struct file *old = t->file[fd];
-	slot_set(t, fd, f);
-	set_cloexec(t, fd, cloexec);
+	struct file *old = slot_file(t, fd);
+	slot_fill(t, fd, f, cloexec);
 	table_unlock(t);
 	if (old)
 		close_file(t, old);
@@ -334,7 +187,7 @@ int fd_flags(int fd)
 {
 	struct fd_table *t = current_task()->files;
 	table_lock(t);
-	int r = fd >= 0 && slot_used(t, (unsigned)fd) ? get_cloexec(t, (unsigned)fd) : -EBADF;
+	int r = fd >= 0 && slot_file(t, (unsigned)fd) ? slot_cloexec(t, (unsigned)fd) : -EBADF;
 	table_unlock(t);
 	return r;
 }
@@ -344,8 +197,8 @@ int fd_set_flags(int fd, bool cloexec)
 	struct fd_table *t = current_task()->files;
 	int r = -EBADF;
 	table_lock(t);
-	if (fd >= 0 && slot_used(t, (unsigned)fd)) {
-		set_cloexec(t, (unsigned)fd, cloexec);
+	if (fd >= 0 && slot_file(t, (unsigned)fd)) {
+		slot_set_cloexec(t, (unsigned)fd, cloexec);
 		r = 0;
 	}
 	table_unlock(t);
@@ -354,37 +207,12 @@ int fd_set_flags(int fd, bool cloexec)
 
 /* ---- whole tables ------------------------------------------------------------------ */
 
-static struct fd_table *table_copy(struct fd_table *from, struct account *account)
-{
-	for (;;) {
-		uint32_t capacity = atomic_read_relaxed(&from->capacity);
-		struct fd_table *t = table_new(capacity, account);
-		if (!t)
-			return NULL;
-		table_lock(from);
-		if (from->capacity == capacity) {
-			for (uint32_t fd = 0; fd < from->top; fd++) {
-				if (!slot_used(from, fd))
-					continue;
-				slot_set(t, fd, from->file[fd]);
-				file_get(t->file[fd]);
-			}
-			memcpy(t->cloexec, from->cloexec, capacity / 8);
-			table_unlock(from);
-			return t;
-		}
-		table_unlock(from);
-		table_free(t);
-	}
-}
-
 void fd_table_put(struct fd_table *t)
 {
 	if (!t || atomic_sub(&t->refs, 1))
 		return;
-	for (uint32_t fd = 0; fd < t->top; fd++)
-		if (slot_used(t, fd))
-			close_file(t, t->file[fd]);
+	for (int fd = -1; (fd = fd_table_next(t, (unsigned)(fd + 1))) >= 0;)
+		close_file(t, slot_file(t, (unsigned)fd)); /* nobody else uses it: no lock */
 	table_free(t);
 }
 
@@ -407,12 +235,7 @@ static void set_files(struct task *task, struct fd_table *t, struct fs_context *
 
 bool fs_is_shared_locked(const struct task *task)
 {
-	uint32_t own = 0;
-	list_for_each (link, &task->process->tasks) {
-		const struct task *t = container_of(link, struct member, link)->owner;
-		own += t && t->fs == task->fs;
-	}
-	return task->fs->users > own;
+	return task->process->task_count == 1 && task->fs->users > 1;
 }
 
 /* This task alone uses its table from now on. 0, -ENOMEM. */
@@ -520,12 +343,8 @@ int fs_exec_unshare(struct task *task)
 void fs_exec(struct task *task)
 {
 	struct fd_table *t = task->files;
-	for (uint32_t first = 0; first < t->top; first += 64)
-		for (uint64_t left = t->cloexec[first / 64]; left; left &= left - 1) {
-			uint32_t fd = first + bit_lowest(left);
-			if (slot_used(t, fd))
-				(void)fd_close(fd);
-		}
+	for (int fd = -1; (fd = table_next_cloexec(t, (unsigned)(fd + 1))) >= 0;)
+		(void)fd_close((unsigned)fd);
 }
 
 void fs_exit(struct task *task)
@@ -541,7 +360,7 @@ int fs_init_task(struct task *task)
 {
 	struct dentry *d = NULL;
 	struct file *f = NULL;
-	struct fd_table *t = table_new(FIRST_SLOTS, task->process->account);
+	struct fd_table *t = table_new(task->process->account);
 	struct fs_context *c = context_copy(NULL);
 	int r = t && c ? path_lookup(AT_FDCWD, "/dev/console", WALK_FOLLOW, &d) : -ENOMEM;
 	if (!r)
@@ -549,7 +368,7 @@ int fs_init_task(struct task *task)
 	dentry_put(d);
 	for (int fd = 0; f && fd < 3; fd++) {
 		file_get(f);
-		slot_set(t, (unsigned)fd, f);
+		slot_fill(t, (unsigned)fd, f, false);
 	}
 	file_put(f);
 	if (r) {
@@ -586,25 +405,13 @@ struct file *fd_table_file(struct fd_table *t, unsigned fd, bool *cloexec)
 {
 	struct file *f = NULL;
 	table_lock(t);
-	if (slot_used(t, fd)) {
-		f = t->file[fd];
+	f = slot_file(t, fd);
+	if (f)
 		file_get(f);
-		if (cloexec)
-			*cloexec = get_cloexec(t, fd);
-	}
+	if (f && cloexec)
+		*cloexec = slot_cloexec(t, fd);
 	table_unlock(t);
 	return f;
-}
-
-int fd_table_next(struct fd_table *t, unsigned from)
-{
-	int found = -1;
-	table_lock(t);
-	for (unsigned fd = from; fd < t->top && found < 0; fd++)
-		if (slot_used(t, fd))
-			found = (int)fd;
-	table_unlock(t);
-	return found;
 }
 
 uint32_t fd_table_slots(struct fd_table *t)

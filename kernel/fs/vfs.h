@@ -94,9 +94,9 @@ struct dentry {
 	char *name;
 	struct dentry *parent; /* itself for a root */
 	struct inode *inode;
-	struct mount *mounted;    /* what covers it, the tree lock */
-	struct dentry *hash_next; /* bucket */
-	uint64_t cookie;          /* position in its directory, for getdents */
+	struct mount *mounted;               /* what covers it, the tree lock */
+	struct dentry *hash_next;            /* bucket */
+	uint64_t cookie;                     /* position in its directory, for getdents */
 	struct dentry *left, *right, *above; /* among its parent's names (siblings.c) */
 	struct dentry *names;                /* directories: the top of theirs */
 	struct dentry **buckets;

@@ -22,14 +22,18 @@
 #include "kernel/proc/internal.h"
 #include <kernel/account.h>
 #include <kernel/boot.h>
+#include <mem/host.h>
 #include <mem/pmm.h>
 
 #define WAIT_STEP     2000000ull /* ns */
 #define WAIT_STEPS    100
 #define GONE_WITHIN   (2 * NSEC_PER_SEC)
 #define PLENTY_NPAGES 256 /* 1 MiB: not what running out looks like */
+#define RELIEF_NPAGES 64  /* what a call wants that found none; most want less */
+#define LATELY        NSEC_PER_SEC
 
 static struct mutex oom_mutex;
+static nsec_t last_choice; /* when somebody was chosen; atomic */
 
 static uint64_t total_npages(void)
 {
@@ -123,6 +127,7 @@ static void end_victim(struct process *victim)
 	     victim->name, victim->pid, victim->id.uid, (unsigned long)stats.resident_npages * 4,
 	     (unsigned long)stats.table_npages * 4,
 	     (unsigned long)(account_bytes(victim->account) >> 10), victim->oom_score_adj);
+	__atomic_store_n(&last_choice, time_monotonic(), __ATOMIC_RELAXED);
 	end_sharers(victim);
 	unsigned long irq = proc_lock();
 	group_exit_locked(victim, SIGKILL, NULL);
@@ -164,4 +169,16 @@ bool proc_out_of_memory(uint64_t npages)
 	}
 	process_put(victim);
 	return ended;
+}
+
+bool proc_relieve(void)
+{
+	struct pmm_stats frames;
+	nsec_t last = __atomic_load_n(&last_choice, __ATOMIC_RELAXED);
+	if (task_killed())
+		return false;
+	pmm_get_stats(kernel_pmm, &frames);
+	if (frames.free > RELIEF_NPAGES + PLENTY_NPAGES) /* a limit, or it has come back already */
+		return last && time_monotonic() - last < LATELY;
+	return host_out_of_memory(RELIEF_NPAGES);
 }

@@ -51,6 +51,7 @@ static const char *const names[] = {
 _Static_assert(ARRAY_COUNT(syscall_functions) == SYSCALL_COUNT, "kernel/cpu/entry.h");
 _Static_assert(ERESTARTSYS == ERESTART_LEAST && ERESTART_RESTARTBLOCK == ERESTART_MOST,
 	       "kernel/cpu/entry.h");
+_Static_assert(ENOMEM == ERROR_NO_MEMORY, "kernel/cpu/entry.h");
 
 struct trapframe *syscall_frame(void)
 {
@@ -75,6 +76,22 @@ long syscall_missing(uint64_t number)
 {
 	name_missing(number);
 	return -ENOSYS;
+}
+
+#define TRIES 8
+
+/* A call that says ENOMEM has changed nothing. So when memory has really run out, whoever
+ * took it ends, and the call is made again: those who want a little never learn of it. Here
+ * no lock is held that the one who ends might need. */
+long syscall_again(struct trapframe *f)
+{
+	long r = -ENOMEM;
+	uint64_t number = f->error;
+	if (f->vector != TRAP_SYSCALL)
+		return r; /* the registers of a program that was interrupted */
+	for (unsigned i = 0; i < TRIES && r == -ENOMEM && proc_relieve(); i++)
+		r = syscall_functions[number](f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9);
+	return r;
 }
 
 /* Delivery settles it even if the signal that woke the call has meanwhile been taken by

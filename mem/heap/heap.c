@@ -32,10 +32,10 @@
  * takes the reserve pages of segments, or what the area can map without waiting, or returns
  * NULL; only heap_alloc_wait() has the area wait.
  *
- * A reap is done in steps, each under a lock of one reaper at a time (heap->reap_lock, the
- * slab registry's), with preemption off. Each is short, however much there is to be given
- * back. Nothing is on its way between two steps: what a step takes out it gives back before
- * it ends. So what was free when heap_reap() was called has been given back when it
+ * A reap is done in steps, each short, however much there is to be given back. A step is
+ * under a lock of one reaper at a time (heap->reap_lock, the slab registry's), with
+ * preemption off. Nothing is on its way between two steps: what one takes out it gives back
+ * before it ends. So what was free when heap_reap() was called has been given back when it
  * returns, by this reaper or another one.
  *
  * Locks: heap->lock (MEM_RANK_HEAP, interrupts off) for segments and large

@@ -25,10 +25,10 @@
  * if anything in them is free: whichever CPU asks next fills the fullest first.
  *
  * One step at a time (the registry's lock), so `revoked` needs no count. The lock is held
- * across the barrier: with interrupts on, as lock ranks say. Who begins to reap a cache
- * that another reaper is in has both begin anew there. Nothing that was taken out of a
- * cache waits between steps. So what was empty before a reap was called, and stays so, has
- * been released when it returns, by whomever.
+ * across the barrier: with interrupts on, as lock ranks say. Who begins to reap a cache that
+ * another reaper is in has both begin anew there. Nothing that was taken out of a cache waits
+ * between steps. So what was empty before a reap was called, and stays so, is released when
+ * it returns, by whomever.
  */
 #include "base/assert.h"
 #include "slab/fast.h"

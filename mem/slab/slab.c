@@ -49,11 +49,12 @@
  * Given back by another CPU: *announce*, then set the remote bits.
  *     1. announced was 0: set it (atomic), push the slab on the owner's notify
  *        stack. Usually it is 1 already and this is a read.
- *     2. atomic or of the blocks' bits into `remote`: the last access. The owner takes its
- * notify stack in one exchange when its current slab is used up, and looks at some of what
- * it took. Of each slab it clears `announced`, then swaps the remote words with zero. If a
- * freer announces, the owner takes over, and only then the freer sets its bits, they wait
- * for the next announcement, for a sweep, or for the reaper. The order is chosen so that:
+ *     2. atomic or of the blocks' bits into `remote`: the last access.
+ * The owner takes its notify stack in one exchange when its current slab is used up, and
+ * looks at some of what it took. Of each slab it clears `announced`, then swaps the remote
+ * words with zero. If a freer announces, the owner takes over, and only then the freer sets
+ * its bits, they wait for the next announcement, for a sweep, or for the reaper. The order is
+ * chosen so that:
  *
  *   S1  While a freer may still touch a slab, its block is not free. So a slab
  *       whose blocks are all free has no freer in it, and if `announced` is

@@ -6,10 +6,10 @@
  * which is held with interrupts off. So whoever looks at all of them lets go of the lock
  * every few slabs, and slabs come and go meanwhile.
  *
- * A walk keeps its place in a cursor that the cache knows: when the slab that is next
- * leaves the cache, the cursors that point to it move on (slab_forget). New slabs go to the
- * end of the list, and a walk ends after as many as there were when it began. It sees once
- * every slab that was there at its beginning and still is, and ends whatever others do.
+ * A walk keeps its place in a cursor that the cache knows: when the slab that is next leaves
+ * the cache, the cursors that point to it move on (slab_forget). New slabs go to the end of
+ * the list, and a walk ends after as many as there were when it began. So it sees every slab
+ * that was there then and still is, once. And it ends whatever others do.
  */
 #include "slab/paths.h"
 

@@ -208,7 +208,7 @@ static mem_status copy_space(struct fork *f)
 {
 	struct space *parent = f->parent, *child = f->child;
 	struct vmm *vmm = parent->vmm;
-	mem_status status = MEM_ENOMEM;
+	mem_status status = MEM_EBUSY; /* a limit */
 	/* All that the parent is charged for; what the child does not take is given
 	 * back. */
 	uint64_t charged = atomic_read_relaxed(&parent->totals.charged);
@@ -256,7 +256,8 @@ mem_status vmm_space_fork(struct space *parent, struct space **out)
 			}
 			vmm_space_put(child);
 		}
-		/* Against the owner's limit no memory helps. */
+		/* Against a limit, of the owner's or of all, no memory helps: who forks without
+		 * end would have everything drained each time. */
 		if (status == MEM_EBUSY || !vm_relieve(parent->vmm, attempt))
 			return MEM_ENOMEM;
 	}

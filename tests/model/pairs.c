@@ -141,8 +141,8 @@ static uint64_t (*const operations[])(void) = {
     do_unmap,           do_protect,    do_move,         do_fork,         do_drop,
     do_write,           do_replace,    do_dontfork,     do_write_file,   do_truncate,
     do_punch,           do_file_write, do_grow,         do_clear,        do_kernel_write,
-    do_map_below_stack, do_unmap_wide, do_replace_wide, do_protect_last,
-    do_grow_deep,    do_map_in_its_way,
+    do_map_below_stack, do_unmap_wide, do_replace_wide, do_protect_last, do_grow_deep,
+    do_map_in_its_way,
 };
 #define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
 

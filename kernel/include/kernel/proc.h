@@ -280,6 +280,9 @@ bool mmap_address_ok(uint64_t at);
 /* Memory ran out for good: choose a program and end it. True if one was, and
  * trying again makes sense. Context: thread or fault, may sleep, no lock. */
 bool proc_out_of_memory(uint64_t npages);
+/* A call found no memory. True if that is because memory has run out, and some was found
+ * since or somebody was ended. Context: thread, may sleep, no lock. */
+bool proc_relieve(void);
 /* How likely it is to be chosen then, 0 to 2000: /proc/PID/oom_score. Context: thread. */
 uint64_t proc_oom_score(struct process *p);
 
@@ -288,7 +291,8 @@ int fs_fork(struct task *child, struct task *parent, bool share_files, bool shar
 /* Its descriptors alone are its own from now on. -ENOMEM: they are shared still. */
 int fs_exec_unshare(struct task *task);
 void fs_exec(struct task *task); /* close-on-exec */
-/* Under proc_lock: does some other process use its directory and umask? */
+/* Under proc_lock: does some other process use its directory and umask? While the process
+ * has other threads it is not known yet, and false. */
 bool fs_is_shared_locked(const struct task *task);
 void fs_exit(struct task *task);
 int fs_init_task(struct task *task); /* pid 1: cwd /, fds 0 1 2 on the console */

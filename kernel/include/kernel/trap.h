@@ -46,6 +46,9 @@ typedef long (*syscall_function)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_
 extern const syscall_function syscall_functions[];
 /* What a number that is none of these gets: -ENOSYS, and is named in the log once. */
 long syscall_missing(uint64_t number);
+/* The result of a call that has just said ENOMEM: another if memory could be found. Context:
+ * thread, no lock, interrupts on. */
+long syscall_again(struct trapframe *f);
 /* A call's result is one of the ERESTART codes: signal delivery is to settle it. */
 void syscall_restarts(void);
 #endif
