@@ -57,7 +57,7 @@ MUTATIONS = [
      "\t(void)id;\n\t(void)same;\n\treturn 0;\n",
      ["program trespass/given_up"]),
     ("anyone is spared when memory runs out", "kernel/fs/proc_pid.c",
-     "\telse if (value < p->oom_score_adj_min && !may)\n", "\telse if (0)\n",
+     "\telse if (value < least && !may)\n", "\telse if (0)\n",
      ["program rights/rights"]),
     ("the bit stays when the owner changes", "kernel/fs/attr.c",
      "\t\tinode->mode &= ~(uint32_t)S_ISUID;\n\t\tif", "\t\tif",
