@@ -4,7 +4,7 @@
 USER_PROGRAMS := init now hello stress chaos exact exhaust kills latency
 USER_PROGRAMS += memory faults wild pie areas counts budgets hogs
 USER_PROGRAMS += signals sigframes cpuvalues secrets badelf
-USER_PROGRAMS += fpu threads processes sessions groups rights identity trespass
+USER_PROGRAMS += fpu threads processes sessions groupkill rights identity trespass
 USER_PROGRAMS += files descriptors events ptys listing
 USER_BIN      := $(patsubst %,$(BUILD)/user/%,$(USER_PROGRAMS) cost)
 USER_CFLAGS   := -std=gnu17 -O2 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes \

@@ -74,6 +74,7 @@ void fs_drop_caches(void)
 		pmm_get_stats_wait(kernel_pmm, &before);
 		sched_drain();
 		signal_nodes_drain();
+		pid_nodes_drain();
 		heap_reap(kernel_heap, true);
 		vmm_drain(kernel_vmm);
 		pmm_drain(kernel_pmm);

@@ -16,7 +16,8 @@
  *   P1  a slot of a node is used exactly while there is something in it; below the root
  *       no node is empty
  *   P2  a slot is full while every number below it is in use
- *   P3  nodes come from a small stock, which is filled without the lock
+ *   P3  nodes come from a small stock, which is filled without the lock, and emptied when
+ *       memory is to be given back (pid_nodes_drain)
  */
 #include "kernel/proc/internal.h"
 #include <mem/heap.h>
@@ -178,6 +179,17 @@ static bool fill_stock(void)
 		proc_unlock(irq);
 	}
 	return true;
+}
+
+void pid_nodes_drain(void)
+{
+	struct node *node;
+	do {
+		unsigned long irq = proc_lock();
+		node = stocked ? stock[--stocked] : NULL;
+		proc_unlock(irq);
+		kfree(node);
+	} while (node);
 }
 
 struct pid_entry *pid_allocate(int *error)

@@ -48,7 +48,7 @@ void mem_unlock_irq(struct mem_lock *lock, enum mem_rank rank, unsigned long irq
 bool mem_lock_held(const struct mem_lock *lock);
 void mem_assert_no_locks(void);
 #endif
-/* Wait for a lock that somebody has, and take it: the long way of the above. */
+/* Wait for a lock that somebody has, and take it: the slow path of the above. */
 void mem_lock_wait(struct mem_lock *lock);
 
 /*

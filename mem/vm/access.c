@@ -3,12 +3,11 @@
  * Reaching into a space from outside: looking at a page, copying to and from
  * it, pinning it, naming it.
  *
- * A frame is taken in two steps: fault it in as the access demands, then lock
- * its table and take a reference if it is (still) what was asked for; else
- * again. A kernel write needs more than a reference: between taking the frame
- * and writing to it the space may fork, and the write would then be seen by the
- * child as well. So the frame is made exclusive and pinned; fork copies pinned
- * frames at once (I4).
+ * A frame is taken in two steps: fault it in as the access demands, then lock its table and
+ * take a reference. If it is not what was asked for any more, again. A kernel write needs
+ * more than a reference. Between taking the frame and writing to it the space may fork, and
+ * the child would see the write as well. So the frame is made exclusive and pinned; fork
+ * copies pinned frames at once (I4).
  */
 #include "vm/objects.h"
 

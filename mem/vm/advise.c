@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Advice about ranges: dropping pages, touching them ahead, what fork does with
- * them, locking, what the program says of how it uses them.
+ * Advice about ranges: discarding pages, touching them ahead, what fork does with them,
+ * locking, what the program says of how it uses them.
  *
- * Dropping works leaf by leaf under the leaf's lock, as a zap does: promises
- * stay as they are, so there is nothing for a covering lock to protect. But what
- * allows it is asked under the same lock: a page that moves away between question
- * and act would keep its contents although the answer was that it lost them.
+ * Discarding works leaf by leaf under the leaf's lock, as a zap does: promises stay as they
+ * are, so there is nothing for a covering lock to protect. But what allows it is asked
+ * under the same lock. Else a page that moves away between question and act would keep its
+ * contents, although the answer was that it lost them.
  */
 #include "vm/ahead.h"
 #include "vm/edit.h"

@@ -3,9 +3,9 @@
  * How much anonymous memory one fault serves.
  *
  * Memory that was touched in order so far is likely to be touched in order further on, and
- * most of what a fault costs is getting there and back. So a fault serves as many pages
- * as are there, without a gap, right below the one it is about, rounded down to a power of
- * two: 1, 1, 2, 4, 8, 16, 16 ...
+ * most of what a fault costs is getting there and back. So a fault serves as many pages as
+ * are there, without a gap, right below the one it is about. That is rounded down to a
+ * power of two: 1, 1, 2, 4, 8, 16, 16 ...
  *
  *      touched      x  x  x  x  x
  *      page         0  1  2  3  4  5  6  7  8
@@ -19,10 +19,10 @@
  * Only the like counts: reads in order get more of the zero frame, which costs nothing;
  * a page that is read before it is written says nothing of the next.
  *
- * Not served ahead: beyond the run, which is a promise of the same kind; what the program
- * said it touches at random, wants no more memory for than it touches, or locks page by
- * page as it touches them; anything that takes memory, when memory is short (pmm_is_short).
- * The pages of a file are another matter: they are in memory already (fault.c).
+ * Nothing is served ahead beyond the run, which is a promise of the same kind. Nor what the
+ * program said it touches at random, wants no more memory for than it touches, or locks
+ * page by page. Nor anything that takes memory, when memory is short (pmm_is_short). The
+ * pages of a file are another matter: they are in memory already (fault.c).
  */
 #include "vm/ahead.h"
 

@@ -3,17 +3,15 @@
  * Giving page tables of kernel areas back.
  *
  * Mapping makes level-1 tables and unmapping leaves them, because CPUs that map
- * neighbouring ranges share them without a lock. So that free memory can be what
- * it was once everything is drained, vmm_drain takes out those that map nothing.
- * It needs no lock against mapping either: it takes the addresses themselves.
- * Two megabytes that are free as a whole become a range of its own, so nobody
- * maps there; then the table is unlinked, every CPU forgets it, the page is
- * freed, and the addresses are given back.
+ * neighbouring ranges share them without a lock. So that free memory can be what it was
+ * once everything is drained, vmm_drain takes out those that map nothing. It needs no lock
+ * against mapping either: it takes the addresses themselves. Two megabytes that are free as
+ * a whole become a range of its own, so nobody maps there. Then the table is unlinked,
+ * every CPU forgets it, the page is freed, and the addresses are given back.
  *
- * Tables above level 1 stay, so what is equal in all spaces is not touched (I8).
- * A look from outside (pt_translate, for a report) may read a page that was just
- * freed; nothing that the kernel uses is decided by such a look at an address
- * that belongs to nobody.
+ * Tables above level 1 stay, so what is equal in all spaces is not touched (I8). A look
+ * from outside (pt_translate, for a report) may read a page that was just freed. Nothing
+ * that the kernel uses is decided by such a look at an address that belongs to nobody.
  */
 #include "pt/raw.h"
 #include "vm/kernel_area.h"

@@ -3,10 +3,10 @@
  * Looking at a space in address order: the next run, the next merged area, the
  * highest gap.
  *
- * Runs and children of a table do not overlap, so walking a space is walking
- * each table's two sorted sequences as one, going down into children with the
- * path locked (at most four locks). What is found may be outdated when the locks
- * are dropped: who builds on it checks again under the covering lock.
+ * Runs and children of a table do not overlap. So walking a space is walking each table's
+ * two sorted sequences as one, and going down into children with the path locked (at most
+ * four locks). What is found may be outdated when the locks are dropped: who builds on it
+ * checks again under the covering lock.
  */
 #include "vm/area_walk.h"
 #include "vm/edit.h"

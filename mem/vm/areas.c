@@ -3,15 +3,14 @@
  * How many areas a space has, as /proc/PID/maps shows them: neighbours of equal
  * promise are one, whichever tables their runs lie in.
  *
- * An area begins at each promised page whose lower neighbour has no promise or
- * another one. The count of a space is kept, not taken: an edit of [first, end)
- * changes what begins in [first, end] and nothing else, so it looks at that range
- * and at the two pages beside it, before and after or in one look, and adds the
- * difference. The neighbours may lie in other tables; edits lock those too
- * (vm_edit_begin), and from the look to the change they hold every table between
- * (vm_edit_lock_inner): another edit may need no more than one of those. So two edits
- * that touch see each other, and the sum is exact.
- * Making a child table for a fault moves runs and begins nothing.
+ * An area begins at each promised page whose lower neighbour has no promise or another one.
+ * The count of a space is kept, not taken. An edit of [first, end) changes what begins in
+ * [first, end] and nothing else. So it looks at that range and at the two pages beside it,
+ * before and after or in one look, and adds the difference. The neighbours may lie in other
+ * tables; edits lock those too (vm_edit_begin). From the look to the change they hold every
+ * table between (vm_edit_lock_inner): another edit may need no more than one of those. So
+ * two edits that touch see each other, and the sum is exact. Making a child table for a
+ * fault moves runs and begins nothing.
  */
 #include "vm/areas.h"
 

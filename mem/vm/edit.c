@@ -2,10 +2,10 @@
 /*
  * Edits: the locking and the primitive changes of a range; see edit.h.
  *
- * Taking entries down in two steps keeps references until the flush (I6) with
- * no memory: the first step clears PTE_PRESENT and leaves the address; after
- * the flush, still under the locks, the second drops the frames. Whole subtrees
- * keep their entries and are emptied after the locks are gone.
+ * Taking entries down in two steps keeps references until the flush (I6) with no memory.
+ * The first step clears PTE_PRESENT and leaves the address. After the flush, still under
+ * the locks, the second drops the frames. Whole subtrees keep their entries and are emptied
+ * after the locks are gone.
  */
 #include "vm/edit.h"
 

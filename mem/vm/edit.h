@@ -14,14 +14,13 @@
  *          +----+                     +----+        edge tables, cut by a border of the range:
  *                                                   locked top-down, until the end
  *
- * The covering table is the lowest one whose span holds the whole range. With
- * it locked, no other edit can be in the range except those whose covering table
- * lies below it: they ask for no lock above theirs, and may come at any time until
- * that table is locked. Who looks at the range and then changes it holds the inner
- * tables too, from before the look (vm_edit_lock_inner). Every
- * lock of a lower table is taken while its parent's is held, or was just
- * taken away from everybody (stale): so locks cannot wait for each other in a
- * circle (the waiter lower down always came through the table above).
+ * The covering table is the lowest one whose span holds the whole range. With it locked, no
+ * other edit can be in the range except those whose covering table lies below it. They ask
+ * for no lock above theirs, and may come at any time until that table is locked. Who looks
+ * at the range and then changes it holds the inner tables too, from before the look
+ * (vm_edit_lock_inner). Every lock of a lower table is taken while its parent's is held, or
+ * was just taken away from everybody (stale). So locks cannot wait for each other in a
+ * circle: the waiter lower down always came through the table above.
  *
  * Order: begin (lock) - reserve - change - end (flush, drop entries, unlock, let
  * references go). Reserving is the only step that can fail.

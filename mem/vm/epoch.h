@@ -4,21 +4,20 @@
 /*
  * Walk epochs: when may an unlinked table be freed?
  *
- * A walk from the root to a table reads entries without locks, so a table that
- * was unlinked may still be under a walker's feet. Each CPU publishes whether it
- * is in a walk and since which epoch; retiring tables advances the epoch, and
- * they are freed once every CPU is outside or entered at a later epoch.
+ * A walk from the root to a table reads entries without locks, so a walker may still be in
+ * a table that was unlinked. Each CPU publishes whether it is in a walk, and since which
+ * epoch. Retiring tables advances the epoch. They are freed once every CPU is outside, or
+ * entered at a later epoch.
  *
  *   walker:   active[cpu] = epoch (full barrier); read entries ...; active = 0
  *   retirer:  unlink (and flush); stamp = ++epoch; later: all active[] == 0 or
  *             >= stamp  =>  free
  *
- * The barrier pairs: either the retirer sees the walker's active word, or the
- * walker sees the unlinked entry. A walk ends when the table it found is locked
- * (a locked live table cannot be unlinked); it never sleeps, takes place with
- * preemption off, and may spin for that lock: hence a retirer never waits for
- * walkers while it holds a lock. Acknowledging a flush does not end a walk: the
- * flush interrupt comes in the middle of it (I3).
+ * The barrier pairs: either the retirer sees the walker's active word, or the walker sees
+ * the unlinked entry. A walk ends when the table it found is locked: a locked live table
+ * cannot be unlinked. It never sleeps, takes place with preemption off, and may spin for
+ * that lock. Hence a retirer never waits for walkers while it holds a lock. Acknowledging a
+ * flush does not end a walk: the flush interrupt comes in the middle of it (I3).
  */
 #include "vm/space.h"
 

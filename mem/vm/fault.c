@@ -21,15 +21,15 @@
  *    those around it
  *    copy of it
  *
- * One lock, no search but for the run, no allocation but the frame. What needs
- * more (filling a page of an object, growing a stack, waiting for a fork,
- * finding memory) lets the lock go, does it, and starts again: a retried write
- * is still a write, and nothing learnt before is believed.
+ * One lock, no search but for the run, no allocation but the frame. What needs more lets
+ * the lock go, does it, and starts again: filling a page of an object, growing a stack,
+ * waiting for a fork, finding memory. A retried write is still a write, and nothing learnt
+ * before is believed.
  *
- * Write permission (I4): a private entry is made writable only if its frame is
- * anonymous and its only reference is this entry, read under this lock, which
- * fork needs for sharing it. A pinned anonymous frame is exclusive too: pinning
- * made it so, and fork copies it.
+ * Write permission (I4): a private entry is made writable only if its frame is anonymous,
+ * and its only reference is this entry. That is read under this lock, which fork needs for
+ * sharing it. A pinned anonymous frame is exclusive too: pinning made it so, and fork
+ * copies it.
  */
 #include "vm/ahead.h"
 #include "vm/area_walk.h"

@@ -2,27 +2,27 @@
 /*
  * Flushing: making every CPU forget translations, and waiting until it has.
  *
- * A CPU's state is what it has loaded: a space (run, or kept lazily while a
- * kernel thread runs) or nothing but the kernel root, and the generation of
- * that space up to which it has forgotten. A space has a generation, advanced
- * by every flush, and a mask of the CPUs that may hold its translations.
+ * A CPU's state is what it has loaded, and the generation of that up to which it has
+ * forgotten. What it has loaded is a space, run or kept lazily while a kernel thread runs,
+ * or nothing but the kernel root. A space has a generation, advanced by every flush, and a
+ * mask of the CPUs that may hold its translations.
  *
  *   flush:   change entries; gen = ++space->generation; targets = space->cpus
  *   switch:  set own bit in space->cpus; read generation; load the root
  *
- * All four middle steps are sequentially consistent: either the flusher sees
- * the bit, or the switcher sees the new generation and loads the root (which
- * forgets everything) after the entries were changed.
+ * All four middle steps are sequentially consistent. Either the flusher sees the bit, or
+ * the switcher sees the new generation and loads the root after the entries were changed,
+ * which forgets everything.
  *
- * A request names its pages. A target that is exactly one generation behind
- * forgets just these; one that is further behind forgets everything and is up
- * to date; one that is ahead has done so already. A lazy CPU does not serve: it
- * leaves, for the kernel root, and gets no more requests.
+ * A request names its pages. A target that is exactly one generation behind forgets just
+ * these. One that is further behind forgets everything and is up to date. One that is ahead
+ * has done so already. A lazy CPU does not serve: it leaves, for the kernel root, and gets
+ * no more requests.
  *
- * Each CPU has at most one request under way as flusher (preemption is off), so
- * requests live in the flusher's slot; a target has a mask of flushers who want
- * it. host_flush_wait returns when every target has been through
- * vmm_flush_pending, so the slot may live on the stack.
+ * Each CPU has at most one request under way as flusher, as preemption is off. So it has
+ * one place for a request; a target has a mask of flushers who want it. host_flush_wait
+ * returns when every target has been through vmm_flush_pending, so the request may lie on
+ * the stack.
  *
  * Targets change their own state in the interrupt or with interrupts off only.
  */

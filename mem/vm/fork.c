@@ -2,24 +2,23 @@
 /*
  * Fork: a second space that is equal to the first, page by page.
  *
- * The parent's tables are walked once, in order, the path to the table being
- * copied locked; the child's tables are made as they are met and linked at once,
- * so that a zap of an object that comes by finds in the child what it no longer
- * finds in the parent; what a zap under way is after is not copied. Every private
- * page becomes read-only in both. The parent is flushed once at the end, not under
- * each lock (the stated exception to I5): until then other CPUs may still write to
- * pages that look read-only, which is as if they had written before the fork. What
- * must not happen meanwhile is that the parent gets a copy of such a page, because
- * those writes would go to the old one: a fault that would copy sleeps on
+ * The parent's tables are walked once, in order, with the path to the table being copied
+ * locked. The child's tables are made as they are met, and linked at once. So a zap of an
+ * object that comes by finds in the child what it no longer finds in the parent. What a zap
+ * under way is after is not copied. Every private page becomes read-only in both. The
+ * parent is flushed once at the end, not under each lock (the stated exception to I5).
+ * Until then other CPUs may still write to pages that look read-only, which is as if they
+ * had written before the fork. Meanwhile the parent must not get a copy of such a page,
+ * because those writes would go to the old one. So a fault that would copy sleeps on
  * space->forking.
  *
  * An object's pages are not copied: the child has the promise and finds them again, many
  * with each fault. So fork costs nothing for a page of a file that nobody wrote to.
  *
- * Promises are transformed on the way: locked is dropped, don't-fork skipped,
- * wipe-on-fork taken without its pages. Backings belong to a space, so the child
- * needs its own: they are made before any table lock is taken (the set of runs
- * cannot change under the exclusive space lock).
+ * Promises are transformed on the way: locked is dropped, don't-fork skipped, wipe-on-fork
+ * taken without its pages. Backings belong to a space, so the child needs its own. They are
+ * made before any table lock is taken: the set of runs cannot change under the exclusive
+ * space lock.
  *
  * If memory runs out, the child is destroyed after that flush; what became
  * read-only in the parent is harmless.

@@ -6,10 +6,9 @@
  * invalidate, tables that were unlinked, backings that nobody names any more.
  * One flush serves them all; only then do references go (I6).
  *
- * It needs no memory for the pages: an entry that was taken down keeps its
- * frame's address with PTE_PRESENT clear until the flush is done, and a whole
- * subtree that was unlinked keeps its entries; so there is nothing that could
- * run out half way.
+ * It needs no memory for the pages. An entry that was taken down keeps its frame's address
+ * with PTE_PRESENT clear until the flush is done. A whole subtree that was unlinked keeps
+ * its entries. So there is nothing that could run out half way.
  */
 #include <mem/cpumask.h>
 #include <mem/pmm.h>

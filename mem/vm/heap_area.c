@@ -3,11 +3,11 @@
  * The heap's pages: ranges of the heap's kernel area (kernel_area.c), and parts of
  * such ranges that the heap has no use for just now.
  *
- * A range comes and goes as a whole, its addresses by way of the quarantine. Dropping
+ * A range comes and goes as a whole, its addresses by way of the quarantine. Decommitting
  * pages inside one keeps the addresses, which the heap leaves alone until it has
- * restored them: so their frames may go as soon as a flush has made sure that nobody
- * reaches them any more (I6), and that flush is waited for on the spot. A 2 MiB entry
- * of which a part goes is split first, and stays so until the range goes.
+ * recommitted them. So their frames may go as soon as a flush has made sure that no CPU has
+ * a stale translation (I6). That flush is waited for on the spot. A 2 MiB entry of which a
+ * part goes is split first, and stays so until the range goes.
  */
 #include "pt/raw.h"
 #include "vm/kernel_area.h"

@@ -14,11 +14,11 @@
  * Every slot that can ever be used gets its level-3 table here, so that the
  * upper halves of all roots, copied later, stay equal (I8).
  *
- * RAM is what the memory map says is RAM: usable, bootloader, kernel and
- * modules, ACPI tables, memory that the loader has mapped, and the allocator's
- * own metadata. Reserved holes and device memory are not mapped here, but for the
- * devices that the host names: it has reached them through the loader's direct map, and
- * finds them at the same addresses.
+ * RAM is what the memory map says is RAM: usable, bootloader, kernel and modules, ACPI
+ * tables, memory that the loader has mapped, and the allocator's own metadata. Reserved
+ * holes and device memory are not mapped here. The exception are devices that the host
+ * names: it has reached them through the loader's direct map, and finds them at the same
+ * addresses.
  */
 #include <mem/memmap.h>
 

@@ -12,19 +12,18 @@
  *
  *     USED --clear entries--> QUARANTINED --flush, wait--> FREE
  *
- * While it is quarantined a stale translation can do no harm: its address is
- * not used again and its frames are still its own: a cleared entry keeps the
- * frame's address with PTE_PRESENT clear, so remembering them costs nothing (I5,
- * I6). The flush is made with no lock held, for many ranges at once; when to
- * make it is up to the kind of area: the heap's reaper waits for it, stacks
- * gather up to a bound.
+ * While it is quarantined a stale translation can do no harm: its address is not used
+ * again, and its frames are still its own. A cleared entry keeps the frame's address with
+ * PTE_PRESENT clear, so remembering them costs nothing (I5, I6). The flush is made with no
+ * lock held, for many ranges at once. When to make it is up to the kind of area: the heap's
+ * reaper waits for it, stacks collect up to a bound.
  *
  * Stacks come and go with threads, so up to STACKS_CACHED freed ones stay
  * mapped and are handed out again with no change to any table.
  *
- * Descriptors move (range_pool.c): one that is used outside of the area's lock is
- * busy, or quarantined. used_npages counts what is mapped: the heap drops and restores
- * parts of its ranges (heap_area.c).
+ * Descriptors move (range_pool.c): one that is used outside of the area's lock is busy, or
+ * quarantined. What is mapped is counted in used_npages, as the heap decommits and
+ * recommits parts of its ranges (heap_area.c).
  *
  * The area lock is taken with interrupts off, because the heap may take memory
  * in a handler; nothing is mapped or allocated under it but descriptors.

@@ -4,8 +4,8 @@
  *
  * A CPU that is not stops at the first access after it has loaded them, by a triple fault
  * that says nothing. So the questions are asked before, of the CPU itself (mem/arch), and
- * the answer is a sentence. vmm_init() asks on the CPU that it runs on and returns an
- * error; vmm_cpu_online() asks on every CPU and panics, as setting the registers up is the
+ * the answer is a sentence. vmm_init() asks on the CPU that it runs on, and returns an
+ * error. vmm_cpu_online() asks on every CPU and panics, as setting the registers up is the
  * host's part of the contract. That call also looks whether the new tables have what the
  * CPU stands on: its code, its stack and its descriptor tables.
  */

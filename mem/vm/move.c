@@ -2,12 +2,11 @@
 /*
  * mremap: one mapping shrinks, grows, or goes elsewhere with its pages.
  *
- * A move is one edit over the lowest table that spans both ranges, with every
- * table of either locked. First what can fail: the tables that the target
- * will need are made (they take over what is promised there now), and all tables
- * get room for the new runs. Then the target is cleared and flushed, the pages go over and
- * the target gets its promise, the source is cut, everything is flushed,
- * and only then is any lock let go of (pitfall 14).
+ * A move is one edit over the lowest table that spans both ranges, with every table of
+ * either locked. First comes what can fail: the tables that the target will need are made,
+ * and all tables get room for the new runs. Then the target is cleared and flushed, the
+ * pages go over, and the target gets its promise. The source is cut, and everything is
+ * flushed. Only then is any lock let go of (pitfall 14).
  *
  *      source   .....|aaaaaaaaaaa|bbbbbbbbbbb|ccc..     leaf tables
  *      target   ..|..aaa|aaaaaaaabbb|bbbbbbbbccc|       entry by entry, or, where both

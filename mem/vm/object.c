@@ -7,9 +7,8 @@
  * pages_lock. A fault asks under the lock of the leaf it installs into, and a page
  * enters the index only if it may, asked under pages_lock.
  *
- * Filling a page may sleep, so it is done on a frame that nobody sees yet; two
- * who fill the same page find out when the second enters it, and that one
- * throws its frame away.
+ * Filling a page may sleep, so it is done on a frame that nobody sees yet. Two who fill the
+ * same page find out when the second enters it, and that one frees its frame.
  */
 #include "vm/objects.h"
 

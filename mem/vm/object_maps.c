@@ -8,25 +8,25 @@
  *                   |
  *                backing --- backing                  one for each distance
  *
- * A mapper is one space that maps one object. It stands in the object's set from
- * before the first run names the object until the last run's translations are
- * forgotten, and knows a box: where its runs are, and at which distances. The box
- * only grows, so it may be too large; a zap looks at the tables inside it.
+ * A mapper is one space that maps one object. It is in the object's set from before the
+ * first run names the object until the last run's translations are forgotten. It has a
+ * bounding box: where its runs are, and at which distances. The box only grows, so it may
+ * be too large; a zap looks at the tables inside it.
  *
- * A space lists its mappers with the one that was used last in front, and is searched
- * up to MAPPER_SEARCH of them: a second mapper for the same pair does no harm but that
- * the zap goes there twice.
+ * A space lists its mappers with the one that was used last in front. Up to MAPPER_SEARCH
+ * of them are searched: a second mapper for the same pair does no harm but that the zap
+ * goes there twice.
  *
- * What a zap of an object costs is what its mappers do, and whoever maps it makes it so:
- * each is on an owner's account, and an owner has a limit (vmm_space_set_owner()).
+ * What a zap of an object costs depends on its mappers, and so on everybody who maps it.
+ * Each mapper is on an owner's account, and an owner has a limit (vmm_space_set_owner()).
  *
- * The end of a backing. Entries of an object's pages hold no reference to them (I9),
- * so a backing, with its mapper and its reference on the object, may not go before
- * every CPU has forgotten what its runs had mapped. A change takes entries down, cuts
- * their runs, lets go of the backing, and flushes, in this order. If it lets go as the
- * last, its own flush comes before the end. But others may have let go before, and not
- * have flushed yet: they left the mark let_go, and the last one then flushes all of
- * the space: no entry of theirs is left that a CPU could still come to know.
+ * The end of a backing. Entries of an object's pages hold no reference to them (I9). So a
+ * backing, with its mapper and its reference on the object, may not go before every CPU has
+ * forgotten what its runs had mapped. A change takes entries down, cuts their runs, lets go
+ * of the backing, and flushes, in this order. If it lets go as the last, its own flush
+ * comes before the end. But others may have let go before, and not have flushed yet. They
+ * left the mark let_go, and the last one then flushes all of the space. No entry of theirs
+ * is left that a CPU could still come to know.
  */
 #include "vm/gather.h"
 #include "vm/objects.h"

@@ -2,9 +2,9 @@
 /*
  * An object's pages: a radix tree from page number to frame.
  *
- * Nodes have 64 slots, so a file of up to 256 KiB is one node. The tree is as
- * high as its highest page needs and grows at the root; a node that becomes
- * empty is freed at once, so an object without pages has no nodes.
+ * Nodes have 64 slots, so a file of up to 256 KiB is one node. The tree is as high as its
+ * highest page needs, and grows at the root. A node that becomes empty is freed at once, so
+ * an object without pages has no nodes.
  */
 #include "vm/objects.h"
 

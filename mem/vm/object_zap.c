@@ -2,9 +2,9 @@
 /*
  * Zaps: pages of an object are taken back from everybody who maps them.
  *
- * An entry of an object's page holds no reference to it: the object keeps its page,
- * and lets it go only when a zap has found every entry, and every CPU has forgotten
- * them (I9). So nothing can be missed, and nothing may come after:
+ * An entry of an object's page holds no reference to it. The object keeps its page, and
+ * lets it go only when a zap has found every entry, and every CPU has forgotten them (I9).
+ * So nothing can be missed, and nothing may come after:
  *
  *  1. The zap publishes which pages go (object->zapping). From here on nobody finds
  *     them in the index, or they lie beyond the size; both are asked under the lock of
@@ -12,20 +12,20 @@
  *  2. It goes through the mappers that are there, from the newest to the oldest, and
  *     in each through the leaves in its box, one leaf's lock at a time. What a fault
  *     had found before step 1 it has installed before it lets go of that lock.
- *  3. Who moves or copies entries (mremap, fork) has, when he looks at object->zapping,
- *     the leaves of both places locked, and the new place is in a mapper's box: either
- *     he sees the zap and leaves behind what it is after, or the zap sees the new place
- *     and waits for his locks.
+ *  3. Who moves or copies entries (mremap, fork) looks at object->zapping with the leaves
+ *     of both places locked, and the new place in a mapper's box. Either it sees the zap
+ *     and leaves behind what that is after, or the zap sees the new place and waits for its
+ *     locks.
  *  4. A range that was cut but not flushed yet keeps its covering lock (I5), and its
  *     mapper until the flush (object_maps.c): the zap waits for the one or finds the
  *     other.
  *
  * A space without references is passed over: no CPU runs it, and none will.
  *
- * The work is bounded whatever others do: mappers that join the set come in front of
- * what the zap has left to do, nothing is gone through twice, and each mapper costs
- * what the tables and runs in its box do. Zaps of one object come one after the other
- * (its size lock is held); the cursor zap_next is kept right by mappers that end.
+ * The work is bounded whatever others do. Mappers that join the set come in front of what
+ * the zap has left to do, so nothing is gone through twice. Each mapper costs what the
+ * tables and runs in its box do. Zaps of one object come one after the other (its size lock
+ * is held); the cursor zap_next is kept right by mappers that end.
  */
 #include "vm/gather.h"
 #include "vm/objects.h"

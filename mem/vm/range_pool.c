@@ -2,11 +2,11 @@
 /*
  * Descriptors of kernel ranges.
  *
- * They come from pages of their own, not from an object cache: which descriptor
- * outlives a merge of free neighbours is a matter of timing, so after the same
- * work the survivors may lie in one page or in two, and the number of free frames
- * would not come back exactly (I7). Here a drain moves them together: descriptors
- * are few, and whoever works on one outside of its area's lock says so (`busy`).
+ * They come from pages of their own, not from an object cache. Which descriptor outlives a
+ * merge of free neighbours is a matter of timing. So after the same work the survivors may
+ * lie in one page or in two, and the number of free frames would not come back exactly
+ * (I7). Here a drain moves them together: descriptors are few, and whoever works on one
+ * outside of its area's lock says so (`busy`).
  *
  *     pages, oldest first   |u u . u|  |u . . u|  |. u . .|   u: in use
  *     after a drain         |u u u u|  |u . . u|

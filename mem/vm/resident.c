@@ -2,10 +2,10 @@
 /*
  * What is there of a range: for smaps and mincore.
  *
- * Both go from table to table, not from page to page: where the deepest table on the
- * path is not a leaf, nothing is present up to its next child, however far that is.
- * One call looks at one such part, under its lock, and says where the next begins; so
- * who asks about a large range can look up in between.
+ * Both go from table to table, not from page to page. Where the deepest table on the path
+ * is not a leaf, nothing is present up to its next child, however far that is. One call
+ * looks at one such part, under its lock, and says where the next begins; so who asks about
+ * a large range can look up in between.
  */
 #include "vm/objects.h"
 

@@ -2,11 +2,11 @@
 /*
  * Runs: the promises of one table, in address order.
  *
- * Most tables have one or two runs, so the first has its place inside the
- * descriptor; more live in an array that grows by steps: 4 and 16 from slab
- * caches, then whole blocks of frames. A leaf has at most 512. Growing changes
- * nothing that can be seen, so a change reserves room in every table it will
- * touch before it edits the first, and cannot fail after that.
+ * Most tables have one or two runs, so the first has its place inside the descriptor. More
+ * live in an array that grows by steps: 4 and 16 from slab caches, then whole blocks of
+ * frames. A leaf has at most 512. Growing changes nothing that can be seen, so a change
+ * reserves room in every table it will touch before it edits the first, and cannot fail
+ * after that.
  *
  * Runs are kept merged: two neighbours that touch differ in their promise. A
  * rewrite may split first and merges when it is done.

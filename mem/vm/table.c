@@ -2,9 +2,9 @@
 /*
  * Tables: making, linking, freeing; see table.h for the structure.
  *
- * A table page is an ordinary frame whose record has type FRAME_TABLE and
- * refers to the descriptor, so a walk goes from entry to page to descriptor
- * with no other index. Descriptor and page come and go together.
+ * A table page is an ordinary frame. Its record has type FRAME_TABLE and refers to the
+ * descriptor, so a walk goes from entry to page to descriptor with no other index.
+ * Descriptor and page come and go together.
  */
 #include "vm/table.h"
 

@@ -26,9 +26,9 @@
  *
  * Locks: everything is changed under `lock`; `level`, `space` and `entries` are constant,
  * and so are `parent` and `first`, but for a leaf that mremap moves: under its lock and
- * those of both parents. Entries of tables above level 1 are also
- * read by lock-free walks (vm/walk.c), so they are written atomically; the MMU
- * sets accessed and dirty bits in leaf entries at any time.
+ * those of both parents. Entries of tables above level 1 are also read by lock-free walks
+ * (vm/walk.c), so they are written atomically. The MMU sets accessed and dirty bits in leaf
+ * entries at any time.
  *
  * A table is live until it is unlinked and marked stale, both under the lock of
  * the table that covers it, and then only waits for its end (I3).

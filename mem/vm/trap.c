@@ -7,9 +7,9 @@
  * before it is used. What cannot be served goes to the program as a signal, or
  * to the fix-up of the kernel instruction, or ends the machine.
  *
- * A kernel access to a page that allows it (SMAP closed, a user page run as
- * kernel code) faults again for ever; the third time at one place in a row it is
- * taken for what it is.
+ * A kernel access to a page that allows it faults again for ever, if SMAP is closed or a
+ * user page is run as kernel code. The third time at one place in a row it is taken for
+ * what it is.
  */
 #include "vm/space.h"
 

@@ -2,10 +2,10 @@
 /*
  * Walks: from a root down to the table that matters, without locks.
  *
- * Reading entries top-down inside a walk epoch gives a table that was the
- * deepest at some moment. Locking it and asking again (not stale, still there, no deeper
- * child now) makes it the deepest for as long as the lock is held: a child is
- * made under this lock, unlinking marks stale under it, and mremap moves it under it.
+ * Reading entries top-down inside a walk epoch gives a table that was the deepest at some
+ * moment. Locking it and asking again (not stale, still there, no deeper child now) makes
+ * it the deepest for as long as the lock is held. A child is made under this lock,
+ * unlinking marks stale under it, and mremap moves it under it.
  */
 #include "vm/epoch.h"
 #include "vm/space.h"

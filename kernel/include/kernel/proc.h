@@ -262,6 +262,8 @@ void process_counts(uint32_t *processes, uint32_t *tasks, pid_t *last_pid);
 extern uint64_t proc_fork_count;
 extern uint32_t proc_thread_max; /* /proc/sys/kernel/threads-max: tasks there may be */
 extern int32_t proc_pid_max;     /* numbers below this are given out */
+/* Give back the nodes that are kept for numbers to come. Context: thread, no lock. */
+void pid_nodes_drain(void);
 #define PID_MAX_LEAST 301
 #define PID_MAX_MOST  (1 << 22)
 extern char proc_nodename[65], proc_domainname[65]; /* sethostname; racy reads are fine */

@@ -162,7 +162,8 @@ void pmm_get_stats_wait(struct pmm *pmm, struct pmm_stats *stats);
  * PMM_KERNEL. Context: any, as for all calls on records. */
 void frame_init(struct pmm *pmm, paddr_t pa, enum frame_type type, void *reference);
 
-/* The same for n frames of type FRAME_ANON or FRAME_OBJECT, without references. */
+/* The same for n frames of type FRAME_ANON or FRAME_OBJECT, without references. Context:
+ * any. */
 void frame_init_many(struct pmm *pmm, const paddr_t *pa, unsigned n, enum frame_type type);
 
 /* Frames have to be allocated in blocks that carry records; false when `pa` is

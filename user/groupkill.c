@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * groups: signals to many, and what keeps a process group from being orphaned.
+ * groupkill: signals to many, and what keeps a process group from being orphaned.
  *
  * The numbers of processes and threads are such that a kernel that does such things in
  * steps takes several.
