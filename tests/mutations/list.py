@@ -459,7 +459,7 @@ MUTATIONS = [
      ["test_heap_released heap_frames_misuse"], "heap_find_state"),
     ("a slab's descriptor is unit 0", "mem/heap/segment.c",
      "find_run_from(segment, 1, 1, true)", "find_run_from(segment, 0, 1, true)",
-     ["test_heap_released heap_every_page_allocation_fails_once_loose", "test_heap_released heap_random"]),
+     ["test_heap_unit heap_frames_of_freed_blocks_serve_others"]),
     ("single pages that are no use stay", "mem/heap/segment.c",
      "\t\theap->area->unmap(heap->area, spare[--n], 1);\n", "\t\tn--;\n",
      ["test_heap_released heap_frames_that_lie"]),
