@@ -519,7 +519,7 @@ def gdb_knows_symbols():
             process.communicate(timeout=watch.limit(SECONDS))
         finally:
             process.terminate()
-    if not re.search(r"hit .*sys_uname .*info\.c:\d+", said) or "syscall_dispatch" not in said:
+    if not re.search(r"hit .*sys_uname .*info\.c:\d+", said) or "syscall_entry" not in said:
         raise Failure("gdb does not find its way:\n" + said)
 
 
