@@ -493,6 +493,9 @@ static void spared_of_old(void *unused __attribute__((unused)))
 	become(USER, USER);
 	old_score("15");
 	old_score("14");
+	int fd = open("/proc/self/oom_adj", O_WRONLY);
+	FAILS(write(fd, "14", 2), EACCES);
+	close(fd);
 	score("-300");
 	old_score("-6");
 	old_score("-5");

@@ -42,7 +42,8 @@ static unsigned filled_below(const struct table *t, unsigned index)
 static unsigned within(const struct table *t, const struct run *run, vpn_t vpn, bool write,
 		       uint64_t n)
 {
-	n = mem_min(mem_min(n, run->end - vpn), table_end(t) - vpn);
+	n = mem_min(n, run->end - vpn);
+	n = mem_min(n, table_end(t) - vpn);
 	return write && n > 1 && pmm_is_short(t->space->vmm->pmm) ? 1 : (unsigned)n;
 }
 

@@ -83,7 +83,7 @@ static void write_with_cache(void *arg)
 	CHECK_EQ(get(PLACE), 2);
 }
 
-EXPLORED_TEST(pitfall_04_every_schedule_of_writers_in_a_fork, 1, 289)
+EXPLORED_TEST(pitfall_04_every_schedule_of_writers_in_a_fork, 1, 142)
 {
 	machine_boot_explored(3, 1, 0);
 	space = pitfall_space();

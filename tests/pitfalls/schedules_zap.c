@@ -282,7 +282,12 @@ static void hold_both(void *arg)
 
 SEEDED_TEST(pitfall_10_every_schedule_of_two_last_unmaps, 1)
 {
+	struct vm_object *other;
 	begin(3, 16, VM_SHARED);
+	/* Another one stays: giving back the memory of the last backing of all would flush. */
+	other = object;
+	map_object(AWAY, 0, 1);
+	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 16 * PAGE_SIZE, &object));
 	map_object(PLACE, 0, 1);
 	map_object(PLACE + 8 * PAGE_SIZE, 8, 1);
 	map_at(space, PLACE + PAGE_SIZE, 1, RW, 0); /* the tables stay */
@@ -291,6 +296,7 @@ SEEDED_TEST(pitfall_10_every_schedule_of_two_last_unmaps, 1)
 	put(PLACE + 7 * PAGE_SIZE, 1);
 	vm_object_put(object);
 	RUN(space, unmap_one, unmap_other, hold_both);
+	vm_object_put(other);
 	pitfall_end(space);
 }
 
