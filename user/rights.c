@@ -489,8 +489,8 @@ static void spared_of_old(void *unused __attribute__((unused)))
 	for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++)
 		old_score(values[i]);
 	score("-300");
-	score("999");
 	become(USER, USER);
+	score("999");
 	old_score("15");
 	old_score("14");
 	int fd = open("/proc/self/oom_adj", O_WRONLY);
