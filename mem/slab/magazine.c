@@ -356,9 +356,11 @@ static void set_bits_closed(MEM_UNUSED struct slab_cpu *c, struct slab *slab, un
 bool slab_unload_closed(struct slab_cache *cache, struct slab_cpu *c, size_t most)
 {
 	size_t n = slab_loaded(c);
-	give_down_to(cache, c, bottom(c) + (n > most ? n - most : 0), set_bits_closed);
-	if (n > most)
+	if (n > most) {
+		give_down_to(cache, c, bottom(c) + (n - most), set_bits_closed);
 		return false;
+	}
+	give_down_to(cache, c, bottom(c), set_bits_closed);
 	give_storage(cache, c);
 	return true;
 }
