@@ -421,7 +421,7 @@ MUTATIONS = [
     ("the reaper forgets the magazines", "mem/slab/reap.c",
      "\tbool all = slab_unload_closed(cache, c, *left);\n", "\tbool all = true;\n", HEAP),
     ("the reaper forgets the storage of magazines", "mem/slab/magazine.c",
-     "\t\treturn false;\n\tgive_storage(cache, c);\n", "\t\treturn false;\n",
+     "bottom(c), set_bits_closed);\n\tgive_storage(cache, c);\n", "bottom(c), set_bits_closed);\n",
      ["test_heap_unit heap_statistics_add_up_fast"]),
     ("a CPU that leaves keeps its magazine", "mem/slab/reap.c",
      "\t\tslab_close_magazine(cache, c);\n", "",
