@@ -80,7 +80,8 @@ long syscall_missing(uint64_t number)
 
 #define TRIES 8
 
-/* A call that says ENOMEM has changed nothing. So when memory has really run out, whoever
+/* A call that says ENOMEM has changed nothing, or what making it again does not change any
+ * more (mprotect and mlock as far as they came). So when memory has really run out, whoever
  * took it ends, and the call is made again: those who want a little never learn of it. Here
  * no lock is held that the one who ends might need. */
 long syscall_again(struct trapframe *f)

@@ -29,7 +29,8 @@ struct mem_lock {
  *   mem_lock_flushable    as mem_lock, for locks that are held across a flush: asserts
  *                         interrupts on
  *   mem_lock_irq          take with interrupts off; any context
- *   mem_lock_held         is it held by this CPU? For assertions.
+ *   mem_lock_held         is it held by this CPU? For assertions, and for an edit that may
+ *                         come to a table that it has locked already (vm/edit.c)
  *   mem_assert_no_locks   debug builds: panic if this CPU holds a spin lock (before
  *                         sleeping, before touching user memory)
  *

@@ -1,43 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Anonymous memory ahead of need: how much of it, and where none. */
 #include <mem/pmm.h>
-#include <mem/vmm.h>
 
-#include "arch/x86_64/pte.h"
-#include "tests/machine/boot.h"
-#include "tests/test.h"
+#include "tests/unit/vm_one.h"
 
 #define BASE ((vaddr_t)0x40000000)
 #define RW   (VM_READ | VM_WRITE)
 
 static struct space *space;
-
-static void start(void)
-{
-	machine_boot_default(1, 1);
-	CHECK_OK(vmm_space_create(machine_vmm, &space));
-	machine_set_space(space);
-}
-
-static void end(void)
-{
-	CHECK(vmm_space_is_valid(space));
-	machine_set_space(NULL);
-	vmm_space_put(space);
-	CHECK(vmm_is_valid(machine_vmm));
-	machine_end();
-}
-
-static void map_at(vaddr_t va, uint64_t npages, unsigned prot, unsigned flags)
-{
-	vaddr_t out;
-	struct vm_map_args args = {.hint = va,
-				   .bytes = npages * PAGE_SIZE,
-				   .prot = prot,
-				   .maxprot = 7,
-				   .flags = flags | VM_FIXED};
-	CHECK_OK(vmm_map(space, &args, &out));
-}
 
 static void touch(vaddr_t va, enum machine_access access)
 {
@@ -77,10 +47,10 @@ TEST(vm_ahead_doubles_to_64_kib)
 {
 	static const unsigned then[] = {1, 2, 4, 4, 8, 8, 8, 8, 16, 16, 16, 16, 16, 16, 16, 16, 32};
 	static const enum machine_access accesses[] = {MACHINE_WRITE, MACHINE_READ};
-	start();
+	space = start();
 	for (unsigned a = 0; a < 2; a++) {
 		vaddr_t va = BASE + (300 * a + 1) * PAGE_SIZE;
-		map_at(va, 100, RW, 0);
+		map_at(space, va, 100, RW, 0);
 		for (unsigned i = 0; i < sizeof(then) / sizeof(then[0]); i++) {
 			touch(va + i * PAGE_SIZE, accesses[a]);
 			CHECK_EQ(present_from(va), then[i]);
@@ -91,16 +61,16 @@ TEST(vm_ahead_doubles_to_64_kib)
 		touch(va + 99 * PAGE_SIZE, MACHINE_WRITE); /* out of order */
 		CHECK_EQ(present_from(va), 64);
 	}
-	end();
+	end(space);
 }
 
 /* Neither beyond the run, on either side, nor beyond what is there already, nor into the
  * next leaf. */
 TEST(vm_ahead_knows_its_borders)
 {
-	start();
-	map_at(BASE, 8, RW, 0);
-	map_at(BASE + 8 * PAGE_SIZE, 8, RW, VM_NORESERVE);
+	space = start();
+	map_at(space, BASE, 8, RW, 0);
+	map_at(space, BASE + 8 * PAGE_SIZE, 8, RW, VM_NORESERVE);
 	touch_in_order(BASE, 8, MACHINE_WRITE);
 	CHECK_EQ(present_from(BASE), 8);
 	touch(BASE + 8 * PAGE_SIZE, MACHINE_WRITE); /* the first of its run */
@@ -111,32 +81,32 @@ TEST(vm_ahead_knows_its_borders)
 	touch(BASE + 12 * PAGE_SIZE, MACHINE_WRITE); /* 4 below it; page 13 is another's */
 	CHECK_EQ(present_from(BASE), 14);
 	CHECK_EQ(resident(), 13);
-	map_at(BASE + 100 * PAGE_SIZE, 7, RW, 0);
-	map_at(BASE + 107 * PAGE_SIZE, 8, RW, VM_NORESERVE);
+	map_at(space, BASE + 100 * PAGE_SIZE, 7, RW, 0);
+	map_at(space, BASE + 107 * PAGE_SIZE, 8, RW, VM_NORESERVE);
 	touch_in_order(BASE + 100 * PAGE_SIZE, 5, MACHINE_WRITE);
 	CHECK_EQ(present_from(BASE + 100 * PAGE_SIZE), 7);
 	vaddr_t border = BASE + HUGE_SIZE;
-	map_at(border - 11 * PAGE_SIZE, 40, RW, 0);
+	map_at(space, border - 11 * PAGE_SIZE, 40, RW, 0);
 	touch_in_order(border - 11 * PAGE_SIZE, 9, MACHINE_WRITE);
 	CHECK_EQ(present_from(border - 11 * PAGE_SIZE), 11);
-	end();
+	end(space);
 }
 
 TEST(vm_ahead_where_it_is_not_wanted)
 {
 	static const enum vm_advice advices[] = {VM_ADVICE_RANDOM, VM_ADVICE_NOHUGE,
 						 VM_ADVICE_ONFAULT};
-	start();
+	space = start();
 	for (unsigned a = 0; a < 3; a++)
 		for (unsigned access = MACHINE_READ; access <= MACHINE_WRITE; access++) {
-			map_at(BASE, 64, RW, 0);
+			map_at(space, BASE, 64, RW, 0);
 			CHECK_OK(vmm_advise(space, BASE, 64 * PAGE_SIZE, advices[a]));
 			touch_in_order(BASE, 20, (enum machine_access)access);
 			CHECK_EQ(present_from(BASE), 20);
 			CHECK_OK(vmm_unmap(space, BASE, 64 * PAGE_SIZE));
 		}
 	/* Here and there. */
-	map_at(BASE, 64, RW, 0);
+	map_at(space, BASE, 64, RW, 0);
 	for (unsigned i = 0; i < 64; i += 2)
 		touch(BASE + i * PAGE_SIZE, MACHINE_WRITE);
 	CHECK_EQ(resident(), 32);
@@ -146,7 +116,7 @@ TEST(vm_ahead_where_it_is_not_wanted)
 	for (unsigned i = 0; i < 16; i++)
 		CHECK_OK(vmm_access(space, BASE + i * PAGE_SIZE, &value, 8, true, i % 2, &done));
 	CHECK_EQ(resident(), 16);
-	end();
+	end(space);
 }
 
 /* A page that is read before it is written says nothing of the next; but zeros that were
@@ -154,8 +124,8 @@ TEST(vm_ahead_where_it_is_not_wanted)
 TEST(vm_ahead_counts_the_like)
 {
 	struct vmm_space_stats before, after;
-	start();
-	map_at(BASE, 64, RW, 0);
+	space = start();
+	map_at(space, BASE, 64, RW, 0);
 	for (unsigned i = 0; i < 16; i++) {
 		touch(BASE + i * PAGE_SIZE, MACHINE_READ);
 		touch(BASE + i * PAGE_SIZE, MACHINE_WRITE);
@@ -170,15 +140,15 @@ TEST(vm_ahead_counts_the_like)
 	CHECK_EQ(after.faults_minor - before.faults_minor, 1);
 	CHECK_EQ(resident(), 32);
 	CHECK_EQ(present_from(BASE), were);
-	end();
+	end(space);
 }
 
 /* Nothing is taken ahead when memory is short, and what is there is used to the last. */
 TEST(vm_ahead_when_memory_is_short)
 {
-	start();
-	map_at(BASE, 64, RW, 0);
-	map_at(2 * BASE, 16384, RW, VM_NORESERVE);
+	space = start();
+	map_at(space, BASE, 64, RW, 0);
+	map_at(space, 2 * BASE, 16384, RW, VM_NORESERVE);
 	vaddr_t at = 2 * BASE;
 	touch_in_order(BASE, 4, MACHINE_WRITE);
 	CHECK(!pmm_is_short(machine_pmm));
@@ -198,15 +168,15 @@ TEST(vm_ahead_when_memory_is_short)
 	CHECK_OK(vmm_unmap(space, 2 * BASE, 16384 * PAGE_SIZE));
 	vmm_drain(machine_vmm);
 	CHECK(!pmm_is_short(machine_pmm));
-	end();
+	end(space);
 }
 
 /* What is asked for is made many at a time. */
 TEST(vm_ahead_populates_in_windows)
 {
 	struct vmm_space_stats stats;
-	start();
-	map_at(BASE, 1024, RW, 0);
+	space = start();
+	map_at(space, BASE, 1024, RW, 0);
 	touch(BASE + 700 * PAGE_SIZE, MACHINE_WRITE);
 	CHECK_OK(vmm_advise(space, BASE, 1000 * PAGE_SIZE, VM_ADVICE_POPULATE_WRITE));
 	vmm_space_stats(space, &stats);
@@ -217,5 +187,5 @@ TEST(vm_ahead_populates_in_windows)
 	CHECK_OK(vmm_advise(space, BASE, 1000 * PAGE_SIZE, VM_ADVICE_POPULATE_READ));
 	CHECK_EQ(present_from(BASE), 1000);
 	CHECK_EQ(resident(), 0);
-	end();
+	end(space);
 }

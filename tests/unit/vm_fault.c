@@ -1,43 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Faults: what is served, what is refused and with which signal, stacks, reports. */
-#include <mem/vmm.h>
 #include <string.h>
 
-#include "arch/x86_64/pte.h"
-#include "tests/machine/boot.h"
-#include "tests/test.h"
+#include "tests/unit/vm_one.h"
 
 #define BASE  ((vaddr_t)0x40000000)
 #define STACK ((vaddr_t)0x7fffff000000)
-
-static struct space *start(void)
-{
-	struct space *space;
-	machine_boot_default(1, 1);
-	CHECK_OK(vmm_space_create(machine_vmm, &space));
-	machine_set_space(space);
-	return space;
-}
-
-static void end(struct space *space)
-{
-	CHECK(vmm_space_is_valid(space));
-	machine_set_space(NULL);
-	vmm_space_put(space);
-	CHECK(vmm_is_valid(machine_vmm));
-	machine_end();
-}
-
-static void map_at(struct space *space, vaddr_t va, uint64_t npages, unsigned prot, unsigned flags)
-{
-	vaddr_t out;
-	struct vm_map_args args = {.hint = va,
-				   .bytes = npages * PAGE_SIZE,
-				   .prot = prot,
-				   .maxprot = 7,
-				   .flags = flags | VM_FIXED};
-	CHECK_OK(vmm_map(space, &args, &out));
-}
 
 static void expect(vaddr_t va, enum machine_access access, int signal, int code)
 {

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* mremap of much: whole tables, parts of tables, holes, what is at the target, failures. */
-#include <mem/vmm.h>
-
-#include "arch/x86_64/pte.h"
 #include "base/util.h"
-#include "tests/machine/boot.h"
-#include "tests/test.h"
+#include "tests/unit/vm_one.h"
 
 #define RW   (VM_READ | VM_WRITE)
 #define FROM ((vaddr_t)0x40000000)
@@ -14,22 +10,6 @@
 
 static struct space *space;
 
-static void start(void)
-{
-	machine_boot_default(1, 1);
-	CHECK_OK(vmm_space_create(machine_vmm, &space));
-	machine_set_space(space);
-}
-
-static void end(void)
-{
-	CHECK(vmm_space_is_valid(space));
-	machine_set_space(NULL);
-	vmm_space_put(space);
-	CHECK(vmm_is_valid(machine_vmm));
-	machine_end();
-}
-
 static struct vmm_space_stats stats(void)
 {
 	struct vmm_space_stats s;
@@ -37,15 +17,9 @@ static struct vmm_space_stats stats(void)
 	return s;
 }
 
-static void map_at(vaddr_t va, uint64_t npages, unsigned flags)
+static void map_rw(vaddr_t va, uint64_t npages, unsigned flags)
 {
-	vaddr_t out;
-	struct vm_map_args args = {.hint = va,
-				   .bytes = npages * PAGE_SIZE,
-				   .prot = RW,
-				   .maxprot = 7,
-				   .flags = flags | VM_FIXED};
-	CHECK_OK(vmm_map(space, &args, &out));
+	map_at(space, va, npages, RW, flags);
 }
 
 /* Which pages of a mapping are written: every third, but for the second leaf of it. */
@@ -88,12 +62,12 @@ static void move(uint64_t at, uint64_t npages, uint64_t new_npages, vaddr_t to, 
 		 bool taken)
 {
 	vaddr_t va = FROM + at * PAGE_SIZE, out;
-	map_at(va - PAGE_SIZE, npages + 2, VM_DONTFORK); /* neighbours, of another kind */
-	map_at(va, npages, 0);
+	map_rw(va - PAGE_SIZE, npages + 2, VM_DONTFORK); /* neighbours, of another kind */
+	map_rw(va, npages, 0);
 	CHECK_OK(vmm_advise(space, va, npages * PAGE_SIZE, VM_ADVICE_NOHUGE));
 	write_pages(va, npages, 1000);
 	if (taken) {
-		map_at(to - 5 * PAGE_SIZE, new_npages + 10, VM_NORESERVE);
+		map_rw(to - 5 * PAGE_SIZE, new_npages + 10, VM_NORESERVE);
 		write_pages(to - 5 * PAGE_SIZE, new_npages + 10, 77);
 	}
 	CHECK_OK(vmm_move(space, va, npages * PAGE_SIZE, new_npages * PAGE_SIZE,
@@ -120,7 +94,7 @@ TEST(vm_move_tables_and_parts_of_them)
 	static const uint64_t ats[] = {1, 0, 511, 200};
 	static const uint64_t lengths[] = {512, 511, 1024, 1300, 2000};
 	static const int64_t shifts[] = {0, 1, -7}; /* of the target, beside being alike */
-	start();
+	space = start();
 	for (unsigned a = 0; a < ARRAY_COUNT(ats); a++)
 		for (unsigned l = 0; l < ARRAY_COUNT(lengths); l++)
 			for (unsigned s = 0; s < ARRAY_COUNT(shifts); s++) {
@@ -138,7 +112,7 @@ TEST(vm_move_tables_and_parts_of_them)
 	/* Beside itself. */
 	move(PT_ENTRIES, PT_ENTRIES, PT_ENTRIES, FROM + 3 * HUGE_SIZE, 0, false);
 	move(2 * PT_ENTRIES, 700, 700, FROM + HUGE_SIZE - 300 * PAGE_SIZE, 0, false);
-	end();
+	end(space);
 }
 
 /* A place that the kernel chooses is one to which tables can go: as many as there were are
@@ -146,9 +120,9 @@ TEST(vm_move_tables_and_parts_of_them)
 TEST(vm_move_chooses_a_place_for_tables)
 {
 	vaddr_t out, at = FROM + 37 * PAGE_SIZE;
-	start();
-	map_at(at, MOST, 0);
-	map_at(at + MOST * PAGE_SIZE, 1, VM_NORESERVE); /* no room to grow */
+	space = start();
+	map_rw(at, MOST, 0);
+	map_rw(at + MOST * PAGE_SIZE, 1, VM_NORESERVE); /* no room to grow */
 	write_pages(at, MOST, 5);
 	uint64_t tables = stats().table_npages;
 	CHECK_OK(
@@ -157,7 +131,7 @@ TEST(vm_move_chooses_a_place_for_tables)
 	CHECK(out + (MOST + 40) * PAGE_SIZE <= USER_TOP);
 	CHECK(stats().table_npages <= tables + 5); /* on the way there, and both ends */
 	check_pages(out, MOST, 5);
-	end();
+	end(space);
 }
 
 /* An object's pages go over with the table that maps them, and its end finds them there. */
@@ -170,7 +144,7 @@ TEST(vm_move_tables_of_an_object)
 				   .maxprot = 7,
 				   .flags = VM_SHARED | VM_FIXED};
 	vaddr_t out;
-	start();
+	space = start();
 	CHECK_OK(vm_object_create(machine_vmm, NULL, NULL, 2 * HUGE_SIZE, &object));
 	args.object = object;
 	CHECK_OK(vmm_map(space, &args, &out));
@@ -184,7 +158,7 @@ TEST(vm_move_tables_of_an_object)
 	uint64_t value;
 	CHECK_EQ(machine_access(TO + 3 * PAGE_SIZE, MACHINE_READ, &value).signal, 7);
 	vm_object_put(object);
-	end();
+	end(space);
 }
 
 /* Out of memory at any point: all of it is where it was. */
@@ -192,8 +166,8 @@ TEST(vm_move_of_tables_that_fails)
 {
 	vaddr_t out;
 	uint64_t nth = 1;
-	start();
-	map_at(FROM, MOST, 0);
+	space = start();
+	map_rw(FROM, MOST, 0);
 	write_pages(FROM, MOST, 3);
 	for (;; nth++) {
 		uint64_t tables = stats().table_npages;
@@ -210,5 +184,5 @@ TEST(vm_move_of_tables_that_fails)
 	}
 	CHECK(nth > 3);
 	check_pages(TO, MOST - 7, 3);
-	end();
+	end(space);
 }
