@@ -11,6 +11,7 @@ runs `latency CASE` (user/latency.c) and reads from /proc/quire the longest stre
 that it caused. Those that mem/vm ended are shown and not judged.
 """
 
+import argparse
 import os
 import re
 import sys
@@ -135,14 +136,20 @@ def write(rows):
 
 
 def main():
-    wanted = [a for a in sys.argv[1:] if not a.startswith("--")]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("case", nargs="*", help="default: all")
+    parser.add_argument("--write", action="store_true", help="all, into docs/LATENCY.md")
+    o = parser.parse_args()
+    unknown = [case for case in o.case if case not in CASES]
+    if unknown or (o.write and o.case):
+        parser.error(f"no case is called {unknown[0]}" if unknown else "--write is for all cases")
     make("kernel-tests", "kernel", "user", "loader")
     rows = []
-    for case in wanted or CASES:
+    for case in o.case or CASES:
         stretches, times = measured(case)
         show(case, stretches, times)
         rows.append(row(case, stretches, times))
-    if "--write" in sys.argv:
+    if o.write:
         write(rows)
     return 0
 

@@ -58,7 +58,7 @@ static void call_process_vm(void)
 
 static void call_populate(void)
 {
-	size_t bytes = (size_t)40 << 30;
+	size_t bytes = (size_t)4 << 40; /* more than tables can be made for */
 	*begun = 1;
 	mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE, -1,
 	     0);

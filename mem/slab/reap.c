@@ -65,7 +65,7 @@ static void hide(struct slab_cache *cache)
 /* ---- one CPU ------------------------------------------------------------------- */
 
 /* What a step may do yet; in the work that an entry of a magazine is. */
-#define STEP_WORK  128u
+#define STEP_WORK  64u
 #define SLAB_WORK  8u
 #define PAGES_WORK 2u /* pages of a slab that are as much */
 
