@@ -138,6 +138,7 @@ def write(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("case", nargs="*", help="default: all")
+    parser.add_argument("--raw", action="store_true", help="with all callers, for addr2line")
     parser.add_argument("--write", action="store_true", help="all, into docs/LATENCY.md")
     o = parser.parse_args()
     unknown = [case for case in o.case if case not in CASES]
