@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* See heap_help.h. */
-#include "tests/unit/heap_help.h"
+/* Its parameters are called heap, as is a variable of the header after it. */
+#include "heap/internal.h"
 
 #include "tests/machine/plain.h"
+#include "tests/unit/heap_help.h"
 
 struct test_pages heap_pages;
 struct heap *heap;
@@ -38,4 +40,10 @@ uint64_t heap_live_blocks(void)
 	heap_get_stats(heap, &stats);
 	CHECK_EQ(stats.held_npages, heap_pages.held_npages);
 	return stats.live_blocks;
+}
+
+bool heap_own(const void *at)
+{
+	const struct slab *slab = heap_find_slab(heap, at);
+	return slab && slab->cache->number >= HEAP_CLASSES;
 }

@@ -21,6 +21,10 @@ void heap_finish(void);
 /* Blocks in use; the pages held must be what was given. */
 uint64_t heap_live_blocks(void);
 
+/* Does it lie in a slab of what the heap allocates for itself? Blocks there are as good as
+ * any: a free of one is not found. */
+bool heap_own(const void *at);
+
 /* One body, four tests: each profile's, over ranges of addresses and over loose pages. */
 #define HEAP_TEST_LOOSE(id)                                                                        \
 	static void heap_body_##id(void);                                                          \

@@ -123,7 +123,7 @@ HEAP_TEST_LOOSE(heap_no_address_but_a_blocks_is_freed)
 			suspect = freed + test_random_below(2 * sizes[s] + 48) / step * step;
 			if (try == 0)
 				suspect = freed;
-			bool live = false;
+			bool live = heap_own(suspect);
 			for (unsigned i = 0; i < N; i++)
 				live = live || got[i] == suspect;
 			if (!live)
